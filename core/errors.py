@@ -1,0 +1,176 @@
+"""What may go wrong in the domain: facts with stable codes. No HTTP here.
+
+The docstring of each class is its sentence for a person; `{names}` in it are filled from the
+facts that it was raised with. `kind` groups them; `api/errors.py` maps kinds to statuses.
+"""
+
+from typing import ClassVar
+
+
+class DomainError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, **facts: object) -> None:
+        self.facts = facts
+        super().__init__(self.message)
+
+    @property
+    def message(self) -> str:
+        return " ".join((self.__doc__ or "").split()).format_map(_Facts(self.facts))
+
+
+class _Facts(dict[str, object]):
+    def __missing__(self, key: str) -> str:
+        return f"unknown {key}"
+
+
+# Kinds ---------------------------------------------------------------------------------------
+
+
+class Invalid(DomainError):
+    """{field}: {allowed}."""
+
+    code = "invalid"
+
+
+class Unauthenticated(DomainError):
+    """Sign in first."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(DomainError):
+    """You may not do this."""
+
+    code = "forbidden"
+
+
+class NotFound(DomainError):
+    """There is no such {what}."""
+
+    code = "not_found"
+
+
+class Conflict(DomainError):
+    """The current state does not allow this."""
+
+    code = "conflict"
+
+
+class TooMany(DomainError):
+    """Too many requests; try again in {retry_after_s} seconds."""
+
+    code = "rate_limited"
+
+
+# Sign-in -------------------------------------------------------------------------------------
+
+
+class BadCredentials(Unauthenticated):
+    """The email or the password is wrong."""
+
+    code = "bad_credentials"
+
+
+class BadToken(Unauthenticated):
+    """The token is missing, malformed or not ours."""
+
+    code = "bad_token"
+
+
+class ExpiredToken(Unauthenticated):
+    """The token has expired."""
+
+    code = "expired_token"
+
+
+class BadSignature(Unauthenticated):
+    """The signature does not match the message."""
+
+    code = "bad_signature"
+
+
+class EmailTaken(Conflict):
+    """An account with this email exists already."""
+
+    code = "email_taken"
+
+
+# Devices and places --------------------------------------------------------------------------
+
+
+class ExternalIdTaken(Conflict):
+    """A device with this dialect and external id is registered already."""
+
+    code = "external_id_taken"
+
+
+class NoLocation(Conflict):
+    """No place was given, and there is no default address."""
+
+    code = "no_location"
+
+
+# Market --------------------------------------------------------------------------------------
+
+
+class OpenListingExists(Conflict):
+    """The device has an open listing that follows it already."""
+
+    code = "open_listing_exists"
+
+
+class ListingNotActive(Conflict):
+    """The listing is {status}."""
+
+    code = "listing_not_active"
+
+
+class IllegalMove(Conflict):
+    """A listing that is {status} can't become {wanted}."""
+
+    code = "illegal_move"
+
+
+class OutsideWindow(Conflict):
+    """The listing sells from {available_from} to {available_to}."""
+
+    code = "outside_window"
+
+
+class InsufficientEnergy(Conflict):
+    """{asked_kwh} kWh were asked for; {left_kwh} kWh are left."""
+
+    code = "insufficient_energy"
+
+
+class InsufficientBalance(Conflict):
+    """The wallet's balance does not cover {total_price} INR."""
+
+    code = "insufficient_balance"
+
+
+class PriceChanged(Conflict):
+    """The price is now {price_per_kwh} INR per kWh."""
+
+    code = "price_changed"
+
+
+class OwnListing(Conflict):
+    """The listing is your own."""
+
+    code = "own_listing"
+
+
+class IdempotencyKeyReused(Conflict):
+    """This Idempotency-Key was used with another request."""
+
+    code = "idempotency_key_reused"
+
+
+class PurchaseTooSmall(Invalid):
+    """{field}: at {price_per_kwh} INR per kWh it must be enough to cost at least 0.01 INR."""
+
+    code = "purchase_too_small"

@@ -1,0 +1,49 @@
+"""What the feed tells, and the channels it tells it on.
+
+An event's data is the new state, as REST shows it; it is safe to receive twice. Events are written
+to the outbox in the transaction of their change (`db/outbox.py`).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class EventType(StrEnum):
+    LISTING_CREATED = "listing.created"
+    LISTING_UPDATED = "listing.updated"
+    LISTING_PAUSED = "listing.paused"
+    LISTING_RESUMED = "listing.resumed"
+    LISTING_SOLD = "listing.sold"
+    LISTING_EXPIRED = "listing.expired"
+    LISTING_CANCELLED = "listing.cancelled"
+    PURCHASE_COMPLETED = "purchase.completed"
+    WALLET_UPDATED = "wallet.updated"
+    DEVICE_STATUS = "device.status"
+    DEVICE_TELEMETRY = "device.telemetry"
+
+
+LISTINGS = "listings"
+
+
+def listing_channel(listing_id: UUID) -> str:
+    return f"listing:{listing_id}"
+
+
+def user_channel(user_id: UUID) -> str:
+    """Internal name of the channel that clients call `user`."""
+    return f"user:{user_id}"
+
+
+def device_channel(device_id: UUID) -> str:
+    return f"device:{device_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the outbox."""
+
+    type: EventType
+    channels: tuple[str, ...]
+    data: dict[str, Any]

@@ -1,0 +1,172 @@
+"""Every setting, as small frozen classes, one per part.
+
+Read from environment variables `SOLARHUB_…` and a `.env` file by `load`. A wrong value raises
+`SettingError`, which names the variable and what is allowed, never the value: it may be a secret.
+"""
+
+import re
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_UNIT_S = {"ms": 0.001, "": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|)\s*")
+_RATE = re.compile(r"\d+\s*(?:/|per)\s*\d*\s*(?:second|minute|hour|day)s?")
+
+
+class SettingError(Exception):
+    """A setting is missing or wrong; the message names it and what is allowed."""
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.fullmatch(str(value))
+    if match is None:
+        raise ValueError("must be a duration such as 500ms, 30s, 5m, 1h or 7d")
+    return timedelta(seconds=float(match[1]) * _UNIT_S[match[2]])
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be longer than 0")
+    return value
+
+
+def _rates(value: str) -> str:
+    if value != "off" and not all(_RATE.fullmatch(part.strip()) for part in value.split(";")):
+        raise ValueError("must be off, or limits such as 10/minute;100/hour")
+    return value
+
+
+def _comma_separated(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _url(*schemes: str) -> AfterValidator:
+    def check(value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in schemes:
+            raise ValueError(
+                f"must be a URL that starts with {' or '.join(f'{s}://' for s in schemes)}"
+            )
+        return value
+
+    return AfterValidator(check)
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
+Rate = Annotated[str, AfterValidator(_rates)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+DatabaseUrl = Annotated[str, _url("postgresql", "postgres")]
+RedisUrl = Annotated[str, _url("redis", "rediss", "unix")]
+MqttUrl = Annotated[str, _url("mqtt", "mqtts")]
+HttpUrl = Annotated[str, _url("http", "https")]
+FeedUrl = Annotated[str, _url("ws", "wss")]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
+Secret = Annotated[SecretStr, Field(min_length=32)]
+UnitPrice = Annotated[Decimal, Field(gt=0, max_digits=10, decimal_places=4)]
+
+
+class _Part(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="SOLARHUB_", env_file=".env", extra="ignore", frozen=True,
+        env_ignore_empty=True, hide_input_in_errors=True,
+    )  # fmt: skip
+
+
+class DatabaseSettings(_Part):
+    database_url: DatabaseUrl
+    database_pool_max: int = Field(20, ge=1, le=1000)
+    database_connect_timeout: Duration = timedelta(seconds=2)
+    database_statement_timeout: Duration = timedelta(seconds=5)
+    retention_raw: Duration = timedelta(days=90)
+    late_horizon: Duration = timedelta(days=7)
+
+
+class RedisSettings(_Part):
+    redis_url: RedisUrl
+    history_size: int = Field(10_000, ge=1, le=1_000_000)
+    history_ttl: Duration = timedelta(hours=1)
+
+
+class TokenSettings(_Part):
+    jwt_secret: Secret
+    access_token_ttl: Duration = timedelta(minutes=15)
+
+
+class MarketSettings(_Part):
+    platform_fee_rate: Decimal = Field(Decimal("0.05"), ge=0, lt=1)
+    grid_retail_price: UnitPrice = Decimal("8.0000")
+    grid_export_price: UnitPrice = Decimal("3.0000")
+
+
+class MqttSettings(_Part):
+    """`mqtt_url` may carry the hub's own user name and password."""
+
+    mqtt_url: MqttUrl
+    mqtt_ca_file: str | None = None
+
+
+class IngestSettings(MqttSettings):
+    ingest_group: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    ingest_batch_max: int = Field(1000, ge=1, le=10_000)
+    ingest_batch_age: Duration = timedelta(milliseconds=50)
+    late_horizon: Duration = timedelta(days=7)
+    offline_after: Duration = timedelta(minutes=5)
+
+
+class ApiSettings(TokenSettings, MarketSettings):
+    api_host: str = "127.0.0.1"
+    api_port: Port = 8000
+    public_url: HttpUrl = "http://127.0.0.1:8000"
+    realtime_url: FeedUrl = "ws://127.0.0.1:8001/ws"
+    mqtt_public_url: MqttUrl = "mqtt://127.0.0.1:1883"
+    cors_origins: Names = ()
+    bcrypt_rounds: int = Field(12, ge=4, le=16)
+    refresh_token_ttl: Duration = timedelta(days=30)
+    rate_limit_login: Rate = "10/minute"
+    rate_limit_address: Rate = "100/minute"
+    payment_webhook_secret: Secret | None = None
+
+
+class RealtimeSettings(TokenSettings):
+    realtime_host: str = "127.0.0.1"
+    realtime_port: Port = 8001
+
+
+class LogSettings(_Part):
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+
+
+PartT = TypeVar("PartT", bound=_Part)
+
+
+def load(part: type[PartT], **overrides: Any) -> PartT:
+    """Read one part's settings; `overrides` win over the environment. Raises SettingError."""
+    try:
+        return part(**overrides)
+    except ValidationError as error:
+        lines = [
+            f"{variable(str(e['loc'][0]))}: {_allowed(e['type'], e['msg'])}" for e in error.errors()
+        ]
+        raise SettingError("; ".join(lines)) from None
+
+
+def variable(field: str) -> str:
+    """The environment variable of a setting."""
+    return f"SOLARHUB_{field.upper()}"
+
+
+def _allowed(kind: str, message: str) -> str:
+    if kind == "missing":
+        return "is required and not set"
+    message = message.removeprefix("Value error, ").removeprefix("Input ")
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,11 @@
+"""The only folder that speaks SQL.
+
+Functions here take a `Connection` and neither begin nor commit: the use case that calls them owns
+the transaction, visibly (`async with pool.acquire() as conn, conn.transaction():`). One statement,
+one constant, one function. Rows become frozen dataclasses where they are selected. What the
+database refuses is raised as one `core.errors.DomainError`, by constraint name (`db.errors`).
+
+Lock order, everywhere: device states by id, then listings by id, then wallets by user id.
+
+`ingest`, `api`, `realtime` and `solarhub` import it; it imports `core` only.
+"""

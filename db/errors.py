@@ -1,0 +1,71 @@
+"""What the database refuses, as one domain error each."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from core import errors
+from core.errors import DomainError
+
+# The database can't be reached, or is going away; the same call may work later.
+UNAVAILABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+    ConnectionError,
+    TimeoutError,
+    OSError,
+)
+DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
+
+# The code that the function `refuse` raises with: see 0001_spine.sql.
+_REFUSED = "SH409"
+
+_BY_CODE: dict[str, type[DomainError]] = {
+    error.code: error
+    for error in (
+        errors.ListingNotActive,
+        errors.OutsideWindow,
+        errors.InsufficientEnergy,
+        errors.InsufficientBalance,
+        errors.PriceChanged,
+        errors.OwnListing,
+        errors.IdempotencyKeyReused,
+    )
+}
+_BY_CONSTRAINT: dict[str, type[DomainError]] = {
+    "users_email_key": errors.EmailTaken,
+    "devices_external_key": errors.ExternalIdTaken,
+    "energy_listings_one_open_auto": errors.OpenListingExists,
+    "wallets_balance": errors.InsufficientBalance,
+}
+
+
+@contextmanager
+def refusals(**facts: object) -> Iterator[None]:
+    """Raise what the database refuses inside as its domain error; `facts` fill the sentence."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        refusal = _domain_error(error, facts)
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+def _domain_error(error: asyncpg.PostgresError, facts: dict[str, object]) -> DomainError | None:
+    if error.sqlstate == _REFUSED:
+        code = str(error.args[0])
+        facts = {**facts, **json.loads(getattr(error, "detail", None) or "{}")}
+        if code == "listing_not_found":
+            return errors.NotFound(what="listing")
+        if code == "purchase_too_small":
+            return errors.PurchaseTooSmall(field="energy_kwh", **facts)
+        return _BY_CODE[code](**facts)
+    by_constraint = _BY_CONSTRAINT.get(getattr(error, "constraint_name", None) or "")
+    return by_constraint(**facts) if by_constraint else None

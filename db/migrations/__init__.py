@@ -1,0 +1,1 @@
+"""Alembic revisions, each of which runs the .sql files beside it."""

@@ -1,0 +1,75 @@
+"""Connections: codecs, timeouts, application name."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from core.settings import DatabaseSettings
+
+if TYPE_CHECKING:
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    Record: TypeAlias = asyncpg.Record
+else:
+    Pool = asyncpg.Pool
+    Connection = asyncpg.Connection | PoolConnectionProxy
+    Record = asyncpg.Record
+
+_IDLE_CONNECTION_LIFETIME_S = 300.0
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+async def _set_codecs(conn: Connection) -> None:
+    await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=_compact, decoder=json.loads)
+
+
+@asynccontextmanager
+async def open_pool(
+    settings: DatabaseSettings, *, application_name: str, max_size: int | None = None
+) -> AsyncIterator[Pool]:
+    """A pool that connects when first used, so that a process may start before its database."""
+    timeout_s = settings.database_statement_timeout.total_seconds()
+    async with asyncpg.create_pool(
+        settings.database_url,
+        min_size=0,
+        max_size=max_size or settings.database_pool_max,
+        max_inactive_connection_lifetime=_IDLE_CONNECTION_LIFETIME_S,
+        timeout=settings.database_connect_timeout.total_seconds(),
+        command_timeout=timeout_s + 1,
+        init=_set_codecs,
+        server_settings=_server_settings(application_name, timeout_s),
+    ) as pool:
+        yield pool
+
+
+@asynccontextmanager
+async def open_connection(
+    settings: DatabaseSettings, *, application_name: str, statement_timeout_s: float = 0
+) -> AsyncIterator[Connection]:
+    """One connection outside any pool, for work that is long or listens; 0: no timeout."""
+    conn = await asyncpg.connect(
+        settings.database_url,
+        timeout=settings.database_connect_timeout.total_seconds(),
+        server_settings=_server_settings(application_name, statement_timeout_s),
+    )
+    try:
+        await _set_codecs(conn)
+        yield conn
+    finally:
+        await conn.close(timeout=2)
+
+
+def _server_settings(application_name: str, statement_timeout_s: float) -> dict[str, str]:
+    return {
+        "application_name": f"solarhub-{application_name}",
+        "timezone": "UTC",
+        "statement_timeout": str(round(statement_timeout_s * 1000)),
+        "jit": "off",
+    }

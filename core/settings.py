@@ -10,7 +10,15 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _UNIT_S = {"ms": 0.001, "": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
@@ -89,6 +97,15 @@ class DatabaseSettings(_Part):
     retention_raw: Duration = timedelta(days=90)
     late_horizon: Duration = timedelta(days=7)
 
+    @field_validator("late_horizon")
+    @classmethod
+    def _raw_outlives_what_may_change(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        """Late readings are told from duplicates, and aggregates made, by the raw data."""
+        kept = info.data.get("retention_raw", timedelta.max)
+        if value + timedelta(weeks=1) > kept:
+            raise ValueError("must be at least 7d shorter than SOLARHUB_RETENTION_RAW")
+        return value
+
 
 class RedisSettings(_Part):
     redis_url: RedisUrl
@@ -116,6 +133,7 @@ class MqttSettings(_Part):
 
 class IngestSettings(MqttSettings):
     ingest_group: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    ingest_client_id: str = Field("solarhub-ingest", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     ingest_batch_max: int = Field(1000, ge=1, le=10_000)
     ingest_batch_age: Duration = timedelta(milliseconds=50)
     late_horizon: Duration = timedelta(days=7)

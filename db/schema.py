@@ -17,6 +17,9 @@ from db.pool import Connection
 # Any constant: hosts that migrate at once queue on it.
 _MIGRATION_LOCK = 0x501A24B
 
+_APPLY_RETENTION = "SELECT apply_retention(:retention_raw, :late_horizon)"
+_RETENTION = {"retention_raw", "late_horizon"}
+
 
 def _config() -> Config:
     config = Config()
@@ -39,9 +42,9 @@ async def current_revision(conn: Connection) -> str | None:
 
 
 async def migrate(settings: DatabaseSettings) -> tuple[str | None, str]:
-    """Bring the schema up to date, all or nothing; safe to run at once from several hosts.
+    """Bring the schema and how long it keeps raw data up to date, all or nothing.
 
-    Returns the revisions before and after.
+    Safe to run at once from several hosts. Returns the revisions before and after.
     """
     url = "postgresql+asyncpg" + settings.database_url.removeprefix(
         settings.database_url.split("://")[0]
@@ -49,7 +52,9 @@ async def migrate(settings: DatabaseSettings) -> tuple[str | None, str]:
     engine = create_async_engine(url, poolclass=NullPool)
     try:
         async with engine.begin() as conn:
-            return await conn.run_sync(_upgrade)
+            revisions = await conn.run_sync(_upgrade)
+            await conn.execute(text(_APPLY_RETENTION), settings.model_dump(include=_RETENTION))
+            return revisions
     finally:
         await engine.dispose()
 

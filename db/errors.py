@@ -23,6 +23,9 @@ UNAVAILABLE = (
 )
 DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
 
+# These data will be refused however often they are written.
+UNSTORABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+
 # The code that the function `refuse` raises with: see 0001_spine.sql.
 _REFUSED = "SH409"
 

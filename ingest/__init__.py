@@ -1,0 +1,14 @@
+"""MQTT → rows: telemetry, intervals, listings that follow, and their events.
+
+What runs: `service.run`, one process of it or several with `INGEST_GROUP`. A message goes
+`subscriber` → its device's dialect (pure) → `batcher` (bounded) → `writer` (one transaction) →
+commit → acknowledged.
+
+Invariants: a QoS 1 message is acknowledged only after its rows are committed; a reading counts
+once however often it arrives; received = stored + duplicate + rejected, per device; what can't be
+read is recorded with its reason and acknowledged, so that it never blocks what follows it.
+
+How it fails: with the database away nothing is acknowledged and reading stops at a bounded number
+of messages, until it returns; with the broker away it reconnects, and the broker sends again what
+was not acknowledged. Imported by `solarhub` only.
+"""

@@ -227,6 +227,16 @@ CREATE TABLE energy_interval (
 CREATE FUNCTION sellable_wh(quality text, surplus_wh numeric) RETURNS numeric LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN quality IN ('measured', 'interpolated') THEN surplus_wh ELSE 0 END;
 
+-- Two parts of one slot: the worse of those that carry energy, else of both (core/intervals.py).
+CREATE FUNCTION worse_quality(a text, a_carries boolean, b text, b_carries boolean) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN a_carries AND NOT b_carries THEN a
+    WHEN b_carries AND NOT a_carries THEN b
+    WHEN array_position(ARRAY['measured', 'interpolated', 'estimated', 'missing', 'rejected'], a)
+       > array_position(ARRAY['measured', 'interpolated', 'estimated', 'missing', 'rejected'], b) THEN a
+    ELSE b END;
+
 -- The accountant's state as it was before the first reading after slot_start: where re-accounting begins.
 CREATE TABLE accountant_checkpoints (
     device_id  uuid NOT NULL REFERENCES devices ON DELETE CASCADE,
@@ -256,7 +266,7 @@ CREATE TABLE energy_listings (
     seller_id         uuid NOT NULL REFERENCES users ON DELETE CASCADE,
     device_id         uuid REFERENCES devices ON DELETE SET NULL,
     stated_kwh        numeric(12,3) NOT NULL DEFAULT 0 CONSTRAINT energy_listings_stated CHECK (stated_kwh >= 0),
-    measured_wh       numeric(16,3) NOT NULL DEFAULT 0 CONSTRAINT energy_listings_measured CHECK (measured_wh >= 0),
+    measured_wh       numeric(16,3) NOT NULL DEFAULT 0,
     sold_kwh          numeric(12,3) NOT NULL DEFAULT 0 CONSTRAINT energy_listings_sold CHECK (sold_kwh >= 0),
     energy_amount_kwh numeric(12,3) NOT NULL
                       GENERATED ALWAYS AS (greatest(0, stated_kwh + trunc(measured_wh / 1000, 3) - sold_kwh)) STORED

@@ -1,0 +1,87 @@
+"""Energy per 15-minute slot: how it is spread over slots, and how parts of one slot add up."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from core.units import SLOT, slot_of, wh_of_mwh
+
+
+class Quality(StrEnum):
+    """How far an interval's energy can be trusted, best first."""
+
+    MEASURED = "measured"
+    INTERPOLATED = "interpolated"
+    ESTIMATED = "estimated"
+    MISSING = "missing"
+    REJECTED = "rejected"
+
+
+SELLABLE = frozenset({Quality.MEASURED, Quality.INTERPOLATED})
+_RANK = {quality: rank for rank, quality in enumerate(Quality)}
+
+
+class Reason(StrEnum):
+    """What the meter did that a plain difference does not tell."""
+
+    DIP = "dip"
+    RESET = "reset"
+    ZERO = "zero"
+    SPIKE = "spike"
+    GAP = "gap"
+    POWER_ONLY = "power_only"
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """What was generated, and left over to sell, in one slot: exact milliwatt-hours."""
+
+    generated_mwh: int
+    surplus_mwh: int
+    quality: Quality
+    reasons: frozenset[Reason] = frozenset()
+
+    @property
+    def sellable_wh(self) -> Decimal:
+        return wh_of_mwh(self.surplus_mwh) if self.quality in SELLABLE else Decimal(0)
+
+    def __add__(self, other: "Interval") -> "Interval":
+        """Both parts of one slot; commutative and associative, so that order never matters.
+
+        The quality is the worst of the parts that carry energy: a refused spike beside good
+        energy leaves its reason, it does not spoil what was measured.
+        """
+        return Interval(
+            self.generated_mwh + other.generated_mwh,
+            self.surplus_mwh + other.surplus_mwh,
+            max(self, other, key=_doubt).quality,
+            self.reasons | other.reasons,
+        )
+
+
+def _doubt(part: Interval) -> tuple[bool, int]:
+    return (part.generated_mwh > 0 or part.surplus_mwh > 0, _RANK[part.quality])
+
+
+def spread(start: datetime, end: datetime, energy_mwh: int) -> Iterator[tuple[datetime, int]]:
+    """Share energy evenly over (start, end], slot by slot: (slot start, milliwatt-hours).
+
+    Shares are differences of one rounded running total, so they add up to the whole exactly.
+    """
+    slot = slot_of(start)
+    if end <= slot + SLOT:
+        yield slot, energy_mwh
+        return
+    duration = end - start
+    shared = 0
+    while slot < end:
+        until = min(end, slot + SLOT)
+        running = energy_mwh * ((until - start) // _TICK) // (duration // _TICK)
+        yield slot, running - shared
+        shared = running
+        slot += SLOT
+
+
+_TICK = datetime.resolution

@@ -1,0 +1,86 @@
+"""What a listing that follows a meter should offer now."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from core.events import EventType
+from core.units import kwh_of_wh
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How the device behind a listing is. `soc_pct`: None when it says nothing of a battery."""
+
+    status: str
+    soc_pct: float | None = None
+
+    def serves(self, reserve_soc_pct: float | None) -> bool:
+        """Whether energy may be sold from it, above the reserve of its battery."""
+        if self.status in ("offline", "fault"):
+            return False
+        return reserve_soc_pct is None or self.soc_pct is None or self.soc_pct >= reserve_soc_pct
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """An open auto-adjusted listing, as far as its device can change it."""
+
+    id: UUID
+    device_id: UUID
+    status: str
+    paused_by: str | None
+    stated_kwh: Decimal
+    measured_wh: Decimal
+    sold_kwh: Decimal
+    reserve_soc_pct: float | None
+    measured_from: datetime
+    available_to: datetime
+
+    @property
+    def left_kwh(self) -> Decimal:
+        """What is left to sell: the database derives `energy_amount_kwh` in the same way."""
+        return max(Decimal(0), self.stated_kwh + kwh_of_wh(self.measured_wh) - self.sold_kwh)
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """What becomes of a follower; `event` is None when nobody can see a difference."""
+
+    listing: Follower
+    event: EventType | None
+
+
+def adjust(
+    listing: Follower, *, surplus_change_wh: Decimal, condition: Condition, now: datetime
+) -> Adjustment:
+    """Follow the meter: more or less surplus, and what the device's condition allows."""
+    after = replace(listing, measured_wh=listing.measured_wh + surplus_change_wh)
+    after = _with_status(after, condition, now)
+    return Adjustment(after, _event(listing, after))
+
+
+def _with_status(listing: Follower, condition: Condition, now: datetime) -> Follower:
+    if now >= listing.available_to:
+        return replace(listing, status="expired", paused_by=None)
+    serves = condition.serves(listing.reserve_soc_pct)
+    if listing.status == "active" and not serves:
+        return replace(listing, status="paused", paused_by="device")
+    if listing.status == "paused" and listing.paused_by == "device" and serves:
+        return replace(listing, status="active", paused_by=None)
+    if listing.status == "sold" and listing.left_kwh > 0:
+        # A device that does not serve now pauses it at once, so that it can resume it.
+        reopened = replace(listing, status="active")
+        return reopened if serves else replace(reopened, status="paused", paused_by="device")
+    return listing
+
+
+def _event(before: Follower, after: Follower) -> EventType | None:
+    if before.status == after.status:
+        return EventType.LISTING_UPDATED if before.left_kwh != after.left_kwh else None
+    return {
+        "active": EventType.LISTING_RESUMED,
+        "paused": EventType.LISTING_PAUSED,
+        "expired": EventType.LISTING_EXPIRED,
+    }[after.status]

@@ -1,0 +1,78 @@
+"""What a device measured, the physical limits of each number, and why a reading is refused."""
+
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated
+
+from annotated_types import Interval
+
+MAX_CLOCK_AHEAD = timedelta(minutes=5)
+
+Power = Annotated[float, Interval(ge=-1e9, le=1e9)]
+Counter = Annotated[float, Interval(ge=0, le=1e15)]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One measurement of one device; None means that the device did not say.
+
+    `time` is the measurement's and aware; None until the time of receipt is filled in. Counters
+    (`_wh`) are lifetime totals, power is positive when it is produced (or consumed, for `load_w`).
+    """
+
+    time: datetime | None = None
+    power_w: Power | None = None
+    energy_wh: Counter | None = None
+    export_wh: Counter | None = None
+    import_wh: Counter | None = None
+    load_w: Power | None = None
+    voltage_v: Annotated[float, Interval(ge=-1e6, le=1e6)] | None = None
+    current_a: Annotated[float, Interval(ge=-1e6, le=1e6)] | None = None
+    frequency_hz: Annotated[float, Interval(ge=0, le=1000)] | None = None
+    temperature_c: Annotated[float, Interval(ge=-273.15, le=1000)] | None = None
+    battery_soc_pct: Annotated[float, Interval(ge=0, le=100)] | None = None
+
+    @property
+    def says_something(self) -> bool:
+        """Whether it holds one of the fields that a reading must have."""
+        return not (self.power_w is None and self.energy_wh is None and self.export_wh is None)
+
+
+FIELDS = tuple(field.name for field in fields(Reading))
+
+
+class Refusal(StrEnum):
+    """Why a message or a reading was refused: stable codes."""
+
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    TOO_MANY = "too_many_readings"
+    NO_MEASUREMENT = "no_measurement"
+    BAD_VALUE = "bad_value"
+    BAD_TIME = "bad_time"
+    TOO_OLD = "too_old"
+    IN_THE_FUTURE = "in_the_future"
+    UNKNOWN_DEVICE = "unknown_device"
+    UNSTORABLE = "unstorable"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A reading or a whole message that is not stored; `detail` says which field and why."""
+
+    reason: Refusal
+    detail: str = ""
+    time: datetime | None = None
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
+
+
+def refusal_by_age(at: datetime, *, now: datetime, late_horizon: timedelta) -> Refusal | None:
+    """Whether a measurement's time rules it out. `now` is the time of receipt."""
+    if at > now + MAX_CLOCK_AHEAD:
+        return Refusal.IN_THE_FUTURE
+    if at < now - late_horizon:
+        return Refusal.TOO_OLD
+    return None

@@ -1,0 +1,124 @@
+"""Energy per slot, and the checkpoints from which it can be accounted again.
+
+Energy is added to what a slot holds, by the rule of `core.intervals.Interval.__add__`. What that
+changes of the surplus that may be sold is returned, for the listings that follow.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from core.accountant import Account
+from core.intervals import Interval
+from core.units import wh_of_mwh
+from db import accounts
+from db.pool import Connection
+
+_ADD = """
+WITH new AS (
+    SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::numeric[], $4::numeric[], $5::text[],
+                         $6::text[])
+                  AS n (device_id, slot_start, generated_wh, surplus_wh, quality, reasons)
+), old AS (
+    SELECT i.device_id, i.slot_start, sellable_wh(i.quality, i.surplus_wh) AS sellable_wh
+      FROM new JOIN energy_interval i USING (device_id, slot_start)
+), added AS (
+    INSERT INTO energy_interval AS i
+           (device_id, slot_start, generated_wh, surplus_wh, quality, reasons)
+    SELECT device_id, slot_start, generated_wh, surplus_wh, quality, reasons::text[] FROM new
+        ON CONFLICT (device_id, slot_start) DO UPDATE
+       SET generated_wh = i.generated_wh + excluded.generated_wh,
+           surplus_wh = i.surplus_wh + excluded.surplus_wh,
+           quality = worse_quality(
+               i.quality, i.generated_wh > 0 OR i.surplus_wh > 0,
+               excluded.quality, excluded.generated_wh > 0 OR excluded.surplus_wh > 0),
+           reasons = ARRAY(SELECT DISTINCT unnest(i.reasons || excluded.reasons) ORDER BY 1)
+    RETURNING i.device_id, i.slot_start, sellable_wh(i.quality, i.surplus_wh) AS sellable_wh
+)
+SELECT device_id, slot_start, added.sellable_wh - coalesce(old.sellable_wh, 0) AS change_wh
+  FROM added LEFT JOIN old USING (device_id, slot_start)
+"""
+
+_REMOVE_FROM = """
+DELETE FROM energy_interval WHERE device_id = $1 AND slot_start >= $2
+RETURNING slot_start, sellable_wh(quality, surplus_wh) AS sellable_wh
+"""
+
+_CHECKPOINT_BEFORE = """
+SELECT accountant FROM accountant_checkpoints
+ WHERE device_id = $1 AND slot_start <= $2 ORDER BY slot_start DESC LIMIT 1
+"""
+
+_REMOVE_CHECKPOINTS_AFTER = """
+DELETE FROM accountant_checkpoints WHERE device_id = $1 AND slot_start > $2
+"""
+
+_SAVE_CHECKPOINTS = """
+INSERT INTO accountant_checkpoints (device_id, slot_start, accountant)
+SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::jsonb[])
+    ON CONFLICT (device_id, slot_start) DO UPDATE SET accountant = excluded.accountant
+"""
+
+_SELLABLE_SINCE = """
+SELECT coalesce(sum(sellable_wh(quality, surplus_wh)), 0) FROM energy_interval
+ WHERE device_id = $1 AND slot_start >= $2
+"""
+
+SlotKey = tuple[UUID, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class SurplusChange:
+    """By how much the sellable surplus of one slot rose (or fell)."""
+
+    device_id: UUID
+    slot_start: datetime
+    change_wh: Decimal
+
+
+async def add(conn: Connection, intervals: Mapping[SlotKey, Interval]) -> list[SurplusChange]:
+    rows = await conn.fetch(
+        _ADD,
+        [device_id for device_id, _ in intervals],
+        [slot for _, slot in intervals],
+        [wh_of_mwh(i.generated_mwh) for i in intervals.values()],
+        [wh_of_mwh(i.surplus_mwh) for i in intervals.values()],
+        [i.quality for i in intervals.values()],
+        ["{" + ",".join(sorted(i.reasons)) + "}" for i in intervals.values()],
+    )
+    return [SurplusChange(r["device_id"], r["slot_start"], r["change_wh"]) for r in rows]
+
+
+async def remove_from(
+    conn: Connection, device_id: UUID, slot_start: datetime
+) -> list[SurplusChange]:
+    """Take back every interval of a device from a slot on."""
+    rows = await conn.fetch(_REMOVE_FROM, device_id, slot_start)
+    return [SurplusChange(device_id, r["slot_start"], -r["sellable_wh"]) for r in rows]
+
+
+async def checkpoint_before(conn: Connection, device_id: UUID, at: datetime) -> Account | None:
+    """The newest account that knows no reading at or after `at`; None: begin with the first."""
+    value = await conn.fetchval(_CHECKPOINT_BEFORE, device_id, at)
+    return accounts.from_json(value) if value else None
+
+
+async def remove_checkpoints_after(conn: Connection, device_id: UUID, at: datetime) -> None:
+    """Forget the accounts that took the time before `at` for settled."""
+    await conn.execute(_REMOVE_CHECKPOINTS_AFTER, device_id, at)
+
+
+async def save_checkpoints(conn: Connection, checkpoints: Mapping[SlotKey, Account]) -> None:
+    await conn.execute(
+        _SAVE_CHECKPOINTS,
+        [device_id for device_id, _ in checkpoints],
+        [slot for _, slot in checkpoints],
+        [accounts.to_json(account) for account in checkpoints.values()],
+    )
+
+
+async def sellable_since(conn: Connection, device_id: UUID, slot_start: datetime) -> Decimal:
+    """Surplus of a device that may be sold, from a slot on, in Wh."""
+    return Decimal(await conn.fetchval(_SELLABLE_SINCE, device_id, slot_start))

@@ -1,0 +1,87 @@
+"""Listings that follow a meter: locked by id, changed, and announced once per commit."""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from core.market import Adjustment, Follower
+from db.pool import Connection
+
+_LOCK = """
+SELECT id, device_id, status, paused_by, stated_kwh, measured_wh, sold_kwh, reserve_soc_pct,
+       measured_from, available_to
+  FROM energy_listings
+ WHERE device_id = ANY($1::uuid[]) AND auto_adjust AND status IN ('active', 'paused', 'sold')
+ ORDER BY id FOR NO KEY UPDATE
+"""
+
+_ADJUST = """
+WITH changed AS (
+    UPDATE energy_listings l
+       SET measured_wh = n.measured_wh, status = n.status, paused_by = n.paused_by,
+           closed_at = CASE n.status WHEN 'expired' THEN now() END, updated_at = now(),
+           version = l.version + CASE WHEN n.event IS NULL THEN 0 ELSE 1 END
+      FROM unnest($1::uuid[], $2::numeric[], $3::text[], $4::text[], $5::text[])
+           AS n (id, measured_wh, status, paused_by, event)
+     WHERE l.id = n.id
+    RETURNING l AS listing, n.event
+)
+INSERT INTO outbox (type, channels, data)
+SELECT event, ARRAY['listings', 'listing:' || (listing).id], listing_json(listing)
+  FROM changed WHERE event IS NOT NULL ORDER BY (listing).id
+"""
+
+_EXPIRE = """
+WITH overdue AS (
+    SELECT id FROM energy_listings
+     WHERE status IN ('active', 'paused', 'sold') AND available_to <= clock_timestamp()
+     ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+), changed AS (
+    UPDATE energy_listings l
+       SET status = 'expired', paused_by = NULL, closed_at = now(), updated_at = now(),
+           version = l.version + 1
+      FROM overdue WHERE l.id = overdue.id
+    RETURNING l AS listing
+), announced AS (
+    INSERT INTO outbox (type, channels, data)
+    SELECT 'listing.expired', ARRAY['listings', 'listing:' || (listing).id], listing_json(listing)
+      FROM changed ORDER BY (listing).id
+    RETURNING id
+)
+SELECT count(*) FROM announced
+"""
+
+
+async def lock_followers(conn: Connection, device_ids: Collection[UUID]) -> list[Follower]:
+    """The open auto-adjusted listings of these devices, locked until commit, in id order."""
+    return [
+        Follower(
+            id=r["id"],
+            device_id=r["device_id"],
+            status=r["status"],
+            paused_by=r["paused_by"],
+            stated_kwh=r["stated_kwh"],
+            measured_wh=r["measured_wh"],
+            sold_kwh=r["sold_kwh"],
+            reserve_soc_pct=r["reserve_soc_pct"],
+            measured_from=r["measured_from"],
+            available_to=r["available_to"],
+        )
+        for r in await conn.fetch(_LOCK, list(device_ids))
+    ]
+
+
+async def adjust(conn: Connection, adjustments: Sequence[Adjustment]) -> None:
+    """Write what became of the followers; those whose change can be seen write one event each."""
+    await conn.execute(
+        _ADJUST,
+        [a.listing.id for a in adjustments],
+        [a.listing.measured_wh for a in adjustments],
+        [a.listing.status for a in adjustments],
+        [a.listing.paused_by for a in adjustments],
+        [a.event for a in adjustments],
+    )
+
+
+async def expire(conn: Connection, limit: int) -> int:
+    """Close listings whose window has passed, with their events. Returns how many."""
+    return int(await conn.fetchval(_EXPIRE, limit))

@@ -1,0 +1,92 @@
+"""Telemetry: stored once per (device, measurement time), and what was refused."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from core.readings import Reading, Refused
+from db.pool import Connection
+
+_STORE = """
+INSERT INTO telemetry (device_id, time, power_w, energy_wh, export_wh, import_wh, load_w,
+                       voltage_v, current_a, frequency_hz, temperature_c, battery_soc_pct)
+SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::float8[], $4::float8[], $5::float8[],
+                     $6::float8[], $7::float8[], $8::float8[], $9::float8[], $10::float8[],
+                     $11::float8[], $12::float8[])
+    ON CONFLICT DO NOTHING RETURNING device_id, time
+"""
+
+_SINCE = """
+SELECT time, power_w, energy_wh, export_wh FROM telemetry
+ WHERE device_id = $1 AND time > $2 ORDER BY time
+"""
+
+_ALL = """
+SELECT time, power_w, energy_wh, export_wh FROM telemetry WHERE device_id = $1 ORDER BY time
+"""
+
+_REJECT = """
+INSERT INTO rejections (device_id, topic, payload, reason, time, received_at)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::timestamptz[],
+                     $6::timestamptz[])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """What was refused, as the record keeps it: one reading, or a whole message of `readings`.
+
+    `device_id` is None for a device that we don't know.
+    """
+
+    device_id: UUID | None
+    topic: str
+    payload: bytes
+    refused: Refused
+    received_at: datetime
+    readings: int = 1
+
+
+async def store(
+    conn: Connection, readings: Sequence[tuple[UUID, Reading]]
+) -> set[tuple[UUID, datetime]]:
+    """Store what is not there yet. Returns which readings are new; none may be given twice."""
+    stored = await conn.fetch(
+        _STORE,
+        [device_id for device_id, _ in readings],
+        [r.time for _, r in readings],
+        [r.power_w for _, r in readings],
+        [r.energy_wh for _, r in readings],
+        [r.export_wh for _, r in readings],
+        [r.import_wh for _, r in readings],
+        [r.load_w for _, r in readings],
+        [r.voltage_v for _, r in readings],
+        [r.current_a for _, r in readings],
+        [r.frequency_hz for _, r in readings],
+        [r.temperature_c for _, r in readings],
+        [r.battery_soc_pct for _, r in readings],
+    )
+    return {(r["device_id"], r["time"]) for r in stored}
+
+
+async def since(conn: Connection, device_id: UUID, after: datetime | None) -> list[Reading]:
+    """A device's readings after an instant (None: all), by time, as far as the accountant looks."""
+    rows = (
+        await conn.fetch(_ALL, device_id)
+        if after is None
+        else await conn.fetch(_SINCE, device_id, after)
+    )
+    return [Reading(r["time"], r["power_w"], r["energy_wh"], r["export_wh"]) for r in rows]
+
+
+async def reject(conn: Connection, rejections: Sequence[Rejection]) -> None:
+    await conn.execute(
+        _REJECT,
+        [r.device_id for r in rejections],
+        [r.topic for r in rejections],
+        [r.payload for r in rejections],
+        [str(r.refused) for r in rejections],
+        [r.refused.time for r in rejections],
+        [r.received_at for r in rejections],
+    )

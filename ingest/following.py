@@ -1,0 +1,47 @@
+"""Listings that follow a device, brought up to date with its meter and its condition."""
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from core.market import Condition, Follower, adjust
+from db import listing_adjustments
+from db.device_states import DeviceState
+from db.intervals import SurplusChange
+from db.pool import Connection
+
+
+async def follow(
+    conn: Connection,
+    states: Mapping[UUID, DeviceState],
+    changes: Collection[SurplusChange],
+    now: datetime,
+) -> None:
+    """Adjust the open auto-adjusted listings of these devices; one event each at most."""
+    adjustments = []
+    for listing in await listing_adjustments.lock_followers(conn, states):
+        state = states[listing.device_id]
+        adjustment = adjust(
+            listing,
+            surplus_change_wh=_surplus_change_wh(listing, changes),
+            condition=Condition(state.status, state.battery_soc_pct),
+            now=now,
+        )
+        if adjustment.listing != listing:
+            adjustments.append(adjustment)
+    if adjustments:
+        await listing_adjustments.adjust(conn, adjustments)
+
+
+def _surplus_change_wh(listing: Follower, changes: Iterable[SurplusChange]) -> Decimal:
+    """What changed within the time that the listing sells: nothing is sold in two listings."""
+    return sum(
+        (
+            change.change_wh
+            for change in changes
+            if change.device_id == listing.device_id
+            and listing.measured_from <= change.slot_start < listing.available_to
+        ),
+        Decimal(0),
+    )

@@ -1,0 +1,92 @@
+"""Sort a batch out before anything is stored: what is fresh, what is refused, how devices are.
+
+Pure but for the device states that it is given, which it brings up to date.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from core.readings import Reading, Refusal, Refused, refusal_by_age
+from db.device_states import DeviceState
+from db.readings import Rejection
+from ingest.messages import Message
+
+
+@dataclass(slots=True)
+class Intake:
+    """What a batch holds. `fresh` has each (device, measurement time) once: the first one wins."""
+
+    fresh: dict[tuple[UUID, datetime], Reading] = field(default_factory=dict)
+    rejections: list[Rejection] = field(default_factory=list)
+    received: int = 0
+
+
+def sort_out(
+    batch: Sequence[Message], states: Mapping[UUID, DeviceState], late_horizon: timedelta
+) -> Intake:
+    intake = Intake()
+    for message in batch:
+        state = states.get(message.device_id) if message.device_id else None
+        if state is None:
+            _refuse_stranger(intake, message)
+        else:
+            _take(intake, message, state, late_horizon)
+    return intake
+
+
+def _refuse_stranger(intake: Intake, message: Message) -> None:
+    intake.received += message.weight
+    refused = Refused(Refusal.UNKNOWN_DEVICE)
+    intake.rejections.append(_rejection(message, None, refused, readings=message.weight))
+
+
+def _take(intake: Intake, message: Message, state: DeviceState, late_horizon: timedelta) -> None:
+    decoded, received_at = message.decoded, message.received_at
+    _note_presence(state, message)
+    for refused in decoded.refused:
+        _refuse(intake, message, state, refused)
+    for reading in decoded.readings:
+        at = reading.time or received_at
+        reason = refusal_by_age(at, now=received_at, late_horizon=late_horizon)
+        if reason is not None:
+            _refuse(intake, message, state, Refused(reason, time=at))
+            continue
+        state.received += 1
+        if (state.device_id, at) in intake.fresh:
+            state.duplicate += 1
+        else:
+            timed = reading if reading.time else replace(reading, time=at)
+            intake.fresh[state.device_id, at] = timed
+    intake.received += len(decoded.readings) + len(decoded.refused)
+
+
+def _note_presence(state: DeviceState, message: Message) -> None:
+    said = message.decoded.status
+    if said is not None:
+        state.status, state.fault_code = said.status, said.fault_code
+    elif message.decoded.readings and state.status in ("pending", "offline"):
+        state.status = "online"
+    if said is None or said.status != "offline":
+        state.last_seen_at = message.received_at
+
+
+def _refuse(intake: Intake, message: Message, state: DeviceState, refused: Refused) -> None:
+    state.received += 1
+    state.rejected += 1
+    intake.rejections.append(_rejection(message, state.device_id, refused))
+
+
+def _rejection(
+    message: Message, device_id: UUID | None, refused: Refused, *, readings: int = 1
+) -> Rejection:
+    return Rejection(
+        device_id=device_id,
+        # A NUL is no character to PostgreSQL; MQTT forbids it in topics, brokers need not.
+        topic=message.topic.replace("\0", "\ufffd"),
+        payload=message.payload,
+        refused=refused,
+        received_at=message.received_at,
+        readings=readings,
+    )

@@ -1,0 +1,48 @@
+"""What time alone does: silence takes a device offline, the end of its window closes a listing."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from db import device_states, listing_adjustments, outbox
+from db.errors import DATABASE_ERRORS, UNAVAILABLE
+from db.pool import Pool
+from ingest.following import follow
+from ingest.writer import status_event
+
+LIMIT = 500
+
+_log = structlog.get_logger()
+
+
+async def watch(pool: Pool, offline_after: timedelta, *, every_s: float = 1.0) -> None:
+    """Look around until cancelled. Several ingesters may: each takes what no other holds."""
+    while True:
+        try:
+            while await mark_silent_offline(pool, offline_after) == LIMIT:
+                pass
+            while await expire_listings(pool) == LIMIT:
+                pass
+        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+            _log.warning("presence_not_checked", error=type(error).__name__)
+        await asyncio.sleep(every_s)
+
+
+async def mark_silent_offline(pool: Pool, offline_after: timedelta) -> int:
+    """Take devices offline that were silent for too long, and pause what follows them."""
+    async with pool.acquire() as conn, conn.transaction():
+        silent = await device_states.lock_silent(conn, offline_after, LIMIT)
+        if silent:
+            states = await device_states.lock(conn, silent)
+            for state in states.values():
+                state.status = "offline"
+            await device_states.save(conn, list(states.values()))
+            await follow(conn, states, [], datetime.now(UTC))
+            await outbox.add(conn, [status_event(state) for state in states.values()])
+        return len(silent)
+
+
+async def expire_listings(pool: Pool) -> int:
+    async with pool.acquire() as conn, conn.transaction():
+        return await listing_adjustments.expire(conn, LIMIT)

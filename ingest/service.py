@@ -1,0 +1,138 @@
+"""The ingest process: subscribe, batch, write, acknowledge."""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from time import perf_counter
+from uuid import UUID
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from core.readings import Refusal, Refused
+from core.settings import DatabaseSettings, IngestSettings
+from core.units import rfc3339
+from db.errors import DATABASE_ERRORS, UNAVAILABLE, UNSTORABLE
+from db.pool import Pool, open_pool
+from ingest.batcher import Batcher
+from ingest.dialects import Decoded
+from ingest.messages import Message
+from ingest.metrics import IngestMetrics
+from ingest.presence import watch
+from ingest.subscriber import Subscriber
+from ingest.writer import Written, write
+
+_POOL_MAX = 4
+_RETRY_FIRST_S = 0.1
+_RETRY_MAX_S = 5.0
+_ACK_MAX_REFUSALS = 100
+
+_log = structlog.get_logger()
+
+
+async def run(
+    settings: IngestSettings,
+    database: DatabaseSettings,
+    *,
+    registry: CollectorRegistry,
+    started: asyncio.Event,
+) -> None:
+    """Ingest until cancelled. What was not committed then is not acknowledged: it comes again."""
+    metrics = IngestMetrics(registry)
+    batcher: Batcher[Message] = Batcher(
+        weight_max=settings.ingest_batch_max,
+        age_max_s=settings.ingest_batch_age.total_seconds(),
+        held_max=2 * settings.ingest_batch_max,
+    )
+    subscriber = Subscriber(settings, batcher, metrics)
+    async with (
+        open_pool(database, application_name="ingest", max_size=_POOL_MAX) as pool,
+        asyncio.TaskGroup() as tasks,
+    ):
+        tasks.create_task(subscriber.run(started))
+        tasks.create_task(watch(pool, settings.offline_after))
+        tasks.create_task(_Ingester(settings, pool, subscriber, metrics).run(batcher))
+
+
+class _Ingester:
+    """Writes batches one after the other, and acknowledges what is committed."""
+
+    def __init__(
+        self, settings: IngestSettings, pool: Pool, subscriber: Subscriber, metrics: IngestMetrics
+    ) -> None:
+        self._late_horizon = settings.late_horizon
+        self._pool = pool
+        self._subscriber = subscriber
+        self._metrics = metrics
+
+    async def run(self, batcher: Batcher[Message]) -> None:
+        async for batch in batcher.batches():
+            await self._ingest(batch)
+
+    async def _ingest(self, batch: Sequence[Message]) -> None:
+        try:
+            written = await self._write(batch)
+        except UNSTORABLE as error:
+            await self._isolate(batch, error)
+            return
+        for message in batch:
+            message.acknowledge()
+        self._count(batch, written)
+        await self._answer(written)
+
+    async def _write(self, batch: Sequence[Message]) -> Written:
+        """Write until it succeeds: the broker keeps what we can't store. Raises UNSTORABLE."""
+        wait_s = _RETRY_FIRST_S
+        while True:
+            began = perf_counter()
+            try:
+                written = await write(self._pool, batch, self._late_horizon)
+            except UNSTORABLE:
+                raise
+            except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+                self._metrics.retries.inc()
+                _log.warning("batch_not_written", error=str(error), retry_in_s=wait_s)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, _RETRY_MAX_S)
+            else:
+                self._metrics.commit_seconds.observe(perf_counter() - began)
+                return written
+
+    async def _isolate(self, batch: Sequence[Message], error: Exception) -> None:
+        """Halve a batch that the database refuses, down to the one message that is to blame."""
+        if len(batch) > 1:
+            half = len(batch) // 2
+            await self._ingest(batch[:half])
+            await self._ingest(batch[half:])
+            return
+        _log.error("message_unstorable", topic=batch[0].topic, error=str(error))
+        refused = Refused(Refusal.UNSTORABLE, type(error).__name__)
+        await self._ingest([replace(batch[0], decoded=Decoded(refused=(refused,)))])
+
+    def _count(self, batch: Sequence[Message], written: Written) -> None:
+        metrics = self._metrics
+        metrics.received.inc(written.received)
+        metrics.stored.inc(written.stored)
+        metrics.duplicate.inc(written.duplicate)
+        metrics.fields_ignored.inc(sum(m.decoded.fields_ignored for m in batch))
+        for rejection in written.rejections:
+            metrics.rejected.labels(rejection.refused.reason).inc(rejection.readings)
+        metrics.batch_readings.observe(written.received)
+        oldest = min(m.received_at for m in batch)
+        metrics.receipt_to_commit_seconds.observe((datetime.now(UTC) - oldest).total_seconds())
+
+    async def _answer(self, written: Written) -> None:
+        """Tell each device on its `ack` topic what was refused of it."""
+        refused: dict[UUID, list[dict[str, str | None]]] = defaultdict(list)
+        for rejection in written.rejections:
+            if rejection.device_id is not None:
+                at = rejection.refused.time
+                refused[rejection.device_id].append(
+                    {"time": rfc3339(at) if at else None, "reason": str(rejection.refused)}
+                )
+        for device_id, items in refused.items():
+            answer = json.dumps({"rejected": items[:_ACK_MAX_REFUSALS]})
+            await self._subscriber.publish(f"solar/{device_id}/ack", answer)

@@ -1,0 +1,136 @@
+"""The connection to the broker: a persistent session whose messages are acknowledged by hand.
+
+The only file that touches aiomqtt's inner client. aiomqtt 2 acknowledges on receipt; paho's manual
+acknowledgement (`manual_ack_set`, `ack`) is the way that its maintainers point to. aiomqtt's queue
+drops silently when it is bounded, so it stays unbounded: what the broker sends unacknowledged
+(`max_inflight_messages`) is the bound.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import unquote, urlsplit
+
+import aiomqtt
+import structlog
+
+from core.settings import IngestSettings
+from ingest.batcher import Batcher
+from ingest.messages import Message, decode
+from ingest.metrics import IngestMetrics
+
+TOPICS = ("solar/+/telemetry", "solar/+/status")
+QOS = 1
+_RECONNECT_FIRST_S = 0.2
+_RECONNECT_MAX_S = 10.0
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where the broker is, and who we are there."""
+
+    host: str
+    port: int
+    username: str | None
+    password: str | None
+    tls: ssl.SSLContext | None
+
+    @classmethod
+    def of(cls, settings: IngestSettings) -> "Broker":
+        url = urlsplit(settings.mqtt_url)
+        secure = url.scheme == "mqtts"
+        return cls(
+            host=url.hostname or "127.0.0.1",
+            port=url.port or (8883 if secure else 1883),
+            username=unquote(url.username) if url.username else None,
+            password=unquote(url.password) if url.password else None,
+            tls=ssl.create_default_context(cafile=settings.mqtt_ca_file) if secure else None,
+        )
+
+
+class Subscriber:
+    """Reads messages into the batcher; `publish` answers devices while connected."""
+
+    def __init__(
+        self, settings: IngestSettings, batcher: Batcher[Message], metrics: IngestMetrics
+    ) -> None:
+        self._broker = Broker.of(settings)
+        self._client_id = settings.ingest_client_id
+        group = settings.ingest_group
+        self._topics = [f"$share/{group}/{t}" if group else t for t in TOPICS]
+        self._batcher = batcher
+        self._metrics = metrics
+        self._client: aiomqtt.Client | None = None
+
+    async def run(self, connected: asyncio.Event) -> None:
+        """Stay connected until cancelled; `connected` is set once subscribed."""
+        wait_s = _RECONNECT_FIRST_S
+        while True:
+            try:
+                async with self._session() as client:
+                    connected.set()
+                    wait_s = _RECONNECT_FIRST_S
+                    await self._read(client)
+            except aiomqtt.MqttError as error:
+                self._metrics.reconnects.inc()
+                _log.warning("broker_lost", error=str(error), retry_in_s=wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, _RECONNECT_MAX_S)
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[aiomqtt.Client]:
+        broker = self._broker
+        client = aiomqtt.Client(
+            hostname=broker.host,
+            port=broker.port,
+            username=broker.username,
+            password=broker.password,
+            tls_context=broker.tls,
+            identifier=self._client_id,
+            clean_session=False,
+            timeout=5,
+        )
+        # Before the connection: a persistent session may deliver before anything else is said.
+        client._client.manual_ack_set(True)
+        async with client:
+            await client.subscribe([(topic, QOS) for topic in self._topics])
+            self._client = client
+            try:
+                yield client
+            finally:
+                self._client = None
+
+    async def _read(self, client: aiomqtt.Client) -> None:
+        async for incoming in client.messages:
+
+            def acknowledge(mid: int = incoming.mid, qos: int = incoming.qos) -> None:
+                # Bound to this connection: on a later one the same id is another message.
+                client._client.ack(mid, qos)
+
+            message = None
+            if not incoming.retain and isinstance(incoming.payload, bytes):
+                message = decode(
+                    incoming.topic.value,
+                    incoming.payload,
+                    received_at=datetime.now(UTC),
+                    acknowledge=acknowledge,
+                )
+            if message is None:
+                self._metrics.ignored.inc()
+                acknowledge()
+                continue
+            await self._batcher.put(message)
+
+    async def publish(self, topic: str, payload: str) -> None:
+        """Publish at QoS 1 if connected; what a device is told is a courtesy, not a record."""
+        if self._client is None:
+            return
+        try:
+            await self._client.publish(topic, payload, qos=QOS, timeout=1)
+        except aiomqtt.MqttError as error:
+            _log.warning("answer_not_published", topic=topic, error=str(error))

@@ -1,0 +1,105 @@
+"""One batch, one transaction: readings, device states, intervals, listings, events, refusals.
+
+Lock order: device states by id, then listings by id. Writing the same batch again changes nothing
+but the counts of what was received and was there already.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from core.events import Event, EventType, device_channel, user_channel
+from core.readings import Reading
+from core.units import rfc3339
+from db import device_states, outbox, readings
+from db.device_states import DeviceState
+from db.pool import Connection, Pool
+from db.readings import Rejection
+from ingest.accounting import account
+from ingest.following import follow
+from ingest.intake import Intake, sort_out
+from ingest.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a batch: received = stored + duplicate + rejected."""
+
+    received: int
+    stored: int
+    rejections: tuple[Rejection, ...]
+
+    @property
+    def duplicate(self) -> int:
+        return self.received - self.stored - sum(r.readings for r in self.rejections)
+
+
+async def write(pool: Pool, batch: Sequence[Message], late_horizon: timedelta) -> Written:
+    """Commit everything that a batch of messages means, or nothing of it."""
+    device_ids = {m.device_id for m in batch if m.device_id is not None}
+    now = max(m.received_at for m in batch)
+    async with pool.acquire() as conn, conn.transaction():
+        states = await device_states.lock(conn, device_ids)
+        before = {state.device_id: state.status for state in states.values()}
+        intake = sort_out(batch, states, late_horizon)
+        new_readings = await _store(conn, states, intake)
+        changes = await account(conn, states, new_readings)
+        await follow(conn, states, changes, now)
+        await device_states.save(conn, list(states.values()))
+        if intake.rejections:
+            await readings.reject(conn, intake.rejections)
+        await _announce_statuses(conn, states, before)
+    stored = sum(len(new) for new in new_readings.values())
+    return Written(intake.received, stored, tuple(intake.rejections))
+
+
+async def _store(
+    conn: Connection, states: Mapping[UUID, DeviceState], intake: Intake
+) -> dict[UUID, list[Reading]]:
+    """Store what is fresh; count it, and learn which of it is new."""
+    new_readings: dict[UUID, list[Reading]] = defaultdict(list)
+    if not intake.fresh:
+        return new_readings
+    fresh = [(device_id, reading) for (device_id, _), reading in intake.fresh.items()]
+    stored = await readings.store(conn, fresh)
+    for key, reading in intake.fresh.items():
+        state = states[key[0]]
+        if key in stored:
+            state.stored += 1
+            new_readings[state.device_id].append(reading)
+            _note_charge(state, reading)
+        else:
+            state.duplicate += 1
+    return new_readings
+
+
+def _note_charge(state: DeviceState, reading: Reading) -> None:
+    """Keep the battery's charge as the newest measurement tells it."""
+    assert reading.time is not None
+    if reading.battery_soc_pct is None:
+        return
+    if state.account is None or reading.time > state.account.last_at:
+        state.battery_soc_pct = reading.battery_soc_pct
+
+
+async def _announce_statuses(
+    conn: Connection, states: Mapping[UUID, DeviceState], before: Mapping[UUID, str]
+) -> None:
+    changed = [s for s in states.values() if s.status != before[s.device_id]]
+    if changed:
+        await outbox.add(conn, [status_event(state) for state in changed])
+
+
+def status_event(state: DeviceState) -> Event:
+    return Event(
+        EventType.DEVICE_STATUS,
+        (device_channel(state.device_id), user_channel(state.owner_id)),
+        {
+            "device_id": str(state.device_id),
+            "status": state.status,
+            "fault_code": state.fault_code,
+            "last_seen_at": rfc3339(state.last_seen_at) if state.last_seen_at else None,
+        },
+    )

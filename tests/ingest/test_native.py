@@ -1,0 +1,113 @@
+"""The native payload: what is taken, what is refused and why, and that nothing raises."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.readings import FIELDS, Reading, Refusal
+from ingest.dialects import Status
+from ingest.dialects.native import MESSAGE_MAX_BYTES, decode_status, decode_telemetry
+
+AT = datetime(2026, 3, 1, 6, 30, tzinfo=UTC)
+
+
+def reasons(payload: bytes) -> list[str]:
+    decoded = decode_telemetry(payload)
+    assert decoded.readings == ()
+    return [str(refused) for refused in decoded.refused]
+
+
+def test_a_reading_is_taken_as_it_is_written() -> None:
+    fields = {name: 1.5 for name in FIELDS if name != "time"}
+    payload = json.dumps({"time": "2026-03-01T06:30:00Z", **fields}).encode()
+    assert decode_telemetry(payload).readings == (Reading(AT, **fields),)
+
+
+def test_an_offset_is_converted_to_utc() -> None:
+    (reading,) = decode_telemetry(b'{"time": "2026-03-01T12:00:00+05:30", "power_w": 1}').readings
+    assert reading.time == AT
+    assert reading.time.tzinfo is UTC
+
+
+def test_null_is_absent_and_time_may_be() -> None:
+    decoded = decode_telemetry(b'{"energy_wh": 5, "power_w": null}')
+    assert decoded.readings == (Reading(energy_wh=5.0),)
+
+
+def test_unknown_fields_are_ignored_and_counted() -> None:
+    decoded = decode_telemetry(b'[{"power_w": 1, "wifi": -60}, {"power_w": 2, "a": 1, "b": {}}]')
+    assert (len(decoded.readings), decoded.fields_ignored) == (2, 3)
+
+
+def test_one_bad_reading_does_not_refuse_the_others() -> None:
+    decoded = decode_telemetry(b'[{"power_w": 1}, {"power_w": NaN}, 7, {"energy_wh": 2}]')
+    assert decoded.readings == (Reading(power_w=1.0), Reading(energy_wh=2.0))
+    assert [r.reason for r in decoded.refused] == [Refusal.BAD_VALUE, Refusal.BAD_VALUE]
+
+
+@pytest.mark.parametrize(
+    ("reading", "refused"),
+    [
+        ('{"power_w": NaN}', "bad_value: power_w"),
+        ('{"power_w": -Infinity}', "bad_value: power_w"),
+        ('{"power_w": 1e400}', "bad_value: power_w"),
+        ('{"power_w": 1e10}', "bad_value: power_w"),
+        ('{"power_w": "12"}', "bad_value: power_w"),
+        ('{"power_w": true}', "bad_value: power_w"),
+        ('{"energy_wh": -1}', "bad_value: energy_wh"),
+        ('{"power_w": 1, "battery_soc_pct": 101}', "bad_value: battery_soc_pct"),
+        ('{"power_w": 1, "time": 1767225600}', "bad_time: time"),
+        ('{"power_w": 1, "time": "yesterday"}', "bad_time: time"),
+        ('{"power_w": 1, "time": "2026-03-01T06:30:00"}', "bad_time: time: must say its zone"),
+        ('{"power_w": 1, "time": "0001-01-01T00:00:00+14:00"}', "bad_time: time"),
+        ('{"load_w": 5}', "no_measurement: one of power_w, energy_wh, export_wh"),
+        ("7", "bad_value: reading"),
+    ],
+)
+def test_a_refusal_names_the_field(reading: str, refused: str) -> None:
+    assert reasons(reading.encode())[0].startswith(refused)
+
+
+@pytest.mark.parametrize("payload", [b"", b"{", b"\xff\xfe", b"on", b"[" * 100_000, b'{"a": "\\'])
+def test_what_is_not_json_is_malformed(payload: bytes) -> None:
+    assert reasons(payload)[0].startswith("malformed")
+
+
+def test_a_message_has_limits() -> None:
+    assert reasons(b" " * (MESSAGE_MAX_BYTES + 1))[0].startswith("too_large")
+    assert reasons(json.dumps([{"power_w": 1}] * 1001).encode())[0].startswith("too_many")
+    assert reasons(b"[]")[0].startswith("no_measurement")
+
+
+@pytest.mark.parametrize("payload", [b"fault", b'{"status": "fault"}', b' "fault" \n'[2:-3]])
+def test_a_status_is_a_word_or_an_object(payload: bytes) -> None:
+    assert decode_status(payload).status == Status("fault")
+
+
+def test_a_fault_may_have_a_code() -> None:
+    decoded = decode_status(b'{"status": "fault", "code": "E07\\u0000"}')
+    assert decoded.status == Status("fault", "E07")
+
+
+@pytest.mark.parametrize("payload", [b"", b"ONLINE", b"[1]", b'{"status": "asleep"}', b"\xff"])
+def test_another_word_is_no_status(payload: bytes) -> None:
+    decoded = decode_status(payload)
+    assert decoded.status is None
+    assert decoded.refused[0].reason is Refusal.MALFORMED
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(FIELDS) | st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
+def test_no_payload_raises(payload: bytes) -> None:
+    decoded = decode_telemetry(payload)
+    assert decoded.readings or decoded.refused
+    decode_status(payload)

@@ -36,7 +36,7 @@ def wh_of_mwh(energy_mwh: int) -> Decimal:
     return Decimal(energy_mwh).scaleb(-3)
 
 
-def mwh_of_wh(energy_wh: float) -> int:
+def mwh_of_wh(energy_wh: float | Decimal) -> int:
     """A counter's watt-hours to the nearest milliwatt-hour."""
     return round(energy_wh * 1000)
 

@@ -1,4 +1,4 @@
-"""The accountant's accounts as compact JSON: arrays, instants as microseconds since 1970."""
+"""The accountant's accounts as JSON; instants as whole microseconds since 1970."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,23 +8,50 @@ from core.accountant import Account, Counter, Suspect
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 
-
-def to_json(account: Account) -> list[Any]:
-    return [
-        _ticks(account.last_at),
-        _counter_to_json(account.energy),
-        _counter_to_json(account.export),
-        account.power_w,
-    ]
+Json = dict[str, Any]
 
 
-def from_json(value: list[Any]) -> Account:
-    last_at, energy, export, power_w = value
+def to_json(account: Account) -> Json:
+    return {
+        "last_at": _ticks(account.last_at),
+        "energy": account.energy and _counter_to_json(account.energy),
+        "export": account.export and _counter_to_json(account.export),
+        "power_w": account.power_w,
+    }
+
+
+def from_json(value: Json) -> Account:
     return Account(
-        _instant(last_at),
-        _counter_from_json(energy),
-        _counter_from_json(export),
-        power_w,
+        last_at=_instant(value["last_at"]),
+        energy=_counter_from_json(value["energy"]) if value["energy"] else None,
+        export=_counter_from_json(value["export"]) if value["export"] else None,
+        power_w=value["power_w"],
+    )
+
+
+def _counter_to_json(counter: Counter) -> Json:
+    value: Json = {
+        "at": _ticks(counter.at),
+        "mark_mwh": counter.mark_mwh,
+        "marked_at": _ticks(counter.marked_at),
+    }
+    if counter.suspect is not None:
+        value["suspect"] = {
+            "level_mwh": counter.suspect.level_mwh,
+            "at": _ticks(counter.suspect.at),
+            "readings": counter.suspect.readings,
+        }
+    return value
+
+
+def _counter_from_json(value: Json) -> Counter:
+    suspect = value.get("suspect")
+    return Counter(
+        at=_instant(value["at"]),
+        mark_mwh=value["mark_mwh"],
+        marked_at=_instant(value["marked_at"]),
+        suspect=suspect
+        and Suspect(suspect["level_mwh"], _instant(suspect["at"]), suspect["readings"]),
     )
 
 
@@ -34,27 +61,3 @@ def _ticks(at: datetime) -> int:
 
 def _instant(ticks: int) -> datetime:
     return _EPOCH + ticks * _TICK
-
-
-def _counter_to_json(counter: Counter | None) -> list[Any] | None:
-    if counter is None:
-        return None
-    suspect = counter.suspect
-    return [
-        _ticks(counter.at),
-        counter.mark_mwh,
-        _ticks(counter.marked_at),
-        suspect and [suspect.level_mwh, _ticks(suspect.at), suspect.readings],
-    ]
-
-
-def _counter_from_json(value: list[Any] | None) -> Counter | None:
-    if value is None:
-        return None
-    at, mark_mwh, marked_at, suspect = value
-    return Counter(
-        _instant(at),
-        mark_mwh,
-        _instant(marked_at),
-        Suspect(suspect[0], _instant(suspect[1]), suspect[2]) if suspect else None,
-    )

@@ -1,0 +1,167 @@
+"""The books, recomputed from entries and readings alone.
+
+Every check runs on one snapshot, so that it holds while the hub works. A check selects what
+breaks its rule: no rows, no fault.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from core.accountant import Account, advance
+from core.intervals import Interval, Quality, Reason
+from core.readings import Reading
+from core.settings import DatabaseSettings
+from core.units import SLOT, mwh_of_wh, slot_of
+from db import intervals
+from db.pool import Connection
+
+_TRANSFERS = """
+SELECT t.id::text FROM ledger_transfers t LEFT JOIN ledger_entries e ON e.transfer_id = t.id
+ GROUP BY t.id HAVING coalesce(sum(e.amount), 0) <> 0 OR count(e.id) < 2
+"""
+
+_WALLETS = """
+SELECT w.user_id::text FROM wallets w
+  LEFT JOIN (SELECT account, sum(amount) AS total FROM ledger_entries GROUP BY account) e
+         ON e.account = 'wallet:' || w.user_id
+ WHERE w.balance <> coalesce(e.total, 0)
+"""
+
+_TRANSACTIONS = """
+SELECT t.id::text FROM energy_transactions t
+  LEFT JOIN ledger_transfers l
+         ON l.id = t.transfer_id AND l.kind = 'purchase' AND l.reference_id = t.id
+ WHERE l.id IS NULL
+    OR t.total_price <> round(t.price_per_kwh * t.energy_kwh, 2)
+    OR t.total_price <> -(SELECT sum(amount) FROM ledger_entries
+                           WHERE transfer_id = t.transfer_id AND amount < 0)
+    OR t.platform_fee <> coalesce((SELECT sum(amount) FROM ledger_entries
+                           WHERE transfer_id = t.transfer_id AND account = 'platform:fees'), 0)
+    OR t.buyer_id IS NOT NULL AND NOT EXISTS (
+       SELECT FROM ledger_entries WHERE transfer_id = t.transfer_id
+          AND account = 'wallet:' || t.buyer_id AND amount = -t.total_price)
+"""
+
+_PAYMENTS = """
+SELECT o.id::text FROM payment_orders o
+  LEFT JOIN ledger_transfers l ON l.id = o.transfer_id AND l.reference_id = o.id
+ WHERE o.status = 'completed' AND (l.id IS NULL OR o.amount IS DISTINCT FROM (
+       SELECT sum(amount) FROM ledger_entries WHERE transfer_id = l.id AND amount > 0))
+"""
+
+_SOLD = """
+SELECT l.id::text FROM energy_listings l
+  LEFT JOIN (SELECT listing_id, sum(energy_kwh) AS sold_kwh FROM energy_transactions
+              GROUP BY listing_id) t ON t.listing_id = l.id
+ WHERE l.sold_kwh <> coalesce(t.sold_kwh, 0)
+    OR NOT l.auto_adjust AND l.energy_amount_kwh + l.sold_kwh <> l.stated_kwh
+"""
+
+_MEASURED = """
+SELECT l.id::text FROM energy_listings l
+  LEFT JOIN LATERAL (
+       SELECT sum(sellable_wh(i.quality, i.surplus_wh)) AS sellable_wh FROM energy_interval i
+        WHERE i.device_id = l.device_id
+          AND i.slot_start >= l.measured_from AND i.slot_start < l.available_to) m ON true
+ WHERE l.auto_adjust AND l.closed_at IS NULL AND l.device_id IS NOT NULL
+   AND l.measured_wh <> coalesce(m.sellable_wh, 0) - l.baseline_wh
+"""
+
+_STORED = """
+SELECT s.device_id::text FROM device_states s JOIN devices d ON d.id = s.device_id
+ WHERE s.received <> s.stored + s.duplicate + s.rejected
+    OR d.created_at > now() - $1::interval
+   AND s.stored <> (SELECT count(*) FROM telemetry t WHERE t.device_id = s.device_id)
+"""
+
+_DEVICES = """
+SELECT d.id, d.capacity_w, min(t.time) AS first_at
+  FROM devices d JOIN telemetry t ON t.device_id = d.id GROUP BY d.id ORDER BY d.id
+"""
+
+_HISTORY = """
+SELECT time, power_w, energy_wh, export_wh FROM telemetry
+ WHERE device_id = $1 AND ($2::timestamptz IS NULL OR time > $2) ORDER BY time
+"""
+
+_INTERVALS = """
+SELECT slot_start, generated_wh, surplus_wh, quality, reasons FROM energy_interval
+ WHERE device_id = $1 AND ($2::timestamptz IS NULL OR slot_start >= $2)
+"""
+
+_READINGS_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One rule, and the ids of what breaks it."""
+
+    name: str
+    rule: str
+    offending: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.offending
+
+
+async def audit(conn: Connection, settings: DatabaseSettings) -> AsyncIterator[Check]:
+    """Run every check, one after the other, on one read-only snapshot."""
+    # No device that is younger can have lost readings to retention.
+    whole_for = settings.retention_raw - settings.late_horizon
+    async with conn.transaction(isolation="repeatable_read", readonly=True):
+        for name, rule, query, *arguments in (
+            ("transfers", "every transfer sums to zero", _TRANSFERS),
+            ("wallets", "every wallet equals its entries", _WALLETS),
+            ("transactions", "every transaction has its transfer", _TRANSACTIONS),
+            ("payments", "every completed payment has its transfer", _PAYMENTS),
+            ("sold", "every listing sold what its transactions say", _SOLD),
+            ("measured", "every listing that follows holds what was measured", _MEASURED),
+            ("readings", "received = stored + duplicate + rejected", _STORED, whole_for),
+        ):
+            rows = await conn.fetch(query, *arguments)
+            yield Check(name, rule, tuple(row[0] for row in rows))
+        differing = [str(device_id) async for device_id in _devices_whose_intervals_differ(conn)]
+        yield Check("intervals", "every interval is what its readings give", tuple(differing))
+
+
+async def _devices_whose_intervals_differ(conn: Connection) -> AsyncIterator[UUID]:
+    for device in await conn.fetch(_DEVICES):
+        # Where retention took the beginning away, the account from before it is still known.
+        before = await intervals.checkpoint_before(conn, device["id"], device["first_at"])
+        from_slot = slot_of(device["first_at"]) + SLOT if before else None
+        expected = await _fold(conn, device["id"], device["capacity_w"], before)
+        kept = {at: i for at, i in expected.items() if from_slot is None or at >= from_slot}
+        if await _stored(conn, device["id"], from_slot) != kept:
+            yield device["id"]
+
+
+async def _fold(
+    conn: Connection, device_id: UUID, capacity_w: float, account: Account | None
+) -> dict[datetime, Interval]:
+    """Account a device's whole history again, a part of it at a time."""
+    whole: dict[datetime, Interval] = {}
+    history = await conn.cursor(_HISTORY, device_id, account.last_at if account else None)
+    while rows := await history.fetch(_READINGS_AT_ONCE):
+        accounted = advance(account, [Reading(*row) for row in rows], capacity_w)
+        assert accounted is not None
+        account = accounted.account
+        for slot, interval in accounted.intervals.items():
+            whole[slot] = whole[slot] + interval if slot in whole else interval
+    return whole
+
+
+async def _stored(
+    conn: Connection, device_id: UUID, from_slot: datetime | None
+) -> dict[datetime, Interval]:
+    return {
+        row["slot_start"]: Interval(
+            mwh_of_wh(row["generated_wh"]),
+            mwh_of_wh(row["surplus_wh"]),
+            Quality(row["quality"]),
+            frozenset(Reason(reason) for reason in row["reasons"]),
+        )
+        for row in await conn.fetch(_INTERVALS, device_id, from_slot)
+    }

@@ -1,6 +1,7 @@
 """Listings that follow a device, brought up to date with its meter and its condition."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -15,16 +16,19 @@ from db.pool import Connection
 async def follow(
     conn: Connection,
     states: Mapping[UUID, DeviceState],
-    changes: Collection[SurplusChange],
+    changes: Iterable[SurplusChange],
     now: datetime,
 ) -> None:
     """Adjust the open auto-adjusted listings of these devices; one event each at most."""
+    changes_of = defaultdict(list)
+    for change in changes:
+        changes_of[change.device_id].append(change)
     adjustments = []
     for listing in await listing_adjustments.lock_followers(conn, states):
         state = states[listing.device_id]
         adjustment = adjust(
             listing,
-            surplus_change_wh=_surplus_change_wh(listing, changes),
+            surplus_change_wh=_within(listing, changes_of[listing.device_id]),
             condition=Condition(state.status, state.battery_soc_pct),
             now=now,
         )
@@ -34,14 +38,13 @@ async def follow(
         await listing_adjustments.adjust(conn, adjustments)
 
 
-def _surplus_change_wh(listing: Follower, changes: Iterable[SurplusChange]) -> Decimal:
+def _within(listing: Follower, changes: Iterable[SurplusChange]) -> Decimal:
     """What changed within the time that the listing sells: nothing is sold in two listings."""
     return sum(
         (
             change.change_wh
             for change in changes
-            if change.device_id == listing.device_id
-            and listing.measured_from <= change.slot_start < listing.available_to
+            if listing.measured_from <= change.slot_start < listing.available_to
         ),
         Decimal(0),
     )

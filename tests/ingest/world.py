@@ -9,54 +9,27 @@ from core.readings import FIELDS, Reading
 from core.units import rfc3339
 from db.pool import Pool, Record
 from ingest.messages import Message, decode
-
-CAPACITY_W = 5000.0
-
-
-async def add_device(pool: Pool, capacity_w: float = CAPACITY_W) -> UUID:
-    """A host's native inverter."""
-    return UUID(
-        str(
-            await pool.fetchval(
-                """
-                WITH host AS (
-                    INSERT INTO users (email, password_hash, full_name, role)
-                    VALUES (gen_random_uuid() || '@example.org', 'x', 'Asha', 'host') RETURNING id
-                ), purse AS (
-                    INSERT INTO wallets (user_id) SELECT id FROM host
-                ), device AS (
-                    INSERT INTO devices (owner_id, name, kind, capacity_w, credential_hash)
-                    SELECT id, 'roof', 'inverter', $1, '' FROM host RETURNING id
-                )
-                INSERT INTO device_states (device_id) SELECT id FROM device RETURNING device_id
-                """,
-                capacity_w,
-            )
-        )
-    )
+from tests.support import people
 
 
-async def add_following_listing(
-    pool: Pool, device_id: UUID, available_from: datetime, stated_kwh: int = 0
-) -> UUID:
+async def add_device(pool: Pool, capacity_w: float = 5000) -> UUID:
+    """An inverter of a host of its own."""
+    return await people.add_device(pool, await people.add_user(pool, "host"), capacity_w=capacity_w)
+
+
+async def add_following_listing(pool: Pool, device_id: UUID, available_from: datetime) -> UUID:
     """An auto-adjusted listing that is open for a day to come."""
-    return UUID(
-        str(
-            await pool.fetchval(
-                """
-                INSERT INTO energy_listings
-                       (seller_id, device_id, stated_kwh, price_per_kwh, auto_adjust, latitude,
-                        longitude, available_from, available_to, measured_from)
-                SELECT owner_id, id, $2, 6, true, 12.97, 77.59, $3::timestamptz,
-                       now() + interval '1 day',
-                       date_bin('15 minutes', $3::timestamptz, '2000-01-01Z')
-                  FROM devices WHERE id = $1 RETURNING id
-                """,
-                device_id,
-                stated_kwh,
-                available_from,
-            )
-        )
+    owner = await pool.fetchrow(
+        "SELECT u.id, email, role FROM users u JOIN devices d ON d.owner_id = u.id WHERE d.id = $1",
+        device_id,
+    )
+    assert owner is not None
+    return await people.add_listing(
+        pool,
+        people.Person(owner["id"], owner["email"], owner["role"]),
+        kwh=0,
+        device_id=device_id,
+        available_from=available_from,
     )
 
 

@@ -1,0 +1,181 @@
+"""The ingest process against real brokers: from topic to table, and back on `ack`."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import aiomqtt
+import pytest
+from prometheus_client import CollectorRegistry
+
+from core.settings import DatabaseSettings, IngestSettings
+from core.units import rfc3339
+from db.pool import Pool
+from ingest import service
+from tests.conftest import Broker
+from tests.ingest.world import add_device, add_following_listing
+from tests.support.mosquitto import Mosquitto
+from tests.support.people import DEVICE_PASSWORD
+from tests.support.waiting import eventually
+
+NOW = datetime.now(UTC)
+
+
+@asynccontextmanager
+async def ingesting(
+    mqtt_url: str, database: DatabaseSettings, **settings: object
+) -> AsyncIterator[CollectorRegistry]:
+    registry, started = CollectorRegistry(), asyncio.Event()
+    ingest_settings = IngestSettings(mqtt_url=mqtt_url, **settings)
+    task = asyncio.create_task(
+        service.run(ingest_settings, database, registry=registry, started=started)
+    )
+    async with asyncio.timeout(10):
+        await started.wait()
+    try:
+        yield registry
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+def telemetry(device: UUID, minutes_ago: float, energy_wh: float) -> tuple[str, str]:
+    at = rfc3339(NOW - timedelta(minutes=minutes_ago))
+    return f"solar/{device}/telemetry", json.dumps({"time": at, "energy_wh": energy_wh})
+
+
+async def holds(pool: Pool, query: str, value: object) -> None:
+    async def check() -> bool:
+        found = await pool.fetchval(query)
+        assert found == value
+        return True
+
+    await eventually(check)
+
+
+async def test_a_device_publishes_and_its_listing_follows(
+    pool: Pool, database: DatabaseSettings, broker: Broker
+) -> None:
+    device = await add_device(pool)
+    await add_following_listing(pool, device, NOW - timedelta(hours=1))
+    async with (
+        ingesting(broker.url, database),
+        aiomqtt.Client(
+            "127.0.0.1", broker.port, username=str(device), password=DEVICE_PASSWORD
+        ) as client,
+    ):
+        await client.publish(*telemetry(device, 4, 1000), qos=1)
+        await client.publish(*telemetry(device, 2, 1100), qos=1)
+        await holds(pool, "SELECT energy_amount_kwh::text FROM energy_listings", "0.100")
+
+
+async def test_garbage_of_any_kind_does_not_stop_the_stream(
+    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
+) -> None:
+    device = await add_device(pool)
+    async with (
+        ingesting(mosquitto.url, database) as registry,
+        aiomqtt.Client("127.0.0.1", mosquitto.port) as client,
+    ):
+        topic = f"solar/{device}/telemetry"
+        for payload in (b"", b"{", b'{"power_w": "much"}', b'{"power_w": NaN}', b"x" * 10_000_000):
+            await client.publish(topic, payload, qos=1)
+        await client.publish("solar/nobody/telemetry", b'{"power_w": 1}', qos=1)
+        await client.publish(*telemetry(device, 1, 1000), qos=1)
+        await holds(pool, "SELECT count(*) FROM telemetry", 1)
+        await holds(pool, "SELECT count(*) FROM rejections", 6)
+        rejected = registry.get_sample_value(
+            "solarhub_readings_rejected_total", {"reason": "malformed"}
+        )
+        assert rejected == 2
+        assert registry.get_sample_value("solarhub_readings_received_total") == 7
+
+
+async def test_a_device_is_told_what_was_refused(
+    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
+) -> None:
+    device = await add_device(pool)
+    async with (
+        ingesting(mosquitto.url, database),
+        aiomqtt.Client("127.0.0.1", mosquitto.port) as client,
+    ):
+        await client.subscribe(f"solar/{device}/ack", qos=1)
+        old = NOW - timedelta(days=30)
+        payload = json.dumps({"time": rfc3339(old), "power_w": 1})
+        await client.publish(f"solar/{device}/telemetry", payload, qos=1)
+        async with asyncio.timeout(10):
+            answer = await anext(aiter(client.messages))
+        assert json.loads(answer.payload) == {
+            "rejected": [{"time": rfc3339(old), "reason": "too_old"}]
+        }
+
+
+async def test_retained_copies_are_not_counted_again(
+    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
+) -> None:
+    device = await add_device(pool)
+    async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+        await client.publish(*telemetry(device, 3, 1000), qos=1, retain=True)
+        async with ingesting(mosquitto.url, database) as registry:
+            await client.publish(*telemetry(device, 1, 1010), qos=1)
+            await holds(pool, "SELECT count(*) FROM telemetry", 1)
+            assert registry.get_sample_value("solarhub_messages_ignored_total") == 1
+
+
+async def test_what_is_published_while_it_is_away_is_there_when_it_returns(
+    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
+) -> None:
+    device = await add_device(pool)
+    async with ingesting(mosquitto.url, database):
+        pass
+    async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+        await client.publish(*telemetry(device, 3, 1000), qos=1)
+    async with ingesting(mosquitto.url, database):
+        await holds(pool, "SELECT count(*) FROM telemetry", 1)
+
+
+async def test_it_waits_for_a_broker_that_restarts(
+    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
+) -> None:
+    device = await add_device(pool)
+    async with ingesting(mosquitto.url, database):
+        mosquitto.stop()
+        mosquitto.start()
+
+        async def published_and_stored() -> bool:
+            async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+                await client.publish(*telemetry(device, 1, 1000), qos=1)
+            return bool(await pool.fetchval("SELECT count(*) FROM telemetry"))
+
+        await eventually(published_and_stored)
+
+
+async def test_silence_takes_a_device_offline_and_pauses_its_listing(
+    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
+) -> None:
+    device = await add_device(pool)
+    await add_following_listing(pool, device, NOW - timedelta(hours=1))
+    async with (
+        ingesting(mosquitto.url, database, offline_after="200ms"),
+        aiomqtt.Client("127.0.0.1", mosquitto.port) as client,
+    ):
+        await client.publish(*telemetry(device, 1, 1000), qos=1)
+        await holds(pool, "SELECT status FROM device_states", "offline")
+        await holds(pool, "SELECT status FROM energy_listings", "paused")
+        await client.publish(*telemetry(device, 0, 1010), qos=1)
+        await holds(pool, "SELECT count(*) FROM outbox WHERE type = 'listing.resumed'", 1)
+
+
+async def test_a_listing_whose_window_has_passed_is_expired(
+    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
+) -> None:
+    device = await add_device(pool)
+    await add_following_listing(pool, device, NOW - timedelta(hours=1))
+    async with ingesting(mosquitto.url, database):
+        await pool.execute("UPDATE energy_listings SET available_to = now()")
+        await holds(pool, "SELECT status FROM energy_listings", "expired")
+        await holds(pool, "SELECT type FROM outbox", "listing.expired")

@@ -1,0 +1,13 @@
+"""What a device proves itself with."""
+
+from uuid import UUID
+
+from db.pool import Connection, Pool
+
+_CREDENTIAL_HASH = "SELECT credential_hash FROM devices WHERE id = $1 AND deleted_at IS NULL"
+
+
+async def credential_hash(conn: Connection | Pool, device_id: UUID) -> bytes | None:
+    """SHA-256 of the device's MQTT password; None: there is no such device (any more)."""
+    found: bytes | None = await conn.fetchval(_CREDENTIAL_HASH, device_id)
+    return found

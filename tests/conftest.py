@@ -1,0 +1,131 @@
+"""Real servers for every test: one PostgreSQL per run, one Valkey per worker, brokers per test.
+
+With `SOLARHUB_TEST_DATABASE_URL` the tests run on that server, which may have TimescaleDB. With
+`SOLARHUB_REQUIRE=mosquitto,chromium` a test that lacks one of these fails instead of being skipped.
+"""
+
+import os
+import secrets
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from core.settings import DatabaseSettings, RedisSettings
+from db.pool import Connection, Pool, open_pool
+from solarhub import embedded
+from tests.support import databases
+from tests.support.mosquitto import Mosquitto, find, free_port
+
+_OURS = {"SOLARHUB_REQUIRE", databases.OWN_SERVER}
+_servers = pytest.StashKey[tuple[str, str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The first process starts what all share; it ends with the run, however that ends."""
+    for name in [n for n in os.environ if n.startswith("SOLARHUB_") and n not in _OURS]:
+        del os.environ[name]
+    if hasattr(config, "workerinput"):
+        config.stash[_servers] = config.workerinput["servers"]
+        return
+    if config.option.collectonly:
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stack = ExitStack()
+    config.add_cleanup(stack.close)
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="solarhub-")))
+    url = stack.enter_context(databases.server(directory / "postgres"))
+    config.stash[_servers] = url, stack.enter_context(databases.template(url))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: pytest.Item) -> None:
+    """Tell an xdist worker where the servers are."""
+    node.workerinput["servers"] = node.config.stash[_servers]
+
+
+def require(name: str, found: str | None) -> str:
+    """A program that tests need: where it is, or this test is skipped (or fails, if required)."""
+    if found is not None:
+        return found
+    if name in os.environ.get("SOLARHUB_REQUIRE", "").split(","):
+        pytest.fail(f"{name} is not installed, and SOLARHUB_REQUIRE asks for it")
+    pytest.skip(f"{name} is not installed")
+
+
+@pytest.fixture
+async def empty_database(pytestconfig: pytest.Config) -> AsyncIterator[DatabaseSettings]:
+    """A database that was never migrated."""
+    url, _ = pytestconfig.stash[_servers]
+    async with databases.clone(url) as database_url:
+        yield DatabaseSettings(database_url=database_url)
+
+
+@pytest.fixture
+async def database(pytestconfig: pytest.Config) -> AsyncIterator[DatabaseSettings]:
+    """A migrated database of the test's own."""
+    url, template = pytestconfig.stash[_servers]
+    async with databases.clone(url, template) as database_url:
+        yield DatabaseSettings(database_url=database_url)
+
+
+@pytest.fixture
+async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
+    async with open_pool(database, application_name="test") as pool:
+        yield pool
+
+
+@pytest.fixture
+async def conn(pool: Pool) -> AsyncIterator[Connection]:
+    async with pool.acquire() as conn:
+        yield conn
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with embedded.valkey(tmp_path_factory.mktemp("valkey"), durable=False) as server:
+        yield server.url
+
+
+@pytest.fixture
+async def redis_settings(valkey_url: str) -> RedisSettings:
+    """The worker's Valkey, empty."""
+    async with Redis.from_url(valkey_url) as redis:
+        await redis.flushall()
+    return RedisSettings(redis_url=valkey_url)
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """The embedded broker; `url` is the hub's own, with its password."""
+
+    port: int
+    hub_password: str
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://hub:{self.hub_password}@127.0.0.1:{self.port}"
+
+
+@pytest.fixture
+async def broker(pool: Pool) -> AsyncIterator[Broker]:
+    running = Broker(free_port(), secrets.token_urlsafe(16))
+    async with embedded.broker(pool, port=running.port, hub_password=running.hub_password):
+        yield running
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A running Mosquitto that keeps its queue when it is killed and started again."""
+    program = require("mosquitto", find())
+    running = Mosquitto(program, tmp_path)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()

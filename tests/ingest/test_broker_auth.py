@@ -1,0 +1,128 @@
+"""Who may do what at the embedded broker, as devices and others try it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID, uuid4
+
+import aiomqtt
+import pytest
+
+from db.pool import Pool
+from tests.conftest import Broker
+from tests.support.people import DEVICE_PASSWORD, add_device, add_user
+from tests.support.waiting import eventually
+
+
+def client(
+    broker: Broker, username: object, password: str, will: aiomqtt.Will | None = None
+) -> aiomqtt.Client:
+    return aiomqtt.Client(
+        "127.0.0.1", broker.port, username=str(username), password=password, timeout=5, will=will
+    )
+
+
+def hub(broker: Broker) -> aiomqtt.Client:
+    return client(broker, "hub", broker.hub_password)
+
+
+@asynccontextmanager
+async def heard(broker: Broker, topic: str) -> AsyncIterator[list[str]]:
+    """The topics of what the hub hears, up to the call of `settled`."""
+    async with hub(broker) as ears:
+        await ears.subscribe(topic, qos=1)
+        yield (topics := [])
+        async with hub(broker) as mouth:
+            await mouth.publish("solar/last/telemetry", qos=1)
+        async for message in ears.messages:
+            if message.topic.value == "solar/last/telemetry":
+                break
+            topics.append(message.topic.value)
+
+
+@pytest.fixture
+async def device_id(pool: Pool) -> UUID:
+    return await add_device(pool, await add_user(pool, "host"))
+
+
+async def test_a_stranger_is_refused(broker: Broker) -> None:
+    for username in (uuid4(), "somebody", ""):
+        with pytest.raises(aiomqtt.MqttError, match="Not authorized"):
+            await client(broker, username, DEVICE_PASSWORD).__aenter__()
+
+
+async def test_a_wrong_password_is_refused(broker: Broker, device_id: UUID) -> None:
+    for username in (device_id, "hub"):
+        with pytest.raises(aiomqtt.MqttError, match="Not authorized"):
+            await client(broker, username, "wrong").__aenter__()
+
+
+async def test_a_deleted_device_is_refused_at_its_next_connect(
+    broker: Broker, device_id: UUID, pool: Pool
+) -> None:
+    async with client(broker, device_id, DEVICE_PASSWORD):
+        await pool.execute("UPDATE devices SET deleted_at = now() WHERE id = $1", device_id)
+    with pytest.raises(aiomqtt.MqttError, match="Not authorized"):
+        await client(broker, device_id, DEVICE_PASSWORD).__aenter__()
+
+
+async def test_a_device_publishes_its_own_topics_only(broker: Broker, device_id: UUID) -> None:
+    own = [f"solar/{device_id}/telemetry", f"solar/{device_id}/status"]
+    others = [
+        f"solar/{uuid4()}/telemetry",
+        f"solar/{device_id}/ack",
+        f"solar/{device_id}/telemetry/more",
+        "elsewhere",
+    ]
+    device = client(broker, device_id, DEVICE_PASSWORD)
+    async with heard(broker, "#") as topics, device:
+        for topic in others + own:
+            await device.publish(topic, "{}", qos=1)
+    assert topics == own
+
+
+async def test_a_device_reads_its_own_topics_only(broker: Broker, device_id: UUID) -> None:
+    refused = [f"solar/{uuid4()}/ack", f"solar/{device_id}/telemetry", "solar/#", "#", "$SYS/#"]
+    async with client(broker, device_id, DEVICE_PASSWORD) as device:
+        for topic in refused:
+            assert [code.value for code in await device.subscribe(topic, qos=1)] == [128]
+        await device.subscribe(f"solar/{device_id}/ack", qos=1)
+        async with hub(broker) as mouth:
+            await mouth.publish(f"solar/{device_id}/ack", "yours", qos=1)
+        message = await anext(aiter(device.messages))
+        assert message.payload == b"yours"
+
+
+async def test_a_last_will_in_another_name_is_refused(broker: Broker, device_id: UUID) -> None:
+    will = aiomqtt.Will(f"solar/{uuid4()}/status", "offline", qos=1)
+    with pytest.raises(aiomqtt.MqttError, match="Not authorized"):
+        await client(broker, device_id, DEVICE_PASSWORD, will).__aenter__()
+
+
+async def test_a_device_cannot_take_over_the_session_of_another(
+    broker: Broker, device_id: UUID, pool: Pool
+) -> None:
+    thief_id = await add_device(pool, await add_user(pool, "host"))
+
+    def session_of(username: UUID) -> aiomqtt.Client:
+        return aiomqtt.Client(
+            "127.0.0.1", broker.port, username=str(username), password=DEVICE_PASSWORD,
+            identifier="roof", clean_session=False, timeout=5,
+        )  # fmt: skip
+
+    async with session_of(device_id) as device:
+        await device.subscribe(f"solar/{device_id}/ack", qos=1)
+    with pytest.raises(aiomqtt.MqttError, match="Not authorized"):
+        await session_of(thief_id).__aenter__()
+
+    async def owner_returns() -> bool:
+        async with session_of(device_id):
+            return True
+
+    assert await eventually(owner_returns)
+
+
+async def test_the_hub_hears_every_device(broker: Broker, device_id: UUID) -> None:
+    device = client(broker, device_id, DEVICE_PASSWORD)
+    async with heard(broker, "solar/+/telemetry") as topics, device:
+        await device.publish(f"solar/{device_id}/telemetry", "{}", qos=1)
+    assert topics == [f"solar/{device_id}/telemetry"]

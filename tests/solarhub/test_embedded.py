@@ -1,0 +1,90 @@
+"""The servers out of wheels: they answer, keep what they were given, and come back after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+from redis.asyncio import Redis
+
+from core.settings import RedisSettings
+from solarhub import embedded
+from solarhub.errors import HubError
+
+
+async def _fetch(url: str, statement: str) -> object:
+    conn = await asyncpg.connect(url)
+    try:
+        return await conn.fetchval(statement)
+    finally:
+        await conn.close()
+
+
+async def test_a_database_survives_its_server(tmp_path: Path) -> None:
+    with embedded.postgres(tmp_path / "postgres") as server:
+        await _fetch(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
+    with embedded.postgres(tmp_path / "postgres") as server:
+        assert await _fetch(server.url, "SELECT answer FROM kept") == 42
+        assert await _fetch(server.url, "SHOW fsync") == "on"
+
+
+async def test_the_server_of_a_killed_hub_is_ended_at_the_next_start(tmp_path: Path) -> None:
+    directory = tmp_path / "postgres"
+    with embedded.postgres(directory) as orphan, embedded.postgres(directory) as server:
+        assert await _fetch(server.url, "SELECT 1") == 1
+        with pytest.raises(HubError, match="PostgreSQL ended"):
+            orphan.child.ensure_running()
+
+
+async def test_a_stale_pid_file_that_names_another_process_is_forgotten(tmp_path: Path) -> None:
+    directory = tmp_path / "postgres"
+    with embedded.postgres(directory):
+        pid_file = (directory / "postmaster.pid").read_text().splitlines()
+    pid_file[0] = str(os.getpid())
+    (directory / "postmaster.pid").write_text("\n".join(pid_file))
+    with embedded.postgres(directory) as server:
+        assert await _fetch(server.url, "SELECT 1") == 1
+
+
+async def test_a_path_too_long_for_a_socket_is_no_obstacle(tmp_path: Path) -> None:
+    directory = tmp_path / ("long" * 20) / ("path" * 20)
+    directory.mkdir(parents=True)
+    with embedded.valkey(directory / "valkey") as server:
+        async with Redis.from_url(server.url) as redis:
+            assert await redis.ping()
+
+
+async def test_valkey_keeps_what_was_written_before_it_was_killed(tmp_path: Path) -> None:
+    with embedded.valkey(tmp_path / "valkey") as server:
+        async with Redis.from_url(server.url) as redis:
+            await redis.set("greeting", "hello")
+            await redis.waitaof(1, 0, 5000)
+        os.kill(server.child.pid, signal.SIGKILL)
+    with embedded.valkey(tmp_path / "valkey") as server:
+        async with Redis.from_url(server.url) as redis:
+            assert await redis.get("greeting") == b"hello"
+
+
+async def test_each_test_finds_redis_empty(redis_settings: RedisSettings) -> None:
+    async with Redis.from_url(redis_settings.redis_url) as redis:
+        assert await redis.dbsize() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends them at once")
+def test_a_killed_hub_leaves_no_server_behind(tmp_path: Path) -> None:
+    code = (
+        "import sys, signal; from pathlib import Path; from solarhub import embedded\n"
+        "with embedded.valkey(Path(sys.argv[1])) as s:\n"
+        "    print(s.child.pid, flush=True); signal.pause()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "valkey")], stdout=subprocess.PIPE
+    ) as hub:
+        assert hub.stdout is not None
+        server = psutil.Process(int(hub.stdout.readline()))
+        hub.kill()
+        server.wait(10)

@@ -1,0 +1,1 @@
+"""What tests share: servers to run against, people to act, and how to wait."""

@@ -1,0 +1,88 @@
+"""Databases for tests: cloned from one that is migrated once per run."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+
+from core.settings import DatabaseSettings
+from db import schema
+from solarhub.embedded import postgres
+
+OWN_SERVER = "SOLARHUB_TEST_DATABASE_URL"
+
+_END_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+ WHERE datname = $1 AND pid <> pg_backend_pid()
+"""
+
+
+@contextmanager
+def server(directory: Path) -> Iterator[str]:
+    """The URL of the user's own server, or of one that runs as long as the tests."""
+    if url := os.environ.get(OWN_SERVER):
+        yield url
+        return
+    with postgres(directory, durable=False) as running:
+        yield running.url
+
+
+@contextmanager
+def template(server_url: str) -> Iterator[str]:
+    """The name of a migrated database to clone."""
+    name = f"solarhub_template_{uuid4().hex[:12]}"
+    asyncio.run(_make_template(server_url, name))
+    try:
+        yield name
+    finally:
+        asyncio.run(_drop(server_url, name))
+
+
+@asynccontextmanager
+async def clone(server_url: str, template_name: str | None = None) -> AsyncIterator[str]:
+    """The URL of a fresh database: like the template, or empty."""
+    name = f"solarhub_test_{uuid4().hex[:12]}"
+    source = f'TEMPLATE "{template_name}"' if template_name else ""
+    await _execute(server_url, f'CREATE DATABASE "{name}" {source}')
+    try:
+        yield url_of(server_url, name)
+    finally:
+        await _drop(server_url, name)
+
+
+def url_of(server_url: str, database: str) -> str:
+    """The same server, another database."""
+    before, after = server_url.split("://", 1)
+    authority = urlsplit(server_url).netloc
+    query = urlsplit(server_url).query
+    assert after.startswith(authority)
+    return f"{before}://{authority}/{database}" + (f"?{query}" if query else "")
+
+
+async def _make_template(server_url: str, name: str) -> None:
+    await _execute(server_url, f'CREATE DATABASE "{name}"')
+    await schema.migrate(DatabaseSettings(database_url=url_of(server_url, name)))
+    # With TimescaleDB its scheduler sits in the database, and would come back.
+    await _execute(server_url, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+    conn = await asyncpg.connect(server_url)
+    try:
+        await conn.execute(_END_OTHERS, name)
+    finally:
+        await conn.close()
+
+
+async def _drop(server_url: str, name: str) -> None:
+    await _execute(server_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+async def _execute(server_url: str, statement: str) -> None:
+    conn = await asyncpg.connect(server_url)
+    try:
+        await conn.execute(statement)
+    finally:
+        await conn.close()

@@ -1,0 +1,128 @@
+"""People, devices, listings and balances, straight into the database."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import bcrypt
+
+from core.units import slot_of
+from db.pool import Connection, Pool
+
+PASSWORD = "correct horse battery"
+DEVICE_PASSWORD = "device-password"
+BANGALORE = (12.9716, 77.5946)
+
+# 4 rounds: tests do not wait for what is meant to be slow.
+_PASSWORD_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Signs in with `email` and `PASSWORD`."""
+
+    id: UUID
+    email: str
+    role: str
+
+
+async def add_user(
+    db: Connection | Pool, role: str = "buyer", *, balance: Decimal | int = 0
+) -> Person:
+    email = f"{role}-{uuid4().hex[:12]}@example.org"
+    user_id = await db.fetchval(
+        """
+        WITH person AS (
+            INSERT INTO users (email, password_hash, full_name, role)
+            VALUES ($1, $2, initcap($3), $3) RETURNING id
+        ), purse AS (INSERT INTO wallets (user_id) SELECT id FROM person)
+        , host AS (INSERT INTO hosts (user_id) SELECT id FROM person WHERE $3 = 'host')
+        , buyer AS (INSERT INTO buyers (user_id) SELECT id FROM person WHERE $3 = 'buyer')
+        , investor AS (INSERT INTO investors (user_id) SELECT id FROM person WHERE $3 = 'investor')
+        SELECT id FROM person
+        """,
+        email,
+        _PASSWORD_HASH,
+        role,
+    )
+    if balance:
+        await add_money(db, user_id, Decimal(balance))
+    return Person(user_id, email, role)
+
+
+async def add_money(db: Connection | Pool, user_id: UUID, amount: Decimal) -> None:
+    """A completed top-up: balanced, like every transfer."""
+    await db.execute(
+        """
+        WITH transfer AS (
+            INSERT INTO ledger_transfers (kind, reference_id) VALUES ('topup', $1::uuid) RETURNING id
+        ), entries AS (
+            INSERT INTO ledger_entries (transfer_id, account, amount)
+            SELECT id, 'wallet:' || $1::uuid, $2::numeric FROM transfer
+            UNION ALL SELECT id, 'external:sandbox', -$2::numeric FROM transfer
+        )
+        UPDATE wallets SET balance = balance + $2::numeric WHERE user_id = $1::uuid
+        """,
+        user_id,
+        amount,
+    )
+
+
+async def add_device(
+    db: Connection | Pool,
+    owner: Person,
+    *,
+    capacity_w: float = 5000,
+    place: tuple[float, float] = BANGALORE,
+) -> UUID:
+    """A native inverter that signs in at the broker with its id and `DEVICE_PASSWORD`."""
+    device_id: UUID = await db.fetchval(
+        """
+        WITH device AS (
+            INSERT INTO devices (owner_id, name, kind, capacity_w, latitude, longitude,
+                                 credential_hash)
+            VALUES ($1, 'Roof', 'inverter', $2, $3, $4, $5) RETURNING id
+        )
+        INSERT INTO device_states (device_id) SELECT id FROM device RETURNING device_id
+        """,
+        owner.id,
+        capacity_w,
+        *place,
+        hashlib.sha256(DEVICE_PASSWORD.encode()).digest(),
+    )
+    return device_id
+
+
+async def add_listing(
+    db: Connection | Pool,
+    seller: Person,
+    *,
+    kwh: Decimal | int = 10,
+    price_per_kwh: Decimal | int = 6,
+    device_id: UUID | None = None,
+    place: tuple[float, float] = BANGALORE,
+    available_from: datetime | None = None,
+) -> UUID:
+    """An active listing for a day to come; it follows its device if it has one."""
+    start = available_from or datetime.now(UTC) - timedelta(minutes=1)
+    listing_id: UUID = await db.fetchval(
+        """
+        INSERT INTO energy_listings (seller_id, device_id, stated_kwh, price_per_kwh, auto_adjust,
+                                     latitude, longitude, available_from, available_to,
+                                     measured_from)
+        VALUES ($1, $2::uuid, $3, $4, $2::uuid IS NOT NULL, $5, $6, $7,
+                greatest($7::timestamptz, now()) + interval '1 day',
+                CASE WHEN $2::uuid IS NOT NULL THEN $8::timestamptz END)
+        RETURNING id
+        """,
+        seller.id,
+        device_id,
+        kwh,
+        price_per_kwh,
+        *place,
+        start,
+        slot_of(start),
+    )
+    return listing_id

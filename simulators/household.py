@@ -1,0 +1,161 @@
+"""A home: what it draws, what its battery does, and what its meter counts.
+
+Energy is counted in whole microwatt-hours, so that every step balances exactly:
+generated + imported + discharged = drawn + exported + charged.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import exp
+from random import Random
+
+from core.readings import Reading
+
+_UWH_PER_WS = 1e6 / 3600
+_EFFICIENCY_PCT = 92  # of a round trip through the battery, taken when charging
+
+
+@dataclass(frozen=True, slots=True)
+class Appliance:
+    """Something that runs for a while, some times a day, mostly around an hour of the day."""
+
+    power_w: float
+    lasts_s: float
+    times_a_day: float
+    around_h: float
+
+
+APPLIANCES = (
+    Appliance(2000, 900, 1.5, 7.0),  # water heater
+    Appliance(1200, 1500, 2.0, 8.0),  # induction hob, breakfast
+    Appliance(750, 1200, 1.0, 10.0),  # water pump
+    Appliance(500, 3600, 0.5, 11.0),  # washing machine
+    Appliance(1200, 2400, 2.0, 20.0),  # induction hob, dinner
+    Appliance(1500, 5400, 1.0, 22.0),  # air conditioner
+)
+
+
+def bump(hour: float, around_h: float, width_h: float) -> float:
+    """1 at `around_h`, falling off on both sides, over midnight too."""
+    apart = abs(hour - around_h) % 24
+    apart = min(apart, 24 - apart)
+    return exp(-((apart / width_h) ** 2))
+
+
+@dataclass(slots=True)
+class Consumption:
+    """What a home draws: a base, people in the morning and evening, appliances by chance."""
+
+    chance: Random
+    base_w: float
+    people_w: float
+    _running: list[tuple[float, float]] = field(default_factory=list)
+
+    def draw_w(self, hour: float, elapsed_s: float) -> float:
+        """Mean power over the next `elapsed_s`, at an hour of the day."""
+        self._running = [(left - elapsed_s, w) for left, w in self._running if left > elapsed_s]
+        for appliance in APPLIANCES:
+            # A bump of width 2 h holds 3.5 h: its starts add up to times_a_day.
+            per_s = appliance.times_a_day * bump(hour, appliance.around_h, 2) / (3.5 * 3600)
+            if self.chance.random() < per_s * elapsed_s:
+                lasts_s = appliance.lasts_s * self.chance.uniform(0.5, 1.5)
+                self._running.append((lasts_s, appliance.power_w))
+        people_w = self.people_w * (bump(hour, 7.5, 1.5) + 1.6 * bump(hour, 20, 2.5))
+        steady_w = (self.base_w + people_w) * self.chance.uniform(0.95, 1.05)
+        return steady_w + sum(w for _, w in self._running)
+
+
+@dataclass(slots=True)
+class Battery:
+    """Stores surplus and gives it back; a home without one has capacity 0."""
+
+    capacity_uwh: int
+    power_max_w: float
+    stored_uwh: int = 0
+
+    @property
+    def soc_pct(self) -> float | None:
+        if not self.capacity_uwh:
+            return None
+        return round(100 * self.stored_uwh / self.capacity_uwh, 1)
+
+    def charge(self, offered_uwh: int, elapsed_s: float) -> int:
+        """Take of what is offered; returns what left the home for it."""
+        room_uwh = (self.capacity_uwh - self.stored_uwh) * 100 // _EFFICIENCY_PCT
+        taken_uwh = min(offered_uwh, room_uwh, _uwh(self.power_max_w, elapsed_s))
+        self.stored_uwh += taken_uwh * _EFFICIENCY_PCT // 100
+        return taken_uwh
+
+    def discharge(self, wanted_uwh: int, elapsed_s: float) -> int:
+        given_uwh = min(wanted_uwh, self.stored_uwh, _uwh(self.power_max_w, elapsed_s))
+        self.stored_uwh -= given_uwh
+        return given_uwh
+
+
+def _uwh(power_w: float, elapsed_s: float) -> int:
+    return round(power_w * elapsed_s * _UWH_PER_WS)
+
+
+@dataclass(slots=True)
+class Meters:
+    """Lifetime totals in microwatt-hours: they never fall."""
+
+    generated_uwh: int = 0
+    exported_uwh: int = 0
+    imported_uwh: int = 0
+    drawn_uwh: int = 0
+    charged_uwh: int = 0
+    discharged_uwh: int = 0
+
+
+@dataclass(slots=True)
+class Home:
+    """One home behind one meter. `measured_at`: up to when its meters have counted."""
+
+    chance: Random
+    consumption: Consumption
+    battery: Battery
+    meters: Meters
+    measured_at: datetime
+
+    def measure(self, at: datetime, *, power_w: float, hour: float) -> Reading:
+        """Count up to `at`, with the sun and the hour of the day as they are now."""
+        elapsed_s = max(0.0, (at - self.measured_at).total_seconds())
+        self.measured_at = max(at, self.measured_at)
+        load_w = self.consumption.draw_w(hour, elapsed_s)
+        self._count(_uwh(power_w, elapsed_s), _uwh(load_w, elapsed_s), elapsed_s)
+        return self._reading(power_w, load_w)
+
+    def _count(self, generated_uwh: int, drawn_uwh: int, elapsed_s: float) -> None:
+        surplus_uwh = generated_uwh - drawn_uwh
+        charged_uwh = self.battery.charge(max(0, surplus_uwh), elapsed_s)
+        discharged_uwh = self.battery.discharge(max(0, -surplus_uwh), elapsed_s)
+        net_uwh = surplus_uwh - charged_uwh + discharged_uwh
+        meters = self.meters
+        meters.generated_uwh += generated_uwh
+        meters.drawn_uwh += drawn_uwh
+        meters.charged_uwh += charged_uwh
+        meters.discharged_uwh += discharged_uwh
+        meters.exported_uwh += max(0, net_uwh)
+        meters.imported_uwh += max(0, -net_uwh)
+
+    def _reading(self, power_w: float, load_w: float) -> Reading:
+        voltage_v = 231 + self.chance.uniform(-3, 3)
+        return Reading(
+            time=self.measured_at,
+            power_w=round(power_w, 1),
+            energy_wh=_shown_wh(self.meters.generated_uwh),
+            export_wh=_shown_wh(self.meters.exported_uwh),
+            import_wh=_shown_wh(self.meters.imported_uwh),
+            load_w=round(load_w, 1),
+            voltage_v=round(voltage_v, 1),
+            current_a=round(power_w / voltage_v, 2),
+            frequency_hz=round(50 + self.chance.uniform(-0.03, 0.03), 2),
+            temperature_c=round(29 + power_w / 300, 1),
+            battery_soc_pct=self.battery.soc_pct,
+        )
+
+
+def _shown_wh(counted_uwh: int) -> float:
+    """A meter shows whole milliwatt-hours, and never one that it has not counted."""
+    return counted_uwh // 1000 / 1000

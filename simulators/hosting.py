@@ -1,0 +1,60 @@
+"""What a host does at the hub: register a device, offer its surplus."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from core.units import rfc3339
+from simulators.hub_client import Refused, Session
+from simulators.link import Credentials
+from simulators.places import Place
+from simulators.whereabouts import Broker
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A device as the hub knows it, and where it is to publish."""
+
+    credentials: Credentials
+    broker: Broker
+
+
+async def register_device(
+    host: Session, *, name: str, kind: str, capacity_w: float, place: Place
+) -> Registered:
+    body = {
+        "name": name,
+        "kind": kind,
+        "capacity_w": capacity_w,
+        "latitude": place.latitude,
+        "longitude": place.longitude,
+    }
+    device = await host.post("devices", body)
+    mqtt = device["mqtt"]
+    return Registered(
+        Credentials(mqtt["username"], mqtt["password"]), Broker(mqtt["host"], mqtt["port"])
+    )
+
+
+async def offer_surplus(
+    host: Session,
+    device_id: str,
+    *,
+    price_per_kwh: str,
+    available_from: datetime,
+    available_to: datetime,
+) -> str | None:
+    """Open a listing that follows the device's meter; None when one is open already."""
+    body = {
+        "device_id": device_id,
+        "auto_adjust": True,
+        "price_per_kwh": price_per_kwh,
+        "available_from": rfc3339(available_from),
+        "available_to": rfc3339(available_to),
+    }
+    try:
+        listing = await host.post("marketplace/listings", body)
+    except Refused as refusal:
+        if refusal.code == "open_listing_exists":
+            return None
+        raise
+    return str(listing["id"])

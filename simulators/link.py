@@ -1,0 +1,158 @@
+"""A device's connection to the broker: its credentials, its last will, reconnect with backoff."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from random import Random
+
+import aiomqtt
+
+from core.readings import Reading
+from simulators.native import encode
+from simulators.whereabouts import Broker
+
+_QOS = 1
+_TIMEOUT_S = 10.0
+_GOODBYE_S = 2.0
+_RECONNECT_FIRST_S = 0.5
+_RECONNECT_MAX_S = 30.0
+_KEEPALIVE_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What registering a device gave it: its id, which is its user name, and a password."""
+
+    device_id: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An open connection, as a device uses it."""
+
+    client: aiomqtt.Client
+    device_id: str
+
+    async def send(self, readings: Sequence[Reading]) -> None:
+        """Publish one message and wait for the broker to have it. Raises aiomqtt.MqttError."""
+        await self.client.publish(f"solar/{self.device_id}/telemetry", encode(readings), qos=_QOS)
+
+    async def tell_status(self, status: str) -> None:
+        topic = f"solar/{self.device_id}/status"
+        await self.client.publish(topic, status, qos=_QOS, retain=True)
+
+
+Speech = Callable[[Line], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class LinkTally:
+    """What the links that share it have been through."""
+
+    connected: int = 0
+    lost: int = 0
+    last_error: str = ""
+
+
+class Links:
+    """Opens the connections of many devices to one broker, a few at a time."""
+
+    def __init__(
+        self, broker: Broker, chance: Random, tally: LinkTally, *, connects_at_once: int = 32
+    ) -> None:
+        self._broker = broker
+        self._chance = chance
+        self._tally = tally
+        self._gate = asyncio.Semaphore(connects_at_once)
+        self._tls = ssl.create_default_context() if broker.secure else None
+
+    async def run(self, device: Credentials, speak: Speech, *, says_goodbye: bool = True) -> None:
+        """Keep a line open for `speak` until it returns; call it again on each new connection.
+
+        Ends with `offline` told, unless `says_goodbye` is off, and a clean disconnect.
+        """
+        wait_s = _RECONNECT_FIRST_S
+        while True:
+            try:
+                async with self._line(device, says_goodbye) as line:
+                    wait_s = _RECONNECT_FIRST_S
+                    await _converse(line, speak)
+                    return
+            except aiomqtt.MqttError as error:
+                self._tally.lost += 1
+                self._tally.last_error = str(error)
+            await asyncio.sleep(wait_s * self._chance.uniform(0.5, 1))
+            wait_s = min(2 * wait_s, _RECONNECT_MAX_S)
+
+    @asynccontextmanager
+    async def _line(self, device: Credentials, says_goodbye: bool) -> AsyncIterator[Line]:
+        client = self._client(device)
+        line = Line(client, device.device_id)
+        async with self._gate:
+            await _connect(client)
+        self._tally.connected += 1
+        try:
+            await line.tell_status("online")
+            yield line
+        finally:
+            self._tally.connected -= 1
+            await _hang_up(line, says_goodbye)
+
+    def _client(self, device: Credentials) -> aiomqtt.Client:
+        will = aiomqtt.Will(f"solar/{device.device_id}/status", "offline", _QOS, retain=True)
+        return aiomqtt.Client(
+            hostname=self._broker.host,
+            port=self._broker.port,
+            tls_context=self._tls,
+            username=device.device_id,
+            password=device.password,
+            identifier=f"device-{device.device_id}",
+            will=will,
+            timeout=_TIMEOUT_S,
+            keepalive=_KEEPALIVE_S,
+        )
+
+
+async def _converse(line: Line, speak: Speech) -> None:
+    """Speak until done. Raises aiomqtt.MqttError at once when the connection is lost."""
+    lost: aiomqtt.MqttError | None = None
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            listening = tasks.create_task(_listen(line.client))
+            await speak(line)
+            listening.cancel()
+    except* aiomqtt.MqttError as errors:
+        lost = next(error for error in errors.exceptions if isinstance(error, aiomqtt.MqttError))
+    if lost is not None:
+        raise lost
+
+
+async def _listen(client: aiomqtt.Client) -> None:
+    """Nothing is expected; the iterator raises when the connection is lost."""
+    async for _ in client.messages:
+        pass
+
+
+async def _connect(client: aiomqtt.Client) -> None:
+    """Connect; when cancelled meanwhile, undo it: aiomqtt would leave the socket open."""
+    connecting = asyncio.ensure_future(client.__aenter__())
+    try:
+        await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        with suppress(aiomqtt.MqttError):
+            await connecting
+            await client.__aexit__(None, None, None)
+        raise
+
+
+async def _hang_up(line: Line, says_goodbye: bool) -> None:
+    """Say `offline` and disconnect, both in vain on a connection that is lost."""
+    with suppress(aiomqtt.MqttError, TimeoutError):
+        async with asyncio.timeout(_GOODBYE_S):
+            if says_goodbye:
+                await line.tell_status("offline")
+    with suppress(aiomqtt.MqttError):
+        await line.client.__aexit__(None, None, None)

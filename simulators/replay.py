@@ -1,0 +1,167 @@
+"""Recorded telemetry, sent again by devices of its own, at any speed."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import cycle
+from math import ceil, inf
+from pathlib import Path
+from random import Random
+
+from core.readings import Reading
+from simulators.hosting import offer_surplus, register_device
+from simulators.hub_client import Session, invent_account, open_hub
+from simulators.link import Line, Links, LinkTally
+from simulators.outcome import Outcome, Played
+from simulators.places import LOCALITIES, Place, near
+from simulators.recording import Recording
+from simulators.series import first_and_last, peak_w, shifted, time_of
+from simulators.together import together
+from simulators.whereabouts import Whereabouts
+
+_OFFERED_FOR = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPlan:
+    """`speed` inf: as fast as the broker takes it. `capacity_w` None: what the recording shows.
+
+    Times are shifted so that the recording ends now, each device's by itself with `align`.
+    """
+
+    speed: float
+    batch: int = 1
+    keep_times: bool = False
+    align: bool = False
+    capacity_w: float | None = None
+    seed: int = 1
+
+
+@dataclass(slots=True)
+class ReplayTally:
+    """What has been replayed so far; its owner may read it at any time."""
+
+    devices: int = 0
+    readings: int = 0
+    links: LinkTally = field(default_factory=LinkTally)
+
+
+async def run(
+    plan: ReplayPlan,
+    recording: Recording,
+    hub: Whereabouts,
+    written_to: Path,
+    tally: ReplayTally,
+    *,
+    now: datetime,
+) -> None:
+    """Register the recording's devices, send all readings, write down what became of them.
+
+    `written_to` is written before the first reading and again at the end. Raises HubError.
+    """
+    series = recording.series
+    if not plan.keep_times:
+        series = shifted(series, now, align=plan.align)
+    owner = invent_account("Recorded host", "host")
+    async with open_hub(hub.api_url) as client:
+        host = await Session.register(client, owner)
+        played = await _register(host, series, plan, now)
+    tally.devices = len(played)
+    outcome = Outcome(written_to, hub.api_url, owner, played)
+    outcome.write()
+    try:
+        await _play(plan, hub, played, tally)
+    finally:
+        outcome.write()
+
+
+async def _register(
+    host: Session, series: dict[str, list[Reading]], plan: ReplayPlan, now: datetime
+) -> dict[str, Played]:
+    chance = Random(plan.seed)
+    offers = [
+        (device, readings, near(locality, chance), f"{chance.uniform(5, 8):.2f}")
+        for (device, readings), locality in zip(series.items(), cycle(LOCALITIES), strict=False)
+    ]
+    played = await together(
+        _register_one(host, device, readings, place, price, plan, now)
+        for device, readings, place, price in offers
+    )
+    return dict(zip(series, played, strict=True))
+
+
+async def _register_one(
+    host: Session,
+    device: str,
+    readings: list[Reading],
+    place: Place,
+    price_per_kwh: str,
+    plan: ReplayPlan,
+    now: datetime,
+) -> Played:
+    capacity_w = plan.capacity_w or float(max(1, ceil(peak_w(readings))))
+    registered = await register_device(
+        host, name=device, kind="inverter", capacity_w=capacity_w, place=place
+    )
+    listing_id = await offer_surplus(
+        host,
+        registered.credentials.device_id,
+        price_per_kwh=price_per_kwh,
+        available_from=first_and_last(readings)[0],
+        available_to=now + _OFFERED_FOR,
+    )
+    assert listing_id is not None  # the device is new
+    return Played(registered, listing_id, capacity_w, readings)
+
+
+async def _play(
+    plan: ReplayPlan, hub: Whereabouts, played: dict[str, Played], tally: ReplayTally
+) -> None:
+    broker = hub.broker or next(iter(played.values())).registered.broker
+    links = Links(broker, Random(plan.seed), tally.links)
+    begins, _ = first_and_last(reading for one in played.values() for reading in one.readings)
+    pace = _Pace(begins, plan.speed, asyncio.get_running_loop().time())
+    players = [_Player(one, pace, plan.batch, tally) for one in played.values()]
+    # They leave without saying `offline`: what they measured may still be bought for a while.
+    await together(
+        links.run(player.played.registered.credentials, player.speak, says_goodbye=False)
+        for player in players
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """When a reading is due: recorded time passes `speed` times as fast as the loop's clock."""
+
+    begins: datetime
+    speed: float
+    started_s: float
+
+    def wait_s(self, reading: Reading) -> float:
+        if self.speed == inf:
+            return 0.0
+        due_s = self.started_s + (time_of(reading) - self.begins).total_seconds() / self.speed
+        return due_s - asyncio.get_running_loop().time()
+
+
+@dataclass(slots=True)
+class _Player:
+    """Sends one device's readings, in order, each again until the broker has it."""
+
+    played: Played
+    pace: _Pace
+    batch: int
+    tally: ReplayTally
+
+    async def speak(self, line: Line) -> None:
+        while self.played.sent < len(self.played.readings):
+            batch = await self._due()
+            await line.send(batch)
+            self.played.sent += len(batch)
+            self.tally.readings += len(batch)
+
+    async def _due(self) -> list[Reading]:
+        """The next reading when its time has come, and with it what else is due by then."""
+        ahead = self.played.readings[self.played.sent : self.played.sent + self.batch]
+        await asyncio.sleep(max(0.0, self.pace.wait_s(ahead[0])))
+        return [ahead[0], *(reading for reading in ahead[1:] if self.pace.wait_s(reading) <= 0)]

@@ -1,0 +1,114 @@
+"""The people and devices of a fleet, as the hub knows them, and as a file remembers them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from simulators import notes
+from simulators.homes import Dwelling, new_meters
+from simulators.hosting import Registered, offer_surplus, register_device
+from simulators.household import Meters
+from simulators.hub_client import Account, HubClient, Refused, Session, invent_account
+from simulators.link import Credentials
+from simulators.together import together
+from simulators.whereabouts import Broker
+
+_OFFERED_FOR = timedelta(days=7)
+_HOSTS_MAX = 20
+_HOMES_PER_HOST = 5
+
+
+@dataclass(slots=True)
+class Resident:
+    """A home, its owner's number, its device's credentials, and what its meters read."""
+
+    dwelling: Dwelling
+    owner: int
+    registered: Registered
+    meters: Meters
+
+
+class Residents:
+    """Settles homes at the hub. A second start finds everyone, and every meter, as they were."""
+
+    def __init__(self, hub: HubClient, path: Path) -> None:
+        self._hub = hub
+        self._path = path
+        known = notes.read(path) or {"owners": [], "homes": {}}
+        self._owners = [Account(**account) for account in known["owners"]]
+        self._homes: dict[str, dict[str, Any]] = known["homes"]
+        self._settled: list[Resident] = []
+
+    async def settle(self, dwellings: Sequence[Dwelling], now: datetime) -> list[Resident]:
+        """Everyone signed in, every device registered, every surplus on offer. Raises HubError."""
+        owners = await self._sign_in(max(1, min(_HOSTS_MAX, len(dwellings) // _HOMES_PER_HOST)))
+        try:
+            await together(
+                self._settle(home, number, owners, now) for number, home in enumerate(dwellings)
+            )
+        finally:
+            self.save()
+        return self._settled
+
+    async def _sign_in(self, count: int) -> list[Session]:
+        """All owners who are remembered, and as many new ones as it takes."""
+        try:
+            sessions = await together(Session.sign_in(self._hub, a) for a in self._owners)
+        except Refused as refusal:
+            if refusal.status != 401:
+                raise
+            # Another hub, or the same with an empty database: nobody is known there.
+            self._owners, self._homes, sessions = [], {}, []
+        fresh = [
+            invent_account(f"Host {number + 1}", "host")
+            for number in range(len(self._owners), count)
+        ]
+        sessions += await together(Session.register(self._hub, account) for account in fresh)
+        self._owners += fresh
+        return sessions
+
+    async def _settle(
+        self, dwelling: Dwelling, number: int, owners: Sequence[Session], now: datetime
+    ) -> None:
+        known = self._homes.get(dwelling.key)
+        if known is None:
+            resident = await self._move_in(dwelling, number % len(owners), owners)
+        else:
+            resident = _remembered(dwelling, known)
+        self._settled.append(resident)
+        await offer_surplus(
+            owners[resident.owner],
+            resident.registered.credentials.device_id,
+            price_per_kwh=dwelling.price_per_kwh,
+            available_from=now,
+            available_to=now + _OFFERED_FOR,
+        )
+
+    async def _move_in(self, dwelling: Dwelling, owner: int, owners: Sequence[Session]) -> Resident:
+        registered = await register_device(
+            owners[owner],
+            name=dwelling.name,
+            kind="inverter",
+            capacity_w=dwelling.capacity_w,
+            place=dwelling.place,
+        )
+        return Resident(dwelling, owner, registered, new_meters(dwelling))
+
+    def save(self) -> None:
+        """Remember who lives where, and what the meters read."""
+        for resident in self._settled:
+            self._homes[resident.dwelling.key] = {
+                "owner": resident.owner,
+                "credentials": asdict(resident.registered.credentials),
+                "broker": asdict(resident.registered.broker),
+                "meters": asdict(resident.meters),
+            }
+        owners = [asdict(account) for account in self._owners]
+        notes.write(self._path, {"owners": owners, "homes": self._homes})
+
+
+def _remembered(dwelling: Dwelling, known: dict[str, Any]) -> Resident:
+    registered = Registered(Credentials(**known["credentials"]), Broker(**known["broker"]))
+    return Resident(dwelling, known["owner"], registered, Meters(**known["meters"]))

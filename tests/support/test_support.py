@@ -1,5 +1,6 @@
 """The tests' own tools work."""
 
+import asyncio
 from decimal import Decimal
 
 import aiomqtt
@@ -21,9 +22,10 @@ async def test_mosquitto_keeps_its_queue_when_it_is_killed(mosquitto: Mosquitto)
         await client.subscribe("queue", qos=1)
     async with aiomqtt.Client("127.0.0.1", mosquitto.port, timeout=5) as client:
         await client.publish("queue", "kept", qos=1)
+    await eventually(lambda: b"kept" in mosquitto.saved())
     mosquitto.kill()
     mosquitto.start()
-    async with reader() as client:
+    async with reader() as client, asyncio.timeout(10):
         message = await anext(aiter(client.messages))
     assert message.payload == b"kept"
 

@@ -1,0 +1,96 @@
+"""A wrong setting names itself and what is allowed, and never what it was."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from core import settings
+from core.settings import (
+    ApiSettings,
+    DatabaseSettings,
+    IngestSettings,
+    RealtimeSettings,
+    SettingError,
+    _Part,
+    load,
+    variable,
+)
+
+DATABASE_URL = "postgresql://hub@db.example/solarhub"
+SECRET = "0123456789abcdef0123456789abcdef"
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A directory without a .env file."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOLARHUB_DATABASE_URL", DATABASE_URL)
+    monkeypatch.setenv("SOLARHUB_DATABASE_POOL_MAX", "7")
+    assert load(DatabaseSettings).database_pool_max == 7
+
+
+def test_settings_come_from_a_file(nowhere: Path) -> None:
+    (nowhere / ".env").write_text(f"SOLARHUB_DATABASE_URL={DATABASE_URL}\n")
+    assert load(DatabaseSettings).database_url == DATABASE_URL
+
+
+def test_a_missing_setting_is_named() -> None:
+    with pytest.raises(SettingError, match="SOLARHUB_DATABASE_URL: is required"):
+        load(DatabaseSettings)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("database_url", "mysql://x", "must be a URL that starts with postgresql://"),
+        ("database_pool_max", "0", "greater than or equal to 1"),
+        ("database_pool_max", "many", "valid integer"),
+        ("database_connect_timeout", "soon", "must be a duration such as 500ms, 30s"),
+        ("database_connect_timeout", "0", "must be longer than 0"),
+        ("late_horizon", "90d", "must be at least 7d shorter than SOLARHUB_RETENTION_RAW"),
+    ],
+)
+def test_a_wrong_setting_names_itself_and_what_is_allowed(
+    field: str, value: str, allowed: str
+) -> None:
+    with pytest.raises(SettingError) as error:
+        load(DatabaseSettings, **{"database_url": DATABASE_URL, field: value})
+    assert str(error.value).startswith(f"{variable(field)}: ")
+    assert allowed in str(error.value)
+
+
+def test_a_secret_that_is_too_short_is_not_shown() -> None:
+    with pytest.raises(SettingError, match=r"SOLARHUB_JWT_SECRET: .*32") as error:
+        load(RealtimeSettings, jwt_secret="hunter2")
+    assert "hunter2" not in str(error.value)
+    assert SECRET not in repr(load(RealtimeSettings, jwt_secret=SECRET))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("250ms", 0.25), ("2", 2), ("1.5s", 1.5), ("5m", 300), ("5min", 300), ("1h", 3600)],
+)
+def test_durations_are_written_as_people_do(text: str, seconds: float) -> None:
+    ingest = load(IngestSettings, mqtt_url="mqtt://broker", offline_after=text)
+    assert ingest.offline_after == timedelta(seconds=seconds)
+
+
+def test_lists_are_separated_by_commas_and_rates_have_a_period() -> None:
+    api = load(ApiSettings, jwt_secret=SECRET, cors_origins="https://a.example, https://b.example")
+    assert api.cors_origins == ("https://a.example", "https://b.example")
+    assert load(ApiSettings, jwt_secret=SECRET, rate_limit_login="off").rate_limit_login == "off"
+    with pytest.raises(SettingError, match="SOLARHUB_RATE_LIMIT_LOGIN: must be off, or limits"):
+        load(ApiSettings, jwt_secret=SECRET, rate_limit_login="a lot")
+
+
+def test_every_setting_is_in_the_manual() -> None:
+    parts = [p for p in vars(settings).values() if isinstance(p, type) and issubclass(p, _Part)]
+    text = OPERATIONS.read_text("utf-8")
+    named = {field.upper() for part in parts for field in part.model_fields}
+    assert sorted(name for name in named if f"`{name}`" not in text) == []

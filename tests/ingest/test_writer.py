@@ -1,5 +1,6 @@
 """One batch, one transaction: what a batch of messages means to the database."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -12,6 +13,7 @@ from core.settings import DatabaseSettings
 from core.units import slot_of
 from db.audit import audit
 from db.pool import Pool
+from ingest.messages import Message
 from ingest.writer import Written, write
 from tests.ingest.world import (
     add_device,
@@ -26,8 +28,8 @@ HORIZON = timedelta(days=7)
 START = slot_of(datetime.now(UTC)) - timedelta(hours=3)
 
 
-async def ingest(pool: Pool, *batch: object) -> Written:
-    return await write(pool, batch, HORIZON)  # type: ignore[arg-type]
+async def ingest(pool: Pool, *batch: Message) -> Written:
+    return await write(pool, batch, HORIZON)
 
 
 async def offending(pool: Pool, database: DatabaseSettings) -> dict[str, tuple[str, ...]]:
@@ -88,6 +90,30 @@ async def test_readings_in_any_order_and_repeated_give_the_same(
         "SELECT DISTINCT measured_wh FROM energy_listings WHERE id = ANY($1)", listings
     )
     assert len(amounts) == 1
+    assert await offending(pool, database) == {}
+
+
+async def test_ingesters_side_by_side_give_the_same_as_one(
+    pool: Pool, database: DatabaseSettings
+) -> None:
+    alone = await add_device(pool)
+    devices = [await add_device(pool) for _ in range(8)]
+    for device in devices:
+        await add_following_listing(pool, device, START)
+    history = counting(START, range(1000, 9000, 200), timedelta(minutes=3))
+    await ingest(pool, telemetry(alone, *history))
+    random = Random(7)
+    messages = [telemetry(d, r) for r in history for d in devices for _ in range(2)]
+    random.shuffle(messages)
+
+    async def ingester(share: list[Message]) -> None:
+        for n in range(0, len(share), 40):
+            await ingest(pool, *share[n : n + 40])
+
+    await asyncio.gather(*(ingester(messages[n::4]) for n in range(4)))
+    expected = await intervals_of(pool, alone)
+    for device in devices:
+        assert await intervals_of(pool, device) == expected
     assert await offending(pool, database) == {}
 
 

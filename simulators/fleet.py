@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from simulators.link import Line, Links, LinkTally
 from simulators.native import MESSAGE_MAX_READINGS
 from simulators.residents import Resident, Residents
 from simulators.sun import Sky, SunClock, local_hour
+from simulators.together import together
 from simulators.whereabouts import Whereabouts
 
 _SAVE_EVERY_S = 20.0
@@ -62,15 +63,18 @@ async def run(
     """
     sky, sun = Sky(plan.seed), SunClock.starting(now(), hour=plan.sun_hour, speed=plan.sun_speed)
     dwellings = [dwelling(plan.seed, index) for index in range(plan.count)]
+    roofs = {home.roof for home in dwellings}
     async with open_hub(hub.api_url) as client:
         residents = Residents(client, remembered_in)
-        settled = await residents.settle(dwellings, now())
-    tally.registered = len(settled)
-    roofs = {home.roof for home in dwellings}
-    await asyncio.to_thread(sky.prepare, roofs, sun.at(now()))
-    weather = _Weather(sky, sun, now)
+        await together(
+            [
+                residents.settle(dwellings, now()),
+                asyncio.to_thread(sky.prepare, roofs, sun.at(now())),
+            ]
+        )
+    tally.registered = len(residents.settled)
     try:
-        await _publish(plan, hub, settled, weather, tally, residents)
+        await _publish(plan, hub, residents, _Weather(sky, sun, now), tally)
     finally:
         residents.save()
 
@@ -93,17 +97,16 @@ class _Weather:
 async def _publish(
     plan: FleetPlan,
     hub: Whereabouts,
-    settled: Sequence[Resident],
+    residents: Residents,
     weather: _Weather,
     tally: FleetTally,
-    residents: Residents,
 ) -> None:
     chance = Random(plan.seed)
-    links = Links(hub.broker or settled[0].registered.broker, chance, tally.links)
+    links = Links(hub.broker or residents.settled[0].registered.broker, chance, tally.links)
     try:
         async with asyncio.timeout(plan.duration_s) as limit, asyncio.TaskGroup() as tasks:
             tasks.create_task(_save_often(residents))
-            for resident in settled:
+            for resident in residents.settled:
                 device = _Device(resident, weather, links, 1 / plan.rate_hz, chance, tally)
                 tasks.create_task(device.run())
     except TimeoutError:

@@ -14,7 +14,8 @@ from simulators.native import encode
 from simulators.whereabouts import Broker
 
 _QOS = 1
-_TIMEOUT_S = 10.0
+_CONNECT_S = 4.0
+_TAKEN_S = 30.0
 _GOODBYE_S = 2.0
 _RECONNECT_FIRST_S = 0.5
 _RECONNECT_MAX_S = 30.0
@@ -38,11 +39,13 @@ class Line:
 
     async def send(self, readings: Sequence[Reading]) -> None:
         """Publish one message and wait for the broker to have it. Raises aiomqtt.MqttError."""
-        await self.client.publish(f"solar/{self.device_id}/telemetry", encode(readings), qos=_QOS)
+        await self.client.publish(
+            f"solar/{self.device_id}/telemetry", encode(readings), qos=_QOS, timeout=_TAKEN_S
+        )
 
     async def tell_status(self, status: str) -> None:
         topic = f"solar/{self.device_id}/status"
-        await self.client.publish(topic, status, qos=_QOS, retain=True)
+        await self.client.publish(topic, status, qos=_QOS, retain=True, timeout=_TAKEN_S)
 
 
 Speech = Callable[[Line], Awaitable[None]]
@@ -111,7 +114,7 @@ class Links:
             password=device.password,
             identifier=f"device-{device.device_id}",
             will=will,
-            timeout=_TIMEOUT_S,
+            timeout=_CONNECT_S,
             keepalive=_KEEPALIVE_S,
         )
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TextIO, TypeVar
 
 from core.readings import Reading
+from simulators.selection import Chosen, everything
 from simulators.series import Stretch, cumulated, in_order
 from simulators.wall_clock import BadTime, WallClock
 
@@ -93,11 +94,10 @@ class Recording:
         return sum(len(readings) for readings in self.series.values())
 
 
-Chosen = Callable[[datetime], bool]
 EntryT = TypeVar("EntryT", Reading, Stretch)
 
 
-def read(path: Path, layout: Layout, chosen: Chosen = lambda shown: True) -> Recording:
+def read(path: Path, layout: Layout, chosen: Chosen = everything) -> Recording:
     """Read the rows whose clock showed a chosen time. Raises NothingToReplay."""
     if layout.generated is None:
         return _read(path, layout, chosen, _reading, in_order)

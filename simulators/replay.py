@@ -14,7 +14,6 @@ from simulators.hub_client import Session, invent_account, open_hub
 from simulators.link import Line, Links, LinkTally
 from simulators.outcome import Outcome, Played
 from simulators.places import LOCALITIES, Place, near
-from simulators.recording import Recording
 from simulators.series import first_and_last, peak_w, shifted, time_of
 from simulators.together import together
 from simulators.whereabouts import Whereabouts
@@ -46,22 +45,26 @@ class ReplayTally:
     links: LinkTally = field(default_factory=LinkTally)
 
 
+def timed(
+    plan: ReplayPlan, series: dict[str, list[Reading]], now: datetime
+) -> dict[str, list[Reading]]:
+    """A recording with the times that it is to be sent with."""
+    return series if plan.keep_times else shifted(series, now, align=plan.align)
+
+
 async def run(
     plan: ReplayPlan,
-    recording: Recording,
+    series: dict[str, list[Reading]],
     hub: Whereabouts,
     written_to: Path,
     tally: ReplayTally,
     *,
     now: datetime,
 ) -> None:
-    """Register the recording's devices, send all readings, write down what became of them.
+    """Register a device for each series, send all readings, write down what became of them.
 
     `written_to` is written before the first reading and again at the end. Raises HubError.
     """
-    series = recording.series
-    if not plan.keep_times:
-        series = shifted(series, now, align=plan.align)
     owner = invent_account("Recorded host", "host")
     async with open_hub(hub.api_url) as client:
         host = await Session.register(client, owner)

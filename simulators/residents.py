@@ -39,9 +39,9 @@ class Residents:
         known = notes.read(path) or {"owners": [], "homes": {}}
         self._owners = [Account(**account) for account in known["owners"]]
         self._homes: dict[str, dict[str, Any]] = known["homes"]
-        self._settled: list[Resident] = []
+        self.settled: list[Resident] = []
 
-    async def settle(self, dwellings: Sequence[Dwelling], now: datetime) -> list[Resident]:
+    async def settle(self, dwellings: Sequence[Dwelling], now: datetime) -> None:
         """Everyone signed in, every device registered, every surplus on offer. Raises HubError."""
         owners = await self._sign_in(max(1, min(_HOSTS_MAX, len(dwellings) // _HOMES_PER_HOST)))
         try:
@@ -50,7 +50,6 @@ class Residents:
             )
         finally:
             self.save()
-        return self._settled
 
     async def _sign_in(self, count: int) -> list[Session]:
         """All owners who are remembered, and as many new ones as it takes."""
@@ -77,7 +76,7 @@ class Residents:
             resident = await self._move_in(dwelling, number % len(owners), owners)
         else:
             resident = _remembered(dwelling, known)
-        self._settled.append(resident)
+        self.settled.append(resident)
         await offer_surplus(
             owners[resident.owner],
             resident.registered.credentials.device_id,
@@ -98,7 +97,7 @@ class Residents:
 
     def save(self) -> None:
         """Remember who lives where, and what the meters read."""
-        for resident in self._settled:
+        for resident in self.settled:
             self._homes[resident.dwelling.key] = {
                 "owner": resident.owner,
                 "credentials": asdict(resident.registered.credentials),

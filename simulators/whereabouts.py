@@ -1,12 +1,7 @@
-"""Where the hub is: as told, else as a running `solarhub up` wrote it down, else nearby."""
+"""Where the hub is."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
-
-from simulators import notes
-
-_NEARBY = "http://127.0.0.1:8000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +24,5 @@ class Whereabouts:
     """`broker` and `feed_url` are None when only the hub's API can tell them."""
 
     api_url: str
-    broker: Broker | None
-    feed_url: str | None
-
-
-def find(data: Path, *, api_url: str | None = None, mqtt_url: str | None = None) -> Whereabouts:
-    """What was told counts first; with another API than the one that runs here, nothing else."""
-    run = notes.read(data / "run.json") or {}
-    if api_url is not None and api_url != run.get("api_url"):
-        run = {}
-    mqtt_url = mqtt_url or run.get("mqtt_url")
-    return Whereabouts(
-        api_url=(api_url or run.get("api_url") or _NEARBY).rstrip("/"),
-        broker=Broker.of(mqtt_url) if mqtt_url else None,
-        feed_url=run.get("realtime_url"),
-    )
+    broker: Broker | None = None
+    feed_url: str | None = None

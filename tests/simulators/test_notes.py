@@ -1,10 +1,12 @@
-"""What simulators remember, and how they find the hub."""
+"""What simulators remember, and how they find a broker."""
 
 import stat
 from pathlib import Path
 
+import pytest
+
 from simulators import notes
-from simulators.whereabouts import Broker, find
+from simulators.whereabouts import Broker
 
 
 def test_what_is_remembered_can_be_read_by_its_owner_only(tmp_path: Path) -> None:
@@ -20,25 +22,13 @@ def test_nothing_is_remembered_at_first(tmp_path: Path) -> None:
     assert notes.read(tmp_path / "fleet.json") is None
 
 
-def test_a_running_hub_is_found_by_its_data_directory(tmp_path: Path) -> None:
-    notes.write(
-        tmp_path / "run.json",
-        {
-            "api_url": "http://127.0.0.1:8123",
-            "mqtt_url": "mqtt://hub:secret@127.0.0.1:1999",
-            "realtime_url": "ws://127.0.0.1:8124/ws",
-        },
-    )
-    hub = find(tmp_path)
-    assert hub.api_url == "http://127.0.0.1:8123"
-    assert hub.broker == Broker("127.0.0.1", 1999)
-    assert hub.feed_url == "ws://127.0.0.1:8124/ws"
-
-
-def test_what_was_told_counts_more_than_what_runs_here(tmp_path: Path) -> None:
-    notes.write(tmp_path / "run.json", {"api_url": "http://127.0.0.1:1", "mqtt_url": "mqtt://x:2"})
-    hub = find(tmp_path, api_url="https://hub.example/")
-    assert hub.api_url == "https://hub.example"
-    assert hub.broker is None
-    told = find(tmp_path, mqtt_url="mqtts://broker.example")
-    assert told.broker == Broker("broker.example", 8883, secure=True)
+@pytest.mark.parametrize(
+    ("url", "broker"),
+    [
+        ("mqtt://hub:secret@127.0.0.1:1999", Broker("127.0.0.1", 1999)),
+        ("mqtt://broker.example", Broker("broker.example", 1883)),
+        ("mqtts://broker.example", Broker("broker.example", 8883, secure=True)),
+    ],
+)
+def test_a_broker_is_known_by_its_url(url: str, broker: Broker) -> None:
+    assert Broker.of(url) == broker

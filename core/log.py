@@ -1,4 +1,4 @@
-"""Structured logging, set up once per process: one event per line, on stderr.
+"""Structured logging, set up once per process: one event per line, on stderr or where told.
 
 Log with `structlog.get_logger()`: an event name in snake_case and facts as keywords. Values under
 a key that names a secret are masked, wherever they come from.
@@ -6,6 +6,7 @@ a key that names a secret are masked, wherever they come from.
 
 import logging
 import sys
+from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -22,8 +23,8 @@ def mask_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
-def set_up(settings: LogSettings, *, process: str) -> None:
-    """Route structlog and the standard library's loggers to one format."""
+def set_up(settings: LogSettings, *, process: str, stream: TextIO = sys.stderr) -> None:
+    """Route structlog and the standard library's loggers to one format and one stream."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -33,7 +34,7 @@ def set_up(settings: LogSettings, *, process: str) -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
     )
     final: list[structlog.typing.Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta
@@ -43,7 +44,7 @@ def set_up(settings: LogSettings, *, process: str) -> None:
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[*final, renderer]
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]

@@ -159,6 +159,32 @@ class RealtimeSettings(TokenSettings):
     realtime_port: Port = 8001
 
 
+class UpSettings(_Part):
+    """What `up` runs or makes itself where nothing is set."""
+
+    database_url: DatabaseUrl | None = None
+    redis_url: RedisUrl | None = None
+    mqtt_url: MqttUrl | None = None
+    public_url: HttpUrl | None = None
+    realtime_url: FeedUrl | None = None
+    mqtt_public_url: MqttUrl | None = None
+    jwt_secret: Secret | None = None
+    payment_webhook_secret: Secret | None = None
+    api_host: str = "127.0.0.1"
+    api_port: Port = 8000
+    realtime_host: str = "127.0.0.1"
+    realtime_port: Port = 8001
+    mqtt_host: str = "127.0.0.1"
+    mqtt_port: Port = 1883
+
+
+class MetricsSettings(_Part):
+    """Where ingest and relay, which serve nothing else, serve their metrics; no port: nowhere."""
+
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port | None = None
+
+
 class LogSettings(_Part):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"

@@ -201,12 +201,14 @@ def _socket_directory(directory: Path, name: str, owner: Owner | None = None) ->
 
 
 @asynccontextmanager
-async def broker(pool: Pool, *, port: int, hub_password: str) -> AsyncIterator[None]:
-    """Run the MQTT broker on 127.0.0.1; who may do what is `ingest.broker_auth`'s to say."""
+async def broker(
+    pool: Pool, *, host: str = "127.0.0.1", port: int, hub_password: str
+) -> AsyncIterator[None]:
+    """Run the MQTT broker; who may do what is `ingest.broker_auth`'s to say."""
     from amqtt.broker import Broker
     from amqtt.contexts import BrokerConfig, ListenerConfig
 
-    listener = ListenerConfig(bind=f"127.0.0.1:{port}")
+    listener = ListenerConfig(bind=f"{host}:{port}")
     access = {"pool": pool, "hub_password": hub_password}
     server = Broker(
         BrokerConfig(

@@ -1,0 +1,108 @@
+"""What `up` runs, and with which settings: what is set counts, the rest is embedded."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.settings import (
+    ApiSettings,
+    DatabaseSettings,
+    IngestSettings,
+    RealtimeSettings,
+    RedisSettings,
+    UpSettings,
+    load,
+)
+from solarhub import embedded, ports
+from solarhub.child import Child
+from solarhub.keys import Keys
+from solarhub.whereabouts import with_user, without_user
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedBroker:
+    host: str
+    port: int
+    hub_password: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Settings of every part; `broker` is None where the user has one of their own."""
+
+    database: DatabaseSettings
+    redis: RedisSettings
+    ingest: IngestSettings
+    api: ApiSettings
+    realtime: RealtimeSettings
+    broker: EmbeddedBroker | None
+    servers: Sequence[Child]
+
+
+def make(data: Path, settings: UpSettings, keys: Keys, stack: ExitStack) -> Plan:
+    """Start the servers that are to be embedded, on `stack`, and settle where everything is."""
+    servers: list[Child] = []
+    database_url, redis_url = settings.database_url, settings.redis_url
+    if database_url is None:
+        postgres = stack.enter_context(embedded.postgres(data / "postgres"))
+        database_url = postgres.url
+        servers.append(postgres.child)
+    if redis_url is None:
+        valkey = stack.enter_context(embedded.valkey(data / "valkey"))
+        redis_url = valkey.url
+        servers.append(valkey.child)
+    broker = _broker(settings, keys)
+    ingest = _ingest(settings, keys, broker)
+    realtime = _realtime(settings, keys)
+    return Plan(
+        database=load(DatabaseSettings, database_url=database_url),
+        redis=load(RedisSettings, redis_url=redis_url),
+        ingest=ingest,
+        api=_api(settings, keys, ingest, realtime),
+        realtime=realtime,
+        broker=broker,
+        servers=servers,
+    )
+
+
+def _broker(settings: UpSettings, keys: Keys) -> EmbeddedBroker | None:
+    if settings.mqtt_url is not None:
+        return None
+    port = ports.choose(settings, "mqtt_port", settings.mqtt_host)
+    return EmbeddedBroker(settings.mqtt_host, port, keys.hub_password)
+
+
+def _ingest(settings: UpSettings, keys: Keys, broker: EmbeddedBroker | None) -> IngestSettings:
+    if broker is None:
+        return load(IngestSettings, mqtt_url=settings.mqtt_url)
+    url = with_user(f"mqtt://{near(broker.host)}:{broker.port}", "hub", broker.hub_password)
+    return load(IngestSettings, mqtt_url=url, ingest_client_id=keys.ingest_client_id)
+
+
+def _realtime(settings: UpSettings, keys: Keys) -> RealtimeSettings:
+    port = ports.choose(settings, "realtime_port", settings.realtime_host)
+    return load(
+        RealtimeSettings, jwt_secret=settings.jwt_secret or keys.jwt_secret, realtime_port=port
+    )
+
+
+def _api(
+    settings: UpSettings, keys: Keys, ingest: IngestSettings, realtime: RealtimeSettings
+) -> ApiSettings:
+    port = ports.choose(settings, "api_port", settings.api_host)
+    feed = f"ws://{near(realtime.realtime_host)}:{realtime.realtime_port}/ws"
+    return load(
+        ApiSettings,
+        jwt_secret=realtime.jwt_secret,
+        payment_webhook_secret=settings.payment_webhook_secret or keys.webhook_secret,
+        api_port=port,
+        public_url=settings.public_url or f"http://{near(settings.api_host)}:{port}",
+        realtime_url=settings.realtime_url or feed,
+        mqtt_public_url=without_user(settings.mqtt_public_url or ingest.mqtt_url),
+    )
+
+
+def near(host: str) -> str:
+    """How a server that listens there is reached from here."""
+    return "127.0.0.1" if host in ("", "0.0.0.0") else host  # noqa: S104 - not bound to

@@ -1,0 +1,47 @@
+# Each target sets up what it needs, with nothing but make and Python 3.11 or newer:
+#   make demo [SECONDS=30]   the whole hub with simulated homes and buyers
+#   make test                every test
+#   make check               linters, types, import contracts, known vulnerabilities
+#   make bench [CASES="purchase ingest"]
+
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python
+
+.PHONY: demo test check bench clean
+.DELETE_ON_ERROR:
+
+demo: .venv/demo.stamp
+	$(BIN)/solarhub up --demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: .venv/test.stamp
+	$(BIN)/pytest
+
+check: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python .ci/vulnerabilities
+
+bench: .venv/bench.stamp
+	$(BIN)/solarhub bench $(CASES)
+
+clean:
+	rm -rf .venv .solarhub .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+.venv/demo.stamp: EXTRAS := embedded,simulators
+.venv/test.stamp: EXTRAS := test,bench
+.venv/bench.stamp: EXTRAS := embedded,simulators,bench
+.venv/%.stamp: pyproject.toml | .venv/uv.stamp
+	$(UV) -e '.[$(EXTRAS)]'
+	@touch $@
+
+# uv resolves what pip takes minutes for in seconds.
+.venv/uv.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'solarhub needs Python 3.11 or newer; this is:' >&2; $(PYTHON) --version >&2; \
+	  echo 'Name another with: make PYTHON=python3.13 …' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8,<1'
+	@touch $@

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from math import inf
 from random import Random
 
 import aiomqtt
@@ -39,13 +40,20 @@ class Line:
 
     async def send(self, readings: Sequence[Reading]) -> None:
         """Publish one message and wait for the broker to have it. Raises aiomqtt.MqttError."""
-        await self.client.publish(
-            f"solar/{self.device_id}/telemetry", encode(readings), qos=_QOS, timeout=_TAKEN_S
-        )
+        await self._publish("telemetry", encode(readings))
 
     async def tell_status(self, status: str) -> None:
-        topic = f"solar/{self.device_id}/status"
-        await self.client.publish(topic, status, qos=_QOS, retain=True, timeout=_TAKEN_S)
+        await self._publish("status", status, retain=True)
+
+    async def _publish(self, word: str, payload: str, *, retain: bool = False) -> None:
+        topic = f"solar/{self.device_id}/{word}"
+        try:
+            # aiomqtt's own timeout is a wait_for, which swallows a cancellation that meets the
+            # result (before Python 3.12): with thousands of devices some would never stop.
+            async with asyncio.timeout(_TAKEN_S):
+                await self.client.publish(topic, payload, qos=_QOS, retain=retain, timeout=inf)
+        except TimeoutError:
+            raise aiomqtt.MqttError(f"not acknowledged within {_TAKEN_S:g} s") from None
 
 
 Speech = Callable[[Line], Awaitable[None]]

@@ -160,3 +160,22 @@ async def test_cancelling_a_connect_leaves_nothing_open() -> None:
     async with server, linked(Broker("127.0.0.1", port), ANYONE, once, LinkTally()) as task:
         await accepted.wait()
     assert task.cancelled()
+
+
+async def test_many_devices_that_are_busy_all_stop_at_once(mosquitto: Mosquitto) -> None:
+    async def chatter(line: Line) -> None:
+        while True:
+            await line.send([READING])
+
+    tally = LinkTally()
+    links = Links(Broker.of(mosquitto.url), Random(1), tally)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        devices = [
+            tasks.create_task(links.run(Credentials(str(uuid4()), "unused"), chatter))
+            for _ in range(150)
+        ]
+        await eventually(lambda: tally.connected == len(devices))
+        for device in devices:
+            device.cancel()
+    assert all(device.cancelled() for device in devices)
+    assert (tally.connected, tally.lost) == (0, 0)

@@ -1,6 +1,6 @@
 """Events, written in the transaction that they tell of; read and deleted by the relay."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,8 +10,14 @@ from db.pool import Connection
 
 _ADD = "INSERT INTO outbox (type, channels, data) VALUES ($1, $2, $3)"
 
+# Not SKIP LOCKED: whoever still holds older rows is to finish first, or a listing's events would
+# change their order.
 _LOCK_BATCH = """
-SELECT id, type, channels, data, created_at FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+SELECT id, channels, created_at,
+       '{"type":' || to_json(type)::text || ',"time":"' || rfc3339(created_at)
+       || '","data":' || data::text || '}'
+       AS event_json
+  FROM outbox ORDER BY id LIMIT $1 FOR UPDATE
 """
 
 _DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
@@ -22,16 +28,27 @@ SELECT count(*) AS depth,
   FROM outbox
 """
 
+# The number is arbitrary, and ours.
+_TRY_LEAD = "SELECT pg_try_advisory_lock(764382101)"
+
+# A relay whose host vanished holds the lock until its server notices: within 2 seconds.
+_NOTICE_DEATH_SOON = """
+SELECT set_config('tcp_keepalives_idle', '1', false),
+       set_config('tcp_keepalives_interval', '1', false),
+       set_config('tcp_keepalives_count', '1', false),
+       set_config('tcp_user_timeout', '2000', false),
+       set_config('idle_in_transaction_session_timeout', '5000', false)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A committed event that waits to be published."""
+    """A committed event that waits to be published; as clients are to read it, but its channel."""
 
     id: int
-    type: str
     channels: tuple[str, ...]
-    data: dict[str, Any]
     created_at: datetime
+    event_json: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +62,13 @@ async def add(conn: Connection, events: Sequence[Event]) -> None:
 
 
 async def lock_batch(conn: Connection, size: int) -> list[Pending]:
-    """The oldest `size` events, locked until commit."""
+    """The oldest `size` events in id order, locked until commit.
+
+    Whatever has a row to lock takes that lock before it writes its event: ids of the events of one
+    listing, wallet or device are in the order of their commits. Ids of different ones are not.
+    """
     rows = await conn.fetch(_LOCK_BATCH, size)
-    return [
-        Pending(r["id"], r["type"], tuple(r["channels"]), r["data"], r["created_at"]) for r in rows
-    ]
+    return [Pending(r["id"], tuple(r["channels"]), r["created_at"], r["event_json"]) for r in rows]
 
 
 async def delete(conn: Connection, ids: Sequence[int]) -> None:
@@ -60,3 +79,18 @@ async def backlog(conn: Connection) -> Backlog:
     row = await conn.fetchrow(_BACKLOG)
     assert row is not None
     return Backlog(row["depth"], row["age_s"])
+
+
+async def notice_death_soon(conn: Connection) -> None:
+    """Let the server give up this connection, with its locks, soon after its client is gone."""
+    await conn.execute(_NOTICE_DEATH_SOON)
+
+
+async def try_lead(conn: Connection) -> bool:
+    """Become the one relay, for as long as this connection lives. Not from a pool."""
+    return bool(await conn.fetchval(_TRY_LEAD))
+
+
+async def listen(conn: Connection, wake: Callable[[], Any]) -> None:
+    """Call `wake` when something was committed to the outbox."""
+    await conn.add_listener("outbox", lambda *_: wake())

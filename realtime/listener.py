@@ -1,0 +1,260 @@
+"""One connection to Redis that hears for all clients of a hub process, and leaves no holes.
+
+A channel is followed while someone listens to it. When the connection breaks, what was missed is
+read from the histories before anything new is taken. Where that can't be done (too much was
+missed, or Redis lost its memory) `lost` is called: clients are to be closed, and then resume.
+"""
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from core.settings import RedisSettings
+from realtime.bus import (
+    BEAT_CHANNEL,
+    CHANNEL_PREFIX,
+    TIMEOUT_S,
+    Bus,
+    BusAway,
+    away,
+    heard,
+    heard_beat,
+)
+from realtime.hub import Hub
+from realtime.positions import ORIGIN, Entry, Position
+
+DEAF_AFTER_S = 3.0
+_PAGE_ENTRIES = 250
+_RETRY_FIRST_S = 0.05
+_RETRY_MAX_S = 1.0
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    kind: bytes
+    channel: str
+    payload: bytes
+
+
+@dataclass(slots=True)
+class _Followed:
+    listeners: int = 0
+    confirmed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Listener:
+    """`due` is set when the hub holds something to flush, `flush` called when it holds its fill."""
+
+    def __init__(
+        self, settings: RedisSettings, bus: Bus, hub: Hub, *, due: asyncio.Event,
+        flush: Callable[[], None], lost: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self._url = settings.redis_url
+        self._bus = bus
+        self._hub = hub
+        self._due = due
+        self._flush = flush
+        self._lost = lost
+        self._followed: dict[str, _Followed] = {}
+        self._unconfirmed: Counter[str] = Counter()
+        self._connection: AbstractConnection | None = None
+        self._to_ask: list[tuple[str, ...]] = []
+        self._asking = asyncio.Event()
+        self._epoch: str | None = None
+        self._heard_until = ORIGIN
+        self._began_at = asyncio.get_running_loop().time()
+        self._beat_at: float | None = None
+
+    @property
+    def hears(self) -> bool:
+        """Whether a heartbeat came in time."""
+        return self._beat_at is not None and not self.deaf
+
+    @property
+    def deaf(self) -> bool:
+        """Whether three heartbeats in a row did not come."""
+        last_at = self._beat_at or self._began_at
+        return asyncio.get_running_loop().time() - last_at > DEAF_AFTER_S
+
+    async def follow(self, source: str) -> None:
+        """Hear a channel: what is published after this returned reaches the hub. Raises BusAway.
+
+        Every call needs its `unfollow`, also when it raised.
+        """
+        followed = self._followed.get(source)
+        if followed is None:
+            followed = self._followed[source] = _Followed()
+            self._hub.open(source)
+            self._ask("SUBSCRIBE", source)
+        followed.listeners += 1
+        with away():
+            async with asyncio.timeout(TIMEOUT_S):
+                await followed.confirmed.wait()
+
+    def unfollow(self, source: str) -> None:
+        followed = self._followed[source]
+        followed.listeners -= 1
+        if followed.listeners == 0:
+            del self._followed[source]
+            self._hub.close(source)
+            self._ask("UNSUBSCRIBE", source)
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen_again_and_again())
+            tasks.create_task(self._ask_on())
+
+    async def _listen_again_and_again(self) -> None:
+        wait_s = _RETRY_FIRST_S
+        while True:
+            try:
+                with away():
+                    async with self._connected() as connection:
+                        await self._listen(connection)
+            except BusAway as error:
+                _log.warning("hub_lost_redis", error=str(error), retry_in_s=wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = _RETRY_FIRST_S if self.hears else min(2 * wait_s, _RETRY_MAX_S)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AbstractConnection]:
+        redis = Redis.from_url(
+            self._url, protocol=2, single_connection_client=True,
+            socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),  # a silent reconnection would be a silent hole
+        )  # fmt: skip
+        try:
+            await redis.initialize()
+            assert redis.connection is not None
+            yield redis.connection
+        finally:
+            self._connection = None
+            await redis.aclose()
+
+    async def _listen(self, connection: AbstractConnection) -> None:
+        """Subscribe, make up for what was missed meanwhile, then take what comes."""
+        if self._epoch is None:
+            now = (await self._bus.read("", None, count=0)).now
+            self._epoch, self._heard_until = now.epoch, now.offset
+        set_aside = await self._subscribe(connection)
+        await self._catch_up(self._epoch)
+        async with asyncio.timeout(DEAF_AFTER_S) as patience:
+            for message in set_aside:
+                await self._take(message)
+            while True:
+                message = await _read(connection)
+                await self._take(message)
+                if message.channel == BEAT_CHANNEL:
+                    patience.reschedule(asyncio.get_running_loop().time() + DEAF_AFTER_S)
+
+    async def _subscribe(self, connection: AbstractConnection) -> list[_Message]:
+        """Ask for all that is followed. Returns what came before the last confirmation did."""
+        self._unconfirmed.clear()
+        self._to_ask.clear()
+        for followed in self._followed.values():
+            followed.confirmed.clear()
+        self._connection = connection
+        sources = tuple(self._followed)
+        self._ask("SUBSCRIBE", *sources, BEAT_CHANNEL)
+        set_aside = []
+        async with asyncio.timeout(DEAF_AFTER_S):
+            while self._unconfirmed[BEAT_CHANNEL]:
+                message = await _read(connection)
+                if message.kind == b"message":
+                    set_aside.append(message)
+                else:
+                    await self._take(message)
+        return set_aside
+
+    async def _catch_up(self, epoch: str) -> None:
+        """Give the hub what was published since it last heard."""
+        for source in list(self._followed):
+            more = True
+            while more and source in self._followed:
+                since = Position(epoch, max(self._hub.seen(source), self._heard_until))
+                page = await self._bus.read(source, since, count=_PAGE_ENTRIES)
+                self._note(page.now.epoch)
+                if not page.complete:
+                    self._lost("what was missed meanwhile is no longer known")
+                    return
+                await self._publish(source, page.entries)
+                more = page.more
+
+    async def _take(self, message: _Message) -> None:
+        if message.kind == b"subscribe":
+            self._confirm(message.channel)
+        elif message.channel == BEAT_CHANNEL:
+            beat = heard_beat(message.payload)
+            self._note(beat.epoch)
+            self._heard_until = beat.offset
+            self._beat_at = asyncio.get_running_loop().time()
+        elif message.kind == b"message":
+            entries = heard(message.payload)
+            self._note(entries[0].position.epoch)
+            await self._publish(message.channel, entries)
+
+    def _confirm(self, channel: str) -> None:
+        """Only the last of several subscriptions says that a channel is heard from now on."""
+        self._unconfirmed[channel] -= 1
+        if self._unconfirmed[channel] == 0:
+            del self._unconfirmed[channel]
+            if channel in self._followed:
+                self._followed[channel].confirmed.set()
+
+    def _note(self, epoch: str) -> None:
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._lost("Redis lost its memory")
+
+    async def _publish(self, source: str, entries: Sequence[Entry]) -> None:
+        full = self._hub.publish(source, entries)
+        self._due.set()
+        if full:
+            self._flush()
+            await asyncio.sleep(0)  # what was written leaves between two turns of the loop
+
+    def _ask(self, command: str, *channels: str) -> None:
+        """Have a command sent; without a connection there is nothing to ask."""
+        if self._connection is None:
+            return
+        if command == "SUBSCRIBE":
+            self._unconfirmed.update(channels)
+        self._to_ask.append((command, *map(_redis_channel, channels)))
+        self._asking.set()
+
+    async def _ask_on(self) -> None:
+        """Send what was asked for. A task of its own: cancelling a send breaks the connection."""
+        while True:
+            await self._asking.wait()
+            self._asking.clear()
+            commands, self._to_ask = self._to_ask, []
+            if self._connection is None or not commands:
+                continue
+            try:
+                packed = self._connection.pack_commands(commands)
+                await self._connection.send_packed_command(packed)
+            except (RedisError, OSError) as error:
+                # The reader finds the connection closed.
+                _log.warning("hub_could_not_ask", error=str(error))
+
+
+def _redis_channel(channel: str) -> str:
+    return channel if channel == BEAT_CHANNEL else CHANNEL_PREFIX + channel
+
+
+async def _read(connection: AbstractConnection) -> _Message:
+    kind, channel, payload = await connection.read_response(timeout=math.inf)
+    return _Message(kind, channel.decode().removeprefix(CHANNEL_PREFIX), payload)

@@ -1,0 +1,37 @@
+"""What relay and hub tell Prometheus."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class RelayMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"solarhub_{name}", text, registry=registry)
+
+        self.active = gauge("relay_active", "1 while this relay is the one that publishes")
+        self.outbox_depth = gauge("outbox_depth", "Events that wait to be published")
+        self.outbox_age_seconds = gauge("outbox_age_seconds", "Age of the oldest of them")
+        self.published = Counter("solarhub_events_published", "Events published", registry=registry)
+        self.retries = Counter(
+            "solarhub_relay_retries", "Batches that had to be published again", registry=registry
+        )
+
+
+class HubMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"solarhub_{name}", text, labels, registry=registry)
+
+        self.clients = Gauge(
+            "solarhub_feed_clients", "Clients that are signed in", registry=registry
+        )
+        self.users = Gauge("solarhub_feed_users", "Users with a client", registry=registry)
+        self.deliveries = counter("feed_deliveries", "Events written to clients")
+        self.drops = counter("feed_drops", "Events that a client was too slow for")
+        self.closed = counter("feed_closed", "Clients that the hub closed", "code")
+        self.commit_to_socket_seconds = Histogram(
+            "solarhub_feed_commit_to_socket_seconds", "From an event's commit to its last socket",
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip

@@ -1,0 +1,58 @@
+"""Where in the feed something is. Opaque to clients; `<epoch>-<milliseconds>-<number>` to us.
+
+Offsets grow over all channels of one epoch, so a position stands for one moment of the whole feed.
+An epoch ends when Redis restarts or is emptied: positions of another epoch mean nothing.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+_POSITION = re.compile(r"([0-9a-f]{1,32})-([0-9]{1,15})-([0-9]{1,15})")
+
+
+class Offset(NamedTuple):
+    """The id of a stream entry."""
+
+    time_ms: int
+    number: int
+
+    @classmethod
+    def parse(cls, text: bytes) -> "Offset":
+        time_ms, _, number = text.partition(b"-")
+        return cls(int(time_ms), int(number))
+
+    def __str__(self) -> str:
+        return f"{self.time_ms}-{self.number}"
+
+
+ORIGIN = Offset(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    epoch: str
+    offset: Offset
+
+    @classmethod
+    def parse(cls, text: str) -> "Position | None":
+        """None when it is none of ours."""
+        match = _POSITION.fullmatch(text)
+        if match is None:
+            return None
+        return cls(match[1], Offset(int(match[2]), int(match[3])))
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event of a channel: its JSON object `{"type", "time", "data"}`, encoded once."""
+
+    position: Position
+    event: bytes
+
+    @property
+    def offset(self) -> Offset:
+        return self.position.offset

@@ -1,0 +1,139 @@
+"""Outbox → Redis. Of many relays one is active, by an advisory lock on its one connection.
+
+The same connection holds the lock, listens and takes the batches: a relay that lost the lock has
+lost its transaction too, and can't delete what another one publishes.
+"""
+
+import asyncio
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from core.settings import DatabaseSettings, RedisSettings
+from db import outbox
+from db.errors import DATABASE_ERRORS, UNAVAILABLE
+from db.pool import Connection, open_connection
+from realtime.bus import Bus, BusAway, open_bus
+from realtime.metrics import RelayMetrics
+
+BATCH_MAX = 100
+_POLL_S = 0.3
+_BEAT_S = 1.0
+_STANDBY_S = 0.5
+_RECONNECT_S = 0.5
+_RETRY_FIRST_S = 0.1
+_RETRY_MAX_S = 2.0
+_MEASURE_S = 1.0
+
+_log = structlog.get_logger()
+
+
+async def run(
+    database: DatabaseSettings,
+    redis: RedisSettings,
+    *,
+    registry: CollectorRegistry,
+    started: asyncio.Event,
+) -> None:
+    """Relay until cancelled, or stand by. `started`: the database has said which of the two."""
+    async with open_bus(redis) as bus, asyncio.TaskGroup() as tasks:
+        tasks.create_task(_beat(bus))
+        tasks.create_task(_Relay(database, bus, RelayMetrics(registry), started).run())
+
+
+async def _beat(bus: Bus) -> None:
+    """Standing by or not: it tells hubs that they hear, which has nothing to do with the outbox."""
+    while True:
+        try:
+            await bus.beat()
+        except BusAway as error:
+            _log.warning("beat_not_sent", error=str(error))
+        await asyncio.sleep(_BEAT_S)
+
+
+class _Relay:
+    def __init__(
+        self, database: DatabaseSettings, bus: Bus, metrics: RelayMetrics, started: asyncio.Event
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._metrics = metrics
+        self._started = started
+        self._claim: str | None = None  # None: how the last publish ended is not known
+        self._measured_at = 0.0
+
+    async def run(self) -> None:
+        while True:
+            try:
+                timeout_s = self._database.database_statement_timeout.total_seconds()
+                async with open_connection(
+                    self._database, application_name="relay", statement_timeout_s=timeout_s
+                ) as conn:
+                    await self._lead(conn)
+            except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+                _log.warning("relay_lost_database", error=str(error))
+            self._metrics.active.set(0)
+            await asyncio.sleep(_RECONNECT_S)
+
+    async def _lead(self, conn: Connection) -> None:
+        """Wait for the lock, then publish until the connection is lost."""
+        await outbox.notice_death_soon(conn)
+        while not await outbox.try_lead(conn):
+            self._started.set()
+            await asyncio.sleep(_STANDBY_S)
+        committed = asyncio.Event()
+        await outbox.listen(conn, committed.set)
+        self._metrics.active.set(1)
+        self._started.set()
+        _log.info("relay_active")
+        while True:
+            committed.clear()
+            while await self._publish_batch(conn) == BATCH_MAX:
+                await self._measure(conn)
+            await self._measure(conn)
+            await _wait(committed)
+
+    async def _publish_batch(self, conn: Connection) -> int:
+        """Publish a batch, then forget it. Waits for Redis; returns the size of the batch."""
+        wait_s = _RETRY_FIRST_S
+        while True:
+            try:
+                return await self._try_batch(conn)
+            except BusAway as error:
+                self._metrics.retries.inc()
+                _log.warning("batch_not_published", error=str(error), retry_in_s=wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, _RETRY_MAX_S)
+            await self._measure(conn)
+
+    async def _try_batch(self, conn: Connection) -> int:
+        claim, self._claim = self._claim, None
+        async with conn.transaction():
+            batch = await outbox.lock_batch(conn, BATCH_MAX)
+            if batch:
+                claim = claim or await self._bus.claim()
+                published = await self._bus.publish(claim, batch)
+                if published is None:
+                    raise BusAway("another relay has claimed the feed since")
+                self._metrics.published.inc(published)
+                await outbox.delete(conn, [event.id for event in batch])
+        self._claim = claim
+        return len(batch)
+
+    async def _measure(self, conn: Connection) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._measured_at < _MEASURE_S:
+            return
+        self._measured_at = now
+        backlog = await outbox.backlog(conn)
+        self._metrics.outbox_depth.set(backlog.depth)
+        self._metrics.outbox_age_seconds.set(backlog.age_s)
+
+
+async def _wait(committed: asyncio.Event) -> None:
+    """Until something was committed, or it is time to look anyway."""
+    try:
+        async with asyncio.timeout(_POLL_S):
+            await committed.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,48 @@
+"""How a subscription begins: at this moment, or where the client was."""
+
+from collections.abc import Awaitable, Callable
+
+from realtime.bus import Bus, Page
+from realtime.channels import Channel
+from realtime.closing import CloseCode, Closing
+from realtime.frames import encode, events_frame, fragment
+from realtime.hub import Hub
+from realtime.positions import Offset, Position
+
+PAGE_ENTRIES = 250
+
+Send = Callable[[str | bytes], Awaitable[None]]
+
+
+async def resume(bus: Bus, hub: Hub, channel: Channel, position: str | None, send: Send) -> Offset:
+    """Tell a client how its subscription begins, and send what it missed.
+
+    The channel must be followed. Returns the offset that the client knows everything until; the
+    caller attaches it to the hub there before anything else happens. Raises BusAway, Closing.
+    """
+    after = Position.parse(position) if position is not None else None
+    page = await bus.read(channel.source, after, count=PAGE_ENTRIES)
+    recovered = after is not None and page.complete
+    at = after if recovered and after is not None else page.now
+    subscribed = {"op": "subscribed", "channel": channel.name, "position": str(at)}
+    await send(encode({**subscribed, "recovered": recovered if position is not None else None}))
+    more = recovered and page.more
+    if recovered:
+        at = await _send_page(channel, page, at, send)
+    # What is published while this goes on reaches the hub before the client is attached to it: read
+    # on until the hub has seen nothing that the client does not know.
+    while more or hub.seen(channel.source) > at.offset:
+        page = await bus.read(channel.source, at, count=PAGE_ENTRIES)
+        if not page.complete:
+            raise Closing(CloseCode.SLOW, "the feed moves on faster than it is read")
+        at = await _send_page(channel, page, at, send)
+        more = page.more
+    return at.offset
+
+
+async def _send_page(channel: Channel, page: Page, at: Position, send: Send) -> Position:
+    """Returns the position that the client is at then."""
+    if not page.entries:
+        return at
+    await send(events_frame([fragment(channel.name, page.entries)]))
+    return page.entries[-1].position

@@ -1,0 +1,227 @@
+"""One client: signs in, subscribes, resumes, and is sent away with a code that says why.
+
+A session is one task that reads one frame after the other. Others (the hub, the watchdog) end it
+from outside by `end`; what is to happen at a certain time is the timeout of its reading.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from websockets.exceptions import ConnectionClosed
+
+from core.errors import Unauthenticated
+from core.tokens import Identity, verify
+from core.units import rfc3339
+from db import devices
+from db.errors import DATABASE_ERRORS, UNAVAILABLE
+from db.pool import Pool
+from realtime.bus import Bus, BusAway
+from realtime.channels import Channel, Refused, parse
+from realtime.closing import CloseCode, Closing
+from realtime.frames import decode, encode, error
+from realtime.hub import Hub
+from realtime.listener import Listener
+from realtime.metrics import HubMetrics
+from realtime.resuming import resume
+from realtime.roster import Roster
+
+AUTH_WITHIN_S = 5.0
+EXPIRY_NOTICE_S = 60.0
+SUBSCRIPTIONS_MAX = 100
+SEND_WITHIN_S = 30.0
+
+
+class Socket(Protocol):
+    """What a session needs of its connection. Raises ConnectionClosed when that is gone."""
+
+    async def receive(self) -> str | bytes: ...
+
+    async def send(self, message: str | bytes) -> None:
+        """Send text, and wait while too much is on its way."""
+
+    def buffered_bytes(self) -> int: ...
+
+    def write(self, frame: bytes) -> None:
+        """Send a frame that is encoded already; nothing happens when the connection is gone."""
+
+    async def close(self, code: CloseCode, reason: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all sessions of a hub process share."""
+
+    secret: str
+    hub: Hub
+    listener: Listener
+    bus: Bus
+    roster: Roster
+    pool: Pool
+    metrics: HubMetrics
+
+
+class Session:
+    def __init__(self, socket: Socket, house: House) -> None:
+        self._socket = socket
+        self._house = house
+        self._loop = asyncio.get_running_loop()
+        self._identity: Identity | None = None
+        self._subscriptions: dict[str, Channel] = {}
+        self._verdict: Closing | None = None
+        self._patience: asyncio.Timeout | None = None
+        self._deadline = self._loop.time() + AUTH_WITHIN_S
+        self._expires_at: float | None = None  # when the deadline is still to warn of it
+
+    # As the hub sees it ----------------------------------------------------------------------
+
+    def buffered_bytes(self) -> int:
+        return self._socket.buffered_bytes()
+
+    def write(self, frame: bytes) -> None:
+        if self._verdict is None:
+            self._socket.write(frame)
+
+    def end(self, code: CloseCode, reason: str) -> None:
+        if self._verdict is not None:
+            return
+        self._verdict = Closing(code, reason)
+        if self._patience is not None and not self._patience.expired():
+            self._patience.reschedule(self._loop.time())
+
+    # From its first frame to its last --------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve the client until it leaves or is sent away."""
+        try:
+            await self._converse()
+        except Closing as closing:
+            self._house.metrics.closed.labels(str(closing.code.value)).inc()
+            self._verdict = closing
+            await self._socket.close(closing.code, closing.reason)
+        except ConnectionClosed:
+            return
+        finally:
+            self._leave()
+
+    async def _converse(self) -> None:
+        """Until Closing or ConnectionClosed."""
+        while True:
+            if self._verdict is not None:
+                raise self._verdict
+            try:
+                async with asyncio.timeout_at(self._deadline) as self._patience:
+                    frame = decode(await self._socket.receive())
+                    self._patience.reschedule(None)
+                    await self._obey(frame)
+            except TimeoutError:
+                await self._when_time_is_up()
+
+    async def _when_time_is_up(self) -> None:
+        if self._verdict is not None:
+            raise self._verdict
+        if self._identity is None:
+            raise Closing(CloseCode.AUTH, "the first frame must be auth, and come soon")
+        if self._expires_at is None:
+            raise Closing(CloseCode.AUTH, "the token has expired")
+        self._deadline, self._expires_at = self._expires_at, None
+        await self._say({"op": "token_expiring"})
+
+    def _leave(self) -> None:
+        for channel in self._subscriptions.values():
+            self._stop(channel)
+        self._subscriptions.clear()
+        if self._identity is not None:
+            self._house.roster.sign_out(self._identity.user_id)
+
+    # What it may ask for ---------------------------------------------------------------------
+
+    async def _obey(self, frame: dict[str, Any]) -> None:
+        op = frame.get("op")
+        if op == "auth":
+            await self._authenticate(frame.get("token"))
+            return
+        if self._identity is None:
+            raise Closing(CloseCode.AUTH, "the first frame must be auth")
+        try:
+            match op:
+                case "subscribe":
+                    await self._subscribe(frame, self._identity.user_id)
+                case "unsubscribe":
+                    self._unsubscribe(parse(frame.get("channel"), self._identity.user_id))
+                case "ping":
+                    await self._say({"op": "pong"})
+                case _:
+                    raise Refused("bad_request", "op must be auth, subscribe, unsubscribe or ping")
+        except Refused as refused:
+            await self._say(error(refused.code, refused.message, frame.get("channel")))
+
+    async def _authenticate(self, token: object) -> None:
+        """Sign in, or stay signed in with a fresh token of the same user."""
+        now = datetime.now(UTC)
+        try:
+            identity = verify(self._house.secret, str(token), now=now)
+        except Unauthenticated as refusal:
+            raise Closing(CloseCode.AUTH, refusal.message) from None
+        if self._identity is None:
+            if not self._house.roster.sign_in(identity.user_id):
+                raise Closing(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
+        elif self._identity.user_id != identity.user_id:
+            raise Closing(CloseCode.AUTH, "the token is another user's")
+        self._identity = identity
+        self._expires_at = self._loop.time() + (identity.expires_at - now).total_seconds()
+        self._deadline = self._expires_at - EXPIRY_NOTICE_S
+        await self._say(
+            {
+                "op": "ready",
+                "user_id": str(identity.user_id),
+                "expires_at": rfc3339(identity.expires_at),
+            }
+        )
+
+    async def _subscribe(self, frame: dict[str, Any], user_id: UUID) -> None:
+        channel = parse(frame.get("channel"), user_id)
+        position = frame.get("position")
+        if position is not None and not isinstance(position, str):
+            raise Refused("bad_request", "position must be a string as received")
+        self._unsubscribe(channel)  # asking again begins anew
+        if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
+            raise Refused("too_many_subscriptions", f"at most {SUBSCRIPTIONS_MAX} subscriptions")
+        if channel.device_id is not None:
+            await self._check_owner(channel.device_id, user_id)
+        self._subscriptions[channel.name] = channel
+        try:
+            await self._house.listener.follow(channel.source)
+            at = await resume(self._house.bus, self._house.hub, channel, position, self._send)
+        except BusAway as reason:
+            raise Closing(CloseCode.HUB_UNWELL, "the hub can't hear") from reason
+        self._house.hub.attach(self, channel.source, at)
+
+    async def _check_owner(self, device_id: UUID, user_id: UUID) -> None:
+        try:
+            async with self._house.pool.acquire() as conn:
+                device = await devices.by_id(conn, device_id)
+        except (*UNAVAILABLE, *DATABASE_ERRORS) as reason:
+            raise Closing(CloseCode.HUB_UNWELL, "the hub can't tell whose it is") from reason
+        if device is None or device.owner_id != user_id:
+            raise Refused("forbidden", "this channel is another user's")
+
+    def _unsubscribe(self, channel: Channel) -> None:
+        if channel.name in self._subscriptions:
+            self._stop(self._subscriptions.pop(channel.name))
+
+    def _stop(self, channel: Channel) -> None:
+        self._house.hub.detach(self, channel.source)
+        self._house.listener.unfollow(channel.source)
+
+    async def _say(self, frame: dict[str, Any]) -> None:
+        await self._send(encode(frame))
+
+    async def _send(self, message: str | bytes) -> None:
+        try:
+            async with asyncio.timeout(SEND_WITHIN_S):
+                await self._socket.send(message)
+        except TimeoutError:
+            raise Closing(CloseCode.SLOW, "reads too slowly") from None

@@ -1,0 +1,90 @@
+"""A client of the feed that shows every frame, written with the websockets library alone."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from core import tokens
+
+SECRET = "a secret of the tests, and of no one else"
+WITHIN_S = 10.0
+
+
+def token(user_id: UUID | None = None, *, ttl_s: float = 900) -> str:
+    now = datetime.now(UTC)
+    return tokens.sign(
+        SECRET, user_id=user_id or uuid4(), email="asha@example.org", role="buyer", now=now,
+        ttl=timedelta(seconds=ttl_s),
+    )  # fmt: skip
+
+
+class Client:
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+        self._events: list[dict[str, Any]] = []
+
+    async def say(self, **frame: Any) -> None:
+        await self.connection.send(json.dumps(frame))
+
+    async def hear(self) -> dict[str, Any]:
+        """The next frame, whatever it is."""
+        async with asyncio.timeout(WITHIN_S):
+            frame: dict[str, Any] = json.loads(await self.connection.recv())
+            return frame
+
+    async def hear_op(self, op: str) -> dict[str, Any]:
+        """The next frame of a kind; events that come before it are kept."""
+        while (frame := await self.hear())["op"] != op:
+            assert frame["op"] == "events", frame
+            self._events += frame["events"]
+        return frame
+
+    async def sign_in(self, user_id: UUID | None = None, *, ttl_s: float = 900) -> dict[str, Any]:
+        await self.say(op="auth", token=token(user_id, ttl_s=ttl_s))
+        return await self.hear_op("ready")
+
+    async def subscribe(self, channel: str, **more: Any) -> dict[str, Any]:
+        await self.say(op="subscribe", channel=channel, **more)
+        return await self.hear_op("subscribed")
+
+    async def event(self) -> dict[str, Any]:
+        """The next event, in whatever frame it comes."""
+        while not self._events:
+            self._events += (await self.hear_op("events"))["events"]
+        return self._events.pop(0)
+
+    async def events(self, count: int) -> list[dict[str, Any]]:
+        return [await self.event() for _ in range(count)]
+
+    async def quiet(self) -> bool:
+        """Whether nothing was sent that was not heard yet."""
+        await self.say(op="ping")
+        await self.hear_op("pong")
+        return not self._events
+
+    async def close_code(self) -> int | None:
+        """What the hub closes it with; frames before that are passed over."""
+        async with asyncio.timeout(WITHIN_S):
+            try:
+                while True:
+                    await self.connection.recv()
+            except ConnectionClosed as closed:
+                return closed.rcvd.code if closed.rcvd else None
+
+
+@asynccontextmanager
+async def open_client(
+    url: str, user_id: UUID | None = None, *, sign_in: bool = True
+) -> AsyncIterator[Client]:
+    async with connect(url, compression=None, proxy=None) as connection:
+        client = Client(connection)
+        if sign_in:
+            await client.sign_in(user_id)
+        yield client

@@ -1,0 +1,78 @@
+"""A hub and a relay, as their processes run them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from core.settings import DatabaseSettings, RealtimeSettings, RedisSettings
+from realtime import relay, server
+from tests.realtime.client import SECRET
+from tests.support.mosquitto import free_port
+
+STARTS_WITHIN_S = 10.0
+
+
+@asynccontextmanager
+async def running(
+    start: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
+) -> AsyncIterator[asyncio.Task[None]]:
+    """A part of the hub: started, and stopped at the end if it still runs."""
+    started = asyncio.Event()
+    task = asyncio.create_task(start(started))
+    waiting = asyncio.create_task(started.wait())
+    try:
+        async with asyncio.timeout(STARTS_WITHIN_S):
+            await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        yield task
+    finally:
+        waiting.cancel()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Starts relays and hubs on one database and one Redis."""
+
+    database: DatabaseSettings
+    redis: RedisSettings
+
+    def relay(
+        self, registry: CollectorRegistry | None = None
+    ) -> AbstractAsyncContextManager[asyncio.Task[None]]:
+        registry = registry or CollectorRegistry()
+        return running(
+            lambda started: relay.run(self.database, self.redis, registry=registry, started=started)
+        )
+
+    @asynccontextmanager
+    async def hub(self) -> AsyncIterator[str]:
+        """Its URL."""
+        port = free_port()
+        settings = RealtimeSettings(jwt_secret=SECRET, realtime_port=port)
+        async with running(
+            lambda started: server.run(
+                settings, self.redis, self.database, registry=CollectorRegistry(), started=started
+            )
+        ):
+            yield f"ws://127.0.0.1:{port}/ws"
+
+
+@pytest.fixture
+def parts(database: DatabaseSettings, redis_settings: RedisSettings) -> Parts:
+    return Parts(database, redis_settings)
+
+
+@pytest.fixture
+async def feed(parts: Parts) -> AsyncIterator[str]:
+    """The URL of a hub that hears a relay."""
+    async with parts.relay(), parts.hub() as url:
+        yield url

@@ -1,0 +1,37 @@
+"""What a client of the feed is told, and what not."""
+
+from uuid import UUID, uuid4
+
+from core.events import LISTINGS, Event, EventType, listing_channel
+from db import outbox
+from db.pool import Pool
+from tests.realtime.client import open_client
+
+
+def listing_event(
+    listing_id: UUID, version: int = 1, type: EventType = EventType.LISTING_UPDATED
+) -> Event:
+    data = {"id": str(listing_id), "version": version, "status": "active"}
+    return Event(type, (LISTINGS, listing_channel(listing_id)), data)
+
+
+async def announce(pool: Pool, *events: Event) -> None:
+    async with pool.acquire() as conn, conn.transaction():
+        await outbox.add(conn, events)
+
+
+async def test_an_event_is_told_when_its_transaction_commits(feed: str, pool: Pool) -> None:
+    listing_id = uuid4()
+    async with open_client(feed) as client:
+        await client.subscribe("listings")
+        async with pool.acquire() as conn:
+            rolled_back = conn.transaction()
+            await rolled_back.start()
+            await outbox.add(conn, [listing_event(listing_id, version=1)])
+            await rolled_back.rollback()
+        await announce(pool, listing_event(listing_id, version=2))
+        event = await client.event()
+    assert event["channel"] == "listings"
+    assert event["type"] == "listing.updated"
+    assert event["time"].endswith("Z")
+    assert event["data"] == {"id": str(listing_id), "version": 2, "status": "active"}

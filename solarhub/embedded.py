@@ -64,7 +64,7 @@ def postgres(directory: Path, *, durable: bool = True) -> Iterator[Server]:
     Not `durable`: for tests, which keep nothing.
     """
     directory = directory.resolve()
-    programs = _postgres_programs()
+    programs = postgres_programs()
     owner = _postgres_owner(directory)
     if owner:
         _let_through(programs)
@@ -90,7 +90,8 @@ def postgres(directory: Path, *, durable: bool = True) -> Iterator[Server]:
         child.stop()
 
 
-def _postgres_programs() -> Path:
+def postgres_programs() -> Path:
+    """Where PostgreSQL's server and client programs are."""
     with warnings.catch_warnings():
         # It looks for a directory for its own servers' sockets and warns when there is none.
         warnings.simplefilter("ignore")

@@ -1,0 +1,84 @@
+"""Databases to measure on: fresh, migrated, and gone afterwards."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
+
+from core.settings import DatabaseSettings
+from db import schema
+from db.pool import Connection, open_connection
+from solarhub import audit as books
+from solarhub import embedded
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A PostgreSQL server on which we may create databases; `url` names one to connect to first."""
+
+    url: str
+
+    @asynccontextmanager
+    async def empty_database(self) -> AsyncIterator[DatabaseSettings]:
+        name = f"bench_{uuid4().hex[:12]}"
+        async with connected(DatabaseSettings(database_url=self.url)) as conn:
+            await conn.execute(f'CREATE DATABASE "{name}"')
+        try:
+            url = urlsplit(self.url)._replace(path=f"/{name}").geturl()
+            yield DatabaseSettings(database_url=url)
+        finally:
+            async with connected(DatabaseSettings(database_url=self.url)) as conn:
+                await conn.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    @asynccontextmanager
+    async def hub_database(self) -> AsyncIterator[DatabaseSettings]:
+        async with self.empty_database() as settings:
+            await schema.migrate(settings)
+            yield settings
+
+
+@asynccontextmanager
+async def server(url: str | None, directory: Path) -> AsyncIterator[Server]:
+    """The server that the user names, or else an embedded one as it ships, in `directory`."""
+    if url is not None:
+        yield Server(url)
+        return
+    with embedded.postgres(directory / "postgres") as postgres:
+        yield Server(postgres.url)
+
+
+@asynccontextmanager
+async def connected(settings: DatabaseSettings) -> AsyncIterator[Connection]:
+    async with open_connection(settings, application_name="bench") as conn:
+        yield conn
+
+
+async def analyze(conn: Connection) -> None:
+    """What autovacuum would do a minute later: tell the planner of what was just loaded."""
+    await conn.execute("ANALYZE")
+
+
+async def audit(settings: DatabaseSettings) -> bool:
+    """Whether the books hold, as `solarhub audit` finds."""
+    return all([check.ok async for check in books.audit(settings)])
+
+
+def environment(settings: DatabaseSettings) -> dict[str, str]:
+    """Settings for our own processes."""
+    return {"SOLARHUB_DATABASE_URL": settings.database_url}
+
+
+def libpq_environment(settings: DatabaseSettings) -> dict[str, str]:
+    """The same for programs that read PostgreSQL's variables."""
+    url = urlsplit(settings.database_url)
+    query = {key: values[0] for key, values in parse_qs(url.query).items()}
+    variables = {
+        "PGHOST": url.hostname or query.get("host"),
+        "PGPORT": str(url.port) if url.port else query.get("port"),
+        "PGUSER": url.username or query.get("user"),
+        "PGPASSWORD": url.password or query.get("password"),
+        "PGDATABASE": url.path.removeprefix("/"),
+    }
+    return {name: value for name, value in variables.items() if value}

@@ -1,0 +1,169 @@
+"""Cases `ingest` and `ingest-batched`: a full queue at the broker, drained into the database."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
+from uuid import UUID
+
+from bench import mqtt, seed
+from bench.broker import mosquitto
+from bench.database import analyze, audit, connected, environment
+from bench.options import Options
+from bench.processes import BenchError, Child, output_of, running, solarhub
+from bench.readings import STEP, Stretch
+from bench.result import Contestant, Result, Sample, Target, ratio, turns
+from core.settings import DatabaseSettings
+from core.units import slot_of
+from db.pool import Connection
+
+TOPICS = ("solar/+/telemetry", "solar/+/status")
+READINGS_PER_ARRAY = 50
+DRAIN_WITHIN_S = 300
+_HUB_CLIENT, _FLOOR_CLIENT = "bench-hub", "bench-floor"
+_AGO = timedelta(minutes=20)
+_POLL_S = 0.02
+
+_STORED = "SELECT coalesce(sum(stored), 0)::bigint FROM device_states"
+
+_COPY_TABLE = "CREATE TABLE IF NOT EXISTS copied (LIKE telemetry INCLUDING ALL)"
+
+
+async def singles(options: Options) -> Result:
+    """One reading per message, against a loop that only acknowledges."""
+    async with _fleet(options, readings_each=1) as fleet:
+        samples = await fleet.measure({"hub": fleet.hub, "floor": fleet.floor})
+        passed = await audit(fleet.database)
+    hub = Contestant("hub", "decode, dedupe, account, adjust, commit, ack", samples["hub"])
+    floor = Contestant("floor", "bare aiomqtt loop: ack", samples["floor"])
+    return Result(
+        case="ingest",
+        what="QoS 1 readings queued at Mosquitto, one ingester",
+        unit="readings/s",
+        contestants=(hub, floor),
+        targets=(
+            Target("readings/s", 12_000, hub.per_s),
+            Target("of the floor", 0.5, ratio(hub, floor)),
+        ),
+        audit_passed=passed,
+        parameters=fleet.parameters,
+    )
+
+
+async def arrays(options: Options) -> Result:
+    """Fifty readings per message, against COPY of the same rows."""
+    async with _fleet(options, readings_each=READINGS_PER_ARRAY) as fleet:
+        samples = await fleet.measure({"hub": fleet.hub, "COPY": fleet.copy})
+        passed = await audit(fleet.database)
+    hub = Contestant("hub", "decode, dedupe, account, adjust, commit, ack", samples["hub"])
+    copy = Contestant("COPY", "asyncpg COPY of the same rows", samples["COPY"])
+    return Result(
+        case="ingest-batched",
+        what=f"arrays of {READINGS_PER_ARRAY} readings queued at Mosquitto, one ingester",
+        unit="readings/s",
+        contestants=(hub, copy),
+        targets=(
+            Target("readings/s", 50_000, hub.per_s),
+            Target("of COPY", 0.25, ratio(hub, copy)),
+        ),
+        audit_passed=passed,
+        parameters=fleet.parameters,
+    )
+
+
+@asynccontextmanager
+async def _fleet(options: Options, *, readings_each: int) -> AsyncIterator["_Fleet"]:
+    """A broker that queues for the hub and the floor, and devices that have yet to say a word."""
+    ticks = options.readings // options.devices // readings_each * readings_each
+    span = options.rounds * ticks * STEP
+    began_at = slot_of(datetime.now(UTC) - span - _AGO)
+    async with (
+        mosquitto(options.work) as port,
+        options.server.hub_database() as database,
+        connected(database) as conn,
+    ):
+        for client_id in (_HUB_CLIENT, _FLOOR_CLIENT):
+            await asyncio.to_thread(mqtt.open_session, port, client_id, TOPICS)
+        devices = await seed.fleet(conn, devices=options.devices, began_at=began_at)
+        yield _Fleet(options, database, conn, port, devices, began_at, ticks, readings_each)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    options: Options
+    database: DatabaseSettings
+    conn: Connection
+    port: int
+    devices: list[UUID]
+    began_at: datetime
+    ticks: int
+    readings_each: int
+
+    @property
+    def parameters(self) -> dict[str, int | float | str]:
+        return {
+            "devices": len(self.devices),
+            "readings_per_round": self.ticks * len(self.devices),
+            "readings_per_message": self.readings_each,
+            "rounds": self.options.rounds,
+        }
+
+    async def measure(
+        self, contestants: dict[str, Callable[[Stretch], Awaitable[Sample]]]
+    ) -> dict[str, list[Sample]]:
+        samples: dict[str, list[Sample]] = {name: [] for name in contestants}
+        for number in range(self.options.rounds):
+            stretch = Stretch(self.devices, self.began_at, number * self.ticks, self.ticks)
+            await asyncio.to_thread(mqtt.publish, self.port, stretch.messages(self.readings_each))
+            await analyze(self.conn)
+            for name in turns(list(contestants), number):
+                samples[name].append(await contestants[name](stretch))
+        return samples
+
+    async def hub(self, stretch: Stretch) -> Sample:
+        env = environment(self.database) | {
+            "SOLARHUB_MQTT_URL": f"mqtt://127.0.0.1:{self.port}",
+            "SOLARHUB_INGEST_CLIENT_ID": _HUB_CLIENT,
+            "SOLARHUB_LOG_LEVEL": "warning",
+        }
+        goal = await self._stored() + stretch.readings
+        async with running(
+            "ingest", *solarhub("ingest"), logs=self.options.work, env=env
+        ) as ingester:
+            return await self._rate(ingester, goal)
+
+    async def _rate(self, ingester: Child, goal: int) -> Sample:
+        """From the first commit on, so that the start of the process does not count."""
+        idle = await self._stored()
+        while (first := await self._wait(ingester)) == idle:
+            continue
+        began = perf_counter()
+        deadline = began + DRAIN_WITHIN_S
+        while (stored := await self._wait(ingester)) < goal:
+            if perf_counter() > deadline:
+                raise BenchError(f"the ingester stored {stored} of {goal} readings in time")
+        return Sample((stored - first) / (perf_counter() - began))
+
+    async def _wait(self, ingester: Child) -> int:
+        await asyncio.sleep(_POLL_S)
+        ingester.ensure_running()
+        return await self._stored()
+
+    async def _stored(self) -> int:
+        stored: int = await self.conn.fetchval(_STORED)
+        return stored
+
+    async def floor(self, stretch: Stretch) -> Sample:
+        argv = (sys.executable, "-m", "bench.floor", str(self.port), _FLOOR_CLIENT)
+        messages = stretch.readings // self.readings_each
+        return Sample(float(await output_of(*argv, str(messages), within_s=DRAIN_WITHIN_S)))
+
+    async def copy(self, stretch: Stretch) -> Sample:
+        await self.conn.execute(_COPY_TABLE)
+        rows = list(stretch.rows())
+        began = perf_counter()
+        await self.conn.copy_records_to_table("copied", records=rows)
+        return Sample(len(rows) / (perf_counter() - began))

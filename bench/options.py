@@ -1,0 +1,22 @@
+"""What the person who runs the benchmarks may choose."""
+
+import secrets
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from bench.database import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`work` is a scratch directory for logs and queues; `seconds` is the time of one turn."""
+
+    server: Server
+    work: Path
+    rounds: int = 3
+    seconds: int = 8
+    readings: int = 60_000
+    devices: int = 200
+    connections: int = 32
+    jwt_secret: str = field(default_factory=partial(secrets.token_hex, 32))

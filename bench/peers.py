@@ -1,0 +1,89 @@
+"""The seed design of the marketplace: on Express, and its bare statements by pgbench."""
+
+import re
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from bench.database import Server, connected, libpq_environment
+from bench.options import Options
+from bench.processes import BenchError, free_port, listens, output_of, program, running
+from bench.result import Sample
+from bench.seed import Market
+from core.settings import DatabaseSettings
+from solarhub import embedded
+
+_EXPRESS = Path(__file__).parent / "peers" / "express"
+_INSTALL_WITHIN_S = 300
+_MARGIN_S = 30
+
+_NUMBER_ROWS = """
+CREATE TABLE li AS SELECT row_number() OVER () AS n, id
+  FROM (SELECT id FROM energy_listings ORDER BY id LIMIT 2000);
+CREATE TABLE bu AS SELECT row_number() OVER () AS n, id
+  FROM (SELECT id FROM users WHERE role = 'buyer' ORDER BY id LIMIT 300);
+CREATE TABLE se AS SELECT row_number() OVER () AS n, id FROM users WHERE role = 'host';
+ALTER TABLE li ADD PRIMARY KEY (n);
+ALTER TABLE bu ADD PRIMARY KEY (n);
+ALTER TABLE se ADD PRIMARY KEY (n);
+ANALYZE;
+"""
+
+_BUYERS = "SELECT id FROM bu ORDER BY n"
+_LISTINGS = "SELECT id FROM li ORDER BY n"
+
+
+@asynccontextmanager
+async def seed_design(server: Server) -> AsyncIterator[tuple[DatabaseSettings, Market]]:
+    """A database as the seed document has it, and who buys what there."""
+    async with server.empty_database() as settings:
+        async with connected(settings) as conn:
+            await conn.execute((_EXPRESS / "schema.sql").read_text())
+            await conn.execute(_NUMBER_ROWS)
+            market = Market(
+                buyers=[row["id"] for row in await conn.fetch(_BUYERS)],
+                listings=[row["id"] for row in await conn.fetch(_LISTINGS)],
+            )
+        yield settings, market
+
+
+def has_node() -> bool:
+    return shutil.which("node") is not None and shutil.which("npm") is not None
+
+
+@asynccontextmanager
+async def express(options: Options, database: DatabaseSettings) -> AsyncIterator[int]:
+    """The peer on one worker, as our API runs on one; yields its port."""
+    if not (_EXPRESS / "node_modules").exists():
+        install = (program("npm"), "install", "--no-package-lock", "--no-audit", "--no-fund")
+        await output_of(*install, cwd=_EXPRESS, within_s=_INSTALL_WITHIN_S)
+    port = free_port()
+    env = libpq_environment(database) | {
+        "PORT": str(port),
+        "WORKERS": "1",
+        "JWT_SECRET": options.jwt_secret,
+        "NODE_ENV": "production",
+    }
+    script = str(_EXPRESS / "server.js")
+    async with running("express", "node", script, logs=options.work, env=env) as child:
+        await child.ready(partial(listens, port))
+        yield port
+
+
+async def pgbench(
+    options: Options, database: DatabaseSettings, listings: int, seconds: int
+) -> Sample:
+    """The peer's statements from as many clients, without HTTP, without looking at the answers."""
+    said = await output_of(
+        *(str(embedded.postgres_programs() / "pgbench"), "--no-vacuum", "--protocol=prepared"),
+        *(f"--client={options.connections}", "--jobs=1", f"--time={seconds}"),
+        *(f"--define=listings={listings}", f"--file={_EXPRESS / 'purchase.pgbench'}"),
+        env=libpq_environment(database),
+        within_s=seconds + _MARGIN_S,
+    )
+    rate = re.search(r"^tps = ([0-9.]+)", said, re.MULTILINE)
+    if rate is None:
+        raise BenchError(f"pgbench did not say how fast it was: {said}")
+    return Sample(float(rate[1]))

@@ -1,0 +1,146 @@
+"""Cases `purchase` and `purchase-hot`: buyers on keep-alive connections, order after order."""
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+
+from bench import load, peers, seed
+from bench.database import analyze, audit, connected, environment
+from bench.options import Options
+from bench.processes import free_port, listens, running, solarhub
+from bench.result import Contestant, Result, Sample, Target, ratio, turns
+from bench.seed import Market
+from core.settings import DatabaseSettings
+
+HOSTS, BUYERS, LISTINGS = 500, 300, 2_000
+ORDERS = 6_000
+_BALANCE = Decimal(1_000_000)
+_WARM_UP_S = 2
+_CHANCE = 1
+
+Turn = Callable[[int], Awaitable[Sample]]
+
+_HUB, _EXPRESS, _PGBENCH = "hub", "Express", "pgbench"
+_ABOUT = {
+    _HUB: "one API process: ledger, idempotency key, outbox",
+    _EXPRESS: "one Express 5 process, seed design",
+    _PGBENCH: "the seed design's statements, no HTTP",
+}
+
+
+async def spread(options: Options) -> Result:
+    """Orders for 2,000 listings, against Express and its bare statements."""
+    async with _contest(options, LISTINGS, with_express=peers.has_node()) as contest:
+        contestants = await _measure(options, contest.turns)
+        passed = await audit(contest.database)
+    hub, *others = contestants
+    wanted = {_EXPRESS: 2.0, _PGBENCH: 0.4}
+    return Result(
+        case="purchase",
+        what=f"POST /marketplace/purchase, {options.connections} connections",
+        unit="purchases/s",
+        contestants=contestants,
+        targets=(
+            *(Target(f"of {c.name}", wanted[c.name], ratio(hub, c)) for c in others),
+            Target("p99 ms", 50, hub.p99_ms or 0, at_most=True),
+        ),
+        audit_passed=passed,
+        parameters=_parameters(options, LISTINGS),
+    )
+
+
+async def hot(options: Options) -> Result:
+    """All orders for one listing, against the bare statements on one row."""
+    async with _contest(options, 1, with_express=False) as contest:
+        contestants = await _measure(options, contest.turns)
+        passed = await audit(contest.database)
+    hub, floor = contestants
+    return Result(
+        case="purchase-hot",
+        what=f"all on one listing, {options.connections} connections",
+        unit="purchases/s",
+        contestants=contestants,
+        targets=(Target("of pgbench", 0.5, ratio(hub, floor)),),
+        audit_passed=passed,
+        parameters=_parameters(options, 1),
+    )
+
+
+def _parameters(options: Options, listings: int) -> dict[str, int | float | str]:
+    return {
+        "connections": options.connections,
+        "listings": listings,
+        "buyers": BUYERS,
+        "rounds": options.rounds,
+        "seconds_per_turn": options.seconds,
+    }
+
+
+async def _measure(options: Options, contest: Mapping[str, Turn]) -> list[Contestant]:
+    for turn in contest.values():
+        await turn(_WARM_UP_S)
+    samples: dict[str, list[Sample]] = {name: [] for name in contest}
+    for number in range(options.rounds):
+        for name in turns(list(contest), number):
+            samples[name].append(await contest[name](options.seconds))
+    return [Contestant(name, _ABOUT[name], samples[name]) for name in contest]
+
+
+@dataclass(frozen=True, slots=True)
+class _Contest:
+    """The hub's database, and what each contestant does when it is its turn."""
+
+    database: DatabaseSettings
+    turns: dict[str, Turn]
+
+
+@asynccontextmanager
+async def _contest(
+    options: Options, listings: int, *, with_express: bool
+) -> AsyncIterator[_Contest]:
+    """All contestants up and idle, the hub first, on one database server."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(options.server.hub_database())
+        market = await _market(database, listings)
+        port = await stack.enter_async_context(_api(options, database))
+        contest: dict[str, Turn] = {_HUB: _orders(options, _HUB, port, market)}
+        peer, market = await stack.enter_async_context(peers.seed_design(options.server))
+        if with_express:
+            port = await stack.enter_async_context(peers.express(options, peer))
+            contest[_EXPRESS] = _orders(options, _EXPRESS, port, market)
+        contest[_PGBENCH] = partial(peers.pgbench, options, peer, listings)
+        yield _Contest(database, contest)
+
+
+async def _market(database: DatabaseSettings, listings: int) -> Market:
+    async with connected(database) as conn:
+        market = await seed.market(
+            conn, hosts=HOSTS, buyers=BUYERS, listings=listings, balance=_BALANCE
+        )
+        await analyze(conn)
+    return market
+
+
+def _orders(options: Options, name: str, port: int, market: Market) -> Turn:
+    """Orders by any buyer for any listing, the same in every run."""
+    chance = random.Random(_CHANCE)
+    path = options.work / f"{name}.orders"
+    pairs = ((chance.choice(market.buyers), chance.choice(market.listings)) for _ in range(ORDERS))
+    load.write_orders(path, pairs, options.jwt_secret)
+    return partial(load.send, options, port, path)
+
+
+@asynccontextmanager
+async def _api(options: Options, database: DatabaseSettings) -> AsyncIterator[int]:
+    port = free_port()
+    env = environment(database) | {
+        "SOLARHUB_API_PORT": str(port),
+        "SOLARHUB_JWT_SECRET": options.jwt_secret,
+        "SOLARHUB_LOG_LEVEL": "warning",
+    }
+    async with running("api", *solarhub("api"), logs=options.work, env=env) as child:
+        await child.ready(partial(listens, port))
+        yield port

@@ -1,0 +1,100 @@
+"""People, devices and listings for a case, straight into the schema, in sets."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import NewType
+from uuid import UUID
+
+from bench.readings import CAPACITY_W
+from db.pool import Connection
+
+Role = NewType("Role", str)
+HOST, BUYER = Role("host"), Role("buyer")
+
+_PEOPLE = """
+INSERT INTO users (email, password_hash, full_name, role)
+SELECT $1 || n || '@bench.test', '!', initcap($1) || ' ' || n, $1 FROM generate_series(1, $2) n
+RETURNING id
+"""
+
+_HOST_PROFILES = "INSERT INTO hosts (user_id) SELECT unnest($1::uuid[])"
+
+_BUYER_PROFILES = "INSERT INTO buyers (user_id) SELECT unnest($1::uuid[])"
+
+_WALLETS = "INSERT INTO wallets (user_id) SELECT unnest($1::uuid[])"
+
+_TOP_UP = """
+WITH owners AS (SELECT gen_random_uuid() AS transfer_id, id FROM unnest($1::uuid[]) AS id),
+transfers AS (
+    INSERT INTO ledger_transfers (id, kind, reference_id)
+    SELECT transfer_id, 'topup', gen_random_uuid() FROM owners),
+entries AS (
+    INSERT INTO ledger_entries (transfer_id, account, amount)
+    SELECT transfer_id, 'wallet:' || id, $2::numeric FROM owners
+     UNION ALL
+    SELECT transfer_id, 'external:bench', -$2::numeric FROM owners)
+UPDATE wallets SET balance = balance + $2 WHERE user_id = ANY($1)
+"""
+
+_DEVICES = """
+INSERT INTO devices (owner_id, name, kind, capacity_w, latitude, longitude, credential_hash)
+SELECT owner_id, 'Roof', 'inverter', $2, 12.97, 77.59, '' FROM unnest($1::uuid[]) AS owner_id
+RETURNING id
+"""
+
+_DEVICE_STATES = "INSERT INTO device_states (device_id) SELECT unnest($1::uuid[])"
+
+_FOLLOWING_LISTINGS = """
+INSERT INTO energy_listings (seller_id, device_id, auto_adjust, price_per_kwh, latitude, longitude,
+                             available_from, available_to, measured_from)
+SELECT owner_id, id, true, 6.5, latitude, longitude,
+       $2, $2::timestamptz + interval '30 days', $2
+  FROM devices WHERE id = ANY($1)
+"""
+
+_LISTINGS = """
+INSERT INTO energy_listings (seller_id, stated_kwh, price_per_kwh, latitude, longitude,
+                             available_from, available_to)
+SELECT ($1::uuid[])[1 + n % cardinality($1)], 1000000, 5 + n % 50 * 0.1,
+       12.5 + n * 0.0001, 77.1 + n * 0.0001, now() - interval '1 hour', now() + interval '30 days'
+  FROM generate_series(1, $2) n
+RETURNING id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    buyers: list[UUID]
+    listings: list[UUID]
+
+
+async def fleet(conn: Connection, *, devices: int, began_at: datetime) -> list[UUID]:
+    """Devices of as many hosts, each with a listing that follows it from `began_at` on."""
+    async with conn.transaction():
+        owners = await people(conn, HOST, devices)
+        rows = await conn.fetch(_DEVICES, owners, CAPACITY_W)
+        device_ids = [row["id"] for row in rows]
+        await conn.execute(_DEVICE_STATES, device_ids)
+        await conn.execute(_FOLLOWING_LISTINGS, device_ids, began_at)
+    return device_ids
+
+
+async def market(
+    conn: Connection, *, hosts: int, buyers: int, listings: int, balance: Decimal
+) -> Market:
+    """Listings that never sell out, and buyers that can pay for all that they will buy."""
+    async with conn.transaction():
+        sellers = await people(conn, HOST, hosts)
+        rows = await conn.fetch(_LISTINGS, sellers, listings)
+        customers = await people(conn, BUYER, buyers)
+        await conn.execute(_TOP_UP, customers, balance)
+    return Market(customers, [row["id"] for row in rows])
+
+
+async def people(conn: Connection, role: Role, count: int) -> list[UUID]:
+    """Users who can't sign in, with their profile and an empty wallet."""
+    ids = [row["id"] for row in await conn.fetch(_PEOPLE, role, count)]
+    await conn.execute(_HOST_PROFILES if role == HOST else _BUYER_PROFILES, ids)
+    await conn.execute(_WALLETS, ids)
+    return ids

@@ -1,0 +1,64 @@
+"""A case runs from one command, says what it found, and leaves nothing behind."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.conftest import require
+from tests.support.mosquitto import find
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """Where a run keeps its data, with a path that is short enough for sockets."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
+def bench(scratch: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "solarhub", "bench", *arguments, "--rounds=1", f"--out={scratch}"],
+        env={**os.environ, "TMPDIR": str(scratch), **env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def written(scratch: Path, case: str) -> dict[str, Any]:
+    assert (scratch / f"{case}.png").read_bytes().startswith(b"\x89PNG")
+    document: dict[str, Any] = json.loads((scratch / f"{case}.json").read_text())
+    return document
+
+
+def left_running(scratch: Path) -> list[str]:
+    commands = (" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"]))
+    return [command for command in commands if str(scratch) in command]
+
+
+def test_ingestion_is_measured_against_its_floors(scratch: Path) -> None:
+    require("mosquitto", find())
+    run = bench(scratch, "ingest", "ingest-batched", "--readings=10000")
+    assert run.returncode == 0, run.stderr
+    for case, other in (("ingest", "floor"), ("ingest-batched", "COPY")):
+        result = written(scratch, case)
+        assert result["audit_passed"]
+        assert [c["name"] for c in result["contestants"]] == ["hub", other]
+        assert result["ratios"][other] > 0
+    assert left_running(scratch) == []
+    assert list(scratch.glob("solarhub-*")) == []
+
+
+def test_what_is_missing_is_named(scratch: Path) -> None:
+    run = bench(scratch, "ingest", "purchase", PATH="/nowhere")
+    assert run.returncode == 1
+    assert run.stderr.startswith("wrk is not installed:")

@@ -1,0 +1,29 @@
+"""What a case found is compared round by round."""
+
+from bench.result import Contestant, Result, Sample, Target, turns
+
+
+def test_contestants_are_compared_within_rounds() -> None:
+    ours = Contestant("hub", "", [Sample(10), Sample(4), Sample(20)])
+    other = Contestant("floor", "", [Sample(20), Sample(8), Sample(40)])
+    assert dict(_result(ours, other).as_json()["ratios"]) == {"floor": 0.5}
+
+
+def test_who_goes_first_changes() -> None:
+    assert [turns(["hub", "floor"], n)[0] for n in range(3)] == ["hub", "floor", "hub"]
+
+
+def test_a_target_may_be_a_least_or_a_most() -> None:
+    assert Target("of the floor", 0.5, found=0.5).met
+    assert not Target("of the floor", 0.5, found=0.49).met
+    assert Target("p99 ms", 50, found=12, at_most=True).met
+    assert not Target("p99 ms", 50, found=51, at_most=True).met
+
+
+def test_latencies_are_medians_over_rounds() -> None:
+    hub = Contestant("hub", "", [Sample(1, 5, 50), Sample(1, 7, 20), Sample(1, 6, 30)])
+    assert (hub.p50_ms, hub.p99_ms) == (6, 30)
+
+
+def _result(*contestants: Contestant) -> Result:
+    return Result("case", "", "items/s", contestants, (), audit_passed=True, parameters={})

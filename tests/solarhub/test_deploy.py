@@ -1,0 +1,145 @@
+"""compose.yaml and what it mounts say what the code understands."""
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import pytest
+import yaml
+
+import core.settings
+from core.settings import BaseSettings, variable
+from solarhub import ports
+from solarhub.child import Child
+from solarhub.cli import app
+from tests.conftest import require
+from tests.support import mosquitto
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if service["image"] == "solarhub"}
+
+
+def test_every_service_is_watched_and_restarted() -> None:
+    for name, service in SERVICES.items():
+        assert service["restart"], name
+        assert "healthcheck" in service or name == "migrate", name
+
+
+def test_each_process_is_a_command() -> None:
+    commands = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
+    assert {service["command"][0] for service in OURS.values()} <= commands
+
+
+def test_each_variable_is_a_setting() -> None:
+    parts = [p for p in vars(core.settings).values() if isinstance(p, type)]
+    settings = {
+        variable(field)
+        for part in parts
+        if issubclass(part, BaseSettings)
+        for field in part.model_fields
+    }
+    for name, service in OURS.items():
+        assert set(service["environment"]) <= settings, name
+
+
+def test_no_secret_is_written_down() -> None:
+    for name, service in SERVICES.items():
+        for key, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|SECRET|AUTH", key):
+                assert value.startswith("${"), f"{name}: {key}"
+
+
+def test_each_variable_that_must_be_set_is_in_the_example() -> None:
+    required = set(re.findall(r"\$\{(\w+):\?\}", (ROOT / "compose.yaml").read_text()))
+    example = (ROOT / "deploy/env.example").read_text()
+    assert required == set(re.findall(r"^(\w+)=$", example, re.MULTILINE))
+
+
+def test_what_is_mounted_exists() -> None:
+    for service in SERVICES.values():
+        for mount in service.get("volumes", ()):
+            source = mount.split(":")[0]
+            assert (
+                (ROOT / source).exists() if source.startswith(".") else source in COMPOSE["volumes"]
+            )
+
+
+def test_each_ingester_has_a_session_of_its_own() -> None:
+    ingesters = [s for s in OURS.values() if s["command"] == ["ingest"]]
+    ids = {s["environment"]["SOLARHUB_INGEST_CLIENT_ID"] for s in ingesters}
+    assert len(ids) == len(ingesters) == 2
+    assert all("replicas" not in s.get("deploy", {}) for s in ingesters)
+
+
+def test_the_public_door_is_closed_for_metrics() -> None:
+    caddyfile = (ROOT / "deploy/caddy/Caddyfile").read_text()
+    assert "@inner path /metrics /metrics/*\n\trespond @inner 404" in caddyfile
+
+
+def test_the_dashboard_asks_for_metrics_that_exist() -> None:
+    dashboard = json.loads((ROOT / "deploy/grafana/dashboards/solarhub.json").read_text())
+    asked = {
+        name
+        for panel in dashboard["panels"]
+        for target in panel.get("targets", ())
+        for name in re.findall(r"solarhub_\w+", target["expr"])
+    }
+    sources = "".join(
+        path.read_text()
+        for part in ("api", "ingest", "realtime")
+        for path in (ROOT / part).rglob("*.py")
+    )
+    for name in asked:
+        stem = re.sub("_(total|bucket|sum|count)$", "", name).removeprefix("solarhub_")
+        assert stem in sources, name
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> Iterator[int]:
+    """Mosquitto as compose.yaml starts it, on a free port."""
+    require("mosquitto", mosquitto.find())
+    plugin = next(Path("/usr/lib").rglob("mosquitto_dynamic_security.so"), None)
+    port = ports.free()
+    config = (ROOT / "deploy/mosquitto/mosquitto.conf").read_text()
+    for ours, here in (
+        ("/usr/lib/mosquitto_dynamic_security.so", require("mosquitto", plugin and str(plugin))),
+        ("listener 1883", f"listener {port} 127.0.0.1\nuser root"),
+        ("/mosquitto/data", str(tmp_path)),
+    ):
+        assert ours in config
+        config = config.replace(ours, here)
+    (tmp_path / "mosquitto.conf").write_text(config)
+    environment = {
+        "HUB_MQTT_PASSWORD": "hub-password",
+        "MOSQUITTO_DATA": str(tmp_path),
+        "MOSQUITTO_CONFIG": str(tmp_path / "mosquitto.conf"),
+        "PATH": f"{os.environ['PATH']}:/usr/sbin",
+    }
+    command = ["/usr/bin/env", *(f"{k}={v}" for k, v in environment.items())]
+    broker = Child(
+        "Mosquitto", [*command, str(ROOT / "deploy/mosquitto/start.sh")],
+        log=tmp_path / "mosquitto.log", stop_signals=(),
+    )  # fmt: skip
+    try:
+        broker.wait_until(lambda: not ports.is_free("127.0.0.1", port))
+        yield port
+    finally:
+        broker.stop()
+
+
+async def test_mosquitto_is_for_those_it_knows_and_the_hub_hears_and_answers(secured: int) -> None:
+    with pytest.raises(aiomqtt.MqttError):
+        await aiomqtt.Client("127.0.0.1", secured, timeout=5).__aenter__()
+    hub = aiomqtt.Client("127.0.0.1", secured, username="hub", password="hub-password", timeout=5)
+    async with hub, asyncio.timeout(10):
+        await hub.subscribe("$share/hub/solar/+/ack", qos=1)
+        await hub.publish("solar/1/ack", "heard", qos=1)
+        message = await anext(aiter(hub.messages))
+    assert message.payload == b"heard"

@@ -41,6 +41,10 @@ _BY_CODE: dict[str, type[DomainError]] = {
         errors.IdempotencyKeyReused,
     )
 }
+_NOT_FOUND = {
+    "listing_not_found": "listing",
+    "payment_method_not_found": "payment method",
+}
 _BY_CONSTRAINT: dict[str, type[DomainError]] = {
     "users_email_key": errors.EmailTaken,
     "devices_external_key": errors.ExternalIdTaken,
@@ -65,8 +69,8 @@ def _domain_error(error: asyncpg.PostgresError, facts: dict[str, object]) -> Dom
     if error.sqlstate == _REFUSED:
         code = str(error.args[0])
         facts = {**facts, **json.loads(getattr(error, "detail", None) or "{}")}
-        if code == "listing_not_found":
-            return errors.NotFound(what="listing")
+        if code in _NOT_FOUND:
+            return errors.NotFound(what=_NOT_FOUND[code])
         if code == "purchase_too_small":
             return errors.PurchaseTooSmall(field="energy_kwh", **facts)
         return _BY_CODE[code](**facts)

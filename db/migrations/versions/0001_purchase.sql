@@ -30,6 +30,11 @@ BEGIN
         END IF;
     END IF;
 
+    IF p_payment_method_id IS NOT NULL AND NOT EXISTS (
+        SELECT FROM payment_methods WHERE id = p_payment_method_id AND user_id = p_buyer_id) THEN
+        PERFORM refuse('payment_method_not_found');
+    END IF;
+
     -- The listing, as it is when it is our turn.
     SELECT * INTO o_listing FROM energy_listings WHERE id = p_listing_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN

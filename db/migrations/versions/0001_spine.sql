@@ -133,6 +133,7 @@ CREATE TABLE payment_orders (
     completed_at      timestamptz
 );
 CREATE INDEX payment_orders_user ON payment_orders (user_id, created_at DESC);
+CREATE INDEX payment_orders_pending ON payment_orders (provider, created_at) WHERE status = 'pending';
 
 -- What a provider's webhook said, once each.
 CREATE TABLE payment_events (
@@ -153,6 +154,17 @@ CREATE TABLE idempotency_keys (
     created_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (user_id, operation, key)
 );
+
+-- Places ---------------------------------------------------------------------------------------
+
+-- Great circle between two places: core/geo.py, formula and radius.
+CREATE FUNCTION distance_km(latitude double precision, longitude double precision,
+                            other_latitude double precision, other_longitude double precision)
+RETURNS double precision LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN 2 * 6371.0088 * asin(sqrt(least(1,
+    sin(radians(other_latitude - latitude) / 2) ^ 2
+    + cos(radians(latitude)) * cos(radians(other_latitude))
+      * sin(radians(other_longitude - longitude) / 2) ^ 2)));
 
 -- Devices and what they measured ---------------------------------------------------------------
 
@@ -300,6 +312,7 @@ CREATE UNIQUE INDEX energy_listings_one_open_auto ON energy_listings (device_id)
     WHERE auto_adjust AND status IN ('active', 'paused', 'sold');
 CREATE INDEX energy_listings_newest ON energy_listings (created_at DESC, id DESC);
 CREATE INDEX energy_listings_status_newest ON energy_listings (status, created_at DESC, id DESC);
+CREATE INDEX energy_listings_price ON energy_listings (price_per_kwh, id);
 CREATE INDEX energy_listings_status_price ON energy_listings (status, price_per_kwh, id);
 CREATE INDEX energy_listings_seller ON energy_listings (seller_id, created_at DESC, id DESC);
 CREATE INDEX energy_listings_device ON energy_listings (device_id, created_at DESC, id DESC);
@@ -336,9 +349,13 @@ CREATE TABLE outbox (
     data       jsonb NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+-- NOTIFY makes commits wait for each other's flush to disk, so only a relay that sleeps is woken: it
+-- holds this lock alone. Whoever finds it awake shares the lock until after commit, and keeps it awake.
 CREATE FUNCTION outbox_wakes_the_relay() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_notify('outbox', '');
+    IF NOT pg_try_advisory_xact_lock_shared(764382102) THEN
+        PERFORM pg_notify('outbox', '');
+    END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER outbox_wakes_the_relay AFTER INSERT ON outbox

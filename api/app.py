@@ -1,0 +1,123 @@
+"""The app: what it has while it runs, what surrounds a request, and its routes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.middleware import Middleware
+
+from api import (
+    auth,
+    devices,
+    errors,
+    health,
+    location,
+    marketplace,
+    payments,
+    sandbox,
+    telemetry,
+    wallet,
+)
+from api.deps import Services
+from api.metrics import ApiMetrics
+from api.middleware import Cors, Frame, Guard
+from api.passwords import Passwords
+from api.redis import open_redis
+from api.sandbox import Sandbox
+from core.settings import ApiSettings, DatabaseSettings, RedisSettings
+from db.pool import open_pool
+
+_DESCRIPTION = """
+Neighbours with panels sell the energy that their meters measured to neighbours without.
+
+Every answer is in the same envelope. kWh, prices (INR per kWh) and money (INR) are decimal strings
+in answers, strings or numbers in requests. Instants are RFC 3339; answers are in UTC. Lists take
+`limit` and `cursor`; a `next_cursor` leads on.
+"""
+_ROUTERS = (
+    auth.public,
+    auth.private,
+    location.router,
+    devices.router,
+    telemetry.router,
+    marketplace.router,
+    wallet.router,
+    payments.router,
+    health.feed,
+    health.router,
+)
+
+
+def create_app(
+    settings: ApiSettings,
+    database: DatabaseSettings,
+    redis: RedisSettings | None,
+    registry: CollectorRegistry,
+) -> FastAPI:
+    metrics = ApiMetrics(registry)
+    app = FastAPI(
+        title="solarhub",
+        version="0.1.0",
+        description=_DESCRIPTION,
+        lifespan=_lifespan(settings, database, redis, metrics),
+        middleware=_middleware(settings, metrics),
+        redirect_slashes=False,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
+    app.state.registry = registry
+    errors.install(app)
+    for router in _ROUTERS:
+        app.include_router(router)
+    return app
+
+
+def _lifespan(
+    settings: ApiSettings,
+    database: DatabaseSettings,
+    redis: RedisSettings | None,
+    metrics: ApiMetrics,
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with (
+            open_pool(database, application_name="api") as pool,
+            open_redis(redis) as redis_link,
+            asyncio.TaskGroup() as tasks,
+        ):
+            metrics.watch_pool(pool)
+            provider = Sandbox(
+                pool,
+                secret=sandbox.webhook_secret(settings),
+                webhook_url=sandbox.webhook_url(settings),
+            )
+            app.state.services = Services(
+                settings=settings,
+                pool=pool,
+                redis=redis_link,
+                passwords=Passwords(settings.bcrypt_rounds),
+                sandbox=provider,
+                metrics=metrics,
+            )
+            answering = tasks.create_task(provider.run())
+            yield
+            answering.cancel()
+
+    return lifespan
+
+
+def _middleware(settings: ApiSettings, metrics: ApiMetrics) -> list[Middleware]:
+    behind_tls = settings.public_url.startswith("https://")
+    frame = Middleware(Frame, metrics=metrics, behind_tls=behind_tls)
+    if not settings.cors_origins:
+        return [frame, Middleware(Guard)]
+    cors = Middleware(
+        Cors,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+        expose_headers=["X-Request-ID", "Idempotent-Replayed", "Retry-After"],
+    )
+    return [frame, cors, Middleware(Guard)]

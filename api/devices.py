@@ -1,0 +1,152 @@
+"""Routes: devices of the caller's, and what they measured."""
+
+import hashlib
+import secrets
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+from fastapi import Query
+from pydantic import BaseModel, Field, model_validator
+
+from api import routing
+from api.cursors import NEWEST
+from api.deps import CurrentUser, Host, Id, PoolDep, SettingsDep
+from api.envelope import Answer, Page, created, ok
+from api.errors import answers
+from api.fields import Body, Latitude, Longitude, Name, PageQuery, ShownInstant, View
+from core.errors import ExternalIdTaken, Forbidden, NotFound
+from core.tokens import Identity
+from db import devices
+from db.devices import Device, NewDevice
+from db.errors import refusals
+from db.pool import Connection
+
+router = routing.private("/devices", "devices")
+
+_MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+
+class DeviceRegistration(Body):
+    name: Annotated[Name, Field(examples=["Roof"])]
+    kind: Literal["inverter", "meter", "battery"]
+    capacity_w: Annotated[
+        float,
+        Field(gt=0, le=1e9, allow_inf_nan=False, description="Peak power, W", examples=[5000]),
+    ]
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+    dialect: Annotated[Literal["native"], Field(description="What it speaks over MQTT")] = "native"
+    external_id: Annotated[Name | None, Field(description="Its serial, id or topic name")] = None
+
+    @model_validator(mode="after")
+    def _a_whole_place(self) -> Self:
+        if (self.latitude is None) != (self.longitude is None):
+            raise ValueError("latitude and longitude go together")
+        return self
+
+
+class DeviceView(View):
+    id: UUID
+    owner_id: UUID
+    name: str
+    kind: str
+    capacity_w: Annotated[float, Field(description="Peak power, W")]
+    latitude: float | None
+    longitude: float | None
+    dialect: str
+    external_id: str | None
+    status: Literal["pending", "online", "offline", "fault"]
+    fault_code: str | None
+    last_seen_at: ShownInstant | None
+    created_at: ShownInstant
+
+
+class Topics(BaseModel):
+    telemetry: str
+    status: str
+    ack: str
+    command: str
+
+
+class MqttAccess(BaseModel):
+    host: str
+    port: int
+    username: str
+    password: Annotated[str, Field(description="Shown once: only its hash is kept")]
+    topics: Topics
+
+
+class RegisteredDeviceView(DeviceView):
+    mqtt: MqttAccess
+
+
+@router.post("", status_code=201, responses=answers(Forbidden, ExternalIdTaken))
+async def register_device(
+    pool: PoolDep, settings: SettingsDep, host: Host, body: DeviceRegistration
+) -> Answer[RegisteredDeviceView]:
+    """Register a device. A host's; the answer says, once, how it signs in to the broker."""
+    password = secrets.token_urlsafe(32)
+    new = NewDevice(
+        id=uuid4(),
+        owner_id=host.user_id,
+        credential_hash=hashlib.sha256(password.encode()).digest(),
+        **body.model_dump(),
+    )
+    async with pool.acquire() as conn, conn.transaction():
+        with refusals():
+            device = await devices.register(conn, new)
+    access = _mqtt_access(settings.mqtt_public_url, device.id, password)
+    shown = dict(DeviceView.model_validate(device))
+    return created(RegisteredDeviceView(**shown, mqtt=access))
+
+
+@router.get("")
+async def list_devices(
+    pool: PoolDep, caller: CurrentUser, query: Annotated[PageQuery, Query()]
+) -> Answer[Page[DeviceView]]:
+    """The caller's devices, newest first; an admin's: all."""
+    owner_id = None if caller.role == "admin" else caller.user_id
+    before = NEWEST.read(query.cursor)
+    async with pool.acquire() as conn:
+        found = await devices.newest(conn, owner_id, before=before, limit=query.limit + 1)
+    return ok(
+        NEWEST.page(
+            found,
+            query.limit,
+            key=lambda device: (device.created_at, device.id),
+            show=DeviceView.model_validate,
+        )
+    )
+
+
+@router.get("/{device_id}", responses=answers(NotFound))
+async def get_device(pool: PoolDep, caller: CurrentUser, device_id: Id) -> Answer[DeviceView]:
+    """A device of the caller's."""
+    async with pool.acquire() as conn:
+        device = await own_device(conn, caller, device_id)
+    return ok(DeviceView.model_validate(device))
+
+
+async def own_device(conn: Connection, caller: Identity, device_id: UUID) -> Device:
+    """A device that the caller may know of: its owner, an admin. Raises NotFound."""
+    device = await devices.by_id(conn, device_id)
+    if device is None or (caller.role != "admin" and device.owner_id != caller.user_id):
+        raise NotFound(what="device")
+    return device
+
+
+def _mqtt_access(broker_url: str, device_id: UUID, password: str) -> MqttAccess:
+    broker = urlsplit(broker_url)
+    return MqttAccess(
+        host=broker.hostname or "",
+        port=broker.port or _MQTT_PORTS[broker.scheme],
+        username=str(device_id),
+        password=password,
+        topics=Topics(
+            telemetry=f"solar/{device_id}/telemetry",
+            status=f"solar/{device_id}/status",
+            ack=f"solar/{device_id}/ack",
+            command=f"solar/{device_id}/command",
+        ),
+    )

@@ -1,0 +1,148 @@
+"""The one table of errors: what the domain and the database refuse, as HTTP tells it."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api.envelope import Failure, Kind, failure
+from core import errors
+from core.errors import DomainError
+from db.errors import DATABASE_ERRORS, UNAVAILABLE
+
+_RETRY = {"Retry-After": "2"}
+
+_log = structlog.get_logger()
+
+_VALIDATION = Kind("ValidationError", 400)
+_TOO_LARGE = Kind("ValidationError", 413)
+_NO_PATH = Kind("NotFoundError", 404)
+_NO_METHOD = Kind("NotFoundError", 405)
+_DATABASE = Kind("DatabaseError", 500)
+_DATABASE_AWAY = Kind("DatabaseError", 503)
+_UNEXPECTED = Kind("UnexpectedError", 500)
+
+_KINDS: dict[type[DomainError], Kind] = {
+    errors.Invalid: _VALIDATION,
+    errors.Unauthenticated: Kind("AuthenticationError", 401),
+    errors.Forbidden: Kind("AuthorizationError", 403),
+    errors.NotFound: Kind("NotFoundError", 404),
+    errors.Conflict: Kind("ConflictError", 409),
+    errors.TooMany: Kind("RateLimitError", 429),
+}
+
+# What the framework refuses by itself: kind, code, message.
+_BY_STATUS = {
+    404: (_NO_PATH, "no_such_path", "There is no such path."),
+    405: (_NO_METHOD, "no_such_method", "This path does not know this method."),
+    413: (_TOO_LARGE, "body_too_large", "The body is larger than 1 MiB."),
+}
+_UNREADABLE = (_VALIDATION, errors.Invalid.code, "The body can't be read.")
+_OUR_FAULT = "Something went wrong on our side."
+
+
+def kind_of(error: DomainError | type[DomainError]) -> Kind:
+    cls = error if isinstance(error, type) else type(error)
+    return next((_KINDS[base] for base in cls.__mro__ if base in _KINDS), _UNEXPECTED)
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(DomainError, _on_domain_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    for database_error in DATABASE_ERRORS:
+        app.add_exception_handler(database_error, _on_database_error)
+    for unavailable in UNAVAILABLE:
+        app.add_exception_handler(unavailable, _on_unavailable)
+
+
+def last_resort(error: Exception) -> Response:
+    """What nothing else answered: time is up, or a fault of ours, which only the log tells of."""
+    if isinstance(error, UNAVAILABLE):
+        return _unavailable(error)
+    _log.error("unexpected_error", exc_info=error)
+    return failure(_UNEXPECTED, "unexpected", _OUR_FAULT)
+
+
+def too_large() -> Response:
+    """The rest of the body is not read: the connection can't be used again."""
+    return failure(*_BY_STATUS[413], headers={"Connection": "close"})
+
+
+def not_ready(fault: str) -> Response:
+    details = [{"field": "database", "message": fault}]
+    return failure(_DATABASE_AWAY, "not_ready", fault, details=details, headers=_RETRY)
+
+
+def answers(*refusals: type[DomainError]) -> dict[int | str, dict[str, Any]]:
+    """These refusals, and what any route may answer, for the documentation."""
+    by_status: dict[int, list[str]] = defaultdict(list)
+    every: list[type[DomainError]] = [errors.Invalid, *refusals]
+    for refusal in every:
+        sentence = " ".join((refusal.__doc__ or "").split())
+        by_status[kind_of(refusal).status].append(f"`{refusal.code}`: {sentence}")
+    by_status[413].append("`body_too_large`: the body is larger than 1 MiB")
+    by_status[500].append("`unexpected`, `database_error`: the log tells more")
+    by_status[503].append("`database_unavailable`: try again, see `Retry-After`")
+    documented: dict[int | str, dict[str, Any]] = {
+        status: {"model": Failure, "description": "; ".join(sentences)}
+        for status, sentences in sorted(by_status.items())
+    }
+    return documented | {"default": {"model": Failure, "description": "Any other failure"}}
+
+
+async def _on_domain_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, DomainError)
+    kind = kind_of(error)
+    details, headers = [], {}
+    if isinstance(error, errors.Invalid):
+        facts = error.facts
+        details = [{"field": str(facts["field"]), "message": str(facts.get("allowed", error))}]
+    if kind.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, errors.TooMany):
+        headers["Retry-After"] = str(error.facts["retry_after_s"])
+    return failure(kind, error.code, error.message, details=details, headers=headers)
+
+
+async def _on_invalid_request(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    details = [
+        {"field": _field(e["loc"]), "message": str(e["msg"]).removeprefix("Value error, ")}
+        for e in error.errors()
+    ]
+    message = "; ".join(f"{d['field']}: {d['message']}" for d in details)
+    return failure(_VALIDATION, errors.Invalid.code, message, details=details)
+
+
+def _field(location: Sequence[str | int]) -> str:
+    """`body.energy_kwh` is `energy_kwh` to the client; broken JSON is wrong as a whole."""
+    place, *path = location
+    names = [str(part) for part in path if isinstance(part, str) or len(path) > 1]
+    return ".".join(names) or str(place)
+
+
+async def _on_http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    told = _BY_STATUS.get(error.status_code, _UNREADABLE)
+    return failure(*told, headers=error.headers)
+
+
+async def _on_database_error(_: Request, error: Exception) -> Response:
+    _log.error("database_error", exc_info=error)
+    return failure(_DATABASE, "database_error", _OUR_FAULT)
+
+
+async def _on_unavailable(_: Request, error: Exception) -> Response:
+    return _unavailable(error)
+
+
+def _unavailable(error: Exception) -> Response:
+    _log.warning("database_unavailable", error=repr(error))
+    message = "The service can't reach its database; try again shortly."
+    return failure(_DATABASE_AWAY, "database_unavailable", message, headers=_RETRY)

@@ -1,0 +1,74 @@
+"""Routes: alive, ready, metrics, and where the feed is."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pydantic import BaseModel, Field
+
+from api import routing
+from api.deps import ServicesDep, SettingsDep
+from api.envelope import Answer, ok
+from api.errors import answers, not_ready
+from db import schema
+from db.errors import DATABASE_ERRORS, UNAVAILABLE
+from db.pool import Pool
+
+router = APIRouter(tags=["health"], responses=answers())
+feed = routing.public("/realtime", "health")
+
+
+class Alive(BaseModel):
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    database: Literal["ok"] = "ok"
+    redis: Annotated[
+        Literal["ok", "degraded", "off"],
+        Field(description="`degraded`: away, buying goes on without it; `off`: none is set"),
+    ]
+
+
+class Feed(BaseModel):
+    url: Annotated[str, Field(examples=["ws://127.0.0.1:8001/ws"])]
+
+
+@router.get("/healthz")
+async def healthz() -> Answer[Alive]:
+    """The process is alive."""
+    return ok(Alive())
+
+
+@router.get("/readyz", response_model=Answer[Ready])
+async def readyz(services: ServicesDep) -> Answer[Ready] | Response:
+    """Whether requests can be served; 503 says what is wrong."""
+    fault = await _database_fault(services.pool)
+    if fault is not None:
+        return not_ready(fault)
+    return ok(Ready(redis=await services.redis.state()))
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(request: Request) -> Response:
+    """For Prometheus; the public door does not lead here."""
+    registry: CollectorRegistry = request.app.state.registry
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@feed.get("")
+async def realtime(settings: SettingsDep) -> Answer[Feed]:
+    """Where the live feed is."""
+    return ok(Feed(url=settings.realtime_url))
+
+
+async def _database_fault(pool: Pool) -> str | None:
+    try:
+        async with pool.acquire() as conn:
+            revision = await schema.current_revision(conn)
+    except (*UNAVAILABLE, *DATABASE_ERRORS):
+        return "the database can't be reached"
+    expected = schema.newest_revision()
+    if revision != expected:
+        return f"the schema is at {revision or 'nothing'}, this version needs {expected}"
+    return None

@@ -1,0 +1,259 @@
+"""Routes: energy offered, bought, and what was bought."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from fastapi import Query, Response
+from pydantic import Field, model_validator
+
+from api import offers, routing
+from api.cursors import CHEAPEST, NEWEST
+from api.deps import Buyer, CurrentUser, Host, Id, IdempotencyKey, PoolDep, ServicesDep
+from api.envelope import Answer, Page, created, ok
+from api.errors import answers
+from api.fields import (
+    Body,
+    Instant,
+    Kwh,
+    KwhOrNone,
+    Latitude,
+    Longitude,
+    PageQuery,
+    PricePerKwh,
+)
+from api.idempotency import request_hash
+from api.offers import Offer
+from api.purchase import purchase
+from api.shown import ListingStatus, ListingView, Pricing, TransactionView
+from core import errors
+from core.errors import Forbidden, IllegalMove, NoLocation, NotFound, OpenListingExists
+from core.listings import Change, Listing, check_price, check_window
+from db import listings, transactions
+from db.listings import Filter
+from db.purchases import Idempotency, Order
+
+router = routing.private("/marketplace", "marketplace")
+
+
+class NewListing(Body):
+    energy_amount_kwh: Annotated[
+        KwhOrNone, Field(description="kWh; optional (0) when it follows a meter")
+    ] = Decimal(0)
+    price_per_kwh: PricePerKwh
+    available_from: Instant
+    available_to: Instant
+    device_id: Annotated[UUID | None, Field(description="A device of the host's")] = None
+    auto_adjust: Annotated[bool, Field(description="Offer what the device measures")] = False
+    pricing: Pricing = "fixed"
+    price_floor: PricePerKwh | None = None
+    price_cap: PricePerKwh | None = None
+    reserve_soc_pct: Annotated[
+        float | None,
+        Field(ge=0, le=100, allow_inf_nan=False, description="Sell nothing below this charge, %"),
+    ] = None
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+
+    @model_validator(mode="after")
+    def _a_whole_place(self) -> Self:
+        if (self.latitude is None) != (self.longitude is None):
+            raise ValueError("latitude and longitude go together")
+        return self
+
+    def offer(self) -> Offer:
+        """Raises Invalid."""
+        check_window(self.available_from, self.available_to, datetime.now(UTC))
+        check_price(self.price_per_kwh, self.pricing, self.price_floor, self.price_cap)
+        if self.auto_adjust and self.device_id is None:
+            raise errors.Invalid(field="device_id", allowed="is required with auto_adjust")
+        if not self.auto_adjust and self.energy_amount_kwh == 0:
+            raise errors.Invalid(field="energy_amount_kwh", allowed="must be greater than 0")
+        place = None
+        if self.latitude is not None and self.longitude is not None:
+            place = self.latitude, self.longitude
+        return Offer(**self.model_dump(exclude={"latitude", "longitude"}), place=place)
+
+
+class ListingChange(Body):
+    """Only what is given changes."""
+
+    price_per_kwh: PricePerKwh | None = None
+    energy_amount_kwh: Annotated[
+        Kwh | None, Field(description="What is to be left, kWh; not of one that follows a meter")
+    ] = None
+    available_from: Instant | None = None
+    available_to: Instant | None = None
+    status: Literal["active", "paused"] | None = None
+
+
+class ListingQuery(PageQuery):
+    status: ListingStatus | None = None
+    seller_id: UUID | None = None
+    device_id: UUID | None = None
+    min_kwh: KwhOrNone | None = None
+    max_price: PricePerKwh | None = None
+    sort: Annotated[
+        Literal["created_at", "price_per_kwh"], Field(description="Newest or cheapest first")
+    ] = "created_at"
+
+
+class NewPurchase(Body):
+    listing_id: UUID
+    energy_kwh: Kwh
+    max_price_per_kwh: Annotated[
+        PricePerKwh | None, Field(description="Refuse if it costs more by now, INR per kWh")
+    ] = None
+    payment_method_id: UUID | None = None
+
+
+class TransactionQuery(PageQuery):
+    as_: Annotated[
+        Literal["buyer", "seller"] | None, Field(alias="as", description="Without: both")
+    ] = None
+
+
+class PurchaseView(TransactionView):
+    listing: Annotated[ListingView | None, Field(description="As it is now")]
+
+
+@router.post(
+    "/listings", status_code=201,
+    responses=answers(Forbidden, NotFound, NoLocation, OpenListingExists),
+)  # fmt: skip
+async def create_listing(pool: PoolDep, host: Host, body: NewListing) -> Answer[ListingView]:
+    """Offer energy: an amount, or whatever a device measures."""
+    listing = await offers.create(pool, host, body.offer())
+    return created(ListingView.model_validate(listing))
+
+
+@router.get("/listings")
+async def list_listings(
+    pool: PoolDep, _: CurrentUser, query: Annotated[ListingQuery, Query()]
+) -> Answer[Page[ListingView]]:
+    """Listings, newest or cheapest first."""
+    where = Filter(query.status, query.seller_id, query.device_id, query.min_kwh, query.max_price)
+    limit, show = query.limit, ListingView.model_validate
+    if query.sort == "price_per_kwh":
+        after = CHEAPEST.read(query.cursor)
+        async with pool.acquire() as conn:
+            found = await listings.cheapest(conn, where, after=after, limit=limit + 1)
+        return ok(CHEAPEST.page(found, limit, key=_price_and_id, show=show))
+    before = NEWEST.read(query.cursor)
+    async with pool.acquire() as conn:
+        found = await listings.newest(conn, where, before=before, limit=limit + 1)
+    return ok(NEWEST.page(found, limit, key=lambda one: (one.created_at, one.id), show=show))
+
+
+@router.get("/listings/{listing_id}", responses=answers(NotFound))
+async def get_listing(pool: PoolDep, _: CurrentUser, listing_id: Id) -> Answer[ListingView]:
+    """One listing."""
+    async with pool.acquire() as conn:
+        listing = await listings.by_id(conn, listing_id)
+    if listing is None:
+        raise NotFound(what="listing")
+    return ok(ListingView.model_validate(listing))
+
+
+@router.patch("/listings/{listing_id}", responses=answers(Forbidden, NotFound, IllegalMove))
+async def change_listing(
+    pool: PoolDep, caller: CurrentUser, listing_id: Id, body: ListingChange
+) -> Answer[ListingView]:
+    """Change price, amount, window, or pause and resume. The seller's."""
+    listing = await offers.change(pool, caller, listing_id, Change(**body.model_dump()))
+    return ok(ListingView.model_validate(listing))
+
+
+@router.delete("/listings/{listing_id}", responses=answers(Forbidden, NotFound, IllegalMove))
+async def cancel_listing(pool: PoolDep, caller: CurrentUser, listing_id: Id) -> Answer[ListingView]:
+    """Cancel a listing for good. The seller's."""
+    listing = await offers.cancel(pool, caller, listing_id)
+    return ok(ListingView.model_validate(listing))
+
+
+@router.post(
+    "/purchase", status_code=201,
+    responses=answers(
+        Forbidden, NotFound, errors.ListingNotActive, errors.OutsideWindow,
+        errors.InsufficientEnergy, errors.InsufficientBalance, errors.PriceChanged,
+        errors.OwnListing, errors.IdempotencyKeyReused, errors.PurchaseTooSmall,
+    ),
+)  # fmt: skip
+async def buy(
+    services: ServicesDep,
+    buyer: Buyer,
+    body: NewPurchase,
+    response: Response,
+    key: IdempotencyKey = None,
+) -> Answer[PurchaseView]:
+    """Buy energy: it is paid, recorded and announced, or nothing happened at all."""
+    order = Order(
+        buyer.user_id,
+        body.listing_id,
+        body.energy_kwh,
+        body.max_price_per_kwh,
+        body.payment_method_id,
+    )
+    idempotency = Idempotency(key, _hash(order)) if key else None
+    fee_rate = services.settings.platform_fee_rate
+    bought = await purchase(services.pool, order, fee_rate=fee_rate, idempotency=idempotency)
+    if bought.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    else:
+        services.metrics.purchases.inc()
+        services.metrics.traded_kwh.inc(float(order.energy_kwh))
+    return created(
+        PurchaseView(
+            **dict(TransactionView.model_validate(bought.transaction)),
+            listing=ListingView.model_validate(bought.listing) if bought.listing else None,
+        )
+    )
+
+
+@router.get("/transactions")
+async def list_transactions(
+    pool: PoolDep, caller: CurrentUser, query: Annotated[TransactionQuery, Query()]
+) -> Answer[Page[TransactionView]]:
+    """What the caller bought, sold, or both, newest first."""
+    before = NEWEST.read(query.cursor)
+    async with pool.acquire() as conn:
+        found = await transactions.of_user(
+            conn,
+            caller.user_id,
+            as_buyer=query.as_ != "seller",
+            as_seller=query.as_ != "buyer",
+            before=before,
+            limit=query.limit + 1,
+        )
+    return ok(
+        NEWEST.page(
+            found,
+            query.limit,
+            key=lambda one: (one.created_at, one.id),
+            show=TransactionView.model_validate,
+        )
+    )
+
+
+@router.get("/transactions/{transaction_id}", responses=answers(NotFound))
+async def get_transaction(
+    pool: PoolDep, caller: CurrentUser, transaction_id: Id
+) -> Answer[TransactionView]:
+    """A purchase that the caller was part of; an admin's: any."""
+    async with pool.acquire() as conn:
+        found = await transactions.by_id(conn, transaction_id)
+    parties = (found.buyer_id, found.seller_id) if found else ()
+    if found is None or (caller.role != "admin" and caller.user_id not in parties):
+        raise NotFound(what="transaction")
+    return ok(TransactionView.model_validate(found))
+
+
+def _price_and_id(listing: Listing) -> tuple[Decimal, UUID]:
+    return listing.price_per_kwh, listing.id
+
+
+def _hash(order: Order) -> bytes:
+    return request_hash(
+        order.listing_id, order.energy_kwh, order.max_price_per_kwh, order.payment_method_id
+    )

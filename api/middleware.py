@@ -1,0 +1,188 @@
+"""What surrounds every request, as plain ASGI: per-request cost is the point.
+
+`Frame` is outermost, `Guard` innermost; CORS, where it is on, between them.
+"""
+
+import asyncio
+from time import perf_counter
+from uuid import uuid4
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, bound_contextvars
+
+from api import errors
+from api.envelope import Kind, failure
+from api.metrics import ApiMetrics
+
+BODY_MAX_BYTES = 1024 * 1024
+REQUEST_TIMEOUT_S = 15
+_DRAIN_MAX_BYTES = 16 * BODY_MAX_BYTES
+
+# As Helmet sets them.
+_SECURITY = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Origin-Agent-Cluster": "?1",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-DNS-Prefetch-Control": "off",
+    "X-Download-Options": "noopen",
+    "X-Frame-Options": "SAMEORIGIN",
+    "X-Permitted-Cross-Domain-Policies": "none",
+    "X-XSS-Protection": "0",
+}
+_NO_CONTENT_POLICY = "default-src 'none'; frame-ancestors 'none'"
+# Swagger UI comes from its own network and starts from an inline script.
+_DOCS_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
+    "style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
+    "img-src 'self' data: https://fastapi.tiangolo.com; frame-ancestors 'none'"
+)
+_NO_CORS = Kind("AuthorizationError", 400)
+_HSTS = "max-age=31536000; includeSubDomains"
+
+_log = structlog.get_logger()
+
+
+class Frame:
+    """A request's id, its headers, its line in the log and in the metrics."""
+
+    def __init__(self, app: ASGIApp, *, metrics: ApiMetrics, behind_tls: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        hsts = {"Strict-Transport-Security": _HSTS} if behind_tls else {}
+        self._headers = _raw(_SECURITY | hsts | {"Content-Security-Policy": _NO_CONTENT_POLICY})
+        self._docs_headers = _raw(_SECURITY | hsts | {"Content-Security-Policy": _DOCS_POLICY})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = perf_counter(), 500
+        request_id = uuid4().hex
+        headers = self._headers_for(scope["path"], request_id)
+
+        async def send_framed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message["headers"], *headers]}
+            await send(message)
+
+        with bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_framed)
+            finally:
+                self._note(scope, status, perf_counter() - began)
+
+    def _headers_for(self, path: str, request_id: str) -> list[tuple[bytes, bytes]]:
+        headers = self._docs_headers if path == "/docs" else self._headers
+        own = [(b"x-request-id", request_id.encode())]
+        if path.startswith("/api/"):
+            own.append((b"cache-control", b"no-store"))
+        return headers + own
+
+    def _note(self, scope: Scope, status: int, duration_s: float) -> None:
+        # The template, not the path: there are as many paths as there are ids.
+        route = getattr(scope.get("route"), "path", "none")
+        method = scope["method"] if route != "none" else "any"
+        self._metrics.requests.labels(method, route, status).inc()
+        self._metrics.request_seconds.labels(method, route).observe(duration_s)
+        _log.info(
+            "request", method=scope["method"], path=scope["path"], status=status,
+            duration_ms=round(duration_s * 1000, 2),
+        )  # fmt: skip
+
+
+class Guard:
+    """Limits on size and time, and the answer when all else fails."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                if _declared_size(scope) > BODY_MAX_BYTES:
+                    await _drain(receive)
+                    await errors.too_large()(scope, receive, send_noting)
+                else:
+                    await self._app(scope, _limited(receive), send_noting)
+        except Exception as error:
+            if begun:
+                raise
+            await errors.last_resort(error)(scope, receive, send)
+
+
+class Cors(CORSMiddleware):
+    """Also a preflight that is refused answers in the envelope."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code < 400:
+            return response
+        refused = failure(_NO_CORS, "cors", bytes(response.body).decode())
+        refused.headers.update(_without_body_headers(response.headers))
+        return refused
+
+
+def sign_in_to_log(user_id: object) -> None:
+    """Let what is logged for this request tell who asked."""
+    bind_contextvars(user_id=str(user_id))
+
+
+def _limited(receive: Receive) -> Receive:
+    """Count what comes: a client need not declare how much it sends."""
+    received = 0
+
+    async def receive_limited() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > BODY_MAX_BYTES:
+            if message.get("more_body", False):
+                await _drain(receive)
+            raise HTTPException(413)
+        return message
+
+    return receive_limited
+
+
+async def _drain(receive: Receive) -> None:
+    """Read on for a while: a client that is still sending would not see the answer."""
+    drained = 0
+    while drained < _DRAIN_MAX_BYTES:
+        message = await receive()
+        drained += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return
+
+
+def _declared_size(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0
+
+
+def _raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+
+def _without_body_headers(headers: MutableHeaders) -> dict[str, str]:
+    return {k: v for k, v in headers.items() if k not in ("content-length", "content-type")}

@@ -1,0 +1,69 @@
+"""The API process: serve until cancelled."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from api.app import create_app
+from core.settings import ApiSettings, DatabaseSettings, RedisSettings
+
+_STOP_S = 4
+_BACKLOG = 2048
+
+
+async def run(
+    api: ApiSettings,
+    database: DatabaseSettings,
+    redis: RedisSettings | None,
+    *,
+    registry: CollectorRegistry,
+    started: asyncio.Event,
+) -> None:
+    """Serve; when cancelled, finish what is in hand, within a few seconds. Raises OSError."""
+    config = uvicorn.Config(
+        create_app(api, database, redis, registry),
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        loop="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_STOP_S,
+    )
+    server = _Server(config, started)
+    with _listening(api.api_host, api.api_port) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            server.should_exit = True
+            await serving
+            raise
+
+
+class _Server(uvicorn.Server):
+    """Tells when it serves; leaves signals to whoever runs it."""
+
+    def __init__(self, config: uvicorn.Config, started: asyncio.Event) -> None:
+        super().__init__(config)
+        self._started_event = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._started_event.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Bound by us: uvicorn would end the whole process where the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)

@@ -1,0 +1,85 @@
+"""Sign-ins: an access token that needs no database, a refresh token that is spent once."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from core import tokens
+from core.errors import BadToken
+from core.settings import ApiSettings
+from db import refresh_tokens, users
+from db.pool import Connection, Pool
+from db.users import User
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    user: User
+    access_token: str
+    refresh_token: str
+    expires_in_s: int
+
+
+async def begin(conn: Connection, settings: ApiSettings, user: User) -> Session:
+    """A sign-in, with a family of refresh tokens of its own."""
+    await refresh_tokens.forget_expired(conn, user.id)
+    return await _hand_out(conn, settings, user, family_id=uuid4())
+
+
+async def renew(pool: Pool, settings: ApiSettings, refresh_token: str) -> Session:
+    """Spend a refresh token for new ones.
+
+    One that is spent already is in the wrong hands, or its successors are: nobody can tell, so
+    the whole family is revoked. Raises BadToken.
+    """
+    token_hash = _hash(refresh_token)
+    async with pool.acquire() as conn, conn.transaction():
+        session = None
+        owner = await refresh_tokens.lock_owner(conn, token_hash)
+        user = await users.by_id(conn, owner) if owner else None
+        family_id = await refresh_tokens.spend(conn, token_hash)
+        if family_id is None:
+            await refresh_tokens.revoke_family(conn, token_hash)
+        elif user is not None and user.is_active:
+            session = await _hand_out(conn, settings, user, family_id=family_id)
+    if session is None:
+        raise BadToken
+    return session
+
+
+async def end(pool: Pool, refresh_token: str) -> None:
+    """Revoke the family of a token, whoever knows it."""
+    token_hash = _hash(refresh_token)
+    async with pool.acquire() as conn, conn.transaction():
+        await refresh_tokens.lock_owner(conn, token_hash)
+        await refresh_tokens.revoke_family(conn, token_hash)
+
+
+async def _hand_out(
+    conn: Connection, settings: ApiSettings, user: User, *, family_id: UUID
+) -> Session:
+    now, refresh_token = datetime.now(UTC), secrets.token_urlsafe(32)
+    await refresh_tokens.add(
+        conn,
+        family_id=family_id,
+        user_id=user.id,
+        token_hash=_hash(refresh_token),
+        expires_at=now + settings.refresh_token_ttl,
+    )
+    access_token = tokens.sign(
+        settings.jwt_secret.get_secret_value(),
+        user_id=user.id,
+        email=user.email,
+        role=user.role,
+        now=now,
+        ttl=settings.access_token_ttl,
+    )
+    expires_in_s = round(settings.access_token_ttl.total_seconds())
+    return Session(user, access_token, refresh_token, expires_in_s)
+
+
+def _hash(refresh_token: str) -> bytes:
+    """256 random bits need no stretching."""
+    return hashlib.sha256(refresh_token.encode()).digest()

@@ -1,0 +1,54 @@
+"""How listings, transactions and wallets are shown; events show them in the same way."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from api.fields import ShownInstant, ShownKwh, ShownMoney, ShownPrice, View
+
+ListingStatus = Literal["active", "paused", "sold", "expired", "cancelled"]
+Pricing = Literal["fixed", "dynamic"]
+
+
+class ListingView(View):
+    id: UUID
+    seller_id: UUID
+    device_id: UUID | None
+    energy_amount_kwh: Annotated[ShownKwh, Field(description="Left to sell, kWh")]
+    sold_kwh: ShownKwh
+    price_per_kwh: ShownPrice
+    status: ListingStatus
+    auto_adjust: bool
+    pricing: Pricing
+    price_floor: ShownPrice | None
+    price_cap: ShownPrice | None
+    reserve_soc_pct: Annotated[float | None, Field(description="Of the battery, 0–100 %")]
+    latitude: float
+    longitude: float
+    available_from: ShownInstant
+    available_to: ShownInstant
+    version: Annotated[int, Field(description="Rises with every change that can be seen")]
+    created_at: ShownInstant
+    updated_at: ShownInstant
+
+
+class TransactionView(View):
+    id: UUID
+    listing_id: UUID | None
+    buyer_id: UUID | None
+    seller_id: UUID | None
+    payment_method_id: UUID | None
+    energy_kwh: ShownKwh
+    price_per_kwh: ShownPrice
+    total_price: ShownMoney
+    platform_fee: ShownMoney
+    seller_amount: ShownMoney
+    status: Literal["completed"]
+    created_at: ShownInstant
+
+
+class WalletView(View):
+    user_id: UUID
+    currency: str
+    balance: ShownMoney

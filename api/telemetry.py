@@ -1,0 +1,193 @@
+"""Routes: what a device of the caller's measured."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from fastapi import Query
+from pydantic import BaseModel, Field, model_validator
+
+from api import routing
+from api.cursors import NEWEST_ID, OLDEST
+from api.deps import CurrentUser, Id, PoolDep
+from api.devices import own_device
+from api.envelope import Answer, Page, ok
+from api.errors import answers
+from api.fields import Instant, PageQuery, ShownInstant, View
+from core.errors import NotFound
+from core.readings import Reading
+from db import telemetry
+from db.telemetry import Bucket, Refusal
+
+router = routing.private("/devices/{device_id}", "devices")
+
+_POINTS_MAX = 10_000
+_INSTANT_BEFORE = timedelta(microseconds=1)
+
+
+class Span(BaseModel):
+    """Oldest first; without `from`, the day before `to`; without `to`, up to now."""
+
+    since: Annotated[Instant | None, Field(alias="from")] = None
+    until: Annotated[Instant | None, Field(alias="to", description="Not included")] = None
+    limit: Annotated[int, Field(ge=1, le=_POINTS_MAX, description="At most so many points")] = 1000
+    cursor: Annotated[str | None, Field(max_length=500)] = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise ValueError("from must be before to")
+        return self
+
+    def bounds(self) -> tuple[datetime, datetime]:
+        """What is asked for, both ends excluded. Raises Invalid for a bad cursor."""
+        until = self.until or datetime.now(UTC)
+        since = self.since or until - timedelta(days=1)
+        start = OLDEST.read(self.cursor) if self.cursor else since - _INSTANT_BEFORE
+        return start, until
+
+
+class TelemetrySpan(Span):
+    resolution: Literal["raw", "15m", "1h", "1d"] = "raw"
+
+
+class ReadingView(View):
+    """A reading as it came; null: the device did not say."""
+
+    time: ShownInstant
+    power_w: Annotated[float | None, Field(description="Positive: produced")]
+    energy_wh: Annotated[float | None, Field(description="Counter: generated in total")]
+    export_wh: Annotated[float | None, Field(description="Counter: fed into the grid in total")]
+    import_wh: Annotated[float | None, Field(description="Counter: drawn from the grid in total")]
+    load_w: float | None
+    voltage_v: float | None
+    current_a: float | None
+    frequency_hz: float | None
+    temperature_c: float | None
+    battery_soc_pct: float | None
+
+
+class BucketView(View):
+    """The readings of one stretch of time."""
+
+    time: Annotated[ShownInstant, Field(description="When it begins")]
+    power_w: Annotated[float | None, Field(description="Mean")]
+    power_max_w: float | None
+    load_w: Annotated[float | None, Field(description="Mean")]
+    energy_wh: Annotated[float | None, Field(description="Counter at its highest")]
+    export_wh: Annotated[float | None, Field(description="Counter at its highest")]
+    import_wh: Annotated[float | None, Field(description="Counter at its highest")]
+    battery_soc_pct: Annotated[float | None, Field(description="Mean")]
+    readings: int
+
+
+class SlotView(View):
+    """Energy of 15 minutes, as the accountant counted it."""
+
+    slot_start: ShownInstant
+    generated_wh: float
+    surplus_wh: Annotated[float, Field(description="What may be sold, if measured or interpolated")]
+    quality: Literal["measured", "interpolated", "estimated", "missing", "rejected"]
+    reasons: list[str]
+
+
+class LatestView(BaseModel):
+    device_id: UUID
+    status: Literal["pending", "online", "offline", "fault"]
+    fault_code: str | None
+    last_seen_at: ShownInstant | None
+    reading: Annotated[ReadingView | None, Field(description="The last by measurement time")]
+
+
+class RejectionView(BaseModel):
+    id: int
+    topic: str
+    payload: Annotated[str, Field(description="Its first 4 KiB; bytes that are no text as �")]
+    reason: str
+    time: Annotated[ShownInstant | None, Field(description="The measurement's, where it was told")]
+    received_at: ShownInstant
+
+
+@router.get("/latest", responses=answers(NotFound))
+async def get_latest(pool: PoolDep, caller: CurrentUser, device_id: Id) -> Answer[LatestView]:
+    """The last reading by measurement time, and how the device is."""
+    async with pool.acquire() as conn:
+        device = await own_device(conn, caller, device_id)
+        reading = await telemetry.latest(conn, device_id)
+    return ok(
+        LatestView(
+            device_id=device_id,
+            status=device.status,
+            fault_code=device.fault_code,
+            last_seen_at=device.last_seen_at,
+            reading=ReadingView.model_validate(reading) if reading else None,
+        )
+    )
+
+
+@router.get("/telemetry", responses=answers(NotFound))
+async def get_telemetry(
+    pool: PoolDep, caller: CurrentUser, device_id: Id, query: Annotated[TelemetrySpan, Query()]
+) -> Answer[Page[ReadingView] | Page[BucketView]]:
+    """Readings as they came (`raw`), or per 15 minutes, hour or day."""
+    after, until = query.bounds()
+    limit = query.limit
+    async with pool.acquire() as conn:
+        await own_device(conn, caller, device_id)
+        if query.resolution == "raw":
+            readings = await telemetry.raw(
+                conn, device_id, after=after, until=until, limit=limit + 1
+            )
+            return ok(OLDEST.page(readings, limit, key=_time, show=ReadingView.model_validate))
+        buckets = await telemetry.buckets(
+            conn, device_id, query.resolution, after=after, until=until, limit=limit + 1
+        )
+    return ok(OLDEST.page(buckets, limit, key=_time, show=BucketView.model_validate))
+
+
+@router.get("/energy", responses=answers(NotFound))
+async def get_energy(
+    pool: PoolDep, caller: CurrentUser, device_id: Id, query: Annotated[Span, Query()]
+) -> Answer[Page[SlotView]]:
+    """Energy per 15-minute slot, with its quality and what the meter did."""
+    after, until = query.bounds()
+    async with pool.acquire() as conn:
+        await own_device(conn, caller, device_id)
+        slots = await telemetry.energy(
+            conn, device_id, after=after, until=until, limit=query.limit + 1
+        )
+    return ok(
+        OLDEST.page(
+            slots, query.limit, key=lambda slot: slot.slot_start, show=SlotView.model_validate
+        )
+    )
+
+
+@router.get("/rejections", responses=answers(NotFound))
+async def get_rejections(
+    pool: PoolDep, caller: CurrentUser, device_id: Id, query: Annotated[PageQuery, Query()]
+) -> Answer[Page[RejectionView]]:
+    """Readings and payloads that were refused, and why, newest first."""
+    before_id = NEWEST_ID.read(query.cursor)
+    async with pool.acquire() as conn:
+        await own_device(conn, caller, device_id)
+        found = await telemetry.rejections(
+            conn, device_id, before_id=before_id, limit=query.limit + 1
+        )
+    return ok(NEWEST_ID.page(found, query.limit, key=lambda refusal: refusal.id, show=_shown))
+
+
+def _shown(refusal: Refusal) -> RejectionView:
+    return RejectionView(
+        id=refusal.id,
+        topic=refusal.topic,
+        payload=refusal.payload.decode(errors="replace"),
+        reason=refusal.reason,
+        time=refusal.time,
+        received_at=refusal.received_at,
+    )
+
+
+def _time(point: Reading | Bucket) -> datetime:
+    assert point.time is not None
+    return point.time

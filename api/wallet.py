@@ -1,0 +1,206 @@
+"""Routes: the caller's wallet, money in and out, payment methods."""
+
+import re
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import Query, Response
+from pydantic import AfterValidator, Field
+
+from api import payment_orders, routing, sandbox
+from api.cursors import NEWEST, NEWEST_ID
+from api.deps import Id, IdempotencyKey, Member, PoolDep, ServicesDep
+from api.envelope import Answer, Page, created, ok
+from api.errors import answers
+from api.fields import Body, Money, Name, PageQuery, ShownInstant, ShownKwh, ShownMoney, View
+from api.payment_orders import Kind, Request
+from api.shown import WalletView
+from core.errors import Forbidden, IdempotencyKeyReused, InsufficientBalance, NotFound
+from core.tokens import Identity
+from db import payments, wallets
+from db.wallets import Entry
+
+router = routing.private("", "wallet")
+
+_LIKE_A_NUMBER_OF_AN_ACCOUNT = re.compile(r"(?:\d[ -]?){9,}")
+
+
+def _no_account_number(value: str) -> str:
+    if _LIKE_A_NUMBER_OF_AN_ACCOUNT.fullmatch(value):
+        raise ValueError("must be the provider's token, never a card or account number")
+    return value
+
+
+class EntryView(View):
+    id: int
+    transfer_id: UUID
+    amount: Annotated[ShownMoney, Field(description="INR; negative: it left the wallet")]
+    kind: Literal["purchase", "sale", "topup", "withdrawal", "reversal"]
+    reference_id: Annotated[
+        UUID, Field(description="The transaction, or the top-up or withdrawal, that it was for")
+    ]
+    listing_id: UUID | None
+    energy_kwh: ShownKwh | None
+    created_at: ShownInstant
+
+
+class NewOrder(Body):
+    amount: Money
+    payment_method_id: UUID
+
+
+class OrderView(View):
+    id: UUID
+    kind: Kind
+    amount: ShownMoney
+    status: Literal["pending", "completed", "failed"]
+    payment_method_id: UUID | None
+    created_at: ShownInstant
+    completed_at: ShownInstant | None
+
+
+class NewPaymentMethod(Body):
+    kind: Literal["upi", "card", "bank"]
+    label: Annotated[Name, AfterValidator(_no_account_number), Field(examples=["My UPI"])]
+    provider_ref: Annotated[
+        Name, AfterValidator(_no_account_number),
+        Field(description="The provider's token for it", examples=["tok_4fJk2"]),
+    ]  # fmt: skip
+    is_default: bool = False
+
+
+class PaymentMethodView(View):
+    id: UUID
+    kind: Literal["upi", "card", "bank"]
+    label: str
+    provider: str
+    provider_ref: str
+    is_default: bool
+    created_at: ShownInstant
+
+
+@router.get("/wallet", responses=answers(Forbidden))
+async def get_wallet(pool: PoolDep, member: Member) -> Answer[WalletView]:
+    """The caller's balance."""
+    async with pool.acquire() as conn:
+        wallet = await wallets.of(conn, member.user_id)
+    if wallet is None:
+        raise NotFound(what="wallet")
+    return ok(WalletView.model_validate(wallet))
+
+
+@router.get("/wallet/entries", responses=answers(Forbidden))
+async def list_entries(
+    pool: PoolDep, member: Member, query: Annotated[PageQuery, Query()]
+) -> Answer[Page[EntryView]]:
+    """Every change of the wallet and what it was for, newest first."""
+    before_id = NEWEST_ID.read(query.cursor)
+    async with pool.acquire() as conn:
+        found = await wallets.entries(
+            conn, member.user_id, before_id=before_id, limit=query.limit + 1
+        )
+    return ok(NEWEST_ID.page(found, query.limit, key=lambda entry: entry.id, show=_shown))
+
+
+@router.post(
+    "/wallet/topups", status_code=201, responses=answers(Forbidden, NotFound, IdempotencyKeyReused)
+)
+async def top_up(
+    services: ServicesDep,
+    member: Member,
+    body: NewOrder,
+    response: Response,
+    key: IdempotencyKey = None,
+) -> Answer[OrderView]:
+    """Ask the provider for money. It is `pending` until the provider's webhook completes it."""
+    return await _order(services, member, "topup", body, key, response)
+
+
+@router.post(
+    "/wallet/withdrawals", status_code=201,
+    responses=answers(Forbidden, NotFound, IdempotencyKeyReused, InsufficientBalance),
+)  # fmt: skip
+async def withdraw(
+    services: ServicesDep,
+    member: Member,
+    body: NewOrder,
+    response: Response,
+    key: IdempotencyKey = None,
+) -> Answer[OrderView]:
+    """Take money out. It leaves the wallet at once, and comes back if the provider fails."""
+    return await _order(services, member, "withdrawal", body, key, response)
+
+
+@router.get("/payment-methods", responses=answers(Forbidden))
+async def list_payment_methods(
+    pool: PoolDep, member: Member, query: Annotated[PageQuery, Query()]
+) -> Answer[Page[PaymentMethodView]]:
+    """The caller's payment methods, newest first."""
+    before = NEWEST.read(query.cursor)
+    async with pool.acquire() as conn:
+        found = await payments.methods(conn, member.user_id, before=before, limit=query.limit + 1)
+    return ok(
+        NEWEST.page(
+            found,
+            query.limit,
+            key=lambda method: (method.created_at, method.id),
+            show=PaymentMethodView.model_validate,
+        )
+    )
+
+
+@router.post("/payment-methods", status_code=201, responses=answers(Forbidden))
+async def add_payment_method(
+    pool: PoolDep, member: Member, body: NewPaymentMethod
+) -> Answer[PaymentMethodView]:
+    """Add a payment method, by the provider's token. The first becomes the default."""
+    async with pool.acquire() as conn, conn.transaction():
+        method = await payments.add_method(
+            conn,
+            member.user_id,
+            kind=body.kind,
+            label=body.label,
+            provider=sandbox.NAME,
+            provider_ref=body.provider_ref,
+            is_default=body.is_default,
+        )
+    return created(PaymentMethodView.model_validate(method))
+
+
+@router.delete("/payment-methods/{method_id}", responses=answers(Forbidden, NotFound))
+async def remove_payment_method(pool: PoolDep, member: Member, method_id: Id) -> Answer[None]:
+    """Forget a payment method; what was paid with it stays on record."""
+    async with pool.acquire() as conn, conn.transaction():
+        if not await payments.remove_method(conn, member.user_id, method_id):
+            raise NotFound(what="payment method")
+    return ok(None)
+
+
+async def _order(
+    services: ServicesDep,
+    member: Identity,
+    kind: Kind,
+    body: NewOrder,
+    key: str | None,
+    response: Response,
+) -> Answer[OrderView]:
+    request = Request(kind, body.amount, body.payment_method_id, key)
+    opened = await payment_orders.open_order(services.pool, member, request)
+    if opened.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    services.sandbox.wake()
+    return created(OrderView.model_validate(opened.order))
+
+
+def _shown(entry: Entry) -> EntryView:
+    kind = "sale" if entry.kind == "purchase" and entry.amount > 0 else entry.kind
+    return EntryView(
+        id=entry.id,
+        transfer_id=entry.transfer_id,
+        amount=entry.amount,
+        kind=kind,
+        reference_id=entry.reference_id,
+        listing_id=entry.listing_id,
+        energy_kwh=entry.energy_kwh,
+        created_at=entry.created_at,
+    )

@@ -1,0 +1,137 @@
+"""A listing, and what its seller may make of it."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from core.errors import IllegalMove, Invalid
+from core.events import EventType
+
+_OPEN = ("active", "paused", "sold")
+_STATED_MAX_KWH = Decimal("999999999.999")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """`energy_amount_kwh` is what is left: stated + measured - sold, derived by the database."""
+
+    id: UUID
+    seller_id: UUID
+    device_id: UUID | None
+    stated_kwh: Decimal
+    measured_wh: Decimal
+    sold_kwh: Decimal
+    energy_amount_kwh: Decimal
+    price_per_kwh: Decimal
+    status: str
+    paused_by: str | None
+    auto_adjust: bool
+    pricing: str
+    price_floor: Decimal | None
+    price_cap: Decimal | None
+    reserve_soc_pct: float | None
+    latitude: float
+    longitude: float
+    available_from: datetime
+    available_to: datetime
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a seller wants; None: leave it as it is. `energy_amount_kwh`: what is to be left."""
+
+    price_per_kwh: Decimal | None = None
+    energy_amount_kwh: Decimal | None = None
+    available_from: datetime | None = None
+    available_to: datetime | None = None
+    status: str | None = None
+
+
+def change(listing: Listing, wanted: Change, *, serves: bool, now: datetime) -> Listing:
+    """The listing as its seller wants it. Raises IllegalMove, Invalid.
+
+    `serves`: whether the device that it follows, if any, may sell at the moment.
+    """
+    if listing.status not in _OPEN:
+        raise IllegalMove(status=listing.status, wanted=wanted.status or "changed")
+    changed = _with_window(_with_amount(_with_price(listing, wanted), wanted), wanted, now)
+    return _with_status(changed, wanted, serves) if wanted.status else changed
+
+
+def event_of(before: Listing, after: Listing) -> EventType:
+    """What a seller's change is announced as."""
+    if before.status == after.status:
+        return EventType.LISTING_UPDATED
+    return EventType.LISTING_PAUSED if after.status == "paused" else EventType.LISTING_RESUMED
+
+
+def check_price(
+    price_per_kwh: Decimal, pricing: str, floor: Decimal | None, cap: Decimal | None
+) -> None:
+    """A dynamic price moves between a floor and a cap. Raises Invalid."""
+    if pricing == "fixed":
+        return
+    if floor is None or cap is None:
+        missing = "price_floor" if floor is None else "price_cap"
+        raise Invalid(field=missing, allowed="is required when pricing is dynamic")
+    if floor > cap:
+        raise Invalid(field="price_cap", allowed="must not be below price_floor")
+    if not floor <= price_per_kwh <= cap:
+        raise Invalid(field="price_per_kwh", allowed="must lie within price_floor and price_cap")
+
+
+def check_window(available_from: datetime, available_to: datetime, now: datetime) -> None:
+    """Raises Invalid."""
+    if available_to <= available_from:
+        raise Invalid(field="available_to", allowed="must be after available_from")
+    if available_to <= now:
+        raise Invalid(field="available_to", allowed="must be in the future")
+
+
+def _with_price(listing: Listing, wanted: Change) -> Listing:
+    if wanted.price_per_kwh is None:
+        return listing
+    check_price(wanted.price_per_kwh, listing.pricing, listing.price_floor, listing.price_cap)
+    return replace(listing, price_per_kwh=wanted.price_per_kwh)
+
+
+def _with_amount(listing: Listing, wanted: Change) -> Listing:
+    if wanted.energy_amount_kwh is None:
+        return listing
+    if listing.auto_adjust:
+        raise Invalid(field="energy_amount_kwh", allowed="follows the meter of this listing")
+    stated_kwh = wanted.energy_amount_kwh + listing.sold_kwh
+    if stated_kwh > _STATED_MAX_KWH:
+        raise Invalid(field="energy_amount_kwh", allowed="is too much beside what was sold")
+    status = "active" if listing.status == "sold" else listing.status
+    return replace(
+        listing, stated_kwh=stated_kwh, energy_amount_kwh=wanted.energy_amount_kwh, status=status
+    )
+
+
+def _with_window(listing: Listing, wanted: Change, now: datetime) -> Listing:
+    if wanted.available_from is None and wanted.available_to is None:
+        return listing
+    if listing.auto_adjust and wanted.available_from is not None:
+        raise Invalid(field="available_from", allowed="is when this listing began to measure")
+    available_from = wanted.available_from or listing.available_from
+    available_to = wanted.available_to or listing.available_to
+    check_window(available_from, available_to, now)
+    return replace(listing, available_from=available_from, available_to=available_to)
+
+
+def _with_status(listing: Listing, wanted: Change, serves: bool) -> Listing:
+    if listing.status == "sold":
+        raise IllegalMove(status="sold", wanted=wanted.status)
+    if wanted.status == "paused":
+        return replace(listing, status="paused", paused_by="seller")
+    if listing.status == "active" or serves:
+        return replace(listing, status="active", paused_by=None)
+    if listing.paused_by == "device":
+        raise IllegalMove(status="paused by its device", wanted=wanted.status)
+    # The seller lets go; the device holds it until it serves again.
+    return replace(listing, paused_by="device")

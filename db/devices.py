@@ -1,0 +1,112 @@
+"""Devices as their owners know them: registered, listed, shown with what they last said."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from db.pool import Connection, Record
+
+_REGISTER = """
+WITH device AS (
+    INSERT INTO devices (id, owner_id, name, kind, capacity_w, latitude, longitude, dialect,
+                         external_id, credential_hash)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    RETURNING id, owner_id, name, kind, capacity_w, latitude, longitude, dialect, external_id,
+              created_at
+), state AS (
+    INSERT INTO device_states (device_id) SELECT id FROM device
+    RETURNING status, fault_code, last_seen_at
+)
+SELECT id, owner_id, name, kind, capacity_w, latitude, longitude, dialect, external_id, created_at,
+       status, fault_code, last_seen_at
+  FROM device, state
+"""
+
+_BY_ID = """
+SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, d.dialect,
+       d.external_id, d.created_at, s.status, s.fault_code, s.last_seen_at
+  FROM devices d JOIN device_states s ON s.device_id = d.id
+ WHERE d.id = $1 AND d.deleted_at IS NULL
+"""
+
+_NEWEST = """
+SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, d.dialect,
+       d.external_id, d.created_at, s.status, s.fault_code, s.last_seen_at
+  FROM devices d JOIN device_states s ON s.device_id = d.id
+ WHERE d.deleted_at IS NULL AND ($1::uuid IS NULL OR d.owner_id = $1)
+   AND (d.created_at, d.id) < ($2::timestamptz, $3::uuid)
+ ORDER BY d.created_at DESC, d.id DESC LIMIT $4
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    id: UUID
+    owner_id: UUID
+    name: str
+    kind: str
+    capacity_w: float
+    latitude: float | None
+    longitude: float | None
+    dialect: str
+    external_id: str | None
+    status: str
+    fault_code: str | None
+    last_seen_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewDevice:
+    """`credential_hash`: SHA-256 of the MQTT password."""
+
+    id: UUID
+    owner_id: UUID
+    name: str
+    kind: str
+    capacity_w: float
+    latitude: float | None
+    longitude: float | None
+    dialect: str
+    external_id: str | None
+    credential_hash: bytes
+
+
+async def register(conn: Connection, new: NewDevice) -> Device:
+    """A device that has not been seen yet. Refused: ExternalIdTaken."""
+    row = await conn.fetchrow(
+        _REGISTER, new.id, new.owner_id, new.name, new.kind, new.capacity_w, new.latitude,
+        new.longitude, new.dialect, new.external_id, new.credential_hash,
+    )  # fmt: skip
+    assert row is not None
+    return _device(row)
+
+
+async def by_id(conn: Connection, device_id: UUID) -> Device | None:
+    row = await conn.fetchrow(_BY_ID, device_id)
+    return _device(row) if row else None
+
+
+async def newest(
+    conn: Connection, owner_id: UUID | None, *, before: tuple[datetime, UUID], limit: int
+) -> list[Device]:
+    """An owner's devices (None: everybody's), newest first."""
+    return [_device(row) for row in await conn.fetch(_NEWEST, owner_id, *before, limit)]
+
+
+def _device(row: Record) -> Device:
+    return Device(
+        id=row["id"],
+        owner_id=row["owner_id"],
+        name=row["name"],
+        kind=row["kind"],
+        capacity_w=row["capacity_w"],
+        latitude=row["latitude"],
+        longitude=row["longitude"],
+        dialect=row["dialect"],
+        external_id=row["external_id"],
+        status=row["status"],
+        fault_code=row["fault_code"],
+        last_seen_at=row["last_seen_at"],
+        created_at=row["created_at"],
+    )

@@ -1,0 +1,218 @@
+"""Listings: made, shown, changed by their seller. What their meter does is in listing_adjustments.
+
+A listing is selected whole, as a row value: the JSON of its events is made of the same row.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from core.events import EventType
+from core.listings import Listing
+from db.pool import Connection, Record
+
+# Following a meter begins with the slot that the window begins in, or, where an earlier listing of
+# the device may hold energy of later slots, with the last slot that it can hold some of: $16 is how
+# far readings may be ahead of the clock. What that slot holds already is not for sale when the cut
+# lies inside it.
+_CREATE = """
+WITH cut AS (
+    SELECT greatest($12::timestamptz, max(least(closed_at + $16::interval, available_to))) AS at
+      FROM energy_listings WHERE device_id = $2::uuid AND auto_adjust AND closed_at IS NOT NULL
+), slot AS (
+    SELECT date_bin('15 minutes', at, '2000-01-01Z') AS start, at FROM cut
+), measured AS (
+    SELECT coalesce(sum(sellable_wh(i.quality, i.surplus_wh)), 0) AS total_wh,
+           coalesce(sum(sellable_wh(i.quality, i.surplus_wh))
+                    FILTER (WHERE i.slot_start = slot.start AND slot.at > slot.start), 0) AS old_wh
+      FROM slot JOIN energy_interval i ON i.device_id = $2::uuid AND $5::boolean
+       AND i.slot_start >= slot.start AND i.slot_start < $13::timestamptz
+)
+INSERT INTO energy_listings AS l
+       (seller_id, device_id, stated_kwh, price_per_kwh, auto_adjust, pricing, price_floor,
+        price_cap, reserve_soc_pct, latitude, longitude, available_from, available_to,
+        status, paused_by, measured_from, baseline_wh, measured_wh)
+SELECT $1::uuid, $2::uuid, $3::numeric, $4::numeric, $5::boolean, $6::text, $7::numeric,
+       $8::numeric, $9::float8, $10::float8, $11::float8, $12::timestamptz, $13::timestamptz,
+       $14::text, $15::text, CASE WHEN $5::boolean THEN slot.start END,
+       measured.old_wh, measured.total_wh - measured.old_wh
+  FROM slot, measured
+RETURNING l
+"""
+
+_BY_ID = "SELECT l FROM energy_listings l WHERE id = $1"
+
+_LOCK = "SELECT l FROM energy_listings l WHERE id = $1 FOR NO KEY UPDATE"
+
+_CANCEL = """
+UPDATE energy_listings AS l
+   SET status = 'cancelled', paused_by = NULL, closed_at = now(), updated_at = now(),
+       version = version + 1
+ WHERE id = $1 AND status IN ('active', 'paused', 'sold')
+RETURNING l
+"""
+
+_CHANGE = """
+UPDATE energy_listings AS l
+   SET price_per_kwh = $2, stated_kwh = $3, available_from = $4, available_to = $5, status = $6,
+       paused_by = $7, updated_at = now(), version = version + 1,
+       measured_wh = CASE WHEN auto_adjust AND available_to <> $5 THEN coalesce((
+           SELECT sum(sellable_wh(i.quality, i.surplus_wh)) FROM energy_interval i
+            WHERE i.device_id = l.device_id AND i.slot_start >= l.measured_from
+              AND i.slot_start < $5), 0) - baseline_wh ELSE measured_wh END
+ WHERE id = $1
+RETURNING l
+"""
+
+_ANNOUNCE = "SELECT announce_listing($2, l) FROM energy_listings l WHERE id = $1"
+
+_NEWEST = """
+SELECT l FROM energy_listings l
+ WHERE (created_at, id) < ($1::timestamptz, $2::uuid)
+   AND ($3::text IS NULL OR status = $3) AND ($4::uuid IS NULL OR seller_id = $4)
+   AND ($5::uuid IS NULL OR device_id = $5)
+   AND ($6::numeric IS NULL OR energy_amount_kwh >= $6)
+   AND ($7::numeric IS NULL OR price_per_kwh <= $7)
+ ORDER BY created_at DESC, id DESC LIMIT $8
+"""
+
+_CHEAPEST = """
+SELECT l FROM energy_listings l
+ WHERE (price_per_kwh, id) > ($1::numeric, $2::uuid)
+   AND ($3::text IS NULL OR status = $3) AND ($4::uuid IS NULL OR seller_id = $4)
+   AND ($5::uuid IS NULL OR device_id = $5)
+   AND ($6::numeric IS NULL OR energy_amount_kwh >= $6)
+   AND ($7::numeric IS NULL OR price_per_kwh <= $7)
+ ORDER BY price_per_kwh, id LIMIT $8
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewListing:
+    """What a seller offers; `paused_by` a device that does not serve at the moment."""
+
+    seller_id: UUID
+    device_id: UUID | None
+    stated_kwh: Decimal
+    price_per_kwh: Decimal
+    auto_adjust: bool
+    pricing: str
+    price_floor: Decimal | None
+    price_cap: Decimal | None
+    reserve_soc_pct: float | None
+    latitude: float
+    longitude: float
+    available_from: datetime
+    available_to: datetime
+    paused_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """None: any."""
+
+    status: str | None = None
+    seller_id: UUID | None = None
+    device_id: UUID | None = None
+    min_kwh: Decimal | None = None
+    max_price: Decimal | None = None
+
+
+async def create(conn: Connection, new: NewListing, *, max_clock_ahead: timedelta) -> Listing:
+    """Put energy on offer, with what its meter measured since the window began, if it follows one.
+
+    The caller holds the device's state: no reading is accounted meanwhile. Refused:
+    OpenListingExists.
+    """
+    row = await conn.fetchrow(
+        _CREATE, new.seller_id, new.device_id, new.stated_kwh, new.price_per_kwh, new.auto_adjust,
+        new.pricing, new.price_floor, new.price_cap, new.reserve_soc_pct, new.latitude,
+        new.longitude, new.available_from, new.available_to,
+        "paused" if new.paused_by else "active", new.paused_by, max_clock_ahead,
+    )  # fmt: skip
+    assert row is not None
+    return listing_of(row["l"])
+
+
+async def by_id(conn: Connection, listing_id: UUID) -> Listing | None:
+    row = await conn.fetchrow(_BY_ID, listing_id)
+    return listing_of(row["l"]) if row else None
+
+
+async def lock(conn: Connection, listing_id: UUID) -> Listing | None:
+    """A listing as it is when it is our turn, locked until commit."""
+    row = await conn.fetchrow(_LOCK, listing_id)
+    return listing_of(row["l"]) if row else None
+
+
+async def cancel(conn: Connection, listing_id: UUID) -> Listing | None:
+    """Close an open listing. None: it is not open."""
+    row = await conn.fetchrow(_CANCEL, listing_id)
+    return listing_of(row["l"]) if row else None
+
+
+async def change(conn: Connection, listing: Listing) -> Listing:
+    """Write what a seller may change of a locked listing.
+
+    Of one that follows a device the caller holds the state too: another window measures anew.
+    """
+    row = await conn.fetchrow(
+        _CHANGE, listing.id, listing.price_per_kwh, listing.stated_kwh, listing.available_from,
+        listing.available_to, listing.status, listing.paused_by,
+    )  # fmt: skip
+    assert row is not None
+    return listing_of(row["l"])
+
+
+async def announce(conn: Connection, listing_id: UUID, event: EventType) -> None:
+    """Write the listing, as it is now, to the outbox."""
+    await conn.execute(_ANNOUNCE, listing_id, event)
+
+
+async def newest(
+    conn: Connection, where: Filter, *, before: tuple[datetime, UUID], limit: int
+) -> list[Listing]:
+    rows = await conn.fetch(
+        _NEWEST, *before, where.status, where.seller_id, where.device_id, where.min_kwh,
+        where.max_price, limit,
+    )  # fmt: skip
+    return [listing_of(row["l"]) for row in rows]
+
+
+async def cheapest(
+    conn: Connection, where: Filter, *, after: tuple[Decimal, UUID], limit: int
+) -> list[Listing]:
+    rows = await conn.fetch(
+        _CHEAPEST, *after, where.status, where.seller_id, where.device_id, where.min_kwh,
+        where.max_price, limit,
+    )  # fmt: skip
+    return [listing_of(row["l"]) for row in rows]
+
+
+def listing_of(row: Record) -> Listing:
+    """A row value of energy_listings."""
+    return Listing(
+        id=row["id"],
+        seller_id=row["seller_id"],
+        device_id=row["device_id"],
+        stated_kwh=row["stated_kwh"],
+        measured_wh=row["measured_wh"],
+        sold_kwh=row["sold_kwh"],
+        energy_amount_kwh=row["energy_amount_kwh"],
+        price_per_kwh=row["price_per_kwh"],
+        status=row["status"],
+        paused_by=row["paused_by"],
+        auto_adjust=row["auto_adjust"],
+        pricing=row["pricing"],
+        price_floor=row["price_floor"],
+        price_cap=row["price_cap"],
+        reserve_soc_pct=row["reserve_soc_pct"],
+        latitude=row["latitude"],
+        longitude=row["longitude"],
+        available_from=row["available_from"],
+        available_to=row["available_to"],
+        version=row["version"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

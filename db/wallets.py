@@ -1,0 +1,106 @@
+"""Wallets, and the balanced transfers that change them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from db.pool import Connection, Record
+
+_OF = "SELECT user_id, currency, balance FROM wallets WHERE user_id = $1"
+
+_ENTRIES = """
+SELECT e.id, e.transfer_id, e.amount, e.created_at, t.kind, t.reference_id,
+       x.listing_id, x.energy_kwh
+  FROM ledger_entries e
+  JOIN ledger_transfers t ON t.id = e.transfer_id
+  LEFT JOIN energy_transactions x ON x.transfer_id = e.transfer_id
+ WHERE e.account = 'wallet:' || $1::uuid AND e.id < $2
+ ORDER BY e.id DESC LIMIT $3
+"""
+
+_MOVE = """
+WITH transfer AS (
+    INSERT INTO ledger_transfers (kind, reference_id) VALUES ($1, $2) RETURNING id
+), entries AS (
+    INSERT INTO ledger_entries (transfer_id, account, amount)
+    SELECT id, 'external:' || $3::text, -$5::numeric FROM transfer
+     UNION ALL
+    SELECT id, 'wallet:' || $4::uuid, $5::numeric FROM transfer
+), wallet AS (
+    UPDATE wallets SET balance = balance + $5::numeric WHERE user_id = $4::uuid
+    RETURNING user_id
+)
+SELECT transfer.id FROM transfer, wallet
+"""
+
+_ANNOUNCE = """
+INSERT INTO outbox (type, channels, data)
+SELECT 'wallet.updated', ARRAY['user:' || w.user_id], wallet_json(w)
+  FROM wallets w WHERE w.user_id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    user_id: UUID
+    currency: str
+    balance: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One change of a wallet, and what it was for; `kind` says what `reference_id` names."""
+
+    id: int
+    transfer_id: UUID
+    amount: Decimal
+    created_at: datetime
+    kind: str
+    reference_id: UUID
+    listing_id: UUID | None
+    energy_kwh: Decimal | None
+
+
+async def of(conn: Connection, user_id: UUID) -> Wallet | None:
+    row = await conn.fetchrow(_OF, user_id)
+    return Wallet(row["user_id"], row["currency"], row["balance"]) if row else None
+
+
+async def entries(conn: Connection, user_id: UUID, *, before_id: int, limit: int) -> list[Entry]:
+    """A wallet's entries, newest first."""
+    return [_entry(row) for row in await conn.fetch(_ENTRIES, user_id, before_id, limit)]
+
+
+async def move(
+    conn: Connection,
+    *,
+    kind: str,
+    reference_id: UUID,
+    provider: str,
+    user_id: UUID,
+    amount: Decimal,
+) -> UUID:
+    """Move money from a provider to a wallet (a negative amount: back), and announce the wallet.
+
+    Returns the transfer. Locks the wallet until commit. Refused: InsufficientBalance.
+    """
+    transfer_id: UUID | None = await conn.fetchval(
+        _MOVE, kind, reference_id, provider, user_id, amount
+    )
+    assert transfer_id is not None
+    await conn.execute(_ANNOUNCE, user_id)
+    return transfer_id
+
+
+def _entry(row: Record) -> Entry:
+    return Entry(
+        id=row["id"],
+        transfer_id=row["transfer_id"],
+        amount=row["amount"],
+        created_at=row["created_at"],
+        kind=row["kind"],
+        reference_id=row["reference_id"],
+        listing_id=row["listing_id"],
+        energy_kwh=row["energy_kwh"],
+    )

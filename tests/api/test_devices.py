@@ -1,0 +1,163 @@
+"""Hosts register devices and see what they measured."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from core.units import rfc3339, slot_of
+from db.device_credentials import credential_hash
+from db.pool import Pool
+from tests.api.conftest import Api, code_of, data_of, fields_of
+from tests.support.people import add_device, add_user
+
+DEVICES = "/api/v1/devices"
+ROOF = {
+    "name": "Roof",
+    "kind": "inverter",
+    "capacity_w": 5000,
+    "latitude": 12.97,
+    "longitude": 77.59,
+}
+
+
+async def test_a_registered_device_gets_credentials_that_are_shown_once(
+    api: Api, pool: Pool
+) -> None:
+    host = await add_user(pool, "host")
+    device = await api.post(DEVICES, host, ROOF)
+    mqtt = device.pop("mqtt")
+    assert (mqtt["host"], mqtt["port"], mqtt["username"]) == ("127.0.0.1", 1883, device["id"])
+    assert mqtt["topics"]["telemetry"] == f"solar/{device['id']}/telemetry"
+    assert (device["status"], device["last_seen_at"]) == ("pending", None)
+    stored = await credential_hash(pool, device["id"])
+    assert stored == hashlib.sha256(mqtt["password"].encode()).digest()
+    assert await api.get(f"{DEVICES}/{device['id']}", host) == device
+    assert (await api.get(DEVICES, host))["items"] == [device]
+
+
+async def test_only_hosts_register_devices(api: Api, pool: Pool) -> None:
+    buyer = await add_user(pool, "buyer")
+    response = await api.call("POST", DEVICES, buyer, json=ROOF)
+    assert (response.status_code, code_of(response)) == (403, "forbidden")
+
+
+async def test_a_device_is_a_stranger_to_everyone_but_its_owner_and_admins(
+    api: Api, pool: Pool
+) -> None:
+    owner, other, admin = [await add_user(pool, role) for role in ("host", "host", "admin")]
+    device_id = await add_device(pool, owner)
+    for path in ("", "/latest", "/telemetry", "/energy", "/rejections"):
+        url = f"{DEVICES}/{device_id}{path}"
+        response = await api.call("GET", url, other)
+        assert (response.status_code, code_of(response)) == (404, "not_found")
+        assert (await api.call("GET", url, owner)).is_success
+        assert (await api.call("GET", url, admin)).is_success
+    assert (await api.get(DEVICES, other))["items"] == []
+    assert len((await api.get(DEVICES, admin))["items"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("capacity_w", 0), ("capacity_w", 2e9), ("kind", "windmill"), ("name", ""), ("latitude", 91)],
+)
+async def test_a_device_that_can_not_be_is_refused(
+    api: Api, pool: Pool, field: str, value: object
+) -> None:
+    host = await add_user(pool, "host")
+    response = await api.call("POST", DEVICES, host, json=ROOF | {field: value})
+    assert fields_of(response) == [field]
+
+
+async def test_an_external_id_is_registered_once(api: Api, pool: Pool) -> None:
+    host = await add_user(pool, "host")
+    body = ROOF | {"external_id": "116180400144"}
+    await api.post(DEVICES, host, body)
+    response = await api.call("POST", DEVICES, host, json=body)
+    assert (response.status_code, code_of(response)) == (409, "external_id_taken")
+
+
+async def test_devices_are_listed_newest_first_in_parts(api: Api, pool: Pool) -> None:
+    host = await add_user(pool, "host")
+    made = [str(await add_device(pool, host)) for _ in range(5)]
+    seen, cursor = [], {}
+    while True:
+        part = await api.get(DEVICES, host, limit=2, **cursor)
+        seen += [device["id"] for device in part["items"]]
+        if part["next_cursor"] is None:
+            break
+        cursor = {"cursor": part["next_cursor"]}
+    assert seen == made[::-1]
+
+
+async def test_telemetry_is_shown_raw_and_in_buckets(api: Api, pool: Pool) -> None:
+    host = await add_user(pool, "host")
+    device_id = await add_device(pool, host)
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
+    times = [hour + timedelta(minutes=5 * n) for n in range(24)]
+    await pool.executemany(
+        "INSERT INTO telemetry (device_id, time, power_w, energy_wh) VALUES ($1, $2, $3, $4)",
+        [(device_id, at, 100.0 * n, 1000.0 + n) for n, at in enumerate(times)],
+    )
+    url = f"{DEVICES}/{device_id}/telemetry"
+    span = {"from": rfc3339(hour), "to": rfc3339(hour + timedelta(hours=2))}
+
+    raw, cursor = [], {}
+    while True:
+        part = await api.get(url, host, limit=10, **span, **cursor)
+        raw += part["items"]
+        if part["next_cursor"] is None:
+            break
+        cursor = {"cursor": part["next_cursor"]}
+    assert [point["time"] for point in raw] == [rfc3339(at) for at in times]
+    assert raw[3]["power_w"] == 300
+    assert raw[3]["voltage_v"] is None
+
+    for resolution, readings in (("15m", [3] * 8), ("1h", [12, 12])):
+        buckets = (await api.get(url, host, resolution=resolution, **span))["items"]
+        assert [bucket["readings"] for bucket in buckets] == readings
+        assert buckets[0]["time"] == rfc3339(hour)
+        assert buckets[-1]["energy_wh"] == 1023
+    days = await api.get(url, host, resolution="1d", **{"from": rfc3339(hour - timedelta(days=2))})
+    assert sum(day["readings"] for day in days["items"]) == 24
+
+    latest = await api.get(f"{DEVICES}/{device_id}/latest", host)
+    assert latest["reading"]["time"] == rfc3339(times[-1])
+    assert latest["status"] == "pending"
+
+
+async def test_energy_is_shown_with_its_quality(api: Api, pool: Pool) -> None:
+    host = await add_user(pool, "host")
+    device_id = await add_device(pool, host)
+    slot = slot_of(datetime.now(UTC) - timedelta(hours=1))
+    await pool.execute(
+        "INSERT INTO energy_interval VALUES ($1, $2, 250.5, 200.125, 'measured', '{reset}')",
+        device_id,
+        slot,
+    )
+    [shown] = (await api.get(f"{DEVICES}/{device_id}/energy", host))["items"]
+    assert shown == {
+        "slot_start": rfc3339(slot),
+        "generated_wh": 250.5,
+        "surplus_wh": 200.125,
+        "quality": "measured",
+        "reasons": ["reset"],
+    }
+    backwards = {"from": rfc3339(slot), "to": rfc3339(slot)}
+    response = await api.call("GET", f"{DEVICES}/{device_id}/energy", host, params=backwards)
+    assert "from must be before to" in response.json()["message"]
+
+
+async def test_what_was_refused_is_shown_with_its_reason(api: Api, pool: Pool) -> None:
+    host = await add_user(pool, "host")
+    device_id = await add_device(pool, host)
+    await pool.execute(
+        "INSERT INTO rejections (device_id, topic, payload, reason)"
+        " VALUES ($1, 'solar/x/telemetry', $2, 'malformed')",
+        device_id,
+        b'{"power_w": \xff',
+    )
+    [refusal] = (await api.get(f"{DEVICES}/{device_id}/rejections", host))["items"]
+    assert refusal["reason"] == "malformed"
+    assert refusal["payload"] == '{"power_w": \ufffd'
+    assert data_of(await api.call("GET", f"{DEVICES}/{device_id}/rejections", host))

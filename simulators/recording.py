@@ -137,7 +137,8 @@ def _opened(path: Path) -> Iterator[TextIO]:
         with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
             yield file
     except (OSError, EOFError, zlib.error) as error:
-        raise NothingToReplay(f"{path} can't be read: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise NothingToReplay(f"{path} can't be read: {why}") from error
 
 
 def _rows(file: TextIO, path: Path, layout: Layout) -> Iterator[tuple[int, Row]]:
@@ -172,12 +173,11 @@ class _Times:
         if not self._chosen(moment.shown):
             return None
         if not moment.is_ambiguous:
-            return moment.first
+            return moment.instant()
         passed = (device, moment.first)
-        if passed in self._passed_once:
-            return moment.second
+        second = passed in self._passed_once
         self._passed_once.add(passed)
-        return moment.first
+        return moment.instant(second=second)
 
 
 def _reading(layout: Layout, row: Row, at: datetime) -> Reading:

@@ -21,10 +21,18 @@ class Moment:
     shown: datetime
     first: datetime
     second: datetime
+    zone: ZoneInfo | None
 
     @property
     def is_ambiguous(self) -> bool:
         return self.first != self.second
+
+    def instant(self, *, second: bool = False) -> datetime:
+        """The first or the second time that the clock showed this. Raises BadTime: it never did."""
+        at = self.second if second else self.first
+        if self.zone and at.astimezone(self.zone).replace(tzinfo=None) != self.shown:
+            raise BadTime(f"the clocks of {self.zone.key} never showed {self.shown}")
+        return at
 
 
 class WallClock:
@@ -66,11 +74,9 @@ def _moment(parsed: datetime, zone: ZoneInfo | None) -> Moment:
     if parsed.tzinfo is not None:
         shown = parsed.astimezone(zone) if zone else parsed
         at = parsed.astimezone(UTC)
-        return Moment(shown.replace(tzinfo=None), at, at)
+        return Moment(shown.replace(tzinfo=None), at, at, zone)
     if zone is None:
         raise BadTime("the time has no offset, and no time zone was given")
     first = parsed.replace(tzinfo=zone, fold=0).astimezone(UTC)
     second = parsed.replace(tzinfo=zone, fold=1).astimezone(UTC)
-    if first.astimezone(zone).replace(tzinfo=None, fold=0) != parsed:
-        raise BadTime(f"the clocks of {zone.key} never showed {parsed}")
-    return Moment(parsed, first, second)
+    return Moment(parsed, first, second, zone)

@@ -182,6 +182,16 @@ def test_an_hour_that_never_showed_is_left_out_and_told(tmp_path: Path) -> None:
     assert times == [datetime(2012, 10, 6, hour, tzinfo=UTC) for hour in (15, 16, 17)]
 
 
+def test_what_was_not_chosen_is_not_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "recording.csv"
+    path.write_text(
+        "home,start,tz,minutes,pv,load\n"
+        "A,2012-10-07 02:00,Australia/Sydney,60,0,0\n"
+        "A,2012-10-08 02:00,Australia/Sydney,60,0,0\n"
+    )
+    assert not read(path, HOMES, lambda shown: shown.day == 8).problems
+
+
 def test_energy_per_interval_becomes_counters(tmp_path: Path) -> None:
     text = (
         "home,start,tz,minutes,pv,load\n"

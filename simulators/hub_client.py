@@ -18,7 +18,7 @@ _TIMEOUT_S = 30.0
 _TRIES = 5
 _RETRY_FIRST_S = 0.2
 _RETRY_AFTER_MAX_S = 60.0
-_RENEW_AHEAD_S = 30.0
+_RENEW_AHEAD_S = 90.0  # the feed asks for a new token a minute ahead
 
 
 class HubError(Exception):
@@ -73,13 +73,18 @@ class HubClient:
             except httpx.TransportError as error:
                 refused = isinstance(error, httpx.ConnectError)
                 if last or not (repeatable or refused):
-                    raise Unreachable(f"{request.url.host} does not answer: {error!r}") from error
+                    raise _unreachable(request, error) from error
             else:
                 if last or "Retry-After" not in response.headers:
                     return response
                 pause_s = min(float(response.headers["Retry-After"]), _RETRY_AFTER_MAX_S)
             await asyncio.sleep(pause_s)
         raise AssertionError("the last attempt returns or raises")
+
+
+def _unreachable(request: httpx.Request, error: httpx.TransportError) -> Unreachable:
+    url = request.url
+    return Unreachable(f"no hub answers at {url.host}:{url.port} ({type(error).__name__})")
 
 
 def _data(response: httpx.Response) -> Any:

@@ -1,0 +1,268 @@
+"""Simulated devices, recordings and people, against the whole hub."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.settings import DatabaseSettings
+from db.pool import Connection, open_connection
+from simulators import buyers, fleet, notes, replay
+from simulators.hub_client import (
+    Account,
+    HubClient,
+    Refused,
+    Session,
+    Unreachable,
+    invent_account,
+    open_hub,
+)
+from simulators.recording import Layout, read
+from simulators.whereabouts import Broker, Whereabouts
+from tests.support import hubs
+from tests.support.waiting import eventually
+
+DATA = Path(__file__).parents[3] / "shared/data"
+HOMES = DATA / "homes/homes_pv_load.csv.gz"
+HOMES_LAYOUT = Layout(
+    device="home_id",
+    time="local_start",
+    time_zone="tz",
+    generated="pv_wh",
+    drawn="load_wh",
+    interval_min="interval_min",
+)
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hubs.Hub]:
+    with hubs.hub(tmp_path_factory.mktemp("hub"), SOLARHUB_RATE_LIMIT_LOGIN="off") as running:
+        running.wait_ready()
+        yield running
+        running.end()
+
+
+@pytest.fixture
+def said(hub: hubs.Hub) -> dict[str, str]:
+    said: dict[str, str] = json.loads((hub.data / "run.json").read_text())
+    return said
+
+
+@pytest.fixture
+def whereabouts(said: dict[str, str]) -> Whereabouts:
+    return Whereabouts(said["api_url"], Broker.of(said["mqtt_url"]), said["realtime_url"])
+
+
+@pytest.fixture
+async def db(said: dict[str, str]) -> AsyncIterator[Connection]:
+    settings = DatabaseSettings(database_url=said["database_url"])
+    async with open_connection(settings, application_name="test") as connection:
+        yield connection
+
+
+@pytest.fixture
+async def client(whereabouts: Whereabouts) -> AsyncIterator[HubClient]:
+    async with open_hub(whereabouts.api_url) as client:
+        yield client
+
+
+@asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_a_refusal_carries_its_code_and_a_session_renews_its_token(
+    client: HubClient,
+) -> None:
+    nobody = Account("nobody@example.com", "no such password", "Nobody", "buyer")
+    with pytest.raises(Refused) as refused:
+        await Session.sign_in(client, nobody)
+    assert (refused.value.status, refused.value.code) == (401, "bad_credentials")
+    session = await Session.register(client, invent_account("Asha", "buyer"))
+    before = await session.token()
+    session._renew_at = 0
+    renewed = [await session.token(), *await asyncio.gather(session.token(), session.token())]
+    assert len(set(renewed)) == 1
+    assert renewed[0] != before or (await session.get("auth/me"))["id"] == session.user_id
+    assert (await session.get("auth/me"))["full_name"] == "Asha"
+
+
+async def test_a_hub_that_is_away_is_named() -> None:
+    async with open_hub("http://127.0.0.1:9") as client:
+        with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
+            await client.call("POST", "auth/login", json={})
+
+
+class Fleet:
+    """What the hub knows of the devices that a file remembers."""
+
+    def __init__(self, db: Connection, path: Path) -> None:
+        self._db = db
+        self._path = path
+
+    @property
+    def ids(self) -> list[str]:
+        homes = notes.read(self._path)["homes"].values()
+        return [home["credentials"]["device_id"] for home in homes]
+
+    async def all_are(self, status: str) -> bool:
+        query = "SELECT array_agg(status) FROM device_states WHERE device_id = ANY($1::uuid[])"
+        assert set(await self._db.fetchval(query, self.ids)) == {status}
+        return True
+
+    async def offer_together_at_least(self, kwh: str) -> bool:
+        query = (
+            "SELECT sum(energy_amount_kwh) FROM energy_listings WHERE device_id = ANY($1::uuid[])"
+        )
+        assert await self._db.fetchval(query, self.ids) >= Decimal(kwh)
+        return True
+
+    async def oddities(self) -> list[Any]:
+        return list(
+            await self._db.fetch(
+                "SELECT quality, reasons FROM energy_interval"
+                " WHERE device_id = ANY($1::uuid[]) AND (reasons <> '{}' OR quality <> 'measured')",
+                self.ids,
+            )
+        )
+
+
+async def test_a_fleet_sells_what_it_feeds_in_and_is_known_again(
+    whereabouts: Whereabouts, db: Connection, tmp_path: Path
+) -> None:
+    plan = fleet.FleetPlan(count=6, rate_hz=4, sun_hour=12, seed=11)
+    path = tmp_path / "fleet.json"
+    known = Fleet(db, path)
+    for least_kwh in ("0.005", "0.010"):
+        tally = fleet.FleetTally()
+        async with running(fleet.run(plan, whereabouts, path, tally)):
+            await eventually(path.exists, within_s=30)
+            await eventually(partial(known.all_are, "online"), within_s=30)
+            await eventually(partial(known.offer_together_at_least, least_kwh), within_s=30)
+        assert (tally.registered, tally.links.connected) == (6, 0)
+        await eventually(partial(known.all_are, "offline"))
+    assert len(set(known.ids)) == 6
+    assert not await known.oddities(), "meters went on where they were"
+
+
+async def test_a_fleet_ends_by_itself(whereabouts: Whereabouts, tmp_path: Path) -> None:
+    plan = fleet.FleetPlan(count=1, rate_hz=10, duration_s=1, sun_hour=12, seed=12)
+    tally = fleet.FleetTally()
+    async with asyncio.timeout(30):
+        await fleet.run(plan, whereabouts, tmp_path / "fleet.json", tally)
+    assert tally.readings > 0
+
+
+async def test_buyers_buy_what_neighbours_feed_in_and_see_it_on_the_feed(
+    hub: hubs.Hub, whereabouts: Whereabouts, tmp_path: Path
+) -> None:
+    homes = fleet.FleetPlan(count=24, rate_hz=2, sun_hour=12, seed=13)
+    people = buyers.BuyersPlan(count=3, rate_hz=10, radius_km=50, seed=13)
+    sent, bought = fleet.FleetTally(), buyers.BuyersTally()
+    async with running(fleet.run(homes, whereabouts, tmp_path / "fleet.json", sent)) as selling:
+        shopping = buyers.run(people, whereabouts, tmp_path / "buyers.json", bought)
+        async with running(shopping) as buying:
+            await eventually(lambda: len(bought.latencies_s) >= 5, within_s=60)
+            assert not selling.done()
+            assert not buying.done()
+    assert bought.signed_in == 3
+    assert bought.purchases >= 5
+    assert bought.energy_kwh > 0
+    assert bought.events > 0
+    audit = await asyncio.to_thread(hubs.run, "audit", "--data", str(hub.data))
+    assert audit.returncode == 0, audit.stdout + audit.stderr
+
+
+async def test_buyers_are_known_again(whereabouts: Whereabouts, tmp_path: Path) -> None:
+    path = tmp_path / "buyers.json"
+    for count in (1, 2):
+        plan = buyers.BuyersPlan(count=count, rate_hz=1, duration_s=0.5)
+        await buyers.run(plan, whereabouts, path, tally := buyers.BuyersTally())
+        assert tally.signed_in == count
+    assert len(notes.read(path)) == 2
+
+
+async def accounted(db: Connection, device_id: str) -> dict[str, Any]:
+    row = await db.fetchrow(
+        """
+        SELECT sum(generated_wh) AS generated_wh, sum(surplus_wh) AS surplus_wh,
+               (SELECT count(*) FROM telemetry WHERE device_id = $1::uuid) AS readings
+        FROM energy_interval WHERE device_id = $1::uuid
+        """,
+        device_id,
+    )
+    assert row is not None
+    return dict(row)
+
+
+async def test_a_recording_is_accounted_as_it_was_recorded(
+    whereabouts: Whereabouts, db: Connection, tmp_path: Path
+) -> None:
+    recording = tmp_path / "recording.csv"
+    rows = [f"{device},2020-05-15 {h:02}:{m:02},{device}{h}.{m}\n"
+            for device in (1, 2) for h in range(10, 14) for m in (0, 15, 30, 45)]  # fmt: skip
+    recording.write_text("d,t,e\n" + "".join(rows + rows[:3]))
+    layout = Layout(device="d", time="t", zone="Asia/Kolkata", energy="e", energy_unit="kWh")
+    series = read(recording, layout).series
+    plan, now = replay.ReplayPlan(speed=1e6, batch=5), datetime.now(UTC)
+    tally = replay.ReplayTally()
+    await replay.run(
+        plan, replay.timed(plan, series, now), whereabouts, tmp_path / "replay.json", tally, now=now
+    )
+    outcome = notes.read(tmp_path / "replay.json")
+    assert (tally.devices, tally.readings, outcome["readings_sent"]) == (2, 35, 35)
+    for device in ("1", "2"):
+        played = outcome["devices"][device]
+        rose_wh = played["last"]["energy_wh"] - played["first"]["energy_wh"]
+        assert rose_wh == 3450.0
+        assert played["distinct_times"] == 16
+
+        async def matches(played: dict[str, Any] = played, rose_wh: float = rose_wh) -> bool:
+            found = await accounted(db, played["device_id"])
+            assert found == {"generated_wh": rose_wh, "surplus_wh": rose_wh, "readings": 16}
+            return True
+
+        await eventually(matches)
+
+
+@pytest.mark.skipif(not HOMES.exists(), reason="the recordings are not here")
+async def test_homes_of_two_continents_sell_their_surplus_as_neighbours(
+    whereabouts: Whereabouts, db: Connection, tmp_path: Path
+) -> None:
+    def is_chosen(shown: datetime) -> bool:
+        return (shown.month, shown.day) == (2, 1)
+
+    series = read(HOMES, HOMES_LAYOUT, is_chosen).series
+    assert len(series) == 14
+    plan, now = replay.ReplayPlan(speed=inf, batch=100, align=True), datetime.now(UTC)
+    path = tmp_path / "replay.json"
+    series = replay.timed(plan, series, now)
+    await replay.run(plan, series, whereabouts, path, replay.ReplayTally(), now=now)
+    for played in notes.read(path)["devices"].values():
+
+        async def matches(played: dict[str, Any] = played) -> bool:
+            found = await accounted(db, played["device_id"])
+            assert found["readings"] == played["distinct_times"]
+            for kind, counter in (("generated_wh", "energy_wh"), ("surplus_wh", "export_wh")):
+                assert float(found[kind]) == pytest.approx(played["last"][counter], abs=0.5)
+            listed_kwh = await db.fetchval(
+                "SELECT energy_amount_kwh FROM energy_listings WHERE id = $1::uuid",
+                played["listing_id"],
+            )
+            assert float(listed_kwh) == pytest.approx(float(found["surplus_wh"]) / 1000, abs=0.001)
+            return True
+
+        await eventually(matches, within_s=30)

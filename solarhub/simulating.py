@@ -1,0 +1,65 @@
+"""What the simulate commands share: options, finding the hub, running until done or stopped."""
+
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from simulators.feed import FeedRefused
+from simulators.hub_client import HubError as HubSaysNo
+from simulators.hub_client import Unreachable
+from simulators.link import LinkTally
+from simulators.whereabouts import Broker, Whereabouts
+from solarhub import whereabouts
+from solarhub.errors import HubError
+from solarhub.process import run_until_stopped
+
+ApiUrl = Annotated[str | None, typer.Option(help="The hub's API, if not the one that runs here.")]
+MqttUrl = Annotated[str | None, typer.Option(help="mqtt:// or mqtts://, if not as the hub says.")]
+Seed = Annotated[int, typer.Option(help="The same seed makes the same homes, weather and people.")]
+
+_NEARBY = "http://127.0.0.1:8000"
+_FILES_BESIDE_DEVICES = 256
+
+
+def hub_at(data: Path, *, api_url: str | None, mqtt_url: str | None = None) -> Whereabouts:
+    """As told; else the hub that runs on this data directory; else the one on the usual port."""
+    run = whereabouts.find(data)
+    if run is None or api_url not in (None, run.api_url):
+        broker = Broker.of(mqtt_url) if mqtt_url else None
+        return Whereabouts((api_url or _NEARBY).rstrip("/"), broker)
+    return Whereabouts(run.api_url, Broker.of(mqtt_url or run.mqtt_url), run.realtime_url)
+
+
+def until_done_or_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Run; SIGTERM and Ctrl-C end it in peace. Raises HubError when the hub says no."""
+    try:
+        run_until_stopped(work)
+    except Unreachable as error:
+        raise HubError(f"{error}: start `solarhub up`, or give --data or --api-url") from error
+    except (HubSaysNo, FeedRefused) as refusal:
+        raise HubError(str(refusal)) from refusal
+
+
+def allow_connections(devices: int) -> None:
+    """Raise this process's limit on open files to what so many devices need."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = devices + _FILES_BESIDE_DEVICES
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise HubError(f"{devices} devices need {needed} open files, and ulimit -Hn is {hard}")
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def told(links: LinkTally) -> str:
+    """How the connections are, in a few words."""
+    words = f"{links.connected:,} connected"
+    if links.lost:
+        words += f", {links.lost:,} lost (last: {links.last_error})"
+    return words

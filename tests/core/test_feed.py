@@ -1,0 +1,79 @@
+"""A client that remembers what core.feed says misses nothing without knowing it."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.feed import FeedEvent, Memory, Missed, Subscription
+
+REMEMBERED = 5
+
+
+class Hub:
+    """A hub by its promise alone: it remembers the last few events of one channel."""
+
+    def __init__(self) -> None:
+        self.published = 0
+
+    def subscribe(self, request: dict[str, Any]) -> list[dict[str, Any]]:
+        known = int(request.get("position", self.published))
+        recovered = self.published - known <= REMEMBERED if "position" in request else None
+        start = known if recovered else self.published
+        missed = [self.event(n) for n in range(start + 1, self.published + 1)]
+        subscribed = {"op": "subscribed", "channel": "listings", "position": str(start)}
+        frames: list[dict[str, Any]] = [{**subscribed, "recovered": recovered}]
+        return [*frames, {"op": "events", "events": missed}] if missed else frames
+
+    def publish(self) -> dict[str, Any]:
+        self.published += 1
+        return {"op": "events", "events": [self.event(self.published)]}
+
+    def event(self, number: int) -> dict[str, Any]:
+        return {
+            "channel": "listings", "position": str(number), "type": "listing.updated",
+            "time": "2026-03-01T06:30:00.000000Z", "data": {"version": number},
+        }  # fmt: skip
+
+
+# How many events are heard on a connection, are lost with it, and happen until the next one.
+CONNECTIONS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4)))
+
+
+@given(CONNECTIONS)
+def test_every_event_comes_once_and_in_order_or_is_said_to_be_missed(
+    connections: list[tuple[int, int, int]],
+) -> None:
+    hub, memory = Hub(), Memory([Subscription("listings")])
+    reached = 0
+    for heard, lost, away in [*connections, (1, 0, 0)]:
+        (request,) = memory.requests()
+        frames = hub.subscribe(request)
+        frames += [hub.publish() for _ in range(heard)]
+        for told in (one for frame in frames for one in memory.take(frame)):
+            match told:
+                case Missed():
+                    reached = hub.published - heard
+                case FeedEvent(data={"version": version}):
+                    assert version == reached + 1
+                    reached = version
+        for _ in range(lost + away):
+            hub.publish()
+    assert reached == hub.published
+
+
+def test_a_new_client_asks_for_its_channels_from_now_on() -> None:
+    memory = Memory([Subscription("user"), Subscription("listings:near", 12.97, 77.59, 5)])
+    assert memory.requests() == [
+        {"op": "subscribe", "channel": "user"},
+        {
+            "op": "subscribe", "channel": "listings:near",
+            "latitude": 12.97, "longitude": 77.59, "radius_km": 5,
+        },
+    ]  # fmt: skip
+
+
+def test_frames_that_tell_nothing_of_a_channel_mean_nothing() -> None:
+    memory = Memory([Subscription("user")])
+    assert memory.take({"op": "pong"}) == []
+    assert memory.requests() == [{"op": "subscribe", "channel": "user"}]

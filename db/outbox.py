@@ -31,6 +31,11 @@ SELECT count(*) AS depth,
 # The number is arbitrary, and ours.
 _TRY_LEAD = "SELECT pg_try_advisory_lock(764382101)"
 
+# The same number as in outbox_wakes_the_relay (0001_spine.sql).
+_TRY_SLEEP = "SELECT pg_try_advisory_lock(764382102)"
+
+_WAKE_UP = "SELECT pg_advisory_unlock(764382102)"
+
 # A relay whose host vanished holds the lock until its server notices: within 2 seconds.
 _NOTICE_DEATH_SOON = """
 SELECT set_config('tcp_keepalives_idle', '1', false),
@@ -91,6 +96,19 @@ async def try_lead(conn: Connection) -> bool:
     return bool(await conn.fetchval(_TRY_LEAD))
 
 
+async def try_sleep(conn: Connection) -> bool:
+    """Ask to be told of the next commit. False: someone who found us awake has yet to commit.
+
+    What was committed until then is told of to nobody: look once more before you wait.
+    """
+    return bool(await conn.fetchval(_TRY_SLEEP))
+
+
+async def wake_up(conn: Connection) -> None:
+    """We look by ourselves again."""
+    await conn.execute(_WAKE_UP)
+
+
 async def listen(conn: Connection, wake: Callable[[], Any]) -> None:
-    """Call `wake` when something was committed to the outbox."""
+    """Call `wake` when something was committed to the outbox while we slept."""
     await conn.add_listener("outbox", lambda *_: wake())

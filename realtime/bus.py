@@ -175,8 +175,9 @@ async def open_bus(settings: RedisSettings) -> AsyncIterator[Bus]:
     """A bus that connects when first used, so that a process may start before its Redis."""
     pool = BlockingConnectionPool.from_url(
         settings.redis_url, max_connections=_CONNECTIONS_MAX, timeout=TIMEOUT_S,
-        socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),  # whether to try again is for the caller to say
+        # Timeouts are ours (`_call`): redis-py's own are made with asyncio.wait_for, which before
+        # Python 3.12 may swallow a cancellation. Whether to try again is for the caller to say.
+        socket_timeout=None, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0),
     )  # fmt: skip
     redis = Redis.from_pool(pool)
     try:

@@ -133,11 +133,12 @@ class Listener:
     async def _connected(self) -> AsyncIterator[AbstractConnection]:
         redis = Redis.from_url(
             self._url, protocol=2, single_connection_client=True,
-            socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S,
+            socket_timeout=None, socket_connect_timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),  # a silent reconnection would be a silent hole
         )  # fmt: skip
         try:
-            await redis.initialize()
+            async with asyncio.timeout(TIMEOUT_S):
+                await redis.initialize()
             assert redis.connection is not None
             yield redis.connection
         finally:

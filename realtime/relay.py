@@ -18,6 +18,7 @@ from realtime.metrics import RelayMetrics
 
 BATCH_MAX = 100
 _POLL_S = 0.3
+_NAP_S = 0.005
 _BEAT_S = 1.0
 _STANDBY_S = 0.5
 _RECONNECT_S = 0.5
@@ -87,11 +88,20 @@ class _Relay:
         self._started.set()
         _log.info("relay_active")
         while True:
-            committed.clear()
             while await self._publish_batch(conn) == BATCH_MAX:
                 await self._measure(conn)
             await self._measure(conn)
+            await self._rest(conn, committed)
+
+    async def _rest(self, conn: Connection, committed: asyncio.Event) -> None:
+        """Sleep until something is committed; only nap while somebody counts on us being awake."""
+        if not await outbox.try_sleep(conn):
+            await asyncio.sleep(_NAP_S)
+            return
+        committed.clear()
+        if await self._publish_batch(conn) == 0:
             await _wait(committed)
+        await outbox.wake_up(conn)
 
     async def _publish_batch(self, conn: Connection) -> int:
         """Publish a batch, then forget it. Waits for Redis; returns the size of the batch."""

@@ -171,8 +171,10 @@ class Session:
         elif self._identity.user_id != identity.user_id:
             raise Closing(CloseCode.AUTH, "the token is another user's")
         self._identity = identity
-        self._expires_at = self._loop.time() + (identity.expires_at - now).total_seconds()
-        self._deadline = self._expires_at - EXPIRY_NOTICE_S
+        left_s = (identity.expires_at - now).total_seconds()
+        self._expires_at = self._loop.time() + left_s
+        # A token that lives for less than the notice is not renewed over and over.
+        self._deadline = self._expires_at - min(EXPIRY_NOTICE_S, left_s / 2)
         await self._say(
             {
                 "op": "ready",

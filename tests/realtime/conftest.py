@@ -54,13 +54,16 @@ class Parts:
         )
 
     @asynccontextmanager
-    async def hub(self) -> AsyncIterator[str]:
+    async def hub(
+        self, port: int | None = None, registry: CollectorRegistry | None = None
+    ) -> AsyncIterator[str]:
         """Its URL."""
-        port = free_port()
+        port = port or free_port()
+        registry = registry or CollectorRegistry()
         settings = RealtimeSettings(jwt_secret=SECRET, realtime_port=port)
         async with running(
             lambda started: server.run(
-                settings, self.redis, self.database, registry=CollectorRegistry(), started=started
+                settings, self.redis, self.database, registry=registry, started=started
             )
         ):
             yield f"ws://127.0.0.1:{port}/ws"

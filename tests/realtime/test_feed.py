@@ -1,23 +1,11 @@
 """What a client of the feed is told, and what not."""
 
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-from core.events import LISTINGS, Event, EventType, listing_channel
 from db import outbox
 from db.pool import Pool
+from tests.realtime.announcing import announce, listing_event
 from tests.realtime.client import open_client
-
-
-def listing_event(
-    listing_id: UUID, version: int = 1, type: EventType = EventType.LISTING_UPDATED
-) -> Event:
-    data = {"id": str(listing_id), "version": version, "status": "active"}
-    return Event(type, (LISTINGS, listing_channel(listing_id)), data)
-
-
-async def announce(pool: Pool, *events: Event) -> None:
-    async with pool.acquire() as conn, conn.transaction():
-        await outbox.add(conn, events)
 
 
 async def test_an_event_is_told_when_its_transaction_commits(feed: str, pool: Pool) -> None:

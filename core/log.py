@@ -50,7 +50,8 @@ def set_up(settings: LogSettings, *, process: str, stream: TextIO = sys.stderr) 
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
     for noisy in (
-        "uvicorn.access",
+        "alembic",
+        "uvicorn",
         "amqtt",
         "transitions",
         "websockets",

@@ -140,14 +140,17 @@ class IngestSettings(MqttSettings):
     offline_after: Duration = timedelta(minutes=5)
 
 
-class ApiSettings(TokenSettings, MarketSettings):
+class PasswordSettings(_Part):
+    bcrypt_rounds: int = Field(12, ge=4, le=16)
+
+
+class ApiSettings(TokenSettings, MarketSettings, PasswordSettings):
     api_host: str = "127.0.0.1"
     api_port: Port = 8000
     public_url: HttpUrl = "http://127.0.0.1:8000"
     realtime_url: FeedUrl = "ws://127.0.0.1:8001/ws"
     mqtt_public_url: MqttUrl = "mqtt://127.0.0.1:1883"
     cors_origins: Names = ()
-    bcrypt_rounds: int = Field(12, ge=4, le=16)
     refresh_token_ttl: Duration = timedelta(days=30)
     rate_limit_login: Rate = "10/minute"
     rate_limit_address: Rate = "100/minute"

@@ -4,9 +4,8 @@ import sys
 from typing import TextIO
 
 from core.settings import DatabaseSettings
-from db.errors import UNAVAILABLE
 from solarhub.audit import audit
-from solarhub.errors import HubError
+from solarhub.errors import database_reached
 
 _IDS_TOLD = 10
 
@@ -14,14 +13,12 @@ _IDS_TOLD = 10
 async def recompute(settings: DatabaseSettings, out: TextIO = sys.stdout) -> bool:
     """Print each check as it is done. Whether all hold."""
     sound = True
-    try:
+    with database_reached():
         async for check in audit(settings):
             sound = sound and check.ok
             verdict = "ok   " if check.ok else "FAILS"
             out.write(f"{verdict} {check.name}: {check.rule}{_told(check.offending)}\n")
             out.flush()
-    except UNAVAILABLE as error:
-        raise HubError(f"the database can't be reached ({error})") from error
     return sound
 
 

@@ -1,5 +1,22 @@
 """What keeps a command from doing its work."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from db.errors import UNAVAILABLE
+
 
 class HubError(Exception):
     """The message is one line for a person, and says what to do."""
+
+
+@contextmanager
+def database_reached() -> Iterator[None]:
+    """Raise HubError when the database that is used inside can't be reached."""
+    try:
+        yield
+    except UNAVAILABLE as error:
+        what = str(error) or type(error).__name__
+        raise HubError(
+            f"the database can't be reached ({what}): check SOLARHUB_DATABASE_URL"
+        ) from error

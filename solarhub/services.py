@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
-
-from prometheus_client import CollectorRegistry
 
 from core import log
 from core.settings import (
@@ -22,56 +21,49 @@ from solarhub.options import DATA, Data
 from solarhub.process import metrics_served, new_registry, run_part, run_until_stopped
 from solarhub.whereabouts import fill_environment
 
-Work = Callable[[CollectorRegistry, asyncio.Event], Coroutine[Any, Any, None]]
+# Takes the keywords `registry` and `started`, and runs until it is cancelled.
+Work = Callable[..., Coroutine[Any, Any, None]]
 
 
 def api(data: Data = DATA) -> None:
     """One process of the REST API."""
-    from api import server
+    from api.server import run
 
     fill_environment(data)
     settings, database = load(ApiSettings), load(DatabaseSettings)
     redis = load(RedisSettings) if load(UpSettings).redis_url else None
-    _run("api", lambda registry, started: server.run(
-        settings, database, redis, registry=registry, started=started
-    ))  # fmt: skip
+    _serve_as("api", partial(run, settings, database, redis))
 
 
 def ingest(data: Data = DATA) -> None:
     """One ingester; several share the stream when SOLARHUB_INGEST_GROUP is set."""
-    from ingest import service
+    from ingest.service import run
 
     fill_environment(data)
     settings, database = load(IngestSettings), load(DatabaseSettings)
-    _run("ingest", lambda registry, started: service.run(
-        settings, database, registry=registry, started=started
-    ), load(MetricsSettings))  # fmt: skip
+    _serve_as("ingest", partial(run, settings, database), load(MetricsSettings))
 
 
 def relay(data: Data = DATA) -> None:
     """One relay from the outbox to Redis; of several, one is active."""
-    from realtime import relay as part
+    from realtime.relay import run
 
     fill_environment(data)
     database, redis = load(DatabaseSettings), load(RedisSettings)
-    _run("relay", lambda registry, started: part.run(
-        database, redis, registry=registry, started=started
-    ), load(MetricsSettings))  # fmt: skip
+    _serve_as("relay", partial(run, database, redis), load(MetricsSettings))
 
 
 def realtime(data: Data = DATA) -> None:
     """One process of the live feed."""
-    from realtime import server
+    from realtime.server import run
 
     fill_environment(data)
     settings = load(RealtimeSettings)
     database, redis = load(DatabaseSettings), load(RedisSettings)
-    _run("realtime", lambda registry, started: server.run(
-        settings, redis, database, registry=registry, started=started
-    ))  # fmt: skip
+    _serve_as("realtime", partial(run, settings, redis, database))
 
 
-def _run(name: str, work: Work, metrics: MetricsSettings | None = None) -> None:
+def _serve_as(name: str, work: Work, metrics: MetricsSettings | None = None) -> None:
     """`metrics`: for those who serve nothing that could serve them too."""
     log.set_up(load(LogSettings), process=name)
     run_until_stopped(_serve(name, work, metrics))
@@ -79,7 +71,7 @@ def _run(name: str, work: Work, metrics: MetricsSettings | None = None) -> None:
 
 async def _serve(name: str, work: Work, metrics: MetricsSettings | None) -> None:
     registry = new_registry()
-    part = run_part(name, work(registry, asyncio.Event()))
+    part = run_part(name, work(registry=registry, started=asyncio.Event()))
     if metrics is None:
         await part
         return

@@ -1,0 +1,5 @@
+"""`python -m solarhub`."""
+
+from solarhub.cli import main
+
+main()

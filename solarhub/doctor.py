@@ -1,0 +1,130 @@
+"""`solarhub doctor`: what is configured, reachable and missing. No secret is ever shown."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from core.settings import (
+    ApiSettings,
+    DatabaseSettings,
+    MqttSettings,
+    RedisSettings,
+    SettingError,
+    TokenSettings,
+    load,
+)
+from db import schema
+from db.errors import DATABASE_ERRORS, UNAVAILABLE
+from db.pool import open_connection
+from db.server import describe
+from solarhub import whereabouts
+
+_CONNECT_WITHIN_S = 3.0
+_EXTRAS = {"embedded": "amqtt", "simulators": "pvlib", "bench": "matplotlib"}
+
+
+class State(StrEnum):
+    GOOD = "ok"
+    BAD = "BAD"
+    NOTE = "--"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    state: State
+    what: str
+    told: str
+
+
+async def examine(data: Path) -> bool:
+    """Print what is found, as it is found. Whether nothing is amiss."""
+    sound = True
+    async for finding in _findings(data):
+        sound = sound and finding.state is not State.BAD
+        sys.stdout.write(f"{finding.state:<4} {finding.what:<10} {finding.told}\n")
+        sys.stdout.flush()
+    return sound
+
+
+async def _findings(data: Path) -> AsyncIterator[Finding]:
+    yield Finding(State.GOOD, "Python", sys.version.split()[0])
+    for extra, module in _EXTRAS.items():
+        there = find_spec(module) is not None
+        told = "installed" if there else f"not installed: pip install 'solarhub[{extra}]'"
+        yield Finding(State.GOOD if there else State.NOTE, extra, told)
+    run = whereabouts.find(data)
+    yield Finding(State.NOTE, "up", f"runs on {data}" if run else f"does not run on {data}")
+    yield await _database()
+    yield await _redis()
+    yield await _mqtt()
+    yield _secrets()
+
+
+async def _database() -> Finding:
+    try:
+        settings = load(DatabaseSettings)
+        async with open_connection(settings, application_name="doctor") as conn:
+            server, revision = await describe(conn), await schema.current_revision(conn)
+    except SettingError as error:
+        return Finding(State.BAD, "database", str(error))
+    except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+        return Finding(State.BAD, "database", f"{error} (SOLARHUB_DATABASE_URL)")
+    timescale = f"TimescaleDB {server.timescaledb}" if server.timescaledb else "no TimescaleDB"
+    told = f"PostgreSQL {server.version}, {timescale}, schema {revision or 'empty'}"
+    if revision != schema.newest_revision():
+        return Finding(State.BAD, "database", f"{told}: run `solarhub migrate`")
+    return Finding(State.GOOD, "database", told)
+
+
+async def _redis() -> Finding:
+    try:
+        url = urlsplit(load(RedisSettings).redis_url)
+    except SettingError as error:
+        return Finding(State.BAD, "Redis", str(error))
+    if url.scheme == "unix":
+        return await _listens("Redis", url.path)
+    return await _listens("Redis", url.hostname or "127.0.0.1", url.port or 6379)
+
+
+async def _mqtt() -> Finding:
+    try:
+        url = urlsplit(load(MqttSettings).mqtt_url)
+    except SettingError as error:
+        return Finding(State.BAD, "MQTT", str(error))
+    default = 8883 if url.scheme == "mqtts" else 1883
+    return await _listens("MQTT", url.hostname or "127.0.0.1", url.port or default)
+
+
+async def _listens(what: str, place: str, port: int | None = None) -> Finding:
+    """Whether somebody takes connections at a port, or at a Unix socket."""
+    where = place if port is None else f"{place}:{port}"
+    opening = (
+        asyncio.open_unix_connection(place)
+        if port is None
+        else asyncio.open_connection(place, port)
+    )
+    try:
+        _, writer = await asyncio.wait_for(opening, _CONNECT_WITHIN_S)
+    except (OSError, TimeoutError) as error:
+        told = f"{where} does not answer: {error or 'timeout'}"
+        return Finding(State.BAD, what, f"{told} (SOLARHUB_{what.upper()}_URL)")
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return Finding(State.GOOD, what, f"{where} answers")
+
+
+def _secrets() -> Finding:
+    try:
+        load(TokenSettings)
+        webhook = load(ApiSettings).payment_webhook_secret
+    except SettingError as error:
+        return Finding(State.BAD, "secrets", str(error))
+    told = "set" if webhook else "set; no payment webhook is believed without its secret"
+    return Finding(State.GOOD, "secrets", told)

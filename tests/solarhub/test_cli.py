@@ -1,0 +1,92 @@
+"""What a command says when it can't do its work, and what it ends with."""
+
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from core.settings import DatabaseSettings
+from tests.support.hubs import run
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("audit", "--nonsense"), ("create-admin",)])
+def test_wrong_use_ends_with_2(arguments: tuple[str, ...]) -> None:
+    assert run(*arguments).returncode == 2
+
+
+def test_a_missing_setting_is_named_in_one_line() -> None:
+    done = run("migrate", "--data", "/nonexistent")
+    assert done.returncode == 2
+    assert done.stderr == "solarhub: SOLARHUB_DATABASE_URL: is required and not set\n"
+
+
+def test_a_wrong_setting_is_named_and_its_value_is_not_shown() -> None:
+    done = run("api", SOLARHUB_DATABASE_URL=NOWHERE, SOLARHUB_JWT_SECRET="short-secret")
+    assert done.returncode == 2
+    assert "SOLARHUB_JWT_SECRET" in done.stderr
+    assert "short-secret" not in done.stderr
+
+
+def test_a_database_that_is_away_is_said_in_one_line() -> None:
+    done = run("audit", SOLARHUB_DATABASE_URL=NOWHERE)
+    assert done.returncode == 1
+    assert "check SOLARHUB_DATABASE_URL" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_trace_is_shown_on_request() -> None:
+    done = run("audit", "--debug", SOLARHUB_DATABASE_URL=NOWHERE)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_the_books_of_an_empty_hub_hold(database: DatabaseSettings) -> None:
+    done = run("audit", SOLARHUB_DATABASE_URL=database.database_url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(line.startswith("ok ") for line in done.stdout.splitlines())
+
+
+async def test_books_that_do_not_hold_are_told_with_the_offending_ids(
+    database: DatabaseSettings, conn: asyncpg.Connection
+) -> None:
+    user_id = await conn.fetchval(
+        """
+        WITH person AS (INSERT INTO users (email, password_hash, full_name, role)
+                        VALUES ('a@example.org', 'x', 'A', 'buyer') RETURNING id)
+        INSERT INTO wallets (user_id, balance) SELECT id, 5 FROM person RETURNING user_id
+        """
+    )
+    done = run("audit", SOLARHUB_DATABASE_URL=database.database_url)
+    assert done.returncode == 1
+    assert any(
+        line.startswith("FAILS wallets") and str(user_id) in line
+        for line in done.stdout.splitlines()
+    )
+
+
+async def test_an_administrator_is_made_once(
+    database: DatabaseSettings, conn: asyncpg.Connection
+) -> None:
+    def create(email: str, password: str) -> tuple[int, str]:
+        done = run(
+            "create-admin", email,
+            SOLARHUB_DATABASE_URL=database.database_url, SOLARHUB_ADMIN_PASSWORD=password,
+        )  # fmt: skip
+        return done.returncode, done.stderr
+
+    assert create("no email", "long enough password")[0] == 1
+    assert create("asha@example.org", "short")[0] == 1
+    assert create("asha@example.org", "long enough password") == (0, "")
+    assert await conn.fetchval("SELECT role FROM users WHERE email = 'asha@example.org'") == "admin"
+    code, told = create("Asha@example.org", "long enough password")
+    assert code == 1
+    assert "has an account already" in told
+
+
+def test_the_doctor_tells_what_is_missing(tmp_path: Path) -> None:
+    done = run("doctor", "--data", str(tmp_path), SOLARHUB_JWT_SECRET="x" * 32)
+    assert done.returncode == 1
+    assert "BAD  database   SOLARHUB_DATABASE_URL: is required and not set" in done.stdout
+    assert "x" * 32 not in done.stdout

@@ -100,6 +100,16 @@ async def redis_settings(valkey_url: str) -> RedisSettings:
     return RedisSettings(redis_url=valkey_url)
 
 
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """A hub's data directory, where anyone may pass: root's PostgreSQL runs as somebody else.
+
+    pytest closes its own directories again whenever another run of it begins.
+    """
+    with tempfile.TemporaryDirectory(prefix="solarhub-") as directory:
+        yield Path(directory)
+
+
 @dataclass(frozen=True, slots=True)
 class Broker:
     """The embedded broker; `url` is the hub's own, with its password."""

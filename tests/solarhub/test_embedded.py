@@ -24,24 +24,24 @@ async def _fetch(url: str, statement: str) -> object:
         await conn.close()
 
 
-async def test_a_database_survives_its_server(tmp_path: Path) -> None:
-    with embedded.postgres(tmp_path / "postgres") as server:
+async def test_a_database_survives_its_server(data: Path) -> None:
+    with embedded.postgres(data / "postgres") as server:
         await _fetch(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
-    with embedded.postgres(tmp_path / "postgres") as server:
+    with embedded.postgres(data / "postgres") as server:
         assert await _fetch(server.url, "SELECT answer FROM kept") == 42
         assert await _fetch(server.url, "SHOW fsync") == "on"
 
 
-async def test_the_server_of_a_killed_hub_is_ended_at_the_next_start(tmp_path: Path) -> None:
-    directory = tmp_path / "postgres"
+async def test_the_server_of_a_killed_hub_is_ended_at_the_next_start(data: Path) -> None:
+    directory = data / "postgres"
     with embedded.postgres(directory) as orphan, embedded.postgres(directory) as server:
         assert await _fetch(server.url, "SELECT 1") == 1
         with pytest.raises(HubError, match="PostgreSQL ended"):
             orphan.child.ensure_running()
 
 
-async def test_a_stale_pid_file_that_names_another_process_is_forgotten(tmp_path: Path) -> None:
-    directory = tmp_path / "postgres"
+async def test_a_stale_pid_file_that_names_another_process_is_forgotten(data: Path) -> None:
+    directory = data / "postgres"
     with embedded.postgres(directory):
         pid_file = (directory / "postmaster.pid").read_text().splitlines()
     pid_file[0] = str(os.getpid())
@@ -50,21 +50,21 @@ async def test_a_stale_pid_file_that_names_another_process_is_forgotten(tmp_path
         assert await _fetch(server.url, "SELECT 1") == 1
 
 
-async def test_a_path_too_long_for_a_socket_is_no_obstacle(tmp_path: Path) -> None:
-    directory = tmp_path / ("long" * 20) / ("path" * 20)
+async def test_a_path_too_long_for_a_socket_is_no_obstacle(data: Path) -> None:
+    directory = data / ("long" * 20) / ("path" * 20)
     directory.mkdir(parents=True)
     with embedded.valkey(directory / "valkey") as server:
         async with Redis.from_url(server.url) as redis:
             assert await redis.ping()
 
 
-async def test_valkey_keeps_what_was_written_before_it_was_killed(tmp_path: Path) -> None:
-    with embedded.valkey(tmp_path / "valkey") as server:
+async def test_valkey_keeps_what_was_written_before_it_was_killed(data: Path) -> None:
+    with embedded.valkey(data / "valkey") as server:
         async with Redis.from_url(server.url) as redis:
             await redis.set("greeting", "hello")
             await redis.waitaof(1, 0, 5000)
         os.kill(server.child.pid, signal.SIGKILL)
-    with embedded.valkey(tmp_path / "valkey") as server:
+    with embedded.valkey(data / "valkey") as server:
         async with Redis.from_url(server.url) as redis:
             assert await redis.get("greeting") == b"hello"
 
@@ -75,14 +75,14 @@ async def test_each_test_finds_redis_empty(redis_settings: RedisSettings) -> Non
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends them at once")
-def test_a_killed_hub_leaves_no_server_behind(tmp_path: Path) -> None:
+def test_a_killed_hub_leaves_no_server_behind(data: Path) -> None:
     code = (
         "import sys, signal; from pathlib import Path; from solarhub import embedded\n"
         "with embedded.valkey(Path(sys.argv[1])) as s:\n"
         "    print(s.child.pid, flush=True); signal.pause()"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "valkey")], stdout=subprocess.PIPE
+        [sys.executable, "-c", code, str(data / "valkey")], stdout=subprocess.PIPE
     ) as hub:
         assert hub.stdout is not None
         server = psutil.Process(int(hub.stdout.readline()))

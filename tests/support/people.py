@@ -57,7 +57,8 @@ async def add_money(db: Connection | Pool, user_id: UUID, amount: Decimal) -> No
     await db.execute(
         """
         WITH transfer AS (
-            INSERT INTO ledger_transfers (kind, reference_id) VALUES ('topup', $1::uuid) RETURNING id
+            INSERT INTO ledger_transfers (kind, reference_id)
+            VALUES ('topup', $1::uuid) RETURNING id
         ), entries AS (
             INSERT INTO ledger_entries (transfer_id, account, amount)
             SELECT id, 'wallet:' || $1::uuid, $2::numeric FROM transfer

@@ -6,13 +6,14 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+STARTED := $(shell date +%s)
 UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python
 
 .PHONY: demo test check bench clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo.stamp
-	$(BIN)/solarhub up --demo $(if $(SECONDS),--seconds $(SECONDS))
+	SOLARHUB_DEMO_SINCE=$(STARTED) $(BIN)/solarhub up --demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: .venv/test.stamp
 	$(BIN)/pytest

@@ -1,6 +1,7 @@
 """`solarhub simulate …`: devices, recordings and people, as the outside world would be."""
 
 import re
+from importlib import import_module
 from importlib.util import find_spec
 from statistics import median
 from typing import Annotated
@@ -16,10 +17,12 @@ from solarhub.simulating import (
     ApiUrl,
     MqttUrl,
     Seed,
+    Wait,
     allow_connections,
     hub_at,
     told,
     until_done_or_stopped,
+    wait_for_hub,
 )
 
 app = typer.Typer(no_args_is_help=True, help="Devices, recordings and people.")
@@ -39,6 +42,7 @@ def devices(
     ] = 1.0,
     seed: Seed = 1,
     data: Data = DATA,
+    wait: Wait = 0,
     api_url: ApiUrl = None,
     mqtt_url: MqttUrl = None,
 ) -> None:
@@ -49,6 +53,9 @@ def devices(
     if find_spec("pvlib") is None:
         raise HubError("the simulated sun needs pvlib: pip install 'solarhub[simulators]'")
     allow_connections(count)
+    if wait:
+        import_module("pvlib")  # it takes its time: that is well spent while the hub comes up
+        wait_for_hub(data, wait)
     plan = fleet.FleetPlan(count, rate, duration, _sun_hour(sun), sun_speed, seed)
     tally = fleet.FleetTally()
     hub = hub_at(data, api_url=api_url, mqtt_url=mqtt_url)
@@ -95,6 +102,8 @@ def _bought(tally: buyers.BuyersTally) -> str:
     words = [f"{tally.energy_kwh} kWh for {tally.spent_inr} INR", f"{tally.events:,} events"]
     if tally.latencies_s:
         words.append(f"{1000 * median(tally.latencies_s):.0f} ms from order to event")
+    if tally.nothing_on_offer:
+        words.append(f"{tally.nothing_on_offer:,} times nothing on offer")
     words += [f"{count:,} {code}" for code, count in sorted(tally.refused.items())]
     return ", ".join(words)
 

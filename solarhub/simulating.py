@@ -1,6 +1,7 @@
 """What the simulate commands share: options, finding the hub, running until done or stopped."""
 
 import sys
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,9 +19,13 @@ from solarhub.process import run_until_stopped
 
 ApiUrl = Annotated[str | None, typer.Option(help="The hub's API, if not the one that runs here.")]
 MqttUrl = Annotated[str | None, typer.Option(help="mqtt:// or mqtts://, if not as the hub says.")]
+Wait = Annotated[
+    float, typer.Option(min=0, help="Seconds to wait for the hub of --data, if it is to come up.")
+]
 Seed = Annotated[int, typer.Option(help="The same seed makes the same homes, weather and people.")]
 
 _NEARBY = "http://127.0.0.1:8000"
+_LOOK_EVERY_S = 0.05
 _FILES_BESIDE_DEVICES = 256
 
 
@@ -31,6 +36,13 @@ def hub_at(data: Path, *, api_url: str | None, mqtt_url: str | None = None) -> W
         broker = Broker.of(mqtt_url) if mqtt_url else None
         return Whereabouts((api_url or _NEARBY).rstrip("/"), broker)
     return Whereabouts(run.api_url, Broker.of(mqtt_url or run.mqtt_url), run.realtime_url)
+
+
+def wait_for_hub(data: Path, wait_s: float) -> None:
+    """Return once a hub runs on this data directory, or when the time is up."""
+    deadline = time.monotonic() + wait_s
+    while whereabouts.find(data) is None and time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY_S)
 
 
 def until_done_or_stopped(work: Coroutine[Any, Any, None]) -> None:

@@ -58,7 +58,13 @@ def _printable(value: str) -> str:
     return value
 
 
+def _whole_billionths(degrees: float) -> float:
+    """A tenth of a millimetre; squares of much less would be too small for the database."""
+    return round(degrees, 9) + 0.0
+
+
 Exact = BeforeValidator(_plain_decimal)
+Degrees = AfterValidator(_whole_billionths)
 Printable = AfterValidator(_printable)
 
 # What comes in ---------------------------------------------------------------------------------
@@ -81,11 +87,11 @@ Money = Annotated[
 ]  # fmt: skip
 Latitude = Annotated[
     float, Field(ge=-90, le=90, allow_inf_nan=False, examples=[12.9716],
-                 description="WGS 84 degrees, north positive"),
+                 description="WGS 84 degrees, north positive"), Degrees,
 ]  # fmt: skip
 Longitude = Annotated[
     float, Field(ge=-180, le=180, allow_inf_nan=False, examples=[77.5946],
-                 description="WGS 84 degrees, east positive"),
+                 description="WGS 84 degrees, east positive"), Degrees,
 ]  # fmt: skip
 Instant = Annotated[
     AwareDatetime, Field(ge=_EARLIEST, le=_LATEST, examples=["2026-03-01T06:30:00Z"],

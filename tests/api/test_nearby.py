@@ -77,6 +77,17 @@ async def test_amount_and_price_narrow_the_search(api: Api, pool: Pool) -> None:
     assert await ids(max_price="3.0000") == [cheap]
 
 
+async def test_a_place_a_hair_off_the_equator_does_not_break_the_search(
+    api: Api, pool: Pool
+) -> None:
+    buyer = await add_user(pool)
+    for hair in (5e-324, 1e-170, -1e-30):
+        address = await api.call("PUT", UPDATE, buyer, json={"lat": hair, "lon": -hair})
+        assert address.json()["data"]["latitude"] == 0
+        await add_listing(pool, await add_user(pool, "host"), place=(0, 0))
+        assert (await api.get(NEARBY, buyer, radius_km=1))["items"]
+
+
 async def test_a_circle_that_is_none_is_refused(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool)
     for field, query in [

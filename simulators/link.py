@@ -1,6 +1,7 @@
 """A device's connection to the broker: its credentials, its last will, reconnect with backoff."""
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -78,6 +79,7 @@ class Links:
         self._chance = chance
         self._tally = tally
         self._gate = asyncio.Semaphore(connects_at_once)
+        self._silent = logging.Logger("mqtt", logging.CRITICAL)  # the tally says what is lost
         self._tls = ssl.create_default_context() if broker.secure else None
 
     async def run(self, device: Credentials, speak: Speech, *, says_goodbye: bool = True) -> None:
@@ -118,6 +120,7 @@ class Links:
             hostname=self._broker.host,
             port=self._broker.port,
             tls_context=self._tls,
+            logger=self._silent,
             username=device.device_id,
             password=device.password,
             identifier=f"device-{device.device_id}",

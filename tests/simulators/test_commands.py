@@ -1,0 +1,71 @@
+"""`solarhub simulate …`, used wrongly."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from simulators.whereabouts import Broker, Whereabouts
+from solarhub import whereabouts
+from solarhub.errors import HubError
+from solarhub.simulate import app
+from solarhub.simulating import hub_at
+
+COLUMNS = ("--device-column", "d", "--time-column", "t")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "--power-column"),
+        (("--power-column", "p", "--generated-interval-column", "g"), "--power-column"),
+        (("--generated-interval-column", "g"), "--interval-column"),
+        (("--power-column", "p", "--speed", "fast"), "--speed"),
+        (("--power-column", "p", "--speed", "-1"), "--speed"),
+        (("--power-column", "p", "--capacity-w", "nan"), "--capacity-w"),
+        (("--power-column", "p", "--date", "15-05-2020"), "--date"),
+        (("--power-column", "p", "--date", "2020-05-15", "--to", "2020-05-16"), "--date"),
+        (("--power-column", "p", "--power-unit", "GW"), "--power-unit"),
+        (("--power-column", "p", "--batch", "1001"), "--batch"),
+    ],
+)
+def test_a_replay_that_makes_no_sense_is_wrong_use(arguments: tuple[str, ...], told: str) -> None:
+    ended = CliRunner().invoke(app, ["replay", "file.csv", *COLUMNS, *arguments])
+    assert ended.exit_code == 2
+    assert told in ended.output
+
+
+@pytest.mark.parametrize("hour", ["25:00", "12", "midnight", "7:5"])
+def test_a_sun_at_no_time_of_the_day_is_wrong_use(hour: str) -> None:
+    ended = CliRunner().invoke(app, ["devices", "--sun", hour])
+    assert ended.exit_code == 2
+
+
+def test_a_file_that_is_not_there_fails_before_anything_is_registered() -> None:
+    ended = CliRunner().invoke(app, ["replay", "none.csv", *COLUMNS, "--power-column", "p"])
+    assert isinstance(ended.exception, HubError)
+    assert str(ended.exception) == "none.csv can't be read: No such file or directory"
+
+
+def test_the_hub_of_a_data_directory_is_found(tmp_path: Path) -> None:
+    whereabouts.announce(
+        tmp_path,
+        whereabouts.Run(
+            pid=1,
+            api_url="http://127.0.0.1:8123",
+            realtime_url="ws://127.0.0.1:8124/ws",
+            mqtt_url="mqtt://127.0.0.1:1999",
+            database_url="",
+            redis_url="",
+        ),
+    )
+    here = Whereabouts("http://127.0.0.1:8123", Broker("127.0.0.1", 1999), "ws://127.0.0.1:8124/ws")
+    assert hub_at(tmp_path, api_url=None) == here
+    assert hub_at(tmp_path, api_url="http://127.0.0.1:8123") == here
+    assert hub_at(tmp_path, api_url="https://hub.example/") == Whereabouts("https://hub.example")
+
+
+def test_without_a_running_hub_the_usual_port_is_tried(tmp_path: Path) -> None:
+    assert hub_at(tmp_path, api_url=None) == Whereabouts("http://127.0.0.1:8000")
+    told = hub_at(tmp_path, api_url=None, mqtt_url="mqtts://broker.example")
+    assert told.broker == Broker("broker.example", 8883, secure=True)

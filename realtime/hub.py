@@ -148,8 +148,10 @@ class Hub:
         for client in channel.clients:
             parts_of.setdefault(client, []).append(part)
         for client, after in list(channel.fresh.items()):
-            if unknown := [one for one in told if one.entry.offset > after]:
-                parts_of.setdefault(client, []).append(_part(name, unknown))
+            unknown = [one for one in told if one.entry.offset > after]
+            if unknown:
+                own = part if len(unknown) == len(told) else _part(name, unknown)
+                parts_of.setdefault(client, []).append(own)
             if after <= channel.seen:
                 del channel.fresh[client]
                 channel.clients.add(client)

@@ -73,7 +73,6 @@ class _Relay:
                     await self._lead(conn)
             except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
                 _log.warning("relay_lost_database", error=str(error))
-            self._metrics.active.set(0)
             await asyncio.sleep(_RECONNECT_S)
 
     async def _lead(self, conn: Connection) -> None:
@@ -84,14 +83,17 @@ class _Relay:
             await asyncio.sleep(_STANDBY_S)
         committed = asyncio.Event()
         await outbox.listen(conn, committed.set)
-        self._metrics.active.set(1)
         self._started.set()
+        self._metrics.active.set(1)
         _log.info("relay_active")
-        while True:
-            while await self._publish_batch(conn) == BATCH_MAX:
+        try:
+            while True:
+                while await self._publish_batch(conn) == BATCH_MAX:
+                    await self._measure(conn)
                 await self._measure(conn)
-            await self._measure(conn)
-            await self._rest(conn, committed)
+                await self._rest(conn, committed)
+        finally:
+            self._metrics.active.set(0)
 
     async def _rest(self, conn: Connection, committed: asyncio.Event) -> None:
         """Sleep until something is committed; only nap while somebody counts on us being awake."""

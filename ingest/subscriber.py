@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
@@ -26,6 +27,7 @@ TOPICS = ("solar/+/telemetry", "solar/+/status")
 QOS = 1
 _RECONNECT_FIRST_S = 0.2
 _RECONNECT_MAX_S = 10.0
+_PUBLISH_S = 1.0
 
 _log = structlog.get_logger()
 
@@ -131,6 +133,8 @@ class Subscriber:
         if self._client is None:
             return
         try:
-            await self._client.publish(topic, payload, qos=QOS, timeout=1)
-        except aiomqtt.MqttError as error:
-            _log.warning("answer_not_published", topic=topic, error=str(error))
+            # Not aiomqtt's own timeout: its wait_for can swallow our cancellation.
+            async with asyncio.timeout(_PUBLISH_S):
+                await self._client.publish(topic, payload, qos=QOS, timeout=inf)
+        except (aiomqtt.MqttError, TimeoutError) as error:
+            _log.warning("answer_not_published", topic=topic, error=repr(error))

@@ -34,7 +34,7 @@ from solarhub.whereabouts import Run
 # When the wait began, as seconds since 1970: `make demo` counts the installation in.
 _SINCE = "SOLARHUB_DEMO_SINCE"
 
-_HOMES = ("devices", "--count", "40", "--rate", "2", "--sun", "11:00", "--wait", "60")
+_HOMES = ("devices", "--count", "24", "--rate", "2", "--sun", "11:00", "--wait", "60")
 _BUYERS = ("buyers", "--count", "10")
 _BUYERS_WAIT_AT_MOST_S = 20.0
 _TABLE_EVERY_S = 0.5

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -71,9 +72,7 @@ def _serve_as(name: str, work: Work, metrics: MetricsSettings | None = None) -> 
 
 async def _serve(name: str, work: Work, metrics: MetricsSettings | None) -> None:
     registry = new_registry()
-    part = run_part(name, work(registry=registry, started=asyncio.Event()))
-    if metrics is None:
-        await part
-        return
-    async with metrics_served(metrics, registry):
-        await part
+    async with AsyncExitStack() as stack:
+        if metrics is not None:
+            await stack.enter_async_context(metrics_served(metrics, registry))
+        await run_part(name, work(registry=registry, started=asyncio.Event()))

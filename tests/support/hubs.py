@@ -18,22 +18,22 @@ from solarhub.ports import free
 READY_WITHIN_S = 60
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """A command, to its end."""
     return subprocess.run(
         [sys.executable, "-m", "solarhub", *arguments],
-        env=_environment(environment), capture_output=True, text=True, timeout=120, check=False,
+        env=environment(settings), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
 class Hub:
     """`solarhub up` in a process group of its own."""
 
-    def __init__(self, data: Path, *arguments: str, **environment: str) -> None:
+    def __init__(self, data: Path, *arguments: str, **settings: str) -> None:
         self.data = data
         self.process = subprocess.Popen(
             [sys.executable, "-m", "solarhub", "up", "--data", str(data), *arguments],
-            env=_environment(environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=environment(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, start_new_session=True,
         )  # fmt: skip
 
@@ -72,8 +72,8 @@ class Hub:
 
 
 @contextmanager
-def hub(data: Path, *arguments: str, **environment: str) -> Iterator[Hub]:
-    started = Hub(data, *arguments, **environment)
+def hub(data: Path, *arguments: str, **settings: str) -> Iterator[Hub]:
+    started = Hub(data, *arguments, **settings)
     try:
         yield started
     finally:
@@ -92,7 +92,7 @@ def _works_in(process: psutil.Process, data: Path) -> bool:
         return False
 
 
-def _environment(ours: dict[str, str]) -> dict[str, str]:
+def environment(ours: dict[str, str]) -> dict[str, str]:
     """No fixed port, and nobody waits for bcrypt."""
     ports = {f"SOLARHUB_{name}_PORT": str(free()) for name in ("API", "REALTIME", "MQTT")}
     return {**os.environ, **ports, "SOLARHUB_BCRYPT_ROUNDS": "4", **ours}

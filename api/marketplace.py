@@ -119,6 +119,45 @@ class PurchaseView(TransactionView):
 
 
 @router.post(
+    "/purchase", status_code=201,
+    responses=answers(
+        Forbidden, NotFound, errors.ListingNotActive, errors.OutsideWindow,
+        errors.InsufficientEnergy, errors.InsufficientBalance, errors.PriceChanged,
+        errors.OwnListing, errors.IdempotencyKeyReused, errors.PurchaseTooSmall,
+    ),
+)  # fmt: skip
+async def buy(
+    services: ServicesDep,
+    buyer: Buyer,
+    body: NewPurchase,
+    response: Response,
+    key: IdempotencyKey = None,
+) -> Answer[PurchaseView]:
+    """Buy energy: it is paid, recorded and announced, or nothing happened at all."""
+    order = Order(
+        buyer.user_id,
+        body.listing_id,
+        body.energy_kwh,
+        body.max_price_per_kwh,
+        body.payment_method_id,
+    )
+    idempotency = Idempotency(key, _hash(order)) if key else None
+    fee_rate = services.settings.platform_fee_rate
+    bought = await purchase(services.pool, order, fee_rate=fee_rate, idempotency=idempotency)
+    if bought.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    else:
+        services.metrics.purchases.inc()
+        services.metrics.traded_kwh.inc(float(order.energy_kwh))
+    return created(
+        PurchaseView(
+            **dict(TransactionView.model_validate(bought.transaction)),
+            listing=ListingView.model_validate(bought.listing) if bought.listing else None,
+        )
+    )
+
+
+@router.post(
     "/listings", status_code=201,
     responses=answers(Forbidden, NotFound, NoLocation, OpenListingExists),
 )  # fmt: skip
@@ -170,45 +209,6 @@ async def cancel_listing(pool: PoolDep, caller: CurrentUser, listing_id: Id) -> 
     """Cancel a listing for good. The seller's."""
     listing = await offers.cancel(pool, caller, listing_id)
     return ok(ListingView.model_validate(listing))
-
-
-@router.post(
-    "/purchase", status_code=201,
-    responses=answers(
-        Forbidden, NotFound, errors.ListingNotActive, errors.OutsideWindow,
-        errors.InsufficientEnergy, errors.InsufficientBalance, errors.PriceChanged,
-        errors.OwnListing, errors.IdempotencyKeyReused, errors.PurchaseTooSmall,
-    ),
-)  # fmt: skip
-async def buy(
-    services: ServicesDep,
-    buyer: Buyer,
-    body: NewPurchase,
-    response: Response,
-    key: IdempotencyKey = None,
-) -> Answer[PurchaseView]:
-    """Buy energy: it is paid, recorded and announced, or nothing happened at all."""
-    order = Order(
-        buyer.user_id,
-        body.listing_id,
-        body.energy_kwh,
-        body.max_price_per_kwh,
-        body.payment_method_id,
-    )
-    idempotency = Idempotency(key, _hash(order)) if key else None
-    fee_rate = services.settings.platform_fee_rate
-    bought = await purchase(services.pool, order, fee_rate=fee_rate, idempotency=idempotency)
-    if bought.replayed:
-        response.headers["Idempotent-Replayed"] = "true"
-    else:
-        services.metrics.purchases.inc()
-        services.metrics.traded_kwh.inc(float(order.energy_kwh))
-    return created(
-        PurchaseView(
-            **dict(TransactionView.model_validate(bought.transaction)),
-            listing=ListingView.model_validate(bought.listing) if bought.listing else None,
-        )
-    )
 
 
 @router.get("/transactions")

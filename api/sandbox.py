@@ -29,10 +29,10 @@ _log = structlog.get_logger()
 class Sandbox:
     """`run` it, and `wake` it after the commit of an order."""
 
-    def __init__(self, pool: Pool, *, secret: str, webhook_url: str) -> None:
+    def __init__(self, pool: Pool, settings: ApiSettings) -> None:
         self._pool = pool
-        self._secret = secret
-        self._webhook_url = webhook_url
+        self._secret = webhook_secret(settings)
+        self._webhook_url = _webhook_url(settings)
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -94,7 +94,7 @@ def webhook_secret(settings: ApiSettings) -> str:
     return sign(settings.jwt_secret.get_secret_value(), b"payment webhooks")
 
 
-def webhook_url(settings: ApiSettings) -> str:
+def _webhook_url(settings: ApiSettings) -> str:
     """The process itself, whatever the world calls it."""
     host = "127.0.0.1" if settings.api_host in ("", "0.0.0.0", "::") else settings.api_host  # noqa: S104
     return f"http://{host}:{settings.api_port}/api/v1/payments/webhook/{NAME}"

@@ -24,8 +24,9 @@ async def run(
     started: asyncio.Event,
 ) -> None:
     """Serve; when cancelled, finish what is in hand, within a few seconds. Raises OSError."""
+    app = create_app(api, database, redis, registry)
     config = uvicorn.Config(
-        create_app(api, database, redis, registry),
+        app,
         http="httptools",
         ws="none",
         lifespan="on",
@@ -36,15 +37,21 @@ async def run(
         proxy_headers=False,
         timeout_graceful_shutdown=_STOP_S,
     )
-    server = _Server(config, started)
     with _listening(api.api_host, api.api_port) as listener:
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            await asyncio.shield(serving)
-        except asyncio.CancelledError:
-            server.should_exit = True
-            await serving
-            raise
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_serve(_Server(config, started), listener))
+            await started.wait()
+            await app.state.services.sandbox.run()
+
+
+async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await serving
+        raise
 
 
 class _Server(uvicorn.Server):

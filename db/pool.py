@@ -30,6 +30,10 @@ async def _set_codecs(conn: Connection) -> None:
     await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=_compact, decoder=json.loads)
 
 
+async def _keep(_: Connection) -> None:
+    """Nobody changes a session: to undo that at every release would be a round trip for nothing."""
+
+
 @asynccontextmanager
 async def open_pool(
     settings: DatabaseSettings, *, application_name: str, max_size: int | None = None
@@ -44,6 +48,7 @@ async def open_pool(
         timeout=settings.database_connect_timeout.total_seconds(),
         command_timeout=timeout_s + 1,
         init=_set_codecs,
+        reset=_keep,
         server_settings=_server_settings(application_name, timeout_s),
     ) as pool:
         yield pool

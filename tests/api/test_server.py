@@ -1,0 +1,69 @@
+"""The process: it serves until it is told to stop, and finishes what is in hand."""
+
+import asyncio
+import socket
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from api import server
+from core.settings import ApiSettings, DatabaseSettings
+from db.pool import Pool
+from tests.api.conftest import JWT_SECRET, Api
+from tests.support.mosquitto import free_port
+from tests.support.people import add_listing, add_user
+from tests.support.waiting import eventually
+
+_WAITING = """
+SELECT count(*) > 0 FROM pg_stat_activity
+ WHERE wait_event_type = 'Lock' AND datname = current_database()
+"""
+
+
+async def test_a_port_that_is_taken_is_told(database: DatabaseSettings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = ApiSettings(jwt_secret=JWT_SECRET, api_port=taken.getsockname()[1])
+        with pytest.raises(OSError, match="in use"):
+            await server.run(
+                settings, database, None, registry=CollectorRegistry(), started=asyncio.Event()
+            )
+
+
+async def test_a_purchase_in_hand_is_answered_before_the_process_ends(
+    database: DatabaseSettings, pool: Pool
+) -> None:
+    buyer = await add_user(pool, balance=100)
+    listing_id = await add_listing(pool, await add_user(pool, "host"))
+    settings = ApiSettings(jwt_secret=JWT_SECRET, api_port=free_port())
+    started = asyncio.Event()
+    running = asyncio.create_task(
+        server.run(settings, database, None, registry=CollectorRegistry(), started=started)
+    )
+    await started.wait()
+
+    async def stopped_listening() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", settings.api_port)
+        except ConnectionRefusedError:
+            return True
+        writer.close()
+        await writer.wait_closed()
+        return False
+
+    url = f"http://127.0.0.1:{settings.api_port}"
+    async with httpx.AsyncClient(base_url=url, timeout=30) as http, pool.acquire() as conn:
+        lock = conn.transaction()
+        await lock.start()
+        await conn.execute("SELECT FROM energy_listings FOR UPDATE")
+        order = {"listing_id": str(listing_id), "energy_kwh": 1}
+        buying = asyncio.create_task(
+            Api(http, settings).call("POST", "/api/v1/marketplace/purchase", buyer, json=order)
+        )
+        await eventually(lambda: pool.fetchval(_WAITING))
+        running.cancel()
+        await eventually(stopped_listening)
+        await lock.rollback()
+        assert (await buying).status_code == 201
+    with pytest.raises(asyncio.CancelledError):
+        await running

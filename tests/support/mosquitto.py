@@ -19,7 +19,6 @@ allow_anonymous true
 user {user}
 persistence true
 persistence_location {directory}/
-autosave_on_changes true
 autosave_interval 1
 max_inflight_messages {inflight_max}
 max_queued_messages 0

@@ -16,6 +16,7 @@ from api import (
     marketplace,
     payments,
     telemetry,
+    trades,
     wallet,
 )
 from api.deps import Services
@@ -36,6 +37,7 @@ in answers, strings or numbers in requests. Instants are RFC 3339; answers are i
 """
 # Routes are tried in this order: what is asked for most comes first.
 _ROUTERS = (
+    trades.router,
     marketplace.router,
     location.router,
     devices.router,

@@ -1,16 +1,16 @@
-"""Routes: energy offered, bought, and what was bought."""
+"""Routes: energy offered."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from fastapi import Query, Response
+from fastapi import Query
 from pydantic import Field, model_validator
 
 from api import offers, routing
 from api.cursors import CHEAPEST, NEWEST
-from api.deps import Buyer, CurrentUser, Host, Id, IdempotencyKey, PoolDep, ServicesDep
+from api.deps import CurrentUser, Host, Id, PoolDep
 from api.envelope import Answer, Page, created, ok
 from api.errors import answers
 from api.fields import (
@@ -23,16 +23,13 @@ from api.fields import (
     PageQuery,
     PricePerKwh,
 )
-from api.idempotency import request_hash
 from api.offers import Offer
-from api.purchase import purchase
-from api.shown import ListingStatus, ListingView, Pricing, TransactionView
+from api.shown import ListingStatus, ListingView, Pricing
 from core import errors
 from core.errors import Forbidden, IllegalMove, NoLocation, NotFound, OpenListingExists
 from core.listings import Change, Listing, check_price, check_window
-from db import listings, transactions
+from db import listings
 from db.listings import Filter
-from db.purchases import Idempotency, Order
 
 router = routing.private("/marketplace", "marketplace")
 
@@ -99,64 +96,6 @@ class ListingQuery(PageQuery):
     ] = "created_at"
 
 
-class NewPurchase(Body):
-    listing_id: UUID
-    energy_kwh: Kwh
-    max_price_per_kwh: Annotated[
-        PricePerKwh | None, Field(description="Refuse if it costs more by now, INR per kWh")
-    ] = None
-    payment_method_id: UUID | None = None
-
-
-class TransactionQuery(PageQuery):
-    as_: Annotated[
-        Literal["buyer", "seller"] | None, Field(alias="as", description="Without: both")
-    ] = None
-
-
-class PurchaseView(TransactionView):
-    listing: Annotated[ListingView | None, Field(description="As it is now")]
-
-
-@router.post(
-    "/purchase", status_code=201,
-    responses=answers(
-        Forbidden, NotFound, errors.ListingNotActive, errors.OutsideWindow,
-        errors.InsufficientEnergy, errors.InsufficientBalance, errors.PriceChanged,
-        errors.OwnListing, errors.IdempotencyKeyReused, errors.PurchaseTooSmall,
-    ),
-)  # fmt: skip
-async def buy(
-    services: ServicesDep,
-    buyer: Buyer,
-    body: NewPurchase,
-    response: Response,
-    key: IdempotencyKey = None,
-) -> Answer[PurchaseView]:
-    """Buy energy: it is paid, recorded and announced, or nothing happened at all."""
-    order = Order(
-        buyer.user_id,
-        body.listing_id,
-        body.energy_kwh,
-        body.max_price_per_kwh,
-        body.payment_method_id,
-    )
-    idempotency = Idempotency(key, _hash(order)) if key else None
-    fee_rate = services.settings.platform_fee_rate
-    bought = await purchase(services.pool, order, fee_rate=fee_rate, idempotency=idempotency)
-    if bought.replayed:
-        response.headers["Idempotent-Replayed"] = "true"
-    else:
-        services.metrics.purchases.inc()
-        services.metrics.traded_kwh.inc(float(order.energy_kwh))
-    return created(
-        PurchaseView(
-            **dict(TransactionView.model_validate(bought.transaction)),
-            listing=ListingView.model_validate(bought.listing) if bought.listing else None,
-        )
-    )
-
-
 @router.post(
     "/listings", status_code=201,
     responses=answers(Forbidden, NotFound, NoLocation, OpenListingExists),
@@ -211,49 +150,5 @@ async def cancel_listing(pool: PoolDep, caller: CurrentUser, listing_id: Id) -> 
     return ok(ListingView.model_validate(listing))
 
 
-@router.get("/transactions")
-async def list_transactions(
-    pool: PoolDep, caller: CurrentUser, query: Annotated[TransactionQuery, Query()]
-) -> Answer[Page[TransactionView]]:
-    """What the caller bought, sold, or both, newest first."""
-    before = NEWEST.read(query.cursor)
-    async with pool.acquire() as conn:
-        found = await transactions.of_user(
-            conn,
-            caller.user_id,
-            as_buyer=query.as_ != "seller",
-            as_seller=query.as_ != "buyer",
-            before=before,
-            limit=query.limit + 1,
-        )
-    return ok(
-        NEWEST.page(
-            found,
-            query.limit,
-            key=lambda one: (one.created_at, one.id),
-            show=TransactionView.model_validate,
-        )
-    )
-
-
-@router.get("/transactions/{transaction_id}", responses=answers(NotFound))
-async def get_transaction(
-    pool: PoolDep, caller: CurrentUser, transaction_id: Id
-) -> Answer[TransactionView]:
-    """A purchase that the caller was part of; an admin's: any."""
-    async with pool.acquire() as conn:
-        found = await transactions.by_id(conn, transaction_id)
-    parties = (found.buyer_id, found.seller_id) if found else ()
-    if found is None or (caller.role != "admin" and caller.user_id not in parties):
-        raise NotFound(what="transaction")
-    return ok(TransactionView.model_validate(found))
-
-
 def _price_and_id(listing: Listing) -> tuple[Decimal, UUID]:
     return listing.price_per_kwh, listing.id
-
-
-def _hash(order: Order) -> bytes:
-    return request_hash(
-        order.listing_id, order.energy_kwh, order.max_price_per_kwh, order.payment_method_id
-    )

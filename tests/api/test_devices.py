@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,8 @@ async def test_an_external_id_is_registered_once(api: Api, pool: Pool) -> None:
 async def test_devices_are_listed_newest_first_in_parts(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     made = [str(await add_device(pool, host)) for _ in range(5)]
-    seen, cursor = [], {}
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
     while True:
         part = await api.get(DEVICES, host, limit=2, **cursor)
         seen += [device["id"] for device in part["items"]]
@@ -102,7 +104,8 @@ async def test_telemetry_is_shown_raw_and_in_buckets(api: Api, pool: Pool) -> No
     url = f"{DEVICES}/{device_id}/telemetry"
     span = {"from": rfc3339(hour), "to": rfc3339(hour + timedelta(hours=2))}
 
-    raw, cursor = [], {}
+    raw: list[Any] = []
+    cursor: dict[str, str] = {}
     while True:
         part = await api.get(url, host, limit=10, **span, **cursor)
         raw += part["items"]

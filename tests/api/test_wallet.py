@@ -125,7 +125,7 @@ async def test_a_forged_signature_changes_nothing(
 ) -> None:
     buyer = await add_user(pool)
     body = json.dumps(await pending_order(pool, buyer)).encode()
-    headers = {} if signature is None else {SIGNATURE_HEADER: signature.encode()}
+    headers = [] if signature is None else [(SIGNATURE_HEADER.encode(), signature.encode())]
     response = await api.http.post(WEBHOOK, content=body, headers=headers)
     assert (response.status_code, code_of(response)) == (401, "bad_signature")
     assert await pool.fetchval("SELECT count(*) FROM payment_events") == 0

@@ -1,10 +1,13 @@
 """Ports that nobody listens on."""
 
 import errno
+import secrets
 import socket
 
 from core.settings import UpSettings, variable
 from solarhub.errors import HubError
+
+_FIRST, _BEYOND = 10_000, 32_000
 
 
 def choose(settings: UpSettings, field: str, host: str) -> int:
@@ -31,7 +34,10 @@ def is_free(host: str, port: int) -> bool:
 
 
 def free(host: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port for somebody to listen on later.
+
+    Not one of those that the system gives to outgoing connections: it may do so until then.
+    """
+    while not is_free(host, port := _FIRST + secrets.randbelow(_BEYOND - _FIRST)):
+        pass
+    return port

@@ -19,8 +19,9 @@ from redis.asyncio import Redis
 from core.settings import DatabaseSettings, RedisSettings
 from db.pool import Connection, Pool, open_pool
 from solarhub import embedded
+from solarhub.ports import free
 from tests.support import databases
-from tests.support.mosquitto import Mosquitto, find, free_port
+from tests.support.mosquitto import Mosquitto, find
 
 _OURS = {"SOLARHUB_REQUIRE", databases.OWN_SERVER}
 _servers = pytest.StashKey[tuple[str, str]]()
@@ -124,7 +125,7 @@ class Broker:
 
 @pytest.fixture
 async def broker(pool: Pool) -> AsyncIterator[Broker]:
-    running = Broker(free_port(), secrets.token_urlsafe(16))
+    running = Broker(free(), secrets.token_urlsafe(16))
     async with embedded.broker(pool, port=running.port, hub_password=running.hub_password):
         yield running
 

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from api import server
 from core import tokens
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
-from tests.support.mosquitto import free_port
+from solarhub.ports import free
 from tests.support.people import Person
 
 JWT_SECRET = "test secret, test secret, test secret"
@@ -88,7 +88,7 @@ async def serving(
     api_settings = ApiSettings(
         jwt_secret=JWT_SECRET,
         payment_webhook_secret=WEBHOOK_SECRET,
-        api_port=free_port(),
+        api_port=free(),
         bcrypt_rounds=4,
         **settings,
     )

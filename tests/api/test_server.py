@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 from api import server
 from core.settings import ApiSettings, DatabaseSettings
 from db.pool import Pool
+from solarhub.ports import free
 from tests.api.conftest import JWT_SECRET, Api
-from tests.support.mosquitto import free_port
 from tests.support.people import add_listing, add_user
 from tests.support.waiting import eventually
 
@@ -35,7 +35,7 @@ async def test_a_purchase_in_hand_is_answered_before_the_process_ends(
 ) -> None:
     buyer = await add_user(pool, balance=100)
     listing_id = await add_listing(pool, await add_user(pool, "host"))
-    settings = ApiSettings(jwt_secret=JWT_SECRET, api_port=free_port())
+    settings = ApiSettings(jwt_secret=JWT_SECRET, api_port=free())
     started = asyncio.Event()
     running = asyncio.create_task(
         server.run(settings, database, None, registry=CollectorRegistry(), started=started)

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from core.settings import DatabaseSettings, RealtimeSettings, RedisSettings
 from realtime import relay, server
+from solarhub.ports import free
 from tests.realtime.client import SECRET
-from tests.support.mosquitto import free_port
 
 STARTS_WITHIN_S = 10.0
 
@@ -58,7 +58,7 @@ class Parts:
         self, port: int | None = None, registry: CollectorRegistry | None = None
     ) -> AsyncIterator[str]:
         """Its URL."""
-        port = port or free_port()
+        port = port or free()
         registry = registry or CollectorRegistry()
         settings = RealtimeSettings(jwt_secret=SECRET, realtime_port=port)
         async with running(

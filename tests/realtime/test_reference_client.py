@@ -11,10 +11,10 @@ import pytest
 from core.feed import FeedEvent, Missed, Subscription
 from db.pool import Pool
 from simulators.feed import Feed, FeedRefused
+from solarhub.ports import free
 from tests.realtime.announcing import announce, listing_event
 from tests.realtime.client import token
 from tests.realtime.conftest import Parts
-from tests.support.mosquitto import free_port
 from tests.support.waiting import eventually
 
 Told = AsyncGenerator[FeedEvent | Missed, None]
@@ -50,7 +50,7 @@ def version_of(told: FeedEvent | Missed) -> int:
 
 
 async def test_nothing_is_missed_while_the_hub_restarts(parts: Parts, pool: Pool) -> None:
-    port, listing_id = free_port(), uuid4()
+    port, listing_id = free(), uuid4()
     async with parts.relay(), aclosing(feed_of(port, "listings").events()) as told:
         async with parts.hub(port):
             await begin_to_hear(told, pool)

@@ -58,6 +58,7 @@ async def test_a_process_tells_that_it_lives_and_ends_when_asked(
     }
 
     async def lives() -> bool:
+        assert running.poll() is None, running.communicate()
         try:
             return sign in (await http.get(f"http://127.0.0.1:{port}/metrics")).text
         except httpx.TransportError:

@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 from solarhub.child import Child
+from solarhub.ports import free
 
 # Above what an ingester holds unacknowledged.
 INFLIGHT_MAX = 4000
@@ -33,16 +34,9 @@ def find() -> str | None:
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Mosquitto:
     def __init__(self, program: str, directory: Path) -> None:
-        self.port = free_port()
+        self.port = free()
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self._program = program
         self._config = directory / "mosquitto.conf"

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import Query, Response
 from pydantic import AfterValidator, Field
 
-from api import payment_orders, routing, sandbox
+from api import payment_orders, routing
 from api.cursors import NEWEST, NEWEST_ID
 from api.deps import Id, IdempotencyKey, Member, PoolDep, ServicesDep
 from api.envelope import Answer, Page, created, ok
@@ -61,6 +61,7 @@ class OrderView(View):
 
 class NewPaymentMethod(Body):
     kind: Literal["upi", "card", "bank"]
+    provider: Annotated[Literal["sandbox"], Field(description="Who knows the token")] = "sandbox"
     label: Annotated[Name, AfterValidator(_no_account_number), Field(examples=["My UPI"])]
     provider_ref: Annotated[
         Name, AfterValidator(_no_account_number),
@@ -160,7 +161,7 @@ async def add_payment_method(
             member.user_id,
             kind=body.kind,
             label=body.label,
-            provider=sandbox.NAME,
+            provider=body.provider,
             provider_ref=body.provider_ref,
             is_default=body.is_default,
         )

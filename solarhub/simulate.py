@@ -4,6 +4,7 @@ import re
 from importlib import import_module
 from importlib.util import find_spec
 from statistics import median
+from threading import Thread
 from typing import Annotated
 
 import typer
@@ -53,9 +54,9 @@ def devices(
     if find_spec("pvlib") is None:
         raise HubError("the simulated sun needs pvlib: pip install 'solarhub[simulators]'")
     allow_connections(count)
-    if wait:
-        import_module("pvlib")  # it takes its time: that is well spent while the hub comes up
-        wait_for_hub(data, wait)
+    # It takes seconds to load: they pass while the hub comes up and homes are settled.
+    Thread(target=import_module, args=("pvlib",), daemon=True).start()
+    wait_for_hub(data, wait)
     plan = fleet.FleetPlan(count, rate, duration, _sun_hour(sun), sun_speed, seed)
     tally = fleet.FleetTally()
     hub = hub_at(data, api_url=api_url, mqtt_url=mqtt_url)

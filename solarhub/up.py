@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from core.settings import UpSettings, load
-from db import schema
 from db.pool import open_pool
 from solarhub import embedded, keys, plan
 from solarhub.child import Child
@@ -72,6 +71,8 @@ def _locked(data: Path) -> Iterator[None]:
 
 
 async def _serve(data: Path, ready: Plan, work: Callable[[Run], Awaitable[None]]) -> None:
+    from db import schema  # with all of SQLAlchemy: see `_works`
+
     with database_reached():
         await schema.migrate(ready.database)
     async with _parts_running(ready):
@@ -104,7 +105,7 @@ async def _parts_running(ready: Plan) -> AsyncIterator[None]:
 
 def _works(ready: Plan) -> dict[str, Callable[..., Coroutine[Any, Any, None]]]:
     """Every part; each takes `started` and runs until it is cancelled."""
-    # Not above: they take a second to load, which whoever `prepare` started can use.
+    # Not above: they take a second to load, in which whatever `prepare` started gets ready too.
     from api.server import run as run_api
     from ingest.service import run as run_ingest
     from realtime.relay import run as run_relay

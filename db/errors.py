@@ -1,5 +1,6 @@
 """What the database refuses, as one domain error each."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +52,17 @@ _BY_CONSTRAINT: dict[str, type[DomainError]] = {
     "energy_listings_one_open_auto": errors.OpenListingExists,
     "wallets_balance": errors.InsufficientBalance,
 }
+
+
+def mind_cancellation(error: Exception) -> None:
+    """Raise CancelledError if the error took the place of one: call it before trying again.
+
+    asyncpg leaves a transaction whose connection is gone with an InterfaceError, also when it was
+    left because its task is being cancelled.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from core.settings import DatabaseSettings, RedisSettings
 from db import outbox
-from db.errors import DATABASE_ERRORS, UNAVAILABLE
+from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Connection, open_connection
 from realtime.bus import Bus, BusAway, open_bus
 from realtime.metrics import RelayMetrics
@@ -72,6 +72,7 @@ class _Relay:
                 ) as conn:
                     await self._lead(conn)
             except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+                mind_cancellation(error)
                 _log.warning("relay_lost_database", error=str(error))
             await asyncio.sleep(_RECONNECT_S)
 

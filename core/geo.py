@@ -5,12 +5,17 @@ formula (haversine: Sinnott, Sky and Telescope 68, 1984, stable for small distan
 """
 
 from dataclasses import dataclass
-from math import asin, cos, degrees, pi, radians, sin, sqrt
+from math import asin, ceil, cos, degrees, pi, radians, sin, sqrt
 
 import h3
 
 EARTH_RADIUS_KM = 6371.0088
 NEIGHBOURHOOD_RESOLUTION = 6
+
+# The resolution of cells to cover a circle with, by the largest radius in km that it is good for.
+_COVER_RESOLUTION = {10.0: 6, 30.0: 5, 100.0: 4}
+COVER_RESOLUTIONS = tuple(_COVER_RESOLUTION.values())
+RADIUS_MAX_KM = max(_COVER_RESOLUTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,23 @@ def search_boxes(latitude: float, longitude: float, radius_km: float) -> tuple[B
     return (Box(south, west, north, east),)
 
 
+def cell(latitude: float, longitude: float, resolution: int) -> str:
+    """The H3 cell that a place lies in."""
+    return str(h3.latlng_to_cell(latitude, longitude, resolution))
+
+
+def covering_cells(latitude: float, longitude: float, radius_km: float) -> list[str]:
+    """H3 cells of one of `COVER_RESOLUTIONS` that together hold all within `radius_km` (≤ 100).
+
+    Cells are not all alike: centres of neighbours are at least 0.69 of the average apart. A step
+    from cell to cell goes a distance of 0.6 of it for sure, in the worst direction √3/2 of that.
+    """
+    resolution = next(r for up_to_km, r in _COVER_RESOLUTION.items() if radius_km <= up_to_km)
+    step_km = h3.average_hexagon_edge_length(resolution, "km") * sqrt(3) * 0.6 * sqrt(3) / 2
+    centre = cell(latitude, longitude, resolution)
+    return list(h3.grid_disk(centre, ceil(radius_km / step_km) + 1))
+
+
 def neighbourhood(latitude: float, longitude: float) -> str:
     """The H3 cell in which local prices form."""
-    return str(h3.latlng_to_cell(latitude, longitude, NEIGHBOURHOOD_RESOLUTION))
+    return cell(latitude, longitude, NEIGHBOURHOOD_RESOLUTION)

@@ -1,11 +1,16 @@
 """The channels that a client may name, and what they are called inside. Pure."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 from core.events import LISTINGS, device_channel, listing_channel, user_channel
+from core.geo import RADIUS_MAX_KM
+from realtime.circles import Circle
 
+NEAR = "listings:near"
 _USER = "user"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -26,15 +31,38 @@ class Channel:
     name: str
     source: str
     device_id: UUID | None = None
+    circle: Circle | None = None  # of `listings:near`, when asked for
 
 
-def parse(name: object, user_id: UUID) -> Channel:
-    """The channel that a user means. Raises Refused."""
+def requested(frame: Mapping[str, Any], user_id: UUID) -> Channel:
+    """The channel that a user's subscribe asks for. Raises Refused."""
+    channel = named(frame.get("channel"), user_id)
+    if channel.name != NEAR:
+        return channel
+    circle = Circle(
+        latitude=_number(frame, "latitude", -90, 90),
+        longitude=_number(frame, "longitude", -180, 180),
+        radius_km=_number(frame, "radius_km", 0, RADIUS_MAX_KM),
+    )
+    if circle.radius_km == 0:
+        raise Refused("bad_request", "radius_km must be more than 0")
+    return replace(channel, circle=circle)
+
+
+def _number(frame: Mapping[str, Any], name: str, least: float, most: float) -> float:
+    value = frame.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise Refused("bad_request", f"{name} must be a number from {least} to {most}")
+    return float(value)
+
+
+def named(name: object, user_id: UUID) -> Channel:
+    """The channel that a user calls so, without its circle. Raises Refused."""
     if not isinstance(name, str):
         raise Refused("bad_request", "channel must be a string")
     kind, _, rest = name.partition(":")
-    if name == LISTINGS:
-        return Channel(LISTINGS, LISTINGS)
+    if name in (LISTINGS, NEAR):
+        return Channel(name, LISTINGS)
     if name == _USER:
         return Channel(_USER, user_channel(user_id))
     named_id = UUID(rest) if _UUID.fullmatch(rest) else None
@@ -49,8 +77,3 @@ def parse(name: object, user_id: UUID) -> Channel:
             raise Refused("forbidden", "this channel is another user's")
         return Channel(_USER, user_channel(user_id))
     raise Refused("unknown_channel", "there is no such channel")
-
-
-def shown(source: str) -> str:
-    """What clients call a channel that is `source` inside."""
-    return _USER if source.startswith("user:") else source

@@ -1,7 +1,8 @@
 """Who listens to what, and what they get in one flush. Knows nothing of Redis or sockets.
 
-Entries of a channel collect in its window until the next flush. A flush encodes each channel's
-events once and each combination of channels once, however many clients get it. What a client has
+A source that was quiet is flushed at once; what comes within `WINDOW_S` after that collects until
+the window ends. A flush encodes each channel's events once and each combination of channels once,
+however many clients get it. What a client has
 not read yet is bounded: over `BUFFER_BYTES_MAX`, or one frame, it is closed and may resume.
 """
 
@@ -9,156 +10,141 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
-from core.events import EventType
-from realtime.channels import shown
+from realtime.audiences import Audience, Client, Told, newest_of_each
+from realtime.channels import Channel
 from realtime.closing import CloseCode
-from realtime.frames import events_frame, fragment
+from realtime.frames import Piece, events_frames, pieces
 from realtime.metrics import HubMetrics
-from realtime.positions import ORIGIN, Entry, Offset
+from realtime.positions import ORIGIN, Entry, Offset, Position
 
+WINDOW_S = 0.02
 BUFFER_BYTES_MAX = 1024 * 1024
-WINDOW_ENTRIES_MAX = 500
-
-
-class Client(Protocol):
-    """A client as the hub sees it."""
-
-    def buffered_bytes(self) -> int:
-        """What was written, and did not leave yet."""
-
-    def write(self, frame: bytes) -> None:
-        """Send a frame that `encode` has made. Never waits."""
-
-    def end(self, code: CloseCode, reason: str) -> None:
-        """Close it, without waiting for that."""
+WINDOW_BYTES_MAX = 256 * 1024  # of all sources together
 
 
 @dataclass(slots=True)
-class _Channel:
-    """`seen`: the newest entry that came. `fresh`: clients that know entries up to an offset."""
+class _Source:
+    """`audiences`: by the name that clients call it. `seen`: the newest entry that came."""
 
-    clients: set[Client] = field(default_factory=set)
-    fresh: dict[Client, Offset] = field(default_factory=dict)
-    window: list["Told"] = field(default_factory=list)
+    audiences: dict[str, Audience] = field(default_factory=dict)
+    window: list[Told] = field(default_factory=list)
+    window_ends_at: float = 0.0
     seen: Offset = ORIGIN
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An entry, and what is in it."""
-
-    entry: Entry
-    type: str
-    at: datetime
-    data: dict[str, Any]
-
-    @classmethod
-    def of(cls, entry: Entry) -> "Told":
-        event = json.loads(entry.event)
-        return cls(entry, event["type"], datetime.fromisoformat(event["time"]), event["data"])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """Events of one channel, encoded for all who get them."""
-
-    encoded: bytes
-    events: int
-
-
 class Hub:
-    """`encode` makes of a message what a client's `write` takes."""
+    """`encode` makes of a message what a client's `write` takes; `monotonic` counts seconds."""
 
     def __init__(
-        self, encode: Callable[[bytes], bytes], metrics: HubMetrics, clock: Callable[[], datetime]
+        self,
+        encode: Callable[[bytes], bytes],
+        metrics: HubMetrics,
+        *,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
     ) -> None:
         self._encode = encode
         self._metrics = metrics
-        self._clock = clock
-        self._channels: dict[str, _Channel] = {}
-        self._due: dict[str, _Channel] = {}
-        self._waiting = 0
+        self._now = now
+        self._monotonic = monotonic
+        self._sources: dict[str, _Source] = {}
+        self._due: dict[str, _Source] = {}
+        self._waiting_bytes = 0
 
     def open(self, source: str) -> None:
-        """Take what is published on a channel from now on."""
-        self._channels.setdefault(source, _Channel())
+        """Take what is published on a source from now on."""
+        self._sources.setdefault(source, _Source())
 
     def close(self, source: str) -> None:
-        self._channels.pop(source, None)
+        self._waiting_bytes -= _size(self._sources.pop(source).window)
         self._due.pop(source, None)
 
     def seen(self, source: str) -> Offset:
-        """The newest entry of a channel that was published here."""
-        return self._channels[source].seen
+        """The newest entry of a source that was published here."""
+        return self._sources[source].seen
 
-    def attach(self, client: Client, source: str, after: Offset) -> None:
+    def attach(self, client: Client, channel: Channel, after: Offset) -> None:
         """Let a client have what comes after an offset; it must know all until then."""
-        self._channels[source].fresh[client] = after
+        audiences = self._sources[channel.source].audiences
+        audiences.setdefault(channel.name, Audience()).add(client, channel.circle, after)
 
-    def detach(self, client: Client, source: str) -> None:
-        channel = self._channels[source]
-        channel.clients.discard(client)
-        channel.fresh.pop(client, None)
+    def detach(self, client: Client, channel: Channel) -> None:
+        audiences = self._sources[channel.source].audiences
+        if channel.name in audiences:
+            audiences[channel.name].discard(client)
+            if not audiences[channel.name]:
+                del audiences[channel.name]
 
-    def publish(self, source: str, entries: Iterable[Entry]) -> bool:
-        """Put entries that are new here into the channel's window. True: flush now, it is full."""
-        channel = self._channels.get(source)
-        if channel is None:
+    def publish(self, name: str, entries: Iterable[Entry]) -> bool:
+        """Put entries that are new here into a source's window. True: flush now, it is full."""
+        source = self._sources.get(name)
+        if source is None:
             return False
         for entry in entries:
-            if entry.offset > channel.seen:
-                channel.seen = entry.offset
-                if channel.clients or channel.fresh:
-                    channel.window.append(Told.of(entry))
-                    self._waiting += 1
-                    self._due[source] = channel
-        return self._waiting >= WINDOW_ENTRIES_MAX
+            if entry.offset > source.seen:
+                source.seen = entry.offset
+                if source.audiences:
+                    self._put(name, source, entry)
+        return self._waiting_bytes >= WINDOW_BYTES_MAX
 
-    def flush(self) -> None:
-        """Write to every client what collected for it, as one frame."""
-        due, self._due, self._waiting = self._due, {}, 0
-        parts_of: dict[Client, list[_Part]] = {}
+    def tell(self, name: str, event: dict[str, Any], heard_until: Position | None) -> None:
+        """Put an event into a source's window that has no place in its history.
+
+        `heard_until`: the hub has all entries up to there. The event gets the position of what came
+        before it, so that who resumes from it misses nothing.
+        """
+        source = self._sources.get(name)
+        if source is None or heard_until is None or not source.audiences:
+            return
+        position = Position(heard_until.epoch, max(heard_until.offset, source.seen))
+        encoded = json.dumps(event, separators=(",", ":")).encode()
+        self._put(name, source, Entry(position, encoded))
+
+    def _put(self, name: str, source: _Source, entry: Entry) -> None:
+        source.window.append(Told.of(entry))
+        self._waiting_bytes += len(entry.event)
+        self._due[name] = source
+
+    def flush(self) -> float | None:
+        """Write what is due to every client, as one frame each.
+
+        Returns in how many seconds the next window ends, None when nothing waits.
+        """
+        now = self._monotonic()
+        self._flush([name for name, source in self._due.items() if source.window_ends_at <= now])
+        ends_at = min((source.window_ends_at for source in self._due.values()), default=None)
+        return None if ends_at is None else max(0.0, ends_at - self._monotonic())
+
+    def flush_all(self) -> None:
+        """Write all there is."""
+        self._flush(list(self._due))
+
+    def _flush(self, names: Sequence[str]) -> None:
+        pieces_of: dict[Client, list[Piece]] = {}
         told: list[Told] = []
-        for source, channel in due.items():
-            window, channel.window = channel.window, []
-            told += window
-            self._share(shown(source), channel, newest_of_each(window), parts_of)
-        frames: dict[tuple[_Part, ...], tuple[bytes, int]] = {}
-        delivered = 0
-        for client, parts in parts_of.items():
-            key = tuple(parts)
-            if key not in frames:
-                frames[key] = self._frame(key)
-            delivered += self._deliver(client, *frames[key])
-        self._metrics.deliveries.inc(delivered)
-        now = self._clock()
+        flushed = [self._due.pop(name) for name in names]
+        for source in flushed:
+            told += source.window
+            _share(source, pieces_of)
+        self._waiting_bytes -= _size(told)
+        self._write(pieces_of)
+        ends_at, now = self._monotonic() + WINDOW_S, self._now()
+        for source in flushed:
+            source.window_ends_at = ends_at
         for one in told:
             self._metrics.commit_to_socket_seconds.observe((now - one.at).total_seconds())
 
-    def _share(
-        self,
-        name: str,
-        channel: _Channel,
-        told: Sequence[Told],
-        parts_of: dict[Client, list[_Part]],
-    ) -> None:
-        part = _part(name, told)
-        for client in channel.clients:
-            parts_of.setdefault(client, []).append(part)
-        for client, after in list(channel.fresh.items()):
-            unknown = [one for one in told if one.entry.offset > after]
-            if unknown:
-                own = part if len(unknown) == len(told) else _part(name, unknown)
-                parts_of.setdefault(client, []).append(own)
-            if after <= channel.seen:
-                del channel.fresh[client]
-                channel.clients.add(client)
-
-    def _frame(self, parts: Sequence[_Part]) -> tuple[bytes, int]:
-        message = events_frame([part.encoded for part in parts])
-        return self._encode(message), sum(part.events for part in parts)
+    def _write(self, pieces_of: dict[Client, list[Piece]]) -> None:
+        frames: dict[tuple[Piece, ...], list[tuple[bytes, int]]] = {}
+        delivered = 0
+        for client, own in pieces_of.items():
+            key = tuple(own)
+            if key not in frames:
+                frames[key] = [(self._encode(frame), n) for frame, n in events_frames(key)]
+            delivered += sum(self._deliver(client, frame, n) for frame, n in frames[key])
+        self._metrics.deliveries.inc(delivered)
 
     def _deliver(self, client: Client, frame: bytes, events: int) -> int:
         """Write to a client that has room, else close it. Returns how many events it got."""
@@ -171,25 +157,17 @@ class Hub:
         return events
 
 
-def _part(name: str, told: Sequence[Told]) -> _Part:
-    return _Part(fragment(name, (one.entry for one in told)), len(told))
+def _size(told: Iterable[Told]) -> int:
+    return sum(len(one.entry.event) for one in told)
 
 
-def newest_of_each(told: Sequence[Told]) -> Sequence[Told]:
-    """Without the updates of a listing that a newer event of it supersedes.
-
-    Only `listing.updated` is superseded: that a listing was created, sold or paused is told always.
-    """
-    if len(told) == 1:
-        return told
-    kept: list[Told] = []
-    listings_told: set[str] = set()
-    for one in reversed(told):
-        if one.type.startswith("listing."):
-            listing_id = one.data["id"]
-            if one.type == EventType.LISTING_UPDATED and listing_id in listings_told:
-                continue
-            listings_told.add(listing_id)
-        kept.append(one)
-    kept.reverse()
-    return kept
+def _share(source: _Source, pieces_of: dict[Client, list[Piece]]) -> None:
+    """Empty a source's window into pieces for its clients."""
+    window, source.window = source.window, []
+    told = newest_of_each(window)
+    for name, audience in source.audiences.items():
+        for clients, share in audience.shares(told):
+            shared = pieces(name, (one.entry for one in share))
+            for client in clients:
+                pieces_of.setdefault(client, []).extend(shared)
+        audience.settle(source.seen)

@@ -6,18 +6,11 @@ missed, or Redis lost its memory) `lost` is called: clients are to be closed, an
 """
 
 import asyncio
-import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from core.settings import RedisSettings
 from realtime.bus import (
@@ -30,6 +23,7 @@ from realtime.bus import (
     heard,
     heard_beat,
 )
+from realtime.ear import Ear, Message
 from realtime.hub import Hub
 from realtime.positions import ORIGIN, Entry, Position
 
@@ -39,13 +33,6 @@ _RETRY_FIRST_S = 0.05
 _RETRY_MAX_S = 1.0
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    kind: bytes
-    channel: str
-    payload: bytes
 
 
 @dataclass(slots=True)
@@ -61,7 +48,7 @@ class Listener:
         self, settings: RedisSettings, bus: Bus, hub: Hub, *, due: asyncio.Event,
         flush: Callable[[], None], lost: Callable[[str], None],
     ) -> None:  # fmt: skip
-        self._url = settings.redis_url
+        self._ear = Ear(settings)
         self._bus = bus
         self._hub = hub
         self._due = due
@@ -69,9 +56,6 @@ class Listener:
         self._lost = lost
         self._followed: dict[str, _Followed] = {}
         self._unconfirmed: Counter[str] = Counter()
-        self._connection: AbstractConnection | None = None
-        self._to_ask: list[tuple[str, ...]] = []
-        self._asking = asyncio.Event()
         self._epoch: str | None = None
         self._heard_until = ORIGIN
         self._began_at = asyncio.get_running_loop().time()
@@ -87,6 +71,11 @@ class Listener:
         """Whether three heartbeats in a row did not come."""
         last_at = self._beat_at or self._began_at
         return asyncio.get_running_loop().time() - last_at > DEAF_AFTER_S
+
+    @property
+    def heard_until(self) -> Position | None:
+        """All that was published on followed channels up to there has reached the hub."""
+        return Position(self._epoch, self._heard_until) if self._epoch else None
 
     async def follow(self, source: str) -> None:
         """Hear a channel: what is published after this returned reaches the hub. Raises BusAway.
@@ -115,65 +104,46 @@ class Listener:
         """Listen until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen_again_and_again())
-            tasks.create_task(self._ask_on())
+            tasks.create_task(self._ear.run())
 
     async def _listen_again_and_again(self) -> None:
         wait_s = _RETRY_FIRST_S
         while True:
+            self._unconfirmed.clear()
+            for followed in self._followed.values():
+                followed.confirmed.clear()
             try:
                 with away():
-                    async with self._connected() as connection:
-                        await self._listen(connection)
+                    async with self._ear.connected():
+                        await self._listen()
             except BusAway as error:
                 _log.warning("hub_lost_redis", error=str(error), retry_in_s=wait_s)
             await asyncio.sleep(wait_s)
             wait_s = _RETRY_FIRST_S if self.hears else min(2 * wait_s, _RETRY_MAX_S)
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AbstractConnection]:
-        redis = Redis.from_url(
-            self._url, protocol=2, single_connection_client=True,
-            socket_timeout=None, socket_connect_timeout=TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),  # a silent reconnection would be a silent hole
-        )  # fmt: skip
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                await redis.initialize()
-            assert redis.connection is not None
-            yield redis.connection
-        finally:
-            self._connection = None
-            await redis.aclose()
-
-    async def _listen(self, connection: AbstractConnection) -> None:
+    async def _listen(self) -> None:
         """Subscribe, make up for what was missed meanwhile, then take what comes."""
         if self._epoch is None:
             now = (await self._bus.read("", None, count=0)).now
             self._epoch, self._heard_until = now.epoch, now.offset
-        set_aside = await self._subscribe(connection)
+        set_aside = await self._subscribe()
         await self._catch_up(self._epoch)
         async with asyncio.timeout(DEAF_AFTER_S) as patience:
             for message in set_aside:
                 await self._take(message)
             while True:
-                message = await _read(connection)
+                message = await self._ear.read()
                 await self._take(message)
                 if message.channel == BEAT_CHANNEL:
                     patience.reschedule(asyncio.get_running_loop().time() + DEAF_AFTER_S)
 
-    async def _subscribe(self, connection: AbstractConnection) -> list[_Message]:
+    async def _subscribe(self) -> list[Message]:
         """Ask for all that is followed. Returns what came before the last confirmation did."""
-        self._unconfirmed.clear()
-        self._to_ask.clear()
-        for followed in self._followed.values():
-            followed.confirmed.clear()
-        self._connection = connection
-        sources = tuple(self._followed)
-        self._ask("SUBSCRIBE", *sources, BEAT_CHANNEL)
+        self._ask("SUBSCRIBE", *self._followed, BEAT_CHANNEL)
         set_aside = []
         async with asyncio.timeout(DEAF_AFTER_S):
             while self._unconfirmed[BEAT_CHANNEL]:
-                message = await _read(connection)
+                message = await self._ear.read()
                 if message.kind == b"message":
                     set_aside.append(message)
                 else:
@@ -194,9 +164,9 @@ class Listener:
                 await self._publish(source, page.entries)
                 more = page.more
 
-    async def _take(self, message: _Message) -> None:
+    async def _take(self, message: Message) -> None:
         if message.kind == b"subscribe":
-            self._confirm(message.channel)
+            self._confirm(_source(message))
         elif message.channel == BEAT_CHANNEL:
             beat = heard_beat(message.payload)
             self._note(beat.epoch)
@@ -205,15 +175,15 @@ class Listener:
         elif message.kind == b"message":
             entries = heard(message.payload)
             self._note(entries[0].position.epoch)
-            await self._publish(message.channel, entries)
+            await self._publish(_source(message), entries)
 
-    def _confirm(self, channel: str) -> None:
+    def _confirm(self, source: str) -> None:
         """Only the last of several subscriptions says that a channel is heard from now on."""
-        self._unconfirmed[channel] -= 1
-        if self._unconfirmed[channel] == 0:
-            del self._unconfirmed[channel]
-            if channel in self._followed:
-                self._followed[channel].confirmed.set()
+        self._unconfirmed[source] -= 1
+        if self._unconfirmed[source] == 0:
+            del self._unconfirmed[source]
+            if source in self._followed:
+                self._followed[source].confirmed.set()
 
     def _note(self, epoch: str) -> None:
         if epoch != self._epoch:
@@ -227,35 +197,14 @@ class Listener:
             self._flush()
             await asyncio.sleep(0)  # what was written leaves between two turns of the loop
 
-    def _ask(self, command: str, *channels: str) -> None:
-        """Have a command sent; without a connection there is nothing to ask."""
-        if self._connection is None:
-            return
-        if command == "SUBSCRIBE":
-            self._unconfirmed.update(channels)
-        self._to_ask.append((command, *map(_redis_channel, channels)))
-        self._asking.set()
-
-    async def _ask_on(self) -> None:
-        """Send what was asked for. A task of its own: cancelling a send breaks the connection."""
-        while True:
-            await self._asking.wait()
-            self._asking.clear()
-            commands, self._to_ask = self._to_ask, []
-            if self._connection is None or not commands:
-                continue
-            try:
-                packed = self._connection.pack_commands(commands)
-                await self._connection.send_packed_command(packed)
-            except (RedisError, OSError) as error:
-                # The reader finds the connection closed.
-                _log.warning("hub_could_not_ask", error=str(error))
+    def _ask(self, command: str, *sources: str) -> None:
+        if self._ear.ask(command, *map(_channel, sources)) and command == "SUBSCRIBE":
+            self._unconfirmed.update(sources)
 
 
-def _redis_channel(channel: str) -> str:
-    return channel if channel == BEAT_CHANNEL else CHANNEL_PREFIX + channel
+def _channel(source: str) -> str:
+    return source if source == BEAT_CHANNEL else CHANNEL_PREFIX + source
 
 
-async def _read(connection: AbstractConnection) -> _Message:
-    kind, channel, payload = await connection.read_response(timeout=math.inf)
-    return _Message(kind, channel.decode().removeprefix(CHANNEL_PREFIX), payload)
+def _source(message: Message) -> str:
+    return message.channel.removeprefix(CHANNEL_PREFIX)

@@ -1,13 +1,15 @@
 """How a subscription begins: at this moment, or where the client was."""
 
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Sequence
 
 from realtime.bus import Bus, Page
 from realtime.channels import Channel
+from realtime.circles import Circle
 from realtime.closing import CloseCode, Closing
-from realtime.frames import encode, events_frame, fragment
+from realtime.frames import encode, events_frames, pieces
 from realtime.hub import Hub
-from realtime.positions import Offset, Position
+from realtime.positions import Entry, Offset, Position
 
 PAGE_ENTRIES = 250
 
@@ -44,5 +46,14 @@ async def _send_page(channel: Channel, page: Page, at: Position, send: Send) -> 
     """Returns the position that the client is at then."""
     if not page.entries:
         return at
-    await send(events_frame([fragment(channel.name, page.entries)]))
+    if wanted := _within(channel.circle, page.entries):
+        for frame, _ in events_frames(pieces(channel.name, wanted)):
+            await send(frame)
     return page.entries[-1].position
+
+
+def _within(circle: Circle | None, entries: Sequence[Entry]) -> Sequence[Entry]:
+    if circle is None:
+        return entries
+    placed = [(entry, json.loads(entry.event)["data"]) for entry in entries]
+    return [entry for entry, at in placed if circle.holds(at["latitude"], at["longitude"])]

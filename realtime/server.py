@@ -22,8 +22,8 @@ from realtime.metrics import HubMetrics
 from realtime.roster import Roster
 from realtime.session import House, Session
 from realtime.sockets import FeedConnection, WebSocket, text_frame
+from realtime.watch import Watch
 
-FLUSH_WINDOW_S = 0.02
 SHUTDOWN_S = 5.0
 _CLOSE_TIMEOUT_S = 4.0
 _WATCH_S = 0.2
@@ -42,7 +42,8 @@ async def run(
 ) -> None:
     """Serve the feed until cancelled; then clients are closed with 1001, within 5 s."""
     metrics = HubMetrics(registry)
-    hub = Hub(text_frame, metrics, clock=lambda: datetime.now(UTC))
+    monotonic = asyncio.get_running_loop().time
+    hub = Hub(text_frame, metrics, now=lambda: datetime.now(UTC), monotonic=monotonic)
     roster = Roster(metrics)
     due = asyncio.Event()
 
@@ -54,14 +55,16 @@ async def run(
         open_pool(database, application_name="realtime", max_size=_POOL_MAX) as pool,
         open_bus(redis) as bus,
     ):
-        listener = Listener(redis, bus, hub, due=due, flush=hub.flush, lost=lost)
+        listener = Listener(redis, bus, hub, due=due, flush=hub.flush_all, lost=lost)
+        watch = Watch(pool, hub, listener, due)
         house = House(
             secret=realtime.jwt_secret.get_secret_value(), hub=hub, listener=listener, bus=bus,
-            roster=roster, pool=pool, metrics=metrics,
+            roster=roster, watch=watch, metrics=metrics,
         )  # fmt: skip
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(listener.run())
             tasks.create_task(_flush(hub, due))
+            tasks.create_task(watch.run())
             tasks.create_task(_watch(listener, roster))
             async with _serving(realtime, house, registry):
                 started.set()
@@ -69,12 +72,16 @@ async def run(
 
 
 async def _flush(hub: Hub, due: asyncio.Event) -> None:
-    """Flush at once what comes after a quiet window; what follows within it is merged."""
+    """Flush when something came, and when a window ends."""
+    next_s: float | None = None
     while True:
-        await due.wait()
+        try:
+            async with asyncio.timeout(next_s):
+                await due.wait()
+        except TimeoutError:
+            pass
         due.clear()
-        hub.flush()
-        await asyncio.sleep(FLUSH_WINDOW_S)
+        next_s = hub.flush()
 
 
 async def _watch(listener: Listener, roster: Roster) -> None:
@@ -111,7 +118,7 @@ async def _serving(
     try:
         yield
     finally:
-        house.hub.flush()
+        house.hub.flush_all()
         await _shut_down(server)
 
 

@@ -15,11 +15,9 @@ from websockets.exceptions import ConnectionClosed
 from core.errors import Unauthenticated
 from core.tokens import Identity, verify
 from core.units import rfc3339
-from db import devices
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
-from db.pool import Pool
 from realtime.bus import Bus, BusAway
-from realtime.channels import Channel, Refused, parse
+from realtime.channels import Channel, Refused, named, requested
 from realtime.closing import CloseCode, Closing
 from realtime.frames import decode, encode, error
 from realtime.hub import Hub
@@ -27,6 +25,7 @@ from realtime.listener import Listener
 from realtime.metrics import HubMetrics
 from realtime.resuming import resume
 from realtime.roster import Roster
+from realtime.watch import Watch
 
 AUTH_WITHIN_S = 5.0
 EXPIRY_NOTICE_S = 60.0
@@ -59,7 +58,7 @@ class House:
     listener: Listener
     bus: Bus
     roster: Roster
-    pool: Pool
+    watch: Watch
     metrics: HubMetrics
 
 
@@ -150,7 +149,7 @@ class Session:
                 case "subscribe":
                     await self._subscribe(frame, self._identity.user_id)
                 case "unsubscribe":
-                    self._unsubscribe(parse(frame.get("channel"), self._identity.user_id))
+                    self._unsubscribe(named(frame.get("channel"), self._identity.user_id))
                 case "ping":
                     await self._say({"op": "pong"})
                 case _:
@@ -184,7 +183,7 @@ class Session:
         )
 
     async def _subscribe(self, frame: dict[str, Any], user_id: UUID) -> None:
-        channel = parse(frame.get("channel"), user_id)
+        channel = requested(frame, user_id)
         position = frame.get("position")
         if position is not None and not isinstance(position, str):
             raise Refused("bad_request", "position must be a string as received")
@@ -192,22 +191,21 @@ class Session:
         if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
             raise Refused("too_many_subscriptions", f"at most {SUBSCRIPTIONS_MAX} subscriptions")
         if channel.device_id is not None:
-            await self._check_owner(channel.device_id, user_id)
+            await self._watch(channel.device_id, user_id)
         self._subscriptions[channel.name] = channel
         try:
             await self._house.listener.follow(channel.source)
             at = await resume(self._house.bus, self._house.hub, channel, position, self._send)
         except BusAway as reason:
             raise Closing(CloseCode.HUB_UNWELL, "the hub can't hear") from reason
-        self._house.hub.attach(self, channel.source, at)
+        self._house.hub.attach(self, channel, at)
 
-    async def _check_owner(self, device_id: UUID, user_id: UUID) -> None:
+    async def _watch(self, device_id: UUID, user_id: UUID) -> None:
         try:
-            async with self._house.pool.acquire() as conn:
-                device = await devices.by_id(conn, device_id)
+            is_theirs = await self._house.watch.begin(device_id, user_id)
         except (*UNAVAILABLE, *DATABASE_ERRORS) as reason:
             raise Closing(CloseCode.HUB_UNWELL, "the hub can't tell whose it is") from reason
-        if device is None or device.owner_id != user_id:
+        if not is_theirs:
             raise Refused("forbidden", "this channel is another user's")
 
     def _unsubscribe(self, channel: Channel) -> None:
@@ -215,8 +213,10 @@ class Session:
             self._stop(self._subscriptions.pop(channel.name))
 
     def _stop(self, channel: Channel) -> None:
-        self._house.hub.detach(self, channel.source)
+        self._house.hub.detach(self, channel)
         self._house.listener.unfollow(channel.source)
+        if channel.device_id is not None:
+            self._house.watch.end(channel.device_id)
 
     async def _say(self, frame: dict[str, Any]) -> None:
         await self._send(encode(frame))

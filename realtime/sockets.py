@@ -14,7 +14,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from realtime.closing import CloseCode
-from realtime.frames import FRAME_BYTES_MAX
+from realtime.frames import REQUEST_BYTES_MAX
 
 # A slow client has this long to read what is on its way and to learn why it is closed.
 _SLOW_CLOSE_TIMEOUT_S = 15.0
@@ -38,7 +38,7 @@ class FeedConnection(ServerConnection):
     """A connection whose protocol is ours; made by `websockets.serve`."""
 
     def __init__(self, protocol: ServerProtocol, server: Server, **options: Any) -> None:
-        super().__init__(_Protocol(max_size=FRAME_BYTES_MAX), server, **options)
+        super().__init__(_Protocol(max_size=REQUEST_BYTES_MAX), server, **options)
 
 
 class WebSocket:

@@ -17,7 +17,6 @@ from realtime.session import SUBSCRIPTIONS_MAX
 from tests.realtime.announcing import announce, wallet_event
 from tests.realtime.client import Client, open_client, token
 from tests.realtime.conftest import Parts
-from tests.support.people import add_device, add_user
 from tests.support.waiting import eventually
 
 
@@ -175,15 +174,6 @@ async def test_what_is_private_reaches_its_owner_only(feed: str, pool: Pool) -> 
         assert (await neighbour.event())["data"]["balance"] == "7.00"
         assert await me.quiet()
         assert await neighbour.quiet()
-
-
-async def test_a_device_is_its_owners(feed: str, pool: Pool) -> None:
-    owner = await add_user(pool, "host")
-    device_id = await add_device(pool, owner)
-    async with open_client(feed, owner.id) as host, open_client(feed) as neighbour:
-        await host.subscribe(f"device:{device_id}")
-        await neighbour.say(op="subscribe", channel=f"device:{device_id}")
-        assert (await neighbour.hear_op("error"))["code"] == "forbidden"
 
 
 async def test_a_hub_that_shuts_down_says_goodbye(parts: Parts, pool: Pool) -> None:

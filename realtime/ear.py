@@ -1,0 +1,83 @@
+"""The one connection by which a hub process hears Redis. It never reconnects by itself."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from core.settings import RedisSettings
+from realtime.bus import TIMEOUT_S
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message, or the confirmation of a subscription: `kind` says which."""
+
+    kind: bytes
+    channel: str
+    payload: bytes
+
+
+class Ear:
+    """One task reads; any may ask, and `run` sends what they ask for, in that order."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self._url = settings.redis_url
+        self._connection: AbstractConnection | None = None
+        self._asked: list[tuple[str, ...]] = []
+        self._asking = asyncio.Event()
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """Connected, and subscribed to nothing yet. Raises RedisError, OSError, TimeoutError."""
+        redis = Redis.from_url(
+            self._url, protocol=2, single_connection_client=True,
+            socket_timeout=None, socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),  # a silent reconnection would be a silent hole
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                await redis.initialize()
+            self._asked.clear()
+            self._connection = redis.connection
+            yield
+        finally:
+            self._connection = None
+            await redis.aclose()
+
+    async def read(self) -> Message:
+        """The next message, however long that takes. Only while connected."""
+        assert self._connection is not None
+        kind, channel, payload = await self._connection.read_response(timeout=math.inf)
+        return Message(kind, channel.decode(), payload)
+
+    def ask(self, command: str, *channels: str) -> bool:
+        """Have SUBSCRIBE or UNSUBSCRIBE sent. False: there is no connection."""
+        if self._connection is None:
+            return False
+        self._asked.append((command, *channels))
+        self._asking.set()
+        return True
+
+    async def run(self) -> None:
+        """Send what is asked for. A task of its own: cancelling a send breaks the connection."""
+        while True:
+            await self._asking.wait()
+            self._asking.clear()
+            asked, self._asked = self._asked, []
+            if self._connection is None or not asked:
+                continue
+            try:
+                await self._connection.send_packed_command(self._connection.pack_commands(asked))
+            except (RedisError, OSError) as error:
+                _log.warning("hub_could_not_ask", error=str(error))  # the reader will fail, too

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,17 @@ def test_ingestion_is_measured_against_its_floors(scratch: Path) -> None:
         assert result["ratios"][other] > 0
     assert left_running(scratch) == []
     assert list(scratch.glob("solarhub-*")) == []
+
+
+def test_purchases_are_measured_against_bare_statements(scratch: Path) -> None:
+    require("wrk", shutil.which("wrk"))
+    run = bench(scratch, "purchase-hot", "--seconds=1")
+    assert run.returncode == 0, run.stderr
+    result = written(scratch, "purchase-hot")
+    assert result["audit_passed"]
+    assert [c["name"] for c in result["contestants"]] == ["hub", "pgbench"]
+    assert result["contestants"][0]["samples"][0]["p99_ms"] > 0
+    assert left_running(scratch) == []
 
 
 def test_what_is_missing_is_named(scratch: Path) -> None:

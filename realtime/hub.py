@@ -2,8 +2,8 @@
 
 A source that was quiet is flushed at once; what comes within `WINDOW_S` after that collects until
 the window ends. A flush encodes each channel's events once and each combination of channels once,
-however many clients get it. What a client has
-not read yet is bounded: over `BUFFER_BYTES_MAX`, or one frame, it is closed and may resume.
+however many clients get it. What a client has not read yet is bounded: over `BUFFER_BYTES_MAX`, or
+one frame, it is closed and may resume.
 """
 
 import json

@@ -7,7 +7,7 @@ from outside by `end`; what is to happen at a certain time is the timeout of its
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from uuid import UUID
 
 from websockets.exceptions import ConnectionClosed
@@ -97,16 +97,16 @@ class Session:
         try:
             await self._converse()
         except Closing as closing:
-            self._house.metrics.closed.labels(str(closing.code.value)).inc()
             self._verdict = closing
-            await self._socket.close(closing.code, closing.reason)
         except ConnectionClosed:
             return
         finally:
             self._leave()
+        self._house.metrics.closed.labels(str(self._verdict.code.value)).inc()
+        await self._socket.close(self._verdict.code, self._verdict.reason)
 
-    async def _converse(self) -> None:
-        """Until Closing or ConnectionClosed."""
+    async def _converse(self) -> NoReturn:
+        """Raises Closing, ConnectionClosed."""
         while True:
             if self._verdict is not None:
                 raise self._verdict

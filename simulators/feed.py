@@ -46,17 +46,19 @@ class Feed:
 
         Close it (`contextlib.aclosing`) to close the connection.
         """
-        wait_s = _RETRY_FIRST_S
+        loop, wait_s = asyncio.get_running_loop(), _RETRY_FIRST_S
         while True:
+            began_at = loop.time()
             try:
                 async with aclosing(self._connected()) as told:
                     async for one in told:
-                        wait_s = _RETRY_FIRST_S
                         yield one
             except (ConnectionClosed, InvalidHandshake, OSError, TimeoutError) as error:
                 if isinstance(error, ConnectionClosed) and _code(error) == _BAD_FRAME:
                     raise FeedRefused(str(error)) from error
                 _log.info("feed_lost", error=str(error), retry_in_s=wait_s)
+            if loop.time() - began_at > _RETRY_MAX_S:
+                wait_s = _RETRY_FIRST_S
             # Not all at once: a hub that restarts has all its clients knocking.
             await asyncio.sleep(wait_s * self._chance.uniform(0.5, 1.5))
             wait_s = min(2 * wait_s, _RETRY_MAX_S)

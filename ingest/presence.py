@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from db import device_states, listing_adjustments, outbox
-from db.errors import DATABASE_ERRORS, UNAVAILABLE
+from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Pool
 from ingest.following import follow
 from ingest.writer import status_event
@@ -25,6 +25,7 @@ async def watch(pool: Pool, offline_after: timedelta, *, every_s: float = 1.0) -
             while await expire_listings(pool) == LIMIT:
                 pass
         except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+            mind_cancellation(error)
             _log.warning("presence_not_checked", error=type(error).__name__)
         await asyncio.sleep(every_s)
 

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from core.readings import Refusal, Refused
 from core.settings import DatabaseSettings, IngestSettings
 from core.units import rfc3339
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, UNSTORABLE
+from db.errors import DATABASE_ERRORS, UNAVAILABLE, UNSTORABLE, mind_cancellation
 from db.pool import Pool, open_pool
 from ingest.batcher import Batcher
 from ingest.dialects import Decoded
@@ -93,6 +93,7 @@ class _Ingester:
             except UNSTORABLE:
                 raise
             except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+                mind_cancellation(error)
                 self._metrics.retries.inc()
                 _log.warning("batch_not_written", error=str(error), retry_in_s=wait_s)
                 await asyncio.sleep(wait_s)

@@ -8,6 +8,7 @@ import hashlib
 import os
 import pwd
 import shutil
+import socket
 import stat
 import subprocess
 import tempfile
@@ -180,10 +181,22 @@ def valkey(directory: Path, *, durable: bool = True) -> Iterator[Server]:
         stop_signals=_VALKEY_STOP,
     )
     try:
-        child.wait_until(socket_path.exists)
+        child.wait_until(lambda: _valkey_is_ready(socket_path))
         yield Server(f"unix://{socket_path}", child)
     finally:
         child.stop()
+
+
+def _valkey_is_ready(path: Path) -> bool:
+    """Whether it answers: the socket is there before that, and the data are loaded after."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(1)
+        try:
+            asking.connect(str(path))
+            asking.sendall(b"PING\r\n")
+            return asking.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
 
 
 def _socket_directory(directory: Path, name: str, owner: Owner | None = None) -> Path:

@@ -9,7 +9,7 @@ import secrets
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,14 +101,20 @@ async def redis_settings(valkey_url: str) -> RedisSettings:
     return RedisSettings(redis_url=valkey_url)
 
 
-@pytest.fixture
-def data() -> Iterator[Path]:
+@contextmanager
+def data_directory() -> Iterator[Path]:
     """A hub's data directory, where anyone may pass: root's PostgreSQL runs as somebody else.
 
     pytest closes its own directories again whenever another run of it begins.
     """
     with tempfile.TemporaryDirectory(prefix="solarhub-") as directory:
         yield Path(directory)
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    with data_directory() as directory:
+        yield directory
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,11 +164,11 @@ async def buy_and_hear(hub: Hub, buyer: str, host: str, listing_id: str) -> None
     assert [event["id"] for event in heard] == [purchase["id"]] * 2
 
 
-async def test_a_recorded_day_is_billed_to_the_watt_hour(tmp_path: Path) -> None:
+async def test_a_recorded_day_is_billed_to_the_watt_hour(data: Path) -> None:
     day = recorded_day()
     assert len(day) >= 20
-    with hubs.hub(tmp_path, SOLARHUB_RATE_LIMIT_LOGIN="off") as running:
-        hub = Hub.of(tmp_path, running.wait_ready())
+    with hubs.hub(data, SOLARHUB_RATE_LIMIT_LOGIN="off") as running:
+        hub = Hub.of(data, running.wait_ready())
         played = await replay(hub)
         distinct = sum(recorded.times for recorded in day.values())
         await eventually(partial(has_stored, hub, distinct), within_s=60)

@@ -27,6 +27,7 @@ from simulators.hub_client import (
 )
 from simulators.recording import Layout, read
 from simulators.whereabouts import Broker, Whereabouts
+from tests.conftest import data_directory
 from tests.support import hubs
 from tests.support.waiting import eventually
 
@@ -43,8 +44,11 @@ HOMES_LAYOUT = Layout(
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hubs.Hub]:
-    with hubs.hub(tmp_path_factory.mktemp("hub"), SOLARHUB_RATE_LIMIT_LOGIN="off") as running:
+def hub() -> Iterator[hubs.Hub]:
+    with (
+        data_directory() as data,
+        hubs.hub(data, SOLARHUB_RATE_LIMIT_LOGIN="off") as running,
+    ):
         running.wait_ready()
         yield running
         running.end()

@@ -178,7 +178,7 @@ CREATE TABLE devices (
     longitude         double precision CONSTRAINT devices_longitude CHECK (longitude BETWEEN -180 AND 180),
     dialect           text NOT NULL DEFAULT 'native',
     external_id       text,
-    credential_hash   bytea NOT NULL,   -- SHA-256 of the MQTT password: 256 random bits need no stretching
+    credential_hash   bytea NOT NULL,   -- SHA-256 of the MQTT password: 128 random bits need no stretching
     created_at        timestamptz NOT NULL DEFAULT now(),
     deleted_at        timestamptz,
     CONSTRAINT devices_place CHECK ((latitude IS NULL) = (longitude IS NULL)),

@@ -1,7 +1,7 @@
 """The native payload: one JSON object per reading, or an array of them; plain words for status."""
 
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,6 +17,7 @@ FAULT_CODE_MAX_LENGTH = 64
 
 _READING: TypeAdapter[Reading] = TypeAdapter(Reading)
 _KNOWN = frozenset(FIELDS)
+_NO_OFFSET = timedelta(0)
 
 
 def decode_telemetry(payload: bytes) -> Decoded:
@@ -69,9 +70,12 @@ def _refuse(error: ValidationError) -> Refused:
 
 
 def _in_utc(reading: Reading) -> Reading | Refused:
-    if reading.time is None or reading.time.tzinfo is UTC:
+    if reading.time is None:
         return reading
-    if reading.time.tzinfo is None:
+    offset = reading.time.utcoffset()
+    if offset == _NO_OFFSET:
+        return reading
+    if offset is None:
         return Refused(Refusal.BAD_TIME, "time: must say its zone, such as Z or +05:30")
     try:
         return replace(reading, time=reading.time.astimezone(UTC))

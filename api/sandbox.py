@@ -12,7 +12,7 @@ import httpx
 import structlog
 
 from api.webhooks import SIGNATURE_HEADER, WebhookEvent, sign
-from core.settings import ApiSettings
+from core.settings import ApiSettings, near
 from db import payments
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
 from db.payments import Order
@@ -96,5 +96,4 @@ def webhook_secret(settings: ApiSettings) -> str:
 
 def _webhook_url(settings: ApiSettings) -> str:
     """The process itself, whatever the world calls it."""
-    host = "127.0.0.1" if settings.api_host in ("", "0.0.0.0", "::") else settings.api_host  # noqa: S104
-    return f"http://{host}:{settings.api_port}/api/v1/payments/webhook/{NAME}"
+    return f"http://{near(settings.api_host)}:{settings.api_port}/api/v1/payments/webhook/{NAME}"

@@ -217,3 +217,8 @@ def _allowed(kind: str, message: str) -> str:
         return "is required and not set"
     message = message.removeprefix("Value error, ").removeprefix("Input ")
     return message[:1].lower() + message[1:]
+
+
+def near(host: str) -> str:
+    """How a server that listens on `host` is reached from its own machine."""
+    return "127.0.0.1" if host in ("", "0.0.0.0", "::") else host  # noqa: S104 - not bound to

@@ -13,6 +13,7 @@ from core.settings import (
     RedisSettings,
     UpSettings,
     load,
+    near,
 )
 from solarhub import embedded, ports
 from solarhub.child import Child
@@ -101,8 +102,3 @@ def _api(
         realtime_url=settings.realtime_url or feed,
         mqtt_public_url=without_user(settings.mqtt_public_url or ingest.mqtt_url),
     )
-
-
-def near(host: str) -> str:
-    """How a server that listens there is reached from here."""
-    return "127.0.0.1" if host in ("", "0.0.0.0") else host  # noqa: S104 - not bound to

@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from core.settings import UpSettings, load
+from core.settings import UpSettings, load, near
 from db.pool import open_pool
 from solarhub import embedded, keys, plan
 from solarhub.child import Child
 from solarhub.errors import HubError, database_reached
-from solarhub.plan import Plan, near
+from solarhub.plan import Plan
 from solarhub.process import ignore_stop_signals, new_registry, run_part, run_until_stopped
 from solarhub.whereabouts import Run, announce, withdraw, without_user
 

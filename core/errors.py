@@ -86,6 +86,12 @@ class ExpiredToken(Unauthenticated):
     code = "expired_token"
 
 
+class AccountInactive(Unauthenticated):
+    """This account is deactivated."""
+
+    code = "account_inactive"
+
+
 class BadSignature(Unauthenticated):
     """The signature does not match the message."""
 

@@ -33,6 +33,7 @@ _REFUSED = "SH409"
 _BY_CODE: dict[str, type[DomainError]] = {
     error.code: error
     for error in (
+        errors.AccountInactive,
         errors.ListingNotActive,
         errors.OutsideWindow,
         errors.InsufficientEnergy,

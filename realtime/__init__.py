@@ -9,7 +9,8 @@ listing or one user stay in order; a client gets every event after its position 
 that too much was missed; `user` and `device:<id>` events reach their owner only.
 
 How it fails: with Redis away the outbox keeps everything until it is back; with the database away
-there is nothing new to tell, and the hub goes on. A hub that misses three heartbeats of the relay,
-or whose Redis lost its memory, closes its clients with 4500: they come again and resume. A client
-that reads too slowly is closed with 4408. Imported by `solarhub` and `bench` only.
+there is nothing new to tell, and the hub goes on, but lets nobody new in (4500). A hub that misses
+three heartbeats of the relay, or whose Redis lost its memory, closes its clients with 4500: they
+come again and resume. A client that reads too slowly is closed with 4408, one whose account was
+deactivated with 4401, within a second or so. Imported by `solarhub` and `bench` only.
 """

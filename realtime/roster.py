@@ -1,6 +1,6 @@
 """Who is connected to this hub process."""
 
-from collections import Counter
+from collections.abc import Collection
 from typing import Protocol
 from uuid import UUID
 
@@ -18,7 +18,7 @@ class Roster:
     def __init__(self, metrics: HubMetrics) -> None:
         self._metrics = metrics
         self._sessions: set[Endable] = set()
-        self._connections: Counter[UUID] = Counter()
+        self._signed_in: dict[UUID, set[Endable]] = {}
 
     def arrive(self, session: Endable) -> None:
         self._sessions.add(session)
@@ -26,21 +26,30 @@ class Roster:
     def depart(self, session: Endable) -> None:
         self._sessions.discard(session)
 
-    def sign_in(self, user_id: UUID) -> bool:
+    def sign_in(self, user_id: UUID, session: Endable) -> bool:
         """Whether one more connection of this user is let in."""
-        if self._connections[user_id] >= CONNECTIONS_PER_USER_MAX:
+        theirs = self._signed_in.setdefault(user_id, set())
+        if len(theirs) >= CONNECTIONS_PER_USER_MAX:
             return False
-        self._connections[user_id] += 1
+        theirs.add(session)
         self._metrics.clients.inc()
-        self._metrics.users.set(len(self._connections))
+        self._metrics.users.set(len(self._signed_in))
         return True
 
-    def sign_out(self, user_id: UUID) -> None:
-        self._connections[user_id] -= 1
-        if self._connections[user_id] == 0:
-            del self._connections[user_id]
+    def sign_out(self, user_id: UUID, session: Endable) -> None:
+        theirs = self._signed_in[user_id]
+        theirs.discard(session)
+        if not theirs:
+            del self._signed_in[user_id]
         self._metrics.clients.dec()
-        self._metrics.users.set(len(self._connections))
+        self._metrics.users.set(len(self._signed_in))
+
+    def users(self) -> Collection[UUID]:
+        return list(self._signed_in)
+
+    def end_user(self, user_id: UUID, code: CloseCode, reason: str) -> None:
+        for session in self._signed_in.get(user_id, ()):
+            session.end(code, reason)
 
     def end_all(self, code: CloseCode, reason: str) -> None:
         for session in self._sessions:

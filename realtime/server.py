@@ -16,6 +16,7 @@ from core.settings import DatabaseSettings, RealtimeSettings, RedisSettings
 from db.pool import open_pool
 from realtime.bus import open_bus
 from realtime.closing import CloseCode
+from realtime.doorkeeper import Doorkeeper
 from realtime.hub import Hub
 from realtime.listener import Listener
 from realtime.metrics import HubMetrics
@@ -57,14 +58,16 @@ async def run(
     ):
         listener = Listener(redis, bus, hub, due=due, flush=hub.flush_all, lost=lost)
         watch = Watch(pool, hub, listener, due)
+        doorkeeper = Doorkeeper(pool, roster)
         house = House(
             secret=realtime.jwt_secret.get_secret_value(), hub=hub, listener=listener, bus=bus,
-            roster=roster, watch=watch, metrics=metrics,
+            roster=roster, doorkeeper=doorkeeper, watch=watch, metrics=metrics,
         )  # fmt: skip
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(listener.run())
             tasks.create_task(_flush(hub, due))
             tasks.create_task(watch.run())
+            tasks.create_task(doorkeeper.run())
             tasks.create_task(_watch(listener, roster))
             async with _serving(realtime, house, registry):
                 started.set()

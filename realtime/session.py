@@ -19,6 +19,7 @@ from db.errors import DATABASE_ERRORS, UNAVAILABLE
 from realtime.bus import Bus, BusAway
 from realtime.channels import Channel, Refused, named, requested
 from realtime.closing import CloseCode, Closing
+from realtime.doorkeeper import Doorkeeper
 from realtime.frames import decode, encode, error
 from realtime.hub import Hub
 from realtime.listener import Listener
@@ -58,6 +59,7 @@ class House:
     listener: Listener
     bus: Bus
     roster: Roster
+    doorkeeper: Doorkeeper
     watch: Watch
     metrics: HubMetrics
 
@@ -133,7 +135,7 @@ class Session:
             self._stop(channel)
         self._subscriptions.clear()
         if self._identity is not None:
-            self._house.roster.sign_out(self._identity.user_id)
+            self._house.roster.sign_out(self._identity.user_id, self)
 
     # What it may ask for ---------------------------------------------------------------------
 
@@ -159,18 +161,16 @@ class Session:
 
     async def _authenticate(self, token: object) -> None:
         """Sign in, or stay signed in with a fresh token of the same user."""
-        now = datetime.now(UTC)
         try:
-            identity = verify(self._house.secret, str(token), now=now)
+            identity = verify(self._house.secret, str(token), now=datetime.now(UTC))
         except Unauthenticated as refusal:
             raise Closing(CloseCode.AUTH, refusal.message) from None
         if self._identity is None:
-            if not self._house.roster.sign_in(identity.user_id):
-                raise Closing(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
+            await self._enter(identity)
         elif self._identity.user_id != identity.user_id:
             raise Closing(CloseCode.AUTH, "the token is another user's")
         self._identity = identity
-        left_s = (identity.expires_at - now).total_seconds()
+        left_s = (identity.expires_at - datetime.now(UTC)).total_seconds()
         self._expires_at = self._loop.time() + left_s
         # A token that lives for less than the notice is not renewed over and over.
         self._deadline = self._expires_at - min(EXPIRY_NOTICE_S, left_s / 2)
@@ -181,6 +181,17 @@ class Session:
                 "expires_at": rfc3339(identity.expires_at),
             }
         )
+
+    async def _enter(self, identity: Identity) -> None:
+        if not self._house.roster.sign_in(identity.user_id, self):
+            raise Closing(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
+        # From here on it is looked after, as who is signed in, and leaves as such.
+        self._identity = identity
+        try:
+            if not await self._house.doorkeeper.lets_in(identity.user_id):
+                raise Closing(CloseCode.AUTH, "the account is not active")
+        except (*UNAVAILABLE, *DATABASE_ERRORS) as reason:
+            raise Closing(CloseCode.HUB_UNWELL, "the hub can't tell who may enter") from reason
 
     async def _subscribe(self, frame: dict[str, Any], user_id: UUID) -> None:
         channel = requested(frame, user_id)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -16,11 +16,14 @@ from core import tokens
 SECRET = "a secret of the tests, and of no one else"
 WITHIN_S = 10.0
 
+# Somebody who is signed up, for tests that don't mind who (`conftest.parts` sees to that).
+ANYBODY = UUID("a11b0d1e-0000-4000-8000-000000000000")
+
 
 def token(user_id: UUID | None = None, *, ttl_s: float = 900) -> str:
     now = datetime.now(UTC)
     return tokens.sign(
-        SECRET, user_id=user_id or uuid4(), email="asha@example.org", role="buyer", now=now,
+        SECRET, user_id=user_id or ANYBODY, email="asha@example.org", role="buyer", now=now,
         ttl=timedelta(seconds=ttl_s),
     )  # fmt: skip
 

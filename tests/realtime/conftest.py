@@ -10,9 +10,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from core.settings import DatabaseSettings, RealtimeSettings, RedisSettings
+from db.pool import Pool
 from realtime import relay, server
 from solarhub.ports import free
-from tests.realtime.client import SECRET
+from tests.realtime.client import ANYBODY, SECRET
 
 STARTS_WITHIN_S = 10.0
 
@@ -69,8 +70,15 @@ class Parts:
             yield f"ws://127.0.0.1:{port}/ws"
 
 
+_ADD_ANYBODY = """
+INSERT INTO users (id, email, password_hash, full_name, role)
+VALUES ($1, 'asha@example.org', '', 'Asha', 'buyer')
+"""
+
+
 @pytest.fixture
-def parts(database: DatabaseSettings, redis_settings: RedisSettings) -> Parts:
+async def parts(pool: Pool, database: DatabaseSettings, redis_settings: RedisSettings) -> Parts:
+    await pool.execute(_ADD_ANYBODY, ANYBODY)
     return Parts(database, redis_settings)
 
 

@@ -17,11 +17,12 @@ from realtime.session import SUBSCRIPTIONS_MAX
 from tests.realtime.announcing import announce, wallet_event
 from tests.realtime.client import Client, open_client, token
 from tests.realtime.conftest import Parts
+from tests.support.people import add_user
 from tests.support.waiting import eventually
 
 
-async def test_signing_in_says_who_and_until_when(feed: str) -> None:
-    user_id = uuid4()
+async def test_signing_in_says_who_and_until_when(feed: str, pool: Pool) -> None:
+    user_id = (await add_user(pool)).id
     async with open_client(feed, sign_in=False) as client:
         ready = await client.sign_in(user_id)
     assert ready["user_id"] == str(user_id)
@@ -63,11 +64,10 @@ async def test_a_token_that_expires_is_announced_and_then_closes_with_4401(feed:
 
 
 async def test_a_fresh_token_keeps_a_client_connected(feed: str) -> None:
-    user_id = uuid4()
     async with open_client(feed, sign_in=False) as client:
-        first = await client.sign_in(user_id, ttl_s=2)
+        first = await client.sign_in(ttl_s=2)
         await client.hear_op("token_expiring")
-        second = await client.sign_in(user_id, ttl_s=4)
+        second = await client.sign_in(ttl_s=4)
         assert second["expires_at"] > first["expires_at"]
         await client.hear_op("token_expiring")  # two seconds later: the first would be over
         assert await client.quiet()
@@ -75,7 +75,7 @@ async def test_a_fresh_token_keeps_a_client_connected(feed: str) -> None:
 
 async def test_a_connection_does_not_change_hands(feed: str) -> None:
     async with open_client(feed) as client:
-        await client.say(op="auth", token=token())
+        await client.say(op="auth", token=token(uuid4()))
         assert await client.close_code() == 4401
 
 
@@ -140,8 +140,8 @@ async def test_a_client_has_at_most_100_subscriptions(feed: str) -> None:
         await client.subscribe("listings")
 
 
-async def test_a_user_has_at_most_20_connections(feed: str) -> None:
-    user_id = uuid4()
+async def test_a_user_has_at_most_20_connections(feed: str, pool: Pool) -> None:
+    user_id = (await add_user(pool)).id
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(open_client(feed, user_id)) for _ in range(20)]
         async with open_client(feed, sign_in=False) as one_more:
@@ -160,7 +160,7 @@ async def test_a_user_has_at_most_20_connections(feed: str) -> None:
 
 
 async def test_what_is_private_reaches_its_owner_only(feed: str, pool: Pool) -> None:
-    mine, other = uuid4(), uuid4()
+    mine, other = (await add_user(pool)).id, (await add_user(pool)).id
     async with open_client(feed, mine) as me, open_client(feed, other) as neighbour:
         for client in (me, neighbour):
             subscribed = await client.subscribe("user")

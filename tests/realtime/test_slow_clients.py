@@ -36,7 +36,6 @@ def small_socket(url: str) -> socket.socket:
 async def test_a_client_that_does_not_read_is_closed_with_4408_and_can_resume(
     feed: str, pool: Pool
 ) -> None:
-    user_id = uuid4()
     async with (
         open_client(feed) as fast,
         connect(
@@ -45,7 +44,7 @@ async def test_a_client_that_does_not_read_is_closed_with_4408_and_can_resume(
         ) as connection,
     ):  # fmt: skip
         slow = Client(connection)
-        await slow.sign_in(user_id)
+        await slow.sign_in()
         position = (await slow.subscribe("listings"))["position"]
         await fast.subscribe("listings")
         async with asyncio.TaskGroup() as tasks:
@@ -53,7 +52,7 @@ async def test_a_client_that_does_not_read_is_closed_with_4408_and_can_resume(
             await announce_much(pool)
         heard = [event["data"]["id"] for event in hearing.result()]
         assert await slow.close_code() == 4408
-    async with open_client(feed, user_id) as resumed:
+    async with open_client(feed) as resumed:
         assert (await resumed.subscribe("listings", position=position))["recovered"] is True
         told = await resumed.events(_BATCHES * _BATCH)
         assert [event["data"]["id"] for event in told] == heard

@@ -22,6 +22,7 @@ from api import (
 from api.deps import Services
 from api.metrics import ApiMetrics
 from api.middleware import Cors, Frame, Guard
+from api.openapi import documented
 from api.passwords import Passwords
 from api.redis import open_redis
 from api.sandbox import Sandbox
@@ -69,6 +70,7 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.registry = registry
+    app.openapi = documented(app)  # type: ignore[method-assign]
     errors.install(app)
     for router in _ROUTERS:
         # Each route is whole already; the framework would match an included router twice.

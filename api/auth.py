@@ -35,7 +35,12 @@ def _long_enough(value: str) -> str:
 
 
 Email = Annotated[EmailStr, Field(max_length=254, examples=["asha@example.org"])]
-Password = Annotated[str, Printable, AfterValidator(_encodable), Field(min_length=1)]
+Password = Annotated[
+    str,
+    Printable,
+    AfterValidator(_encodable),
+    Field(min_length=1, max_length=PASSWORD_MAX_BYTES, examples=["correct horse battery"]),
+]
 NewPassword = Annotated[
     Password,
     AfterValidator(_long_enough),
@@ -46,7 +51,11 @@ Phone = Annotated[
     StringConstraints(pattern=r"^\+?[0-9][0-9 ()-]{4,24}$"),
     Field(examples=["+91 98450 12345"]),
 ]
-RefreshToken = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
+RefreshToken = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$"),
+    Field(examples=["kW1bQ0pQ2p2Vn6Yk6yM1nqkq3vX8m1O2c3J4h5G6f7E"]),
+]
 
 
 class Registration(Body):

@@ -1,43 +1,51 @@
 """Cursors: where a list goes on, opaque to the client.
 
-The key of the last item that was shown, as JSON in base64url. `limit + 1` rows are asked for: if
-the last of them comes, there is more.
+A cursor is the key of the last item that was shown, each part at its own width. Every text that
+matches a cursor's pattern is a key, so what the documentation allows is what is accepted.
+`limit + 1` rows are asked for: if the last of them comes, there is more.
 """
 
-import base64
+import struct
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Generic, TypeVar
 from uuid import UUID
 
-from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field
 
 from api.envelope import Page
-from api.fields import Instant
-from core.errors import Invalid
+from api.fields import Matching
 
 KeyT = TypeVar("KeyT")
 RowT = TypeVar("RowT")
 ItemT = TypeVar("ItemT")
 
-_ID_MAX = 2**63 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_LAST = datetime.max.replace(tzinfo=UTC)
+_LAST_ID = 2**63 - 1
 
 
 class Cursor(Generic[KeyT]):
-    def __init__(self, key_type: TypeAdapter[KeyT], start: KeyT) -> None:
-        self._type = key_type
+    """`form`: what a query's `cursor` looks like."""
+
+    def __init__(
+        self,
+        pattern: str,
+        *,
+        read: Callable[[str], KeyT],
+        write: Callable[[KeyT], str],
+        start: KeyT,
+    ) -> None:
+        self.form = Matching(pattern, "must be a next_cursor of this list")
+        self._read = read
+        self._write = write
         self._start = start
 
     def read(self, cursor: str | None) -> KeyT:
-        """The key that a list goes on after; the start without a cursor. Raises Invalid."""
-        if cursor is None:
-            return self._start
-        try:
-            padded = cursor + "=" * (-len(cursor) % 4)
-            return self._type.validate_json(base64.b64decode(padded, b"-_", validate=True))
-        except (ValidationError, ValueError):
-            raise Invalid(field="cursor", allowed="must be a next_cursor of this list") from None
+        """The key that a list goes on after; the start without a cursor."""
+        return self._start if cursor is None else self._read(cursor)
 
     def page(
         self,
@@ -54,18 +62,71 @@ class Cursor(Generic[KeyT]):
             next_cursor=self._write(key(rows[limit - 1])) if more else None,
         )
 
-    def _write(self, key: KeyT) -> str:
-        return base64.urlsafe_b64encode(self._type.dump_json(key)).decode().rstrip("=")
+
+def _instant(text: str) -> datetime:
+    return _EPOCH + int(text) * _MICROSECOND
 
 
-_Price = Annotated[Decimal, Field(ge=-1, max_digits=10, decimal_places=4)]
-_Id = Annotated[int, Field(ge=0, le=_ID_MAX)]
+def _microseconds(at: datetime) -> str:
+    return f"{(at - _EPOCH) // _MICROSECOND:016}"
+
+
+def _price(text: str) -> Decimal:
+    return Decimal(int(text)).scaleb(-4)
+
+
+def _ten_thousandths(price: Decimal) -> str:
+    return f"{int(price.scaleb(4)):010}"
+
+
+def _distance(text: str) -> float:
+    distance_km: float = struct.unpack(">d", bytes.fromhex(text))[0]
+    return distance_km
+
+
+def _bits(distance_km: float) -> str:
+    return struct.pack(">d", distance_km).hex()
+
+
+_INSTANT, _PRICE, _UUID = "[0-9]{16}", "[0-9]{10}", "[0-9a-f]{32}"
+_DISTANCE = "([0-3][0-9a-f]|40)[0-9a-f]{14}"  # a double from 0 to 131,071
 
 NEWEST = Cursor(
-    TypeAdapter(tuple[Instant, UUID]),
-    (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1)),
+    _INSTANT + _UUID,
+    read=lambda text: (_instant(text[:16]), UUID(text[16:])),
+    write=lambda key: _microseconds(key[0]) + key[1].hex,
+    start=(_LAST, UUID(int=2**128 - 1)),
 )
-CHEAPEST = Cursor(TypeAdapter(tuple[_Price, UUID]), (Decimal(-1), UUID(int=0)))
-NEAREST = Cursor(TypeAdapter(tuple[FiniteFloat, UUID]), (-1.0, UUID(int=0)))
-NEWEST_ID = Cursor(TypeAdapter(_Id), _ID_MAX)
-OLDEST = Cursor(TypeAdapter(Instant), datetime.min.replace(tzinfo=UTC))
+# When made, price, id: whichever a list of listings is sorted by.
+LISTED = Cursor(
+    _INSTANT + _PRICE + _UUID,
+    read=lambda text: (_instant(text[:16]), _price(text[16:26]), UUID(text[26:])),
+    write=lambda key: _microseconds(key[0]) + _ten_thousandths(key[1]) + key[2].hex,
+    start=(_LAST, Decimal(-1), UUID(int=0)),
+)
+NEAREST = Cursor(
+    _DISTANCE + _UUID,
+    read=lambda text: (_distance(text[:16]), UUID(text[16:])),
+    write=lambda key: _bits(key[0]) + key[1].hex,
+    start=(-1.0, UUID(int=0)),
+)
+NEWEST_ID = Cursor("[0-9]{1,18}", read=int, write=str, start=_LAST_ID)
+OLDEST = Cursor(
+    _INSTANT, read=_instant, write=_microseconds, start=datetime.min.replace(tzinfo=UTC)
+)
+
+
+PartBefore = Annotated[str, Field(description="`next_cursor` of the part before")]
+
+
+class PageQuery(BaseModel):
+    """Which part of a list; lists that are not sorted newest first have cursors of their own."""
+
+    limit: Annotated[int, Field(ge=1, le=100, description="At most so many items")] = 20
+    cursor: Annotated[PartBefore, NEWEST.form] | None = None
+
+
+class IdPageQuery(PageQuery):
+    """Which part of a list whose items are numbered, newest first."""
+
+    cursor: Annotated[PartBefore, NEWEST_ID.form] | None = None

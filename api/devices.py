@@ -10,11 +10,20 @@ from fastapi import Query
 from pydantic import BaseModel, Field, model_validator
 
 from api import routing
-from api.cursors import NEWEST
+from api.cursors import NEWEST, PageQuery
 from api.deps import CurrentUser, Host, Id, PoolDep, SettingsDep
 from api.envelope import Answer, Page, created, ok
 from api.errors import answers
-from api.fields import Body, Latitude, Longitude, Name, PageQuery, ShownInstant, View
+from api.fields import (
+    Body,
+    JsonNumber,
+    Latitude,
+    Longitude,
+    Name,
+    ShownInstant,
+    View,
+    check_whole_place,
+)
 from core.errors import ExternalIdTaken, Forbidden, NotFound
 from core.tokens import Identity
 from db import devices
@@ -32,17 +41,19 @@ class DeviceRegistration(Body):
     kind: Literal["inverter", "meter", "battery"]
     capacity_w: Annotated[
         float,
+        JsonNumber,
         Field(gt=0, le=1e9, allow_inf_nan=False, description="Peak power, W", examples=[5000]),
     ]
     latitude: Latitude | None = None
     longitude: Longitude | None = None
     dialect: Annotated[Literal["native"], Field(description="What it speaks over MQTT")] = "native"
-    external_id: Annotated[Name | None, Field(description="Its serial, id or topic name")] = None
+    external_id: Annotated[
+        Name | None, Field(description="Its serial, id or topic name", examples=["114182940773"])
+    ] = None
 
     @model_validator(mode="after")
     def _a_whole_place(self) -> Self:
-        if (self.latitude is None) != (self.longitude is None):
-            raise ValueError("latitude and longitude go together")
+        check_whole_place(latitude=self.latitude, longitude=self.longitude)
         return self
 
 

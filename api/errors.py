@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from api.envelope import Failure, Kind, failure
 from core import errors
@@ -127,10 +128,18 @@ def _field(location: Sequence[str | int]) -> str:
     return ".".join(names) or str(place)
 
 
-async def _on_http_error(_: Request, error: Exception) -> Response:
+async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     told = _BY_STATUS.get(error.status_code, _UNREADABLE)
-    return failure(*told, headers=error.headers)
+    headers = {"Allow": _methods_of(request)} if error.status_code == 405 else error.headers
+    return failure(*told, headers=headers)
+
+
+def _methods_of(request: Request) -> str:
+    """What the path knows: several routes may share it, the framework tells of the first."""
+    here = {**request.scope, "method": ""}
+    routes = (r for r in request.app.routes if r.matches(here)[0] is not Match.NONE)
+    return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
 
 
 async def _on_database_error(_: Request, error: Exception) -> Response:

@@ -1,6 +1,7 @@
 """The fields of requests and answers: limits and units once, for validation and documentation."""
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -12,15 +13,20 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     PlainSerializer,
+    Strict,
     StringConstraints,
     WithJsonSchema,
 )
+from pydantic_core import CoreSchema, core_schema
 
+from core.errors import Invalid
 from core.units import rfc3339
 
-_DECIMAL = re.compile(r"[+-]?\d{1,40}(\.\d{1,40})?", re.ASCII)
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
@@ -36,26 +42,120 @@ class View(BaseModel):
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
 
-class PageQuery(BaseModel):
-    """Which part of a list."""
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """A decimal above zero, as string or number: documented as exactly what is accepted.
 
-    limit: Annotated[int, Field(ge=1, le=100, description="At most so many items")] = 20
-    cursor: Annotated[
-        str | None, Field(max_length=500, description="`next_cursor` of the part before")
-    ] = None
+    Python would also take `1_000`, `1e3` and other scripts' digits for a decimal.
+    """
+
+    about: str
+    example: str
+    digits: int
+    places: int
+    zero: bool = False
+
+    def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
+        decimal = core_schema.decimal_schema(
+            max_digits=self.digits,
+            decimal_places=self.places,
+            ge=Decimal(0) if self.zero else None,
+            gt=None if self.zero else Decimal(0),
+        )
+        return core_schema.no_info_before_validator_function(self._plain, decimal)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        if handler.mode == "serialization":
+            return handler(schema)
+        most = float(Decimal(10**self.digits - 1).scaleb(-self.places))
+        least = {"minimum": 0} if self.zero else {"exclusiveMinimum": 0}
+        step = float(Decimal(1).scaleb(-self.places))
+        return {
+            "type": ["string", "number"],
+            "pattern": self._pattern(),
+            **least,
+            "maximum": most,
+            "multipleOf": step,
+            "description": f"{self.about}, at most {self.places} decimals; string or number",
+            "examples": [self.example],
+        }
+
+    def _plain(self, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("must be a decimal number such as 12.5, not true or false")
+        if isinstance(value, str) and not re.fullmatch(self._pattern(), value):
+            more = "0 or more" if self.zero else "more than 0"
+            whole = self.digits - self.places
+            raise ValueError(
+                f"must be a decimal number such as 12.5, {more}, of at most {whole} digits "
+                f"and {self.places} decimals"
+            )
+        return value
+
+    def _pattern(self) -> str:
+        more = self.digits - self.places - 1
+        whole = rf"[1-9][0-9]{{0,{more}}}(\.[0-9]{{1,{self.places}}})?"
+        if self.zero:
+            return rf"^(0(\.[0-9]{{1,{self.places}}})?|{whole})$"
+        fractions = "|".join(
+            f"0{{{zeros}}}[1-9][0-9]{{0,{self.places - zeros - 1}}}" for zeros in range(self.places)
+        )
+        return rf"^(0\.({fractions})|{whole})$"
 
 
-def _plain_decimal(value: Any) -> Any:
-    """Decimals as people write them: Python would also take `1_000` and other scripts' digits."""
-    if isinstance(value, str) and not _DECIMAL.fullmatch(value):
-        raise ValueError("must be a finite decimal number such as 12.5")
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """A text of this form; `must` tells people what the documentation tells programs."""
+
+    pattern: str
+    must: str
+
+    def __get_pydantic_core_schema__(self, of: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(of))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "pattern": f"^{self.pattern}$"}
+
+    def _check(self, value: str) -> str:
+        if not re.fullmatch(self.pattern, value):
+            raise ValueError(self.must)
+        return value
+
+
+def _no_text(value: Any) -> Any:
+    """A number in JSON is a number; ours may be a Decimal already."""
+    if isinstance(value, str | bool):
+        raise ValueError("must be a number")
     return value
 
 
-def _printable(value: str) -> str:
-    if _UNPRINTABLE.search(value):
-        raise ValueError("must not contain control characters")
+def _no_number(value: Any) -> Any:
+    """Python would also take seconds since 1970, and dates of many shapes."""
+    if isinstance(value, str) and _INSTANT.fullmatch(value):
+        return value
+    if isinstance(value, datetime):
+        return value
+    raise ValueError(
+        "must be an RFC 3339 date and time with its zone, such as 2026-03-01T06:30:00Z"
+    )
+
+
+def _of_this_century(value: datetime) -> datetime:
+    if not _EARLIEST <= value < _LATEST:
+        raise ValueError("must lie in the years 2000 to 2099")
     return value
+
+
+def check_whole_place(**place: float | None) -> None:
+    """Latitude and longitude are both given, or neither. Raises Invalid for the missing one."""
+    missing = [field for field, degrees in place.items() if degrees is None]
+    if len(missing) == 1:
+        other = next(field for field in place if field != missing[0])
+        raise Invalid(field=missing[0], allowed=f"goes with {other}")
 
 
 def _whole_billionths(degrees: float) -> float:
@@ -63,42 +163,40 @@ def _whole_billionths(degrees: float) -> float:
     return round(degrees, 9) + 0.0
 
 
-Exact = BeforeValidator(_plain_decimal)
 Degrees = AfterValidator(_whole_billionths)
-Printable = AfterValidator(_printable)
+JsonNumber = BeforeValidator(_no_text)
+Printable = Matching(f"[^{_CONTROL}]*", "must not contain control characters")
 
 # What comes in ---------------------------------------------------------------------------------
 
-Kwh = Annotated[
-    Decimal, Exact, Field(gt=0, max_digits=12, decimal_places=3, examples=["2.500"],
-                          description="Energy in kWh, at most 3 decimals; string or number"),
-]  # fmt: skip
-KwhOrNone = Annotated[
-    Decimal, Exact, Field(ge=0, max_digits=12, decimal_places=3, examples=["2.500"],
-                          description="Energy in kWh, at most 3 decimals; string or number"),
-]  # fmt: skip
-PricePerKwh = Annotated[
-    Decimal, Exact, Field(gt=0, max_digits=10, decimal_places=4, examples=["6.5000"],
-                          description="INR per kWh, at most 4 decimals; string or number"),
-]  # fmt: skip
-Money = Annotated[
-    Decimal, Exact, Field(gt=0, max_digits=14, decimal_places=2, examples=["500.00"],
-                          description="INR, at most 2 decimals; string or number"),
-]  # fmt: skip
-Latitude = Annotated[
+Kwh = Annotated[Decimal, Exact("Energy in kWh", "2.500", 12, 3)]
+KwhOrNone = Annotated[Decimal, Exact("Energy in kWh", "2.500", 12, 3, zero=True)]
+PricePerKwh = Annotated[Decimal, Exact("INR per kWh", "6.5000", 10, 4)]
+Money = Annotated[Decimal, Exact("INR", "500.00", 14, 2)]
+# In a query all is text: there, these are used without `JsonNumber`.
+QueryLatitude = Annotated[
     float, Field(ge=-90, le=90, allow_inf_nan=False, examples=[12.9716],
                  description="WGS 84 degrees, north positive"), Degrees,
 ]  # fmt: skip
-Longitude = Annotated[
+QueryLongitude = Annotated[
     float, Field(ge=-180, le=180, allow_inf_nan=False, examples=[77.5946],
                  description="WGS 84 degrees, east positive"), Degrees,
 ]  # fmt: skip
+Latitude = Annotated[QueryLatitude, JsonNumber]
+Longitude = Annotated[QueryLongitude, JsonNumber]
+Flag = Annotated[bool, Strict()]
 Instant = Annotated[
-    AwareDatetime, Field(ge=_EARLIEST, le=_LATEST, examples=["2026-03-01T06:30:00Z"],
-                         description="RFC 3339, with its zone"),
+    AwareDatetime, BeforeValidator(_no_number), AfterValidator(_of_this_century),
+    Field(examples=["2026-03-01T06:30:00Z"], description="RFC 3339, with its zone; 2000 to 2099"),
 ]  # fmt: skip
 Name = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Printable
+    str,
+    StringConstraints(min_length=1, max_length=100),
+    Matching(
+        rf"[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*",
+        "must be text on one line, without control characters",
+    ),
+    AfterValidator(str.strip),
 ]
 
 # What goes out ---------------------------------------------------------------------------------

@@ -14,7 +14,9 @@ from db import schema
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
 from db.pool import Pool
 
-router = APIRouter(tags=["health"], responses=answers())
+router = APIRouter(
+    tags=["health"], responses=answers(), generate_unique_id_function=routing.name_of
+)
 feed = routing.public("/realtime", "health")
 
 
@@ -35,12 +37,14 @@ class Feed(BaseModel):
 
 
 @router.get("/healthz")
+@router.head("/healthz", include_in_schema=False)
 async def healthz() -> Answer[Alive]:
     """The process is alive."""
     return ok(Alive())
 
 
 @router.get("/readyz", response_model=Answer[Ready])
+@router.head("/readyz", response_model=Answer[Ready], include_in_schema=False)
 async def readyz(services: ServicesDep) -> Answer[Ready] | Response:
     """Whether requests can be served; 503 says what is wrong."""
     fault = await _database_fault(services.pool)

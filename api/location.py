@@ -7,7 +7,7 @@ from fastapi import Query
 from pydantic import AliasChoices, BaseModel, Field, model_validator
 
 from api import routing
-from api.cursors import NEAREST
+from api.cursors import NEAREST, PageQuery, PartBefore
 from api.deps import CurrentUser, PoolDep
 from api.envelope import Answer, Page, ok
 from api.errors import answers
@@ -17,10 +17,12 @@ from api.fields import (
     Latitude,
     Longitude,
     Name,
-    PageQuery,
     PricePerKwh,
+    QueryLatitude,
+    QueryLongitude,
     ShownInstant,
     View,
+    check_whole_place,
 )
 from api.shown import ListingView
 from core.errors import NoLocation
@@ -51,13 +53,13 @@ class Around(PageQuery):
     """A circle: around `lat`, `lon`, or around the caller's default address."""
 
     radius_km: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False, examples=[5])]
-    lat: Latitude | None = None
-    lon: Longitude | None = None
+    lat: QueryLatitude | None = None
+    lon: QueryLongitude | None = None
+    cursor: Annotated[PartBefore, NEAREST.form] | None = None
 
     @model_validator(mode="after")
     def _both_or_none(self) -> Self:
-        if (self.lat is None) != (self.lon is None):
-            raise ValueError("lat and lon go together")
+        check_whole_place(lat=self.lat, lon=self.lon)
         return self
 
 

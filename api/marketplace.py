@@ -9,19 +9,21 @@ from fastapi import Query
 from pydantic import Field, model_validator
 
 from api import offers, routing
-from api.cursors import CHEAPEST, NEWEST
+from api.cursors import LISTED, PageQuery, PartBefore
 from api.deps import CurrentUser, Host, Id, PoolDep
 from api.envelope import Answer, Page, created, ok
 from api.errors import answers
 from api.fields import (
     Body,
+    Flag,
     Instant,
+    JsonNumber,
     Kwh,
     KwhOrNone,
     Latitude,
     Longitude,
-    PageQuery,
     PricePerKwh,
+    check_whole_place,
 )
 from api.offers import Offer
 from api.shown import ListingStatus, ListingView, Pricing
@@ -39,24 +41,30 @@ class NewListing(Body):
         KwhOrNone, Field(description="kWh; optional (0) when it follows a meter")
     ] = Decimal(0)
     price_per_kwh: PricePerKwh
-    available_from: Instant
-    available_to: Instant
+    available_from: Annotated[Instant, Field(examples=["2026-03-01T06:30:00Z"])]
+    available_to: Annotated[Instant, Field(examples=["2099-12-31T18:30:00Z"])]
     device_id: Annotated[UUID | None, Field(description="A device of the host's")] = None
-    auto_adjust: Annotated[bool, Field(description="Offer what the device measures")] = False
+    auto_adjust: Annotated[Flag, Field(description="Offer what the device measures")] = False
     pricing: Pricing = "fixed"
     price_floor: PricePerKwh | None = None
     price_cap: PricePerKwh | None = None
     reserve_soc_pct: Annotated[
         float | None,
-        Field(ge=0, le=100, allow_inf_nan=False, description="Sell nothing below this charge, %"),
+        Field(
+            ge=0,
+            le=100,
+            allow_inf_nan=False,
+            description="Sell nothing below this charge, %",
+            examples=[20],
+        ),
+        JsonNumber,
     ] = None
     latitude: Latitude | None = None
     longitude: Longitude | None = None
 
     @model_validator(mode="after")
     def _a_whole_place(self) -> Self:
-        if (self.latitude is None) != (self.longitude is None):
-            raise ValueError("latitude and longitude go together")
+        check_whole_place(latitude=self.latitude, longitude=self.longitude)
         return self
 
     def offer(self) -> Offer:
@@ -94,6 +102,7 @@ class ListingQuery(PageQuery):
     sort: Annotated[
         Literal["created_at", "price_per_kwh"], Field(description="Newest or cheapest first")
     ] = "created_at"
+    cursor: Annotated[PartBefore, LISTED.form] | None = None
 
 
 @router.post(
@@ -113,15 +122,13 @@ async def list_listings(
     """Listings, newest or cheapest first."""
     where = Filter(query.status, query.seller_id, query.device_id, query.min_kwh, query.max_price)
     limit, show = query.limit, ListingView.model_validate
-    if query.sort == "price_per_kwh":
-        after = CHEAPEST.read(query.cursor)
-        async with pool.acquire() as conn:
-            found = await listings.cheapest(conn, where, after=after, limit=limit + 1)
-        return ok(CHEAPEST.page(found, limit, key=_price_and_id, show=show))
-    before = NEWEST.read(query.cursor)
+    made_at, price, last_id = LISTED.read(query.cursor)
     async with pool.acquire() as conn:
-        found = await listings.newest(conn, where, before=before, limit=limit + 1)
-    return ok(NEWEST.page(found, limit, key=lambda one: (one.created_at, one.id), show=show))
+        if query.sort == "price_per_kwh":
+            found = await listings.cheapest(conn, where, after=(price, last_id), limit=limit + 1)
+        else:
+            found = await listings.newest(conn, where, before=(made_at, last_id), limit=limit + 1)
+    return ok(LISTED.page(found, limit, key=_place_in_list, show=show))
 
 
 @router.get("/listings/{listing_id}", responses=answers(NotFound))
@@ -150,5 +157,5 @@ async def cancel_listing(pool: PoolDep, caller: CurrentUser, listing_id: Id) -> 
     return ok(ListingView.model_validate(listing))
 
 
-def _price_and_id(listing: Listing) -> tuple[Decimal, UUID]:
-    return listing.price_per_kwh, listing.id
+def _place_in_list(listing: Listing) -> tuple[datetime, Decimal, UUID]:
+    return listing.created_at, listing.price_per_kwh, listing.id

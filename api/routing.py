@@ -34,10 +34,19 @@ class ExactRoute(APIRoute):
         return handle_exactly
 
 
+def name_of(route: APIRoute) -> str:
+    """Generated clients name their methods so."""
+    return route.name
+
+
 def public(path: str, tag: str, *refusals: type[DomainError]) -> APIRouter:
     """For routes that need no token."""
     return APIRouter(
-        prefix=PREFIX + path, tags=[tag], route_class=ExactRoute, responses=answers(*refusals)
+        prefix=PREFIX + path,
+        tags=[tag],
+        route_class=ExactRoute,
+        responses=answers(*refusals),
+        generate_unique_id_function=name_of,
     )
 
 

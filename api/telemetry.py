@@ -8,13 +8,13 @@ from fastapi import Query
 from pydantic import BaseModel, Field, model_validator
 
 from api import routing
-from api.cursors import NEWEST_ID, OLDEST
+from api.cursors import NEWEST_ID, OLDEST, IdPageQuery, PartBefore
 from api.deps import CurrentUser, Id, PoolDep
 from api.devices import own_device
 from api.envelope import Answer, Page, ok
 from api.errors import answers
-from api.fields import Instant, PageQuery, ShownInstant, View
-from core.errors import NotFound
+from api.fields import Instant, ShownInstant, View
+from core.errors import Invalid, NotFound
 from core.readings import Reading
 from db import telemetry
 from db.telemetry import Bucket, Refusal
@@ -28,19 +28,22 @@ _INSTANT_BEFORE = timedelta(microseconds=1)
 class Span(BaseModel):
     """Oldest first; without `from`, the day before `to`; without `to`, up to now."""
 
-    since: Annotated[Instant | None, Field(alias="from")] = None
-    until: Annotated[Instant | None, Field(alias="to", description="Not included")] = None
+    since: Annotated[Instant | None, Field(alias="from", examples=["2026-03-01T00:00:00Z"])] = None
+    until: Annotated[
+        Instant | None,
+        Field(alias="to", description="Not included", examples=["2026-03-02T00:00:00Z"]),
+    ] = None
     limit: Annotated[int, Field(ge=1, le=_POINTS_MAX, description="At most so many points")] = 1000
-    cursor: Annotated[str | None, Field(max_length=500)] = None
+    cursor: Annotated[PartBefore, OLDEST.form] | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.since is not None and self.until is not None and self.since >= self.until:
-            raise ValueError("from must be before to")
+            raise Invalid(field="to", allowed="must be after from")
         return self
 
     def bounds(self) -> tuple[datetime, datetime]:
-        """What is asked for, both ends excluded. Raises Invalid for a bad cursor."""
+        """What is asked for, both ends excluded."""
         until = self.until or datetime.now(UTC)
         since = self.since or until - timedelta(days=1)
         start = OLDEST.read(self.cursor) if self.cursor else since - _INSTANT_BEFORE
@@ -165,7 +168,7 @@ async def get_energy(
 
 @router.get("/rejections", responses=answers(NotFound))
 async def get_rejections(
-    pool: PoolDep, caller: CurrentUser, device_id: Id, query: Annotated[PageQuery, Query()]
+    pool: PoolDep, caller: CurrentUser, device_id: Id, query: Annotated[IdPageQuery, Query()]
 ) -> Answer[Page[RejectionView]]:
     """Readings and payloads that were refused, and why, newest first."""
     before_id = NEWEST_ID.read(query.cursor)

@@ -7,11 +7,11 @@ from fastapi import Query, Response
 from pydantic import Field
 
 from api import routing
-from api.cursors import NEWEST
+from api.cursors import NEWEST, PageQuery
 from api.deps import Buyer, CurrentUser, Id, IdempotencyKey, PoolDep, ServicesDep
 from api.envelope import Answer, Page, created, ok
 from api.errors import answers
-from api.fields import Body, Kwh, PageQuery, PricePerKwh
+from api.fields import Body, Kwh, PricePerKwh
 from api.idempotency import request_hash
 from api.purchase import purchase
 from api.shown import ListingView, TransactionView

@@ -8,11 +8,11 @@ from fastapi import Query, Response
 from pydantic import AfterValidator, Field
 
 from api import payment_orders, routing
-from api.cursors import NEWEST, NEWEST_ID
+from api.cursors import NEWEST, NEWEST_ID, IdPageQuery, PageQuery
 from api.deps import Id, IdempotencyKey, Member, PoolDep, ServicesDep
 from api.envelope import Answer, Page, created, ok
 from api.errors import answers
-from api.fields import Body, Money, Name, PageQuery, ShownInstant, ShownKwh, ShownMoney, View
+from api.fields import Body, Flag, Money, Name, ShownInstant, ShownKwh, ShownMoney, View
 from api.payment_orders import Kind, Request
 from api.shown import WalletView
 from core.errors import Forbidden, IdempotencyKeyReused, InsufficientBalance, NotFound
@@ -22,13 +22,20 @@ from db.wallets import Entry
 
 router = routing.private("", "wallet")
 
-_LIKE_A_NUMBER_OF_AN_ACCOUNT = re.compile(r"(?:\d[ -]?){9,}")
+_LIKE_A_NUMBER_OF_AN_ACCOUNT = r"^\s*([0-9][ -]?){9,}\s*$"
 
 
 def _no_account_number(value: str) -> str:
-    if _LIKE_A_NUMBER_OF_AN_ACCOUNT.fullmatch(value):
+    if re.search(_LIKE_A_NUMBER_OF_AN_ACCOUNT, value):
         raise ValueError("must be the provider's token, never a card or account number")
     return value
+
+
+NoAccountNumber = Annotated[
+    Name,
+    AfterValidator(_no_account_number),
+    Field(json_schema_extra={"not": {"pattern": _LIKE_A_NUMBER_OF_AN_ACCOUNT}}),
+]
 
 
 class EntryView(View):
@@ -62,12 +69,11 @@ class OrderView(View):
 class NewPaymentMethod(Body):
     kind: Literal["upi", "card", "bank"]
     provider: Annotated[Literal["sandbox"], Field(description="Who knows the token")] = "sandbox"
-    label: Annotated[Name, AfterValidator(_no_account_number), Field(examples=["My UPI"])]
+    label: Annotated[NoAccountNumber, Field(examples=["My UPI"])]
     provider_ref: Annotated[
-        Name, AfterValidator(_no_account_number),
-        Field(description="The provider's token for it", examples=["tok_4fJk2"]),
-    ]  # fmt: skip
-    is_default: bool = False
+        NoAccountNumber, Field(description="The provider's token for it", examples=["tok_4fJk2"])
+    ]
+    is_default: Flag = False
 
 
 class PaymentMethodView(View):
@@ -92,7 +98,7 @@ async def get_wallet(pool: PoolDep, member: Member) -> Answer[WalletView]:
 
 @router.get("/wallet/entries", responses=answers(Forbidden))
 async def list_entries(
-    pool: PoolDep, member: Member, query: Annotated[PageQuery, Query()]
+    pool: PoolDep, member: Member, query: Annotated[IdPageQuery, Query()]
 ) -> Answer[Page[EntryView]]:
     """Every change of the wallet and what it was for, newest first."""
     before_id = NEWEST_ID.read(query.cursor)

@@ -148,7 +148,7 @@ async def test_energy_is_shown_with_its_quality(api: Api, pool: Pool) -> None:
     }
     backwards = {"from": rfc3339(slot), "to": rfc3339(slot)}
     response = await api.call("GET", f"{DEVICES}/{device_id}/energy", host, params=backwards)
-    assert "from must be before to" in response.json()["message"]
+    assert "to: must be after from" in response.json()["message"]
 
 
 async def test_what_was_refused_is_shown_with_its_reason(api: Api, pool: Pool) -> None:

@@ -51,6 +51,9 @@ async def test_a_wrong_method(api: Api) -> None:
     response = await api.call("DELETE", "/api/v1/auth/login")
     failure_of(response, 405, "NotFoundError", "no_such_method")
     assert response.headers["Allow"] == "POST"
+    response = await api.call("PUT", f"{LISTINGS}/{uuid4()}")
+    failure_of(response, 405, "NotFoundError", "no_such_method")
+    assert response.headers["Allow"] == "DELETE, GET, PATCH"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ async def test_without_redis_it_is_degraded_and_goes_on(database: DatabaseSettin
 async def test_without_its_database_it_is_alive_and_not_ready() -> None:
     async with serving(NOWHERE) as api:
         assert (await api.call("GET", "/healthz")).is_success
+        assert (await api.call("HEAD", "/healthz")).is_success
+        assert (await api.call("HEAD", "/readyz")).status_code == 503
         response = await api.call("GET", "/readyz")
         assert response.status_code == 503
         assert "database" in response.json()["message"]

@@ -97,7 +97,7 @@ async def test_a_circle_that_is_none_is_refused(api: Api, pool: Pool) -> None:
         ("radius_km", {"radius_km": "nan"}),
         ("lat", {"radius_km": 5, "lat": "inf", "lon": 1}),
         ("lon", {"radius_km": 5, "lat": 1, "lon": 180.5}),
-        ("query", {"radius_km": 5, "lat": 1}),
+        ("lon", {"radius_km": 5, "lat": 1}),
     ]:
         response = await api.call("GET", NEARBY, buyer, params=query)
         assert fields_of(response) == [field], query

@@ -24,6 +24,7 @@ from api.metrics import ApiMetrics
 from api.middleware import Cors, Frame, Guard
 from api.openapi import documented
 from api.passwords import Passwords
+from api.rate_limits import RateLimits
 from api.redis import open_redis
 from api.sandbox import Sandbox
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
@@ -96,6 +97,7 @@ def _lifespan(
                 pool=pool,
                 redis=redis_link,
                 passwords=Passwords(settings.bcrypt_rounds),
+                rate_limits=RateLimits(settings, redis_link.client),
                 sandbox=Sandbox(pool, settings),
                 metrics=metrics,
             )

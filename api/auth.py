@@ -1,19 +1,31 @@
-"""Routes: register, sign in, stay signed in, sign out."""
+"""Routes: register, sign in, stay signed in, sign out; one's own account."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, EmailStr, Field, StringConstraints
 
-from api import routing, sessions
-from api.deps import CurrentUser, PoolDep, ServicesDep, SettingsDep
+from api import accounts, routing, sessions
+from api.deps import ClientHost, CurrentUser, PoolDep, ServicesDep, SettingsDep
 from api.envelope import Answer, created, ok
 from api.errors import answers
-from api.fields import Body, Name, Printable, ShownInstant, View
+from api.fields import (
+    Body,
+    KwhOrNone,
+    Name,
+    PricePerKwh,
+    Printable,
+    ShownInstant,
+    ShownKwh,
+    ShownPrice,
+    View,
+)
 from api.passwords import PASSWORD_MAX_BYTES
-from core.errors import BadCredentials, BadToken, EmailTaken, NotFound
+from api.sessions import Session
+from core.errors import BadCredentials, BadToken, EmailTaken, NotFound, TooMany
 from db import users
 from db.errors import refusals
+from db.users import User
 
 PASSWORD_MIN_BYTES = 10
 
@@ -31,6 +43,12 @@ def _encodable(value: str) -> str:
 def _long_enough(value: str) -> str:
     if len(value.encode()) < PASSWORD_MIN_BYTES:
         raise ValueError(f"must have at least {PASSWORD_MIN_BYTES} bytes")
+    return value
+
+
+def _given(value: str | None) -> str:
+    if value is None:
+        raise ValueError("must not be null")
     return value
 
 
@@ -75,14 +93,68 @@ class Refresh(Body):
     refresh_token: RefreshToken
 
 
+class AccountChange(Body):
+    """Only what is given changes; null takes back what may be unknown."""
+
+    full_name: Annotated[Name | None, AfterValidator(_given), Field(examples=["Asha Rao"])] = None
+    phone: Phone | None = None
+    property_name: Annotated[
+        Name | None, Field(description="A host's", examples=["Lotus House"])
+    ] = None
+    tariff_per_kwh: Annotated[
+        PricePerKwh | None, Field(description="A host's grid tariff, INR per kWh")
+    ] = None
+    monthly_demand_kwh: Annotated[
+        KwhOrNone | None, Field(description="A buyer's, kWh", examples=["250.000"])
+    ] = None
+    company: Annotated[
+        Name | None, Field(description="An investor's", examples=["Sunrise Capital"])
+    ] = None
+
+
+class PasswordChange(Body):
+    current_password: Password
+    new_password: NewPassword
+
+
+class HostProfile(View):
+    property_name: str | None
+    tariff_per_kwh: ShownPrice | None
+
+
+class BuyerProfile(View):
+    monthly_demand_kwh: ShownKwh | None
+
+
+class InvestorProfile(View):
+    company: str | None
+
+
 class UserView(View):
     id: UUID
     email: str
     full_name: str
     phone: str | None
-    role: str
+    role: Annotated[str, Field(examples=["host"])]
     is_active: bool
     created_at: ShownInstant
+    profile: Annotated[
+        HostProfile | BuyerProfile | InvestorProfile | None,
+        Field(description="What the role adds; an admin has none"),
+    ]
+
+    @classmethod
+    def of(cls, user: User) -> Self:
+        return cls(
+            id=user.id,
+            email=user.email,
+            full_name=user.full_name,
+            phone=user.phone,
+            role=user.role,
+            is_active=user.is_active,
+            created_at=user.created_at,
+            profile=_profile(user),
+        )
 
 
 class SessionView(View):
@@ -90,17 +162,24 @@ class SessionView(View):
     access_token: Annotated[str, Field(description="JWT, for `Authorization: Bearer …`")]
     refresh_token: Annotated[str, Field(description="For `/auth/refresh`, once")]
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the name of a scheme
-    expires_in: Annotated[
-        int,
-        Field(
-            validation_alias="expires_in_s", description="Seconds that the access token is good for"
-        ),
-    ]
+    expires_in: Annotated[int, Field(description="Seconds that the access token is good for")]
+
+    @classmethod
+    def of(cls, session: Session) -> Self:
+        return cls(
+            user=UserView.of(session.user),
+            access_token=session.access_token,
+            refresh_token=session.refresh_token,
+            expires_in=session.expires_in_s,
+        )
 
 
-@public.post("/register", status_code=201, responses=answers(EmailTaken))
-async def register(services: ServicesDep, body: Registration) -> Answer[SessionView]:
+@public.post("/register", status_code=201, responses=answers(EmailTaken, TooMany))
+async def register(
+    services: ServicesDep, host: ClientHost, body: Registration
+) -> Answer[SessionView]:
     """Make an account of a role, with its empty wallet, and sign in."""
+    await services.rate_limits.sign_in("register", host=host, email=body.email)
     password_hash = await services.passwords.hash(body.password)
     async with services.pool.acquire() as conn, conn.transaction():
         with refusals():
@@ -113,28 +192,28 @@ async def register(services: ServicesDep, body: Registration) -> Answer[SessionV
                 role=body.role,
             )
         session = await sessions.begin(conn, services.settings, user)
-    return created(SessionView.model_validate(session))
+    return created(SessionView.of(session))
 
 
-@public.post("/login", responses=answers(BadCredentials))
-async def login(services: ServicesDep, body: Login) -> Answer[SessionView]:
+@public.post("/login", responses=answers(BadCredentials, TooMany))
+async def login(services: ServicesDep, host: ClientHost, body: Login) -> Answer[SessionView]:
     """Sign in. A wrong email and a wrong password get the same answer in the same time."""
+    await services.rate_limits.sign_in("login", host=host, email=body.email)
     async with services.pool.acquire() as conn:
         user = await users.by_email(conn, body.email)
     password_hash = user.password_hash if user else None
     matches = await services.passwords.matches(body.password, password_hash)
     if user is None or not matches or not user.is_active:
         raise BadCredentials
-    async with services.pool.acquire() as conn, conn.transaction():
-        session = await sessions.begin(conn, services.settings, user)
-    return ok(SessionView.model_validate(session))
+    session = await sessions.sign_in(services.pool, services.settings, user)
+    return ok(SessionView.of(session))
 
 
 @public.post("/refresh", responses=answers(BadToken))
 async def refresh(pool: PoolDep, settings: SettingsDep, body: Refresh) -> Answer[SessionView]:
     """Spend a refresh token for new tokens. To spend one twice revokes its whole family."""
     session = await sessions.renew(pool, settings, body.refresh_token)
-    return ok(SessionView.model_validate(session))
+    return ok(SessionView.of(session))
 
 
 @public.post("/logout")
@@ -151,4 +230,34 @@ async def me(pool: PoolDep, caller: CurrentUser) -> Answer[UserView]:
         user = await users.by_id(conn, caller.user_id)
     if user is None:
         raise NotFound(what="user")
-    return ok(UserView.model_validate(user))
+    return ok(UserView.of(user))
+
+
+@private.patch("/me")
+async def change_me(pool: PoolDep, caller: CurrentUser, body: AccountChange) -> Answer[UserView]:
+    """Change one's name, phone, and what the own role adds."""
+    wanted = {field: getattr(body, field) for field in body.model_fields_set}
+    user = await accounts.change(pool, caller, wanted)
+    return ok(UserView.of(user))
+
+
+@private.post("/change-password", responses=answers(BadCredentials, TooMany))
+async def change_password(
+    services: ServicesDep, caller: CurrentUser, body: PasswordChange
+) -> Answer[None]:
+    """Change one's password, and end every sign-in: access tokens end by themselves."""
+    await services.rate_limits.password_change(caller.user_id)
+    await accounts.change_password(services, caller, body.current_password, body.new_password)
+    return ok(None)
+
+
+def _profile(user: User) -> HostProfile | BuyerProfile | InvestorProfile | None:
+    match user.role:
+        case "host":
+            return HostProfile.model_validate(user)
+        case "buyer":
+            return BuyerProfile.model_validate(user)
+        case "investor":
+            return InvestorProfile.model_validate(user)
+        case _:
+            return None

@@ -13,12 +13,14 @@ from fastapi.security.utils import get_authorization_scheme_param
 from api.metrics import ApiMetrics
 from api.middleware import sign_in_to_log
 from api.passwords import Passwords
+from api.rate_limits import RateLimits
 from api.redis import RedisLink
 from api.sandbox import Sandbox
 from core import tokens
-from core.errors import BadToken, Forbidden
+from core.errors import AccountInactive, BadToken, Forbidden
 from core.settings import ApiSettings
 from core.tokens import Identity
+from db import users
 from db.pool import Pool
 
 
@@ -30,6 +32,7 @@ class Services:
     pool: Pool
     redis: RedisLink
     passwords: Passwords
+    rate_limits: RateLimits
     sandbox: Sandbox
     metrics: ApiMetrics
 
@@ -50,36 +53,53 @@ async def _settings(request: Request) -> ApiSettings:
 class _SignedIn(SecurityBase):
     """Who asks, by the access token; of these roles only, if any are named.
 
+    Who was deactivated since it was signed is shut out at once. `looked_up` False leaves it to
+    the route to find that out.
+
     One dependency where the framework's own way would be four: each costs every request.
     """
 
-    def __init__(self, *roles: str) -> None:
+    def __init__(self, *roles: str, looked_up: bool = True) -> None:
         self.model = HTTPBearerModel(bearerFormat="JWT", description="An access token")
         self.scheme_name = "accessToken"
         self._roles = roles
+        self._looked_up = looked_up
 
     async def __call__(self, request: Request) -> Identity:
-        """Raises BadToken, ExpiredToken, Forbidden."""
+        """Raises BadToken, ExpiredToken, AccountInactive, Forbidden."""
         scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))
         if scheme.lower() != "bearer":
             raise BadToken
-        secret = (await _settings(request)).jwt_secret.get_secret_value()
+        services = await _services(request)
+        secret = services.settings.jwt_secret.get_secret_value()
         identity = tokens.verify(secret, token, now=datetime.now(UTC))
         sign_in_to_log(identity.user_id)
+        if self._looked_up:
+            async with services.pool.acquire() as conn:
+                if not await users.is_active(conn, identity.user_id):
+                    raise AccountInactive
         if self._roles and identity.role not in self._roles:
             raise Forbidden
+        services.metrics.active_users.seen(identity.user_id)
         return identity
+
+
+async def _client_host(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
 PoolDep = Annotated[Pool, Depends(_pool)]
 SettingsDep = Annotated[ApiSettings, Depends(_settings)]
+# Where a request comes from, as far as trusted proxies tell.
+ClientHost = Annotated[str, Depends(_client_host)]
 
 CurrentUser = Annotated[Identity, Depends(_SignedIn())]
 Host = Annotated[Identity, Depends(_SignedIn("host"))]
 # Who has a wallet: everyone but admins.
 Member = Annotated[Identity, Depends(_SignedIn("buyer", "host", "investor"))]
-Buyer = Member
+# The same, of one route: its function in the database refuses who was deactivated.
+Buyer = Annotated[Identity, Depends(_SignedIn("buyer", "host", "investor", looked_up=False))]
 
 IdempotencyKey = Annotated[
     str | None,

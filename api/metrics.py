@@ -1,10 +1,16 @@
 """What the API tells Prometheus."""
 
+from collections.abc import Callable
+from time import monotonic
+from uuid import UUID
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from db.pool import Pool
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_ACTIVE_WITHIN_S = 300
+_ACTIVE_MOST = 100_000
 
 
 class ApiMetrics:
@@ -19,6 +25,11 @@ class ApiMetrics:
         )  # fmt: skip
         self.purchases = Counter("solarhub_purchases", "Purchases committed", registry=registry)
         self.traded_kwh = Counter("solarhub_traded_kwh", "Energy bought", registry=registry)
+        self.active_users = ActiveUsers()
+        Gauge(
+            "solarhub_active_users", "People with a signed-in request in the last 5 minutes",
+            registry=registry,
+        ).set_function(self.active_users.count)  # fmt: skip
         self._connections = Gauge(
             "solarhub_api_pool_connections", "Database connections of the API", ("state",),
             registry=registry,
@@ -28,3 +39,35 @@ class ApiMetrics:
         self._connections.labels("open").set_function(pool.get_size)
         self._connections.labels("idle").set_function(pool.get_idle_size)
         self._connections.labels("most").set_function(pool.get_max_size)
+
+
+class ActiveUsers:
+    """Who was here in the last minutes: the most recent of them, if they are very many."""
+
+    def __init__(
+        self,
+        *,
+        within_s: float = _ACTIVE_WITHIN_S,
+        most: int = _ACTIVE_MOST,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._within_s = within_s
+        self._most = most
+        self._clock = clock
+        # In the order of their last request.
+        self._seen_at: dict[UUID, float] = {}
+
+    def seen(self, user_id: UUID) -> None:
+        self._seen_at.pop(user_id, None)
+        self._seen_at[user_id] = self._clock()
+        if len(self._seen_at) > self._most:
+            self._forget_oldest()
+
+    def count(self) -> int:
+        too_old = self._clock() - self._within_s
+        while self._seen_at and next(iter(self._seen_at.values())) <= too_old:
+            self._forget_oldest()
+        return len(self._seen_at)
+
+    def _forget_oldest(self) -> None:
+        del self._seen_at[next(iter(self._seen_at))]

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from api.errors import answers
-from core.errors import BadToken, DomainError, ExpiredToken
+from core.errors import AccountInactive, BadToken, DomainError, ExpiredToken
 
 PREFIX = "/api/v1"
 
@@ -52,4 +52,4 @@ def public(path: str, tag: str, *refusals: type[DomainError]) -> APIRouter:
 
 def private(path: str, tag: str) -> APIRouter:
     """For routes of whoever is signed in."""
-    return public(path, tag, BadToken, ExpiredToken)
+    return public(path, tag, BadToken, ExpiredToken, AccountInactive)

@@ -34,7 +34,8 @@ async def run(
         access_log=False,
         log_config=None,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(api.trusted_proxies),
+        forwarded_allow_ips=list(api.trusted_proxies),
         timeout_graceful_shutdown=_STOP_S,
     )
     with _listening(api.api_host, api.api_port) as listener:

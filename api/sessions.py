@@ -1,4 +1,8 @@
-"""Sign-ins: an access token that needs no database, a refresh token that is spent once."""
+"""Sign-ins: an access token that says who it is, a refresh token that is spent once.
+
+Whoever adds or revokes a refresh token locks the person first: a password that changes, or an
+account that is deactivated, leaves no sign-in behind that was under way.
+"""
 
 import hashlib
 import secrets
@@ -7,7 +11,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from core import tokens
-from core.errors import BadToken
+from core.errors import BadCredentials, BadToken
 from core.settings import ApiSettings
 from db import refresh_tokens, users
 from db.pool import Connection, Pool
@@ -22,8 +26,18 @@ class Session:
     expires_in_s: int
 
 
+async def sign_in(pool: Pool, settings: ApiSettings, user: User) -> Session:
+    """A sign-in of somebody whose password was right a moment ago. Raises BadCredentials."""
+    async with pool.acquire() as conn, conn.transaction():
+        await users.lock(conn, user.id)
+        now = await users.by_id(conn, user.id)
+        if now is None or not now.is_active or now.password_hash != user.password_hash:
+            raise BadCredentials
+        return await begin(conn, settings, now)
+
+
 async def begin(conn: Connection, settings: ApiSettings, user: User) -> Session:
-    """A sign-in, with a family of refresh tokens of its own."""
+    """A sign-in of a person who is locked, or new, with a family of refresh tokens of its own."""
     await refresh_tokens.forget_expired(conn, user.id)
     return await _hand_out(conn, settings, user, family_id=uuid4())
 

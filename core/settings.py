@@ -7,6 +7,7 @@ Read from environment variables `SOLARHUB_…` and a `.env` file by `load`. A wr
 import re
 from datetime import timedelta
 from decimal import Decimal
+from ipaddress import ip_network
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -23,7 +24,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _UNIT_S = {"ms": 0.001, "": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|)\s*")
-_RATE = re.compile(r"\d+\s*(?:/|per)\s*\d*\s*(?:second|minute|hour|day)s?")
+# A part of what the library `limits` reads: `100/minute`, `5 per 10 minutes`.
+_RATE = re.compile(
+    r"[1-9][0-9]{0,4} ?(?:/|per) ?(?:[1-9][0-9]{0,2} ?)?(?:second|minute|hour|day)s?"
+)
 
 
 class SettingError(Exception):
@@ -49,6 +53,17 @@ def _rates(value: str) -> str:
     if value != "off" and not all(_RATE.fullmatch(part.strip()) for part in value.split(";")):
         raise ValueError("must be off, or limits such as 10/minute;100/hour")
     return value
+
+
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            ip_network(value)
+        except ValueError:
+            raise ValueError(
+                "must be addresses or networks such as 10.0.0.7,172.16.0.0/12"
+            ) from None
+    return values
 
 
 def _comma_separated(value: object) -> object:
@@ -78,6 +93,7 @@ MqttUrl = Annotated[str, _url("mqtt", "mqtts")]
 HttpUrl = Annotated[str, _url("http", "https")]
 FeedUrl = Annotated[str, _url("ws", "wss")]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
+Networks = Annotated[Names, AfterValidator(_networks)]
 Secret = Annotated[SecretStr, Field(min_length=32)]
 UnitPrice = Annotated[Decimal, Field(gt=0, max_digits=10, decimal_places=4)]
 
@@ -151,10 +167,18 @@ class ApiSettings(TokenSettings, MarketSettings, PasswordSettings):
     realtime_url: FeedUrl = "ws://127.0.0.1:8001/ws"
     mqtt_public_url: MqttUrl = "mqtt://127.0.0.1:1883"
     cors_origins: Names = ()
+    trusted_proxies: Networks = ()
     refresh_token_ttl: Duration = timedelta(days=30)
     rate_limit_login: Rate = "10/minute"
-    rate_limit_address: Rate = "100/minute"
+    rate_limit_address: Rate | None = None
     payment_webhook_secret: Secret | None = None
+
+    @property
+    def sign_ins_per_address(self) -> str:
+        """As it is set, else a default; for load tests it takes one setting to lift all limits."""
+        if self.rate_limit_address is not None:
+            return self.rate_limit_address
+        return "off" if self.rate_limit_login == "off" else "100/minute"
 
 
 class RealtimeSettings(TokenSettings):

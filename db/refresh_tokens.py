@@ -30,6 +30,10 @@ UPDATE refresh_tokens SET revoked_at = now()
    AND revoked_at IS NULL
 """
 
+_REVOKE_ALL = """
+UPDATE refresh_tokens SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL
+"""
+
 _FORGET_EXPIRED = "DELETE FROM refresh_tokens WHERE user_id = $1 AND expires_at <= now()"
 
 
@@ -53,6 +57,11 @@ async def spend(conn: Connection, token_hash: bytes) -> UUID | None:
 
 async def revoke_family(conn: Connection, token_hash: bytes) -> None:
     await conn.execute(_REVOKE_FAMILY, token_hash)
+
+
+async def revoke_all(conn: Connection, user_id: UUID) -> None:
+    """Revoke every family of a person, who is locked by the caller."""
+    await conn.execute(_REVOKE_ALL, user_id)
 
 
 async def forget_expired(conn: Connection, user_id: UUID) -> None:

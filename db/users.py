@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 from db.pool import Connection, Record
@@ -15,22 +16,62 @@ WITH person AS (
 , buyer AS (INSERT INTO buyers (user_id) SELECT id FROM person WHERE role = 'buyer')
 , investor AS (INSERT INTO investors (user_id) SELECT id FROM person WHERE role = 'investor')
 , wallet AS (INSERT INTO wallets (user_id) SELECT id FROM person WHERE role <> 'admin')
-SELECT id, email, password_hash, full_name, phone, role, is_active, created_at FROM person
+SELECT id, email, password_hash, full_name, phone, role, is_active, created_at,
+       NULL::text AS property_name, NULL::numeric AS tariff_per_kwh,
+       NULL::numeric AS monthly_demand_kwh, NULL::text AS company
+  FROM person
 """
 
 _BY_EMAIL = """
-SELECT id, email, password_hash, full_name, phone, role, is_active, created_at
-  FROM users WHERE lower(email) = lower($1)
+SELECT u.id, u.email, u.password_hash, u.full_name, u.phone, u.role, u.is_active, u.created_at,
+       h.property_name, h.tariff_per_kwh, b.monthly_demand_kwh, i.company
+  FROM users u LEFT JOIN hosts h ON h.user_id = u.id LEFT JOIN buyers b ON b.user_id = u.id
+  LEFT JOIN investors i ON i.user_id = u.id
+ WHERE lower(u.email) = lower($1)
 """
 
 _BY_ID = """
-SELECT id, email, password_hash, full_name, phone, role, is_active, created_at
-  FROM users WHERE id = $1
+SELECT u.id, u.email, u.password_hash, u.full_name, u.phone, u.role, u.is_active, u.created_at,
+       h.property_name, h.tariff_per_kwh, b.monthly_demand_kwh, i.company
+  FROM users u LEFT JOIN hosts h ON h.user_id = u.id LEFT JOIN buyers b ON b.user_id = u.id
+  LEFT JOIN investors i ON i.user_id = u.id
+ WHERE u.id = $1
 """
+
+_NEWEST = """
+SELECT u.id, u.email, u.password_hash, u.full_name, u.phone, u.role, u.is_active, u.created_at,
+       h.property_name, h.tariff_per_kwh, b.monthly_demand_kwh, i.company
+  FROM users u LEFT JOIN hosts h ON h.user_id = u.id LEFT JOIN buyers b ON b.user_id = u.id
+  LEFT JOIN investors i ON i.user_id = u.id
+ WHERE (u.created_at, u.id) < ($1::timestamptz, $2::uuid)
+   AND ($3::text IS NULL OR u.role = $3) AND ($4::boolean IS NULL OR u.is_active = $4)
+   AND ($5::text IS NULL OR strpos(lower(u.email), lower($5)) > 0
+        OR strpos(lower(u.full_name), lower($5)) > 0)
+ ORDER BY u.created_at DESC, u.id DESC LIMIT $6
+"""
+
+_IS_ACTIVE = "SELECT is_active FROM users WHERE id = $1"
+
+_LOCK = "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE"
+
+_CHANGE = """
+WITH host AS (UPDATE hosts SET property_name = $4, tariff_per_kwh = $5 WHERE user_id = $1)
+, buyer AS (UPDATE buyers SET monthly_demand_kwh = $6 WHERE user_id = $1)
+, investor AS (UPDATE investors SET company = $7 WHERE user_id = $1)
+UPDATE users SET full_name = $2, phone = $3 WHERE id = $1
+"""
+
+_REPLACE_HASH = """
+UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 RETURNING id
+"""
+
+_SET_ACTIVE = "UPDATE users SET is_active = $2 WHERE id = $1 RETURNING id"
 
 
 @dataclass(frozen=True, slots=True)
 class User:
+    """What belongs to the profile of another role is None."""
+
     id: UUID
     email: str
     password_hash: str
@@ -39,6 +80,19 @@ class User:
     role: str
     is_active: bool
     created_at: datetime
+    property_name: str | None
+    tariff_per_kwh: Decimal | None
+    monthly_demand_kwh: Decimal | None
+    company: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """None: any. `text` is a part of the email or the name, in any case."""
+
+    role: str | None = None
+    is_active: bool | None = None
+    text: str | None = None
 
 
 async def create(
@@ -66,6 +120,42 @@ async def by_id(conn: Connection, user_id: UUID) -> User | None:
     return _user(row) if row else None
 
 
+async def newest(
+    conn: Connection, where: Filter, *, before: tuple[datetime, UUID], limit: int
+) -> list[User]:
+    """People, newest first."""
+    rows = await conn.fetch(_NEWEST, *before, where.role, where.is_active, where.text, limit)
+    return [_user(row) for row in rows]
+
+
+async def is_active(conn: Connection, user_id: UUID) -> bool:
+    """Whether someone may act at all; who is gone may not."""
+    return bool(await conn.fetchval(_IS_ACTIVE, user_id))
+
+
+async def lock(conn: Connection, user_id: UUID) -> None:
+    """Let nobody else change or sign in this person until commit. Read them afterwards."""
+    await conn.execute(_LOCK, user_id)
+
+
+async def change(conn: Connection, user: User) -> None:
+    """Write name, phone and profile of a locked person."""
+    await conn.execute(
+        _CHANGE, user.id, user.full_name, user.phone, user.property_name, user.tariff_per_kwh,
+        user.monthly_demand_kwh, user.company,
+    )  # fmt: skip
+
+
+async def change_password(conn: Connection, user_id: UUID, *, old_hash: str, new_hash: str) -> bool:
+    """False: the password is another one by now. Locks the person until commit."""
+    return await conn.fetchval(_REPLACE_HASH, user_id, old_hash, new_hash) is not None
+
+
+async def set_active(conn: Connection, user_id: UUID, active: bool) -> bool:
+    """False: there is nobody with this id. Locks the person until commit."""
+    return await conn.fetchval(_SET_ACTIVE, user_id, active) is not None
+
+
 def _user(row: Record) -> User:
     return User(
         id=row["id"],
@@ -76,4 +166,8 @@ def _user(row: Record) -> User:
         role=row["role"],
         is_active=row["is_active"],
         created_at=row["created_at"],
+        property_name=row["property_name"],
+        tariff_per_kwh=row["tariff_per_kwh"],
+        monthly_demand_kwh=row["monthly_demand_kwh"],
+        company=row["company"],
     )

@@ -3,8 +3,7 @@
 import asyncio
 
 import bcrypt
-from pydantic import validate_email
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ValidationError
 
 from core.errors import EmailTaken
 from core.settings import DatabaseSettings
@@ -13,25 +12,32 @@ from db.errors import refusals
 from db.pool import open_connection
 from solarhub.errors import HubError, database_reached
 
-_PASSWORD_LEAST_BYTES = 10
-_PASSWORD_MOST_BYTES = 72  # bcrypt reads no further
-
 _FULL_NAME = "Administrator"
 
 
 async def create(settings: DatabaseSettings, email: str, password: str, rounds: int) -> None:
-    """Raises HubError when the email is no email or taken, or the password too short or long."""
-    secret = password.encode()
-    if not _PASSWORD_LEAST_BYTES <= len(secret) <= _PASSWORD_MOST_BYTES:
-        raise HubError(
-            f"the password must have {_PASSWORD_LEAST_BYTES} to {_PASSWORD_MOST_BYTES} bytes"
-        )
-    try:
-        address = validate_email(email)[1]
-    except PydanticCustomError as error:
-        raise HubError(f"{email}: {error.message()}") from None
+    """Raises HubError when the email is taken, or one of both is nothing to sign in with."""
+    address, secret = _checked(email, password)
     password_hash = await asyncio.to_thread(bcrypt.hashpw, secret, bcrypt.gensalt(rounds))
     await _store(settings, address, password_hash.decode())
+
+
+def _checked(email: str, password: str) -> tuple[str, bytes]:
+    """Both as the API takes them at sign-in. Raises HubError."""
+    from api.auth import Email, NewPassword  # a second of imports that few commands need
+
+    class SignIn(BaseModel):
+        email: Email
+        password: NewPassword
+
+    try:
+        checked = SignIn(email=email, password=password)
+    except ValidationError as error:
+        [problem, *_] = error.errors(include_input=False)
+        told = str(problem["msg"]).removeprefix("Value error, ")
+        what = email if problem["loc"] == ("email",) else "the password"
+        raise HubError(f"{what}: {told}") from None
+    return checked.email, checked.password.encode()
 
 
 async def _store(settings: DatabaseSettings, email: str, password_hash: str) -> None:

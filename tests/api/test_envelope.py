@@ -90,13 +90,14 @@ async def test_no_token_a_bad_one_and_an_expired_one(api: Api) -> None:
     failure_of(response, 401, "AuthenticationError", "expired_token")
 
 
-async def test_what_is_not_a_uuid_a_limit_or_a_cursor_is_named(api: Api) -> None:
-    assert fields_of(await api.call("GET", f"{LISTINGS}/nine", NOBODY)) == ["listing_id"]
+async def test_what_is_not_a_uuid_a_limit_or_a_cursor_is_named(api: Api, conn: Connection) -> None:
+    buyer = await add_user(conn)
+    assert fields_of(await api.call("GET", f"{LISTINGS}/nine", buyer)) == ["listing_id"]
     for limit in (0, 101, "many"):
-        response = await api.call("GET", LISTINGS, NOBODY, params={"limit": limit})
+        response = await api.call("GET", LISTINGS, buyer, params={"limit": limit})
         assert fields_of(response) == ["limit"]
     for cursor in ("x", "====", "WyJ4Il0", "bnVsbA", "é", "MQ", "A" * 501):
-        response = await api.call("GET", LISTINGS, NOBODY, params={"cursor": cursor})
+        response = await api.call("GET", LISTINGS, buyer, params={"cursor": cursor})
         assert fields_of(response) == ["cursor"]
 
 

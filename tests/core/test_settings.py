@@ -4,6 +4,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from limits import parse_many
 
 from core import settings
 from core.settings import (
@@ -87,6 +90,37 @@ def test_lists_are_separated_by_commas_and_rates_have_a_period() -> None:
     assert load(ApiSettings, jwt_secret=SECRET, rate_limit_login="off").rate_limit_login == "off"
     with pytest.raises(SettingError, match="SOLARHUB_RATE_LIMIT_LOGIN: must be off, or limits"):
         load(ApiSettings, jwt_secret=SECRET, rate_limit_login="a lot")
+
+
+@pytest.mark.parametrize("rate", ["0/minute", "10", "10/0 minutes", "10/fortnight", "١/minute", ""])
+def test_a_rate_that_says_nothing_is_refused(rate: str) -> None:
+    with pytest.raises(SettingError, match="SOLARHUB_RATE_LIMIT_ADDRESS: must be off, or limits"):
+        load(ApiSettings, jwt_secret=SECRET, rate_limit_address=rate)
+
+
+@given(st.lists(st.from_regex(settings._RATE, fullmatch=True), min_size=1, max_size=3))
+def test_every_rate_that_is_taken_can_be_counted(rates: list[str]) -> None:
+    api = load(ApiSettings, jwt_secret=SECRET, rate_limit_login=";".join(rates))
+    limits = parse_many(api.rate_limit_login)
+    assert len(limits) == len(rates)
+    assert all(limit.amount > 0 and limit.get_expiry() > 0 for limit in limits)
+
+
+@pytest.mark.parametrize(
+    ("login", "address", "per_address"),
+    [("10/minute", None, "100/minute"), ("off", None, "off"), ("off", "5/hour", "5/hour")],
+)
+def test_one_setting_lifts_all_limits(login: str, address: str | None, per_address: str) -> None:
+    rates = {"rate_limit_login": login, "rate_limit_address": address}
+    assert load(ApiSettings, jwt_secret=SECRET, **rates).sign_ins_per_address == per_address
+
+
+def test_proxies_are_addresses_and_networks() -> None:
+    api = load(ApiSettings, jwt_secret=SECRET, trusted_proxies="127.0.0.1, 10.0.0.0/8, fd00::/8")
+    assert api.trusted_proxies == ("127.0.0.1", "10.0.0.0/8", "fd00::/8")
+    for wrong in ("*", "proxy.example.org", "10.0.0.1/8"):
+        with pytest.raises(SettingError, match="SOLARHUB_TRUSTED_PROXIES: must be addresses"):
+            load(ApiSettings, jwt_secret=SECRET, trusted_proxies=wrong)
 
 
 def test_every_setting_is_in_the_manual() -> None:

@@ -1,0 +1,52 @@
+"""What people change of their accounts."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from api.deps import Services
+from core.errors import BadCredentials, Invalid, NotFound
+from core.tokens import Identity
+from db import refresh_tokens, users
+from db.pool import Pool
+from db.users import User
+
+PROFILES: Mapping[str, tuple[str, ...]] = {
+    "host": ("property_name", "tariff_per_kwh"),
+    "buyer": ("monthly_demand_kwh",),
+    "investor": ("company",),
+    "admin": (),
+}
+_OF_EVERYONE = ("full_name", "phone")
+
+
+async def change(pool: Pool, caller: Identity, wanted: Mapping[str, Any]) -> User:
+    """Change what is in `wanted` of the caller's own account. Raises Invalid."""
+    own = (*_OF_EVERYONE, *PROFILES[caller.role])
+    for field in wanted:
+        if field not in own:
+            raise Invalid(field=field, allowed=f"is not in the profile of a {caller.role}")
+    async with pool.acquire() as conn, conn.transaction():
+        await users.lock(conn, caller.user_id)
+        user = await users.by_id(conn, caller.user_id)
+        if user is None:
+            raise NotFound(what="user")
+        changed = replace(user, **wanted)
+        await users.change(conn, changed)
+    return changed
+
+
+async def change_password(services: Services, caller: Identity, current: str, new: str) -> None:
+    """Change the caller's password, which ends all their sign-ins. Raises BadCredentials."""
+    async with services.pool.acquire() as conn:
+        user = await users.by_id(conn, caller.user_id)
+    old_hash = user.password_hash if user else None
+    if not await services.passwords.matches(current, old_hash) or old_hash is None:
+        raise BadCredentials
+    new_hash = await services.passwords.hash(new)
+    async with services.pool.acquire() as conn, conn.transaction():
+        if not await users.change_password(
+            conn, caller.user_id, old_hash=old_hash, new_hash=new_hash
+        ):
+            raise BadCredentials
+        await refresh_tokens.revoke_all(conn, caller.user_id)

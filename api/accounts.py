@@ -1,13 +1,14 @@
-"""What people change of their accounts."""
+"""What people, and administrators, change of accounts. Locks: the person, then listings by id."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from api.deps import Services
-from core.errors import BadCredentials, Invalid, NotFound
+from core.errors import BadCredentials, Invalid, NotFound, OwnAccount
 from core.tokens import Identity
-from db import refresh_tokens, users
+from db import listings, refresh_tokens, users
 from db.pool import Pool
 from db.users import User
 
@@ -50,3 +51,21 @@ async def change_password(services: Services, caller: Identity, current: str, ne
         ):
             raise BadCredentials
         await refresh_tokens.revoke_all(conn, caller.user_id)
+
+
+async def set_active(pool: Pool, admin: Identity, user_id: UUID, active: bool) -> User:
+    """Let somebody in again, or shut them out with all that they offer.
+
+    Raises NotFound, OwnAccount.
+    """
+    if user_id == admin.user_id and not active:
+        raise OwnAccount
+    async with pool.acquire() as conn, conn.transaction():
+        if not await users.set_active(conn, user_id, active):
+            raise NotFound(what="user")
+        if not active:
+            await refresh_tokens.revoke_all(conn, user_id)
+            await listings.pause_all(conn, user_id)
+        user = await users.by_id(conn, user_id)
+        assert user is not None
+    return user

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from starlette.middleware import Middleware
 
 from api import (
+    admin,
     auth,
     devices,
     errors,
@@ -19,6 +20,7 @@ from api import (
     trades,
     wallet,
 )
+from api.audits import open_audits
 from api.deps import Services
 from api.metrics import ApiMetrics
 from api.middleware import Cors, Frame, Guard
@@ -48,6 +50,7 @@ _ROUTERS = (
     payments.router,
     auth.public,
     auth.private,
+    admin.router,
     health.feed,
     health.router,
 )
@@ -90,6 +93,7 @@ def _lifespan(
         async with (
             open_pool(database, application_name="api") as pool,
             open_redis(redis) as redis_link,
+            open_audits(database) as audits,
         ):
             metrics.watch_pool(pool)
             app.state.services = Services(
@@ -98,6 +102,7 @@ def _lifespan(
                 redis=redis_link,
                 passwords=Passwords(settings.bcrypt_rounds),
                 rate_limits=RateLimits(settings, redis_link.client),
+                audits=audits,
                 sandbox=Sandbox(pool, settings),
                 metrics=metrics,
             )

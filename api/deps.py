@@ -10,6 +10,7 @@ from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
 from fastapi.security.utils import get_authorization_scheme_param
 
+from api.audits import Audits
 from api.metrics import ApiMetrics
 from api.middleware import sign_in_to_log
 from api.passwords import Passwords
@@ -33,6 +34,7 @@ class Services:
     redis: RedisLink
     passwords: Passwords
     rate_limits: RateLimits
+    audits: Audits
     sandbox: Sandbox
     metrics: ApiMetrics
 
@@ -96,6 +98,7 @@ ClientHost = Annotated[str, Depends(_client_host)]
 
 CurrentUser = Annotated[Identity, Depends(_SignedIn())]
 Host = Annotated[Identity, Depends(_SignedIn("host"))]
+Admin = Annotated[Identity, Depends(_SignedIn("admin"))]
 # Who has a wallet: everyone but admins.
 Member = Annotated[Identity, Depends(_SignedIn("buyer", "host", "investor"))]
 # The same, of one route: its function in the database refuses who was deactivated.

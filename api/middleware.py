@@ -21,6 +21,8 @@ from api.metrics import ApiMetrics
 
 BODY_MAX_BYTES = 1024 * 1024
 REQUEST_TIMEOUT_S = 15
+# What is known to take longer.
+_PATIENCE_S = {"/api/v1/admin/audit": 600}
 _DRAIN_MAX_BYTES = 16 * BODY_MAX_BYTES
 
 # As Helmet sets them.
@@ -117,7 +119,7 @@ class Guard:
             await send(message)
 
         try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            async with asyncio.timeout(_PATIENCE_S.get(scope["path"], REQUEST_TIMEOUT_S)):
                 if _declared_size(scope) > BODY_MAX_BYTES:
                     await _drain(receive)
                     await errors.too_large()(scope, receive, send_noting)

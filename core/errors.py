@@ -104,6 +104,12 @@ class EmailTaken(Conflict):
     code = "email_taken"
 
 
+class OwnAccount(Conflict):
+    """An administrator can't deactivate their own account."""
+
+    code = "own_account"
+
+
 # Devices and places --------------------------------------------------------------------------
 
 

@@ -67,6 +67,23 @@ RETURNING l
 
 _ANNOUNCE = "SELECT announce_listing($2, l) FROM energy_listings l WHERE id = $1"
 
+# One that waits for its device or its meter would come back by itself.
+_PAUSE_ALL = """
+WITH held AS (
+    SELECT id, status FROM energy_listings
+     WHERE seller_id = $1 AND (status = 'active' OR status = 'paused' AND paused_by = 'device'
+                               OR status = 'sold' AND auto_adjust)
+     ORDER BY id FOR NO KEY UPDATE
+), paused AS (
+    UPDATE energy_listings l
+       SET status = 'paused', paused_by = 'seller', updated_at = now(), version = version + 1
+      FROM held WHERE l.id = held.id
+    RETURNING l AS listing, held.status AS status_before
+)
+SELECT announce_listing('listing.paused', listing)
+  FROM paused WHERE status_before <> 'paused' ORDER BY (listing).id
+"""
+
 _NEWEST = """
 SELECT l FROM energy_listings l
  WHERE (created_at, id) < ($1::timestamptz, $2::uuid)
@@ -163,6 +180,11 @@ async def change(conn: Connection, listing: Listing) -> Listing:
     )  # fmt: skip
     assert row is not None
     return listing_of(row["l"])
+
+
+async def pause_all(conn: Connection, seller_id: UUID) -> None:
+    """Pause what a seller offers, as if they had, with the events. Locks the listings by id."""
+    await conn.execute(_PAUSE_ALL, seller_id)
 
 
 async def announce(conn: Connection, listing_id: UUID, event: EventType) -> None:

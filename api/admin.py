@@ -1,0 +1,109 @@
+"""Routes: what administrators see and decide."""
+
+from typing import Annotated, Literal
+
+from fastapi import Query
+from pydantic import Field
+
+from api import accounts, routing
+from api.auth import UserView
+from api.cursors import NEWEST
+from api.deps import Admin, Id, PoolDep, ServicesDep
+from api.envelope import Answer, Page, ok
+from api.errors import answers
+from api.fields import Body, PageQuery, Printable, View
+from core.errors import Forbidden, NotFound, OwnAccount
+from db import users
+from db.audit import Check
+from db.users import Filter
+
+router = routing.private("/admin", "admin")
+
+_OFFENDING_SHOWN = 100
+
+
+class UserQuery(PageQuery):
+    role: Literal["buyer", "host", "investor", "admin"] | None = None
+    is_active: bool | None = None
+    q: Annotated[
+        Annotated[str, Printable, Field(min_length=1, max_length=254)] | None,
+        Field(description="A part of the email or of the name, in any case"),
+    ] = None
+
+
+class UserChange(Body):
+    is_active: Annotated[
+        bool, Field(description="false: shut out at once, every sign-in ended, listings paused")
+    ]
+
+
+class CheckView(View):
+    name: Annotated[str, Field(examples=["wallets"])]
+    rule: Annotated[str, Field(examples=["every wallet equals its entries"])]
+    ok: bool
+    offending: Annotated[
+        list[str], Field(description=f"Ids of what breaks the rule, {_OFFENDING_SHOWN} at most")
+    ]
+    offending_count: int
+
+
+class AuditView(View):
+    ok: Annotated[bool, Field(description="Every check is")]
+    checks: list[CheckView]
+
+
+@router.get("/users", responses=answers(Forbidden))
+async def list_users(
+    pool: PoolDep, _: Admin, query: Annotated[UserQuery, Query()]
+) -> Answer[Page[UserView]]:
+    """Everyone, newest first."""
+    before = NEWEST.read(query.cursor)
+    where = Filter(query.role, query.is_active, query.q)
+    async with pool.acquire() as conn:
+        found = await users.newest(conn, where, before=before, limit=query.limit + 1)
+    return ok(
+        NEWEST.page(found, query.limit, key=lambda one: (one.created_at, one.id), show=UserView.of)
+    )
+
+
+@router.get("/users/{user_id}", responses=answers(Forbidden, NotFound))
+async def get_user(pool: PoolDep, _: Admin, user_id: Id) -> Answer[UserView]:
+    """One person."""
+    async with pool.acquire() as conn:
+        user = await users.by_id(conn, user_id)
+    if user is None:
+        raise NotFound(what="user")
+    return ok(UserView.of(user))
+
+
+@router.patch("/users/{user_id}", responses=answers(Forbidden, NotFound, OwnAccount))
+async def change_user(
+    pool: PoolDep, admin: Admin, user_id: Id, body: UserChange
+) -> Answer[UserView]:
+    """Shut somebody out, or let them in again.
+
+    Whoever is shut out is so with the next request; their listings stay paused until they resume
+    them.
+    """
+    user = await accounts.set_active(pool, admin, user_id, body.is_active)
+    return ok(UserView.of(user))
+
+
+@router.get("/audit", responses=answers(Forbidden))
+async def audit(services: ServicesDep, _: Admin) -> Answer[AuditView]:
+    """Recompute the books, as `solarhub audit` does.
+
+    Takes as long as there are readings, up to 10 minutes; who asks while one runs gets its result.
+    """
+    checks = [_shown(check) for check in await services.audits.checks()]
+    return ok(AuditView(ok=all(check.ok for check in checks), checks=checks))
+
+
+def _shown(check: Check) -> CheckView:
+    return CheckView(
+        name=check.name,
+        rule=check.rule,
+        ok=check.ok,
+        offending=list(check.offending[:_OFFENDING_SHOWN]),
+        offending_count=len(check.offending),
+    )

@@ -7,11 +7,11 @@ from pydantic import Field
 
 from api import accounts, routing
 from api.auth import UserView
-from api.cursors import NEWEST
+from api.cursors import NEWEST, PageQuery
 from api.deps import Admin, Id, PoolDep, ServicesDep
 from api.envelope import Answer, Page, ok
 from api.errors import answers
-from api.fields import Body, PageQuery, Printable, View
+from api.fields import Body, Printable, View
 from core.errors import Forbidden, NotFound, OwnAccount
 from db import users
 from db.audit import Check

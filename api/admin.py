@@ -39,17 +39,19 @@ class UserChange(Body):
 
 class CheckView(View):
     name: Annotated[str, Field(examples=["wallets"])]
-    rule: Annotated[str, Field(examples=["every wallet equals its entries"])]
-    ok: bool
+    rule: Annotated[
+        str, Field(description="What must hold", examples=["every wallet equals its entries"])
+    ]
+    ok: Annotated[bool, Field(description="It does")]
     offending: Annotated[
         list[str], Field(description=f"Ids of what breaks the rule, {_OFFENDING_SHOWN} at most")
     ]
-    offending_count: int
+    offending_count: Annotated[int, Field(description="How many break it", examples=[0])]
 
 
 class AuditView(View):
     ok: Annotated[bool, Field(description="Every check is")]
-    checks: list[CheckView]
+    checks: Annotated[list[CheckView], Field(description="One for each rule")]
 
 
 @router.get("/users", responses=answers(Forbidden))

@@ -1,6 +1,6 @@
 """Routes: register, sign in, stay signed in, sign out; one's own account."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, EmailStr, Field, StringConstraints
@@ -46,10 +46,9 @@ def _long_enough(value: str) -> str:
     return value
 
 
-def _given(value: str | None) -> str:
-    if value is None:
-        raise ValueError("must not be null")
-    return value
+def _without_default(schema: dict[str, Any]) -> None:
+    """What is not given stays as it is: Python needs a default, clients do not."""
+    schema.pop("default", None)
 
 
 Email = Annotated[EmailStr, Field(max_length=254, examples=["asha@example.org"])]
@@ -96,7 +95,9 @@ class Refresh(Body):
 class AccountChange(Body):
     """Only what is given changes; null takes back what may be unknown."""
 
-    full_name: Annotated[Name | None, AfterValidator(_given), Field(examples=["Asha Rao"])] = None
+    full_name: Annotated[Name, Field(examples=["Asha Rao"], json_schema_extra=_without_default)] = (
+        ""
+    )
     phone: Phone | None = None
     property_name: Annotated[
         Name | None, Field(description="A host's", examples=["Lotus House"])
@@ -113,12 +114,14 @@ class AccountChange(Body):
 
 
 class PasswordChange(Body):
-    current_password: Password
+    current_password: Annotated[Password, Field(description="The one until now")]
     new_password: NewPassword
 
 
 class HostProfile(View):
-    property_name: str | None
+    property_name: Annotated[
+        str | None, Field(description="What the home is called", examples=["Lotus House"])
+    ]
     tariff_per_kwh: ShownPrice | None
 
 
@@ -127,7 +130,9 @@ class BuyerProfile(View):
 
 
 class InvestorProfile(View):
-    company: str | None
+    company: Annotated[
+        str | None, Field(description="Whom they invest for", examples=["Sunrise Capital"])
+    ]
 
 
 class UserView(View):

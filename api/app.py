@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from starlette.middleware import Middleware
 
 from api import (
+    addresses,
     admin,
     auth,
     devices,
@@ -44,6 +45,7 @@ _ROUTERS = (
     trades.router,
     marketplace.router,
     location.router,
+    addresses.router,
     devices.router,
     telemetry.router,
     wallet.router,

@@ -1,10 +1,10 @@
-"""Routes: where the caller is, and what is near."""
+"""Routes: what is near."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import AliasChoices, BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from api import routing
 from api.cursors import NEAREST, PageQuery, PartBefore
@@ -12,15 +12,10 @@ from api.deps import CurrentUser, PoolDep
 from api.envelope import Answer, Page, ok
 from api.errors import answers
 from api.fields import (
-    Body,
     KwhOrNone,
-    Latitude,
-    Longitude,
-    Name,
     PricePerKwh,
     QueryLatitude,
     QueryLongitude,
-    ShownInstant,
     View,
     check_whole_place,
 )
@@ -28,31 +23,26 @@ from api.shown import ListingView
 from core.errors import NoLocation
 from core.geo import search_boxes
 from db import addresses, nearby
-from db.nearby import Circle, NearbyListing
+from db.nearby import Circle, NearbyDevice, NearbyListing, NearbyUser
 from db.pool import Connection
 
 router = routing.private("/location", "location")
 
+DeviceKind = Literal["inverter", "meter", "battery"]
+DeviceStatus = Literal["pending", "online", "offline", "fault"]
+NeighbourRole = Literal["buyer", "host", "investor"]
 
-class Position(Body):
-    latitude: Annotated[Latitude, Field(validation_alias=AliasChoices("latitude", "lat"))]
-    longitude: Annotated[Longitude, Field(validation_alias=AliasChoices("longitude", "lon"))]
-    label: Annotated[Name | None, Field(examples=["home"])] = None
-
-
-class AddressView(View):
-    id: UUID
-    label: str
-    latitude: float
-    longitude: float
-    is_default: bool
-    created_at: ShownInstant
+DistanceKm = Annotated[float, Field(description="Great circle, km, 3 decimals", examples=[1.204])]
+RoughLatitude = Annotated[float, Field(description="To 0.01°", examples=[12.97])]
+RoughLongitude = Annotated[float, Field(description="To 0.01°", examples=[77.59])]
 
 
 class Around(PageQuery):
     """A circle: around `lat`, `lon`, or around the caller's default address."""
 
-    radius_km: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False, examples=[5])]
+    radius_km: Annotated[
+        float, Field(gt=0, le=100, allow_inf_nan=False, description="km", examples=[5])
+    ]
     lat: QueryLatitude | None = None
     lon: QueryLongitude | None = None
     cursor: Annotated[PartBefore, NEAREST.form] | None = None
@@ -68,7 +58,16 @@ class AroundListings(Around):
     max_price: PricePerKwh | None = None
 
 
-class SellerView(BaseModel):
+class AroundUsers(Around):
+    role: NeighbourRole | None = None
+
+
+class AroundDevices(Around):
+    kind: DeviceKind | None = None
+    status: DeviceStatus | None = None
+
+
+class PersonView(BaseModel):
     id: UUID
     full_name: str
 
@@ -80,32 +79,37 @@ class SellersDeviceView(BaseModel):
 
 
 class NearbyListingView(ListingView):
-    distance_km: Annotated[float, Field(description="Great circle, 3 decimals", examples=[1.204])]
-    seller: SellerView
+    distance_km: DistanceKm
+    seller: PersonView
     device: SellersDeviceView | None
 
 
-@router.put("/update")
-async def update_location(
-    pool: PoolDep, caller: CurrentUser, body: Position
-) -> Answer[AddressView]:
-    """Set the caller's default address: where things are looked for, and offered from."""
-    async with pool.acquire() as conn, conn.transaction():
-        address = await addresses.set_default(
-            conn,
-            caller.user_id,
-            label=body.label,
-            latitude=body.latitude,
-            longitude=body.longitude,
-        )
-    return ok(AddressView.model_validate(address))
+class NearbyUserView(View):
+    id: UUID
+    full_name: str
+    role: NeighbourRole
+    latitude: RoughLatitude
+    longitude: RoughLongitude
+    distance_km: DistanceKm
+
+
+class NearbyDeviceView(BaseModel):
+    id: UUID
+    name: str
+    kind: DeviceKind
+    capacity_w: Annotated[float, Field(description="Peak power, W", examples=[5000])]
+    status: DeviceStatus
+    latitude: Annotated[float, Field(description="To 0.01°, unless it is the caller's own")]
+    longitude: Annotated[float, Field(description="To 0.01°, unless it is the caller's own")]
+    distance_km: DistanceKm
+    owner: PersonView
 
 
 @router.get("/nearby-listings", responses=answers(NoLocation))
 async def nearby_listings(
     pool: PoolDep, caller: CurrentUser, query: Annotated[AroundListings, Query()]
 ) -> Answer[Page[NearbyListingView]]:
-    """Active listings by distance, with seller and device."""
+    """Active listings by distance, with seller and device, where their sellers made them public."""
     after = NEAREST.read(query.cursor)
     async with pool.acquire() as conn:
         found = await nearby.listings(
@@ -118,9 +122,55 @@ async def nearby_listings(
         )
     return ok(
         NEAREST.page(
-            found, query.limit, key=lambda near: (near.distance_km, near.listing.id), show=_shown
+            found,
+            query.limit,
+            key=lambda near: (near.distance_km, near.listing.id),
+            show=_listing,
         )
     )
+
+
+@router.get("/nearby-users", responses=answers(NoLocation))
+async def nearby_users(
+    pool: PoolDep, caller: CurrentUser, query: Annotated[AroundUsers, Query()]
+) -> Answer[Page[NearbyUserView]]:
+    """People with a default address, by distance.
+
+    Homes are private: they are found, measured and shown by their place to 0.01°.
+    """
+    after = NEAREST.read(query.cursor)
+    async with pool.acquire() as conn:
+        found = await nearby.users(
+            conn,
+            await _circle(conn, caller.user_id, query),
+            caller_id=caller.user_id,
+            role=query.role,
+            after=after,
+            limit=query.limit + 1,
+        )
+    return ok(NEAREST.page(found, query.limit, key=_distance_and_id, show=_user))
+
+
+@router.get("/nearby-devices", responses=answers(NoLocation))
+async def nearby_devices(
+    pool: PoolDep, caller: CurrentUser, query: Annotated[AroundDevices, Query()]
+) -> Answer[Page[NearbyDeviceView]]:
+    """Devices that have a place, by distance.
+
+    They stand at homes: another one's is found, measured and shown by its place to 0.01°.
+    """
+    after = NEAREST.read(query.cursor)
+    async with pool.acquire() as conn:
+        found = await nearby.devices(
+            conn,
+            await _circle(conn, caller.user_id, query),
+            caller_id=caller.user_id,
+            kind=query.kind,
+            status=query.status,
+            after=after,
+            limit=query.limit + 1,
+        )
+    return ok(NEAREST.page(found, query.limit, key=_distance_and_id, show=_device))
 
 
 async def _circle(conn: Connection, user_id: UUID, around: Around) -> Circle:
@@ -135,7 +185,11 @@ async def _circle(conn: Connection, user_id: UUID, around: Around) -> Circle:
     return Circle(latitude, longitude, around.radius_km, boxes)
 
 
-def _shown(near: NearbyListing) -> NearbyListingView:
+def _distance_and_id(near: NearbyUser | NearbyDevice) -> tuple[float, UUID]:
+    return near.distance_km, near.id
+
+
+def _listing(near: NearbyListing) -> NearbyListingView:
     listing = near.listing
     device = None
     if listing.device_id and near.device_name and near.device_kind:
@@ -145,6 +199,27 @@ def _shown(near: NearbyListing) -> NearbyListingView:
     return NearbyListingView(
         **dict(ListingView.model_validate(listing)),
         distance_km=round(near.distance_km, 3),
-        seller=SellerView(id=listing.seller_id, full_name=near.seller_name),
+        seller=PersonView(id=listing.seller_id, full_name=near.seller_name),
         device=device,
+    )
+
+
+def _user(near: NearbyUser) -> NearbyUserView:
+    shown = NearbyUserView.model_validate(near)
+    return shown.model_copy(update={"distance_km": round(near.distance_km, 3)})
+
+
+def _device(near: NearbyDevice) -> NearbyDeviceView:
+    return NearbyDeviceView.model_validate(
+        {
+            "id": near.id,
+            "name": near.name,
+            "kind": near.kind,
+            "capacity_w": near.capacity_w,
+            "status": near.status,
+            "latitude": near.latitude,
+            "longitude": near.longitude,
+            "distance_km": round(near.distance_km, 3),
+            "owner": {"id": near.owner_id, "full_name": near.owner_name},
+        }
     )

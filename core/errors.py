@@ -125,6 +125,12 @@ class NoLocation(Conflict):
     code = "no_location"
 
 
+class TooManyAddresses(Conflict):
+    """You have {at_most} addresses already; remove one first."""
+
+    code = "too_many_addresses"
+
+
 # Market --------------------------------------------------------------------------------------
 
 

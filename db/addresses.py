@@ -1,10 +1,16 @@
-"""Where people are. A default address is where things near them are looked for."""
+"""Where people are. A default address is where things near them are looked for.
+
+Whoever has an address has one default address. The addresses of one person change one after the
+other: callers that change them hold `lock` until commit.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from db.pool import Connection, Record
+
+_LOCK = "SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE"
 
 _SET_DEFAULT = """
 INSERT INTO user_addresses AS a (user_id, label, latitude, longitude, is_default)
@@ -19,6 +25,34 @@ SELECT id, label, latitude, longitude, is_default, created_at
   FROM user_addresses WHERE user_id = $1 AND is_default
 """
 
+_NEWEST = """
+SELECT id, label, latitude, longitude, is_default, created_at
+  FROM user_addresses
+ WHERE user_id = $1 AND (created_at, id) < ($2::timestamptz, $3::uuid)
+ ORDER BY created_at DESC, id DESC LIMIT $4
+"""
+
+_COUNT = "SELECT count(*) FROM user_addresses WHERE user_id = $1"
+
+_CLEAR_DEFAULT = "UPDATE user_addresses SET is_default = false WHERE user_id = $1 AND is_default"
+
+_ADD = """
+INSERT INTO user_addresses (user_id, label, latitude, longitude, is_default)
+VALUES ($1, coalesce($2, 'home'), $3, $4, $5)
+RETURNING id, label, latitude, longitude, is_default, created_at
+"""
+
+_REMOVE = """
+DELETE FROM user_addresses WHERE user_id = $1 AND id = $2
+RETURNING id, label, latitude, longitude, is_default, created_at
+"""
+
+_PROMOTE_NEWEST = """
+UPDATE user_addresses SET is_default = true
+ WHERE id = (SELECT id FROM user_addresses WHERE user_id = $1
+              ORDER BY created_at DESC, id DESC LIMIT 1)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -28,6 +62,11 @@ class Address:
     longitude: float
     is_default: bool
     created_at: datetime
+
+
+async def lock(conn: Connection, user_id: UUID) -> None:
+    """Keep others from changing the user's addresses until commit."""
+    await conn.execute(_LOCK, user_id)
 
 
 async def set_default(
@@ -42,6 +81,49 @@ async def set_default(
 async def default_of(conn: Connection, user_id: UUID) -> Address | None:
     row = await conn.fetchrow(_DEFAULT_OF, user_id)
     return _address(row) if row else None
+
+
+async def newest(
+    conn: Connection, user_id: UUID, *, before: tuple[datetime, UUID], limit: int
+) -> list[Address]:
+    return [_address(row) for row in await conn.fetch(_NEWEST, user_id, *before, limit)]
+
+
+async def count(conn: Connection, user_id: UUID) -> int:
+    """How many addresses the user has."""
+    found: int = await conn.fetchval(_COUNT, user_id)
+    return found
+
+
+async def clear_default(conn: Connection, user_id: UUID) -> None:
+    """Make room for another default address."""
+    await conn.execute(_CLEAR_DEFAULT, user_id)
+
+
+async def add(
+    conn: Connection,
+    user_id: UUID,
+    *,
+    label: str | None,
+    latitude: float,
+    longitude: float,
+    is_default: bool,
+) -> Address:
+    """One more address; the caller has seen to there being no other default one."""
+    row = await conn.fetchrow(_ADD, user_id, label, latitude, longitude, is_default)
+    assert row is not None
+    return _address(row)
+
+
+async def remove(conn: Connection, user_id: UUID, address_id: UUID) -> Address | None:
+    """The address as it was. None: the user has no such address."""
+    row = await conn.fetchrow(_REMOVE, user_id, address_id)
+    return _address(row) if row else None
+
+
+async def promote_newest(conn: Connection, user_id: UUID) -> None:
+    """Make the newest address that is left, if any, the default one."""
+    await conn.execute(_PROMOTE_NEWEST, user_id)
 
 
 def _address(row: Record) -> Address:

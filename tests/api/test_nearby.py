@@ -2,17 +2,22 @@
 
 from typing import Any
 
+import pytest
+
 from db.pool import Pool
 from tests.api.conftest import Api, code_of, fields_of
-from tests.support.people import BANGALORE, add_device, add_listing, add_user
+from tests.support.people import BANGALORE, Person, add_device, add_listing, add_user
 
 NEARBY = "/api/v1/location/nearby-listings"
+USERS = "/api/v1/location/nearby-users"
+DEVICES = "/api/v1/location/nearby-devices"
 UPDATE = "/api/v1/location/update"
 
 
-async def test_without_any_place_nothing_is_near(api: Api, pool: Pool) -> None:
+@pytest.mark.parametrize("path", [NEARBY, USERS, DEVICES])
+async def test_without_any_place_nothing_is_near(api: Api, pool: Pool, path: str) -> None:
     buyer = await add_user(pool)
-    response = await api.call("GET", NEARBY, buyer, params={"radius_km": 5})
+    response = await api.call("GET", path, buyer, params={"radius_km": 5})
     assert (response.status_code, code_of(response)) == (409, "no_location")
 
 
@@ -88,7 +93,8 @@ async def test_a_place_a_hair_off_the_equator_does_not_break_the_search(
         assert (await api.get(NEARBY, buyer, radius_km=1))["items"]
 
 
-async def test_a_circle_that_is_none_is_refused(api: Api, pool: Pool) -> None:
+@pytest.mark.parametrize("path", [NEARBY, USERS, DEVICES])
+async def test_a_circle_that_is_none_is_refused(api: Api, pool: Pool, path: str) -> None:
     buyer = await add_user(pool)
     for field, query in [
         ("radius_km", {}),
@@ -99,5 +105,117 @@ async def test_a_circle_that_is_none_is_refused(api: Api, pool: Pool) -> None:
         ("lon", {"radius_km": 5, "lat": 1, "lon": 180.5}),
         ("lon", {"radius_km": 5, "lat": 1}),
     ]:
-        response = await api.call("GET", NEARBY, buyer, params=query)
+        response = await api.call("GET", path, buyer, params=query)
         assert fields_of(response) == [field], query
+
+
+HERE = {"radius_km": 10, "lat": BANGALORE[0], "lon": BANGALORE[1]}
+
+
+async def settle(pool: Pool, person: Person, place: tuple[float, float]) -> None:
+    await pool.execute(
+        "INSERT INTO user_addresses (user_id, latitude, longitude, is_default)"
+        " VALUES ($1, $2, $3, true)",
+        person.id,
+        *place,
+    )
+
+
+async def test_neighbours_come_by_distance_to_where_they_are_shown(api: Api, pool: Pool) -> None:
+    buyer, far, near = await add_user(pool), await add_user(pool, "host"), await add_user(pool)
+    await settle(pool, buyer, BANGALORE)
+    await settle(pool, far, (12.9949, 77.5951))
+    await settle(pool, near, (12.9651, 77.5951))
+    await settle(pool, await add_user(pool), (13.2, 77.6))
+    items = (await api.get(USERS, buyer, radius_km=10))["items"]
+    assert items == [
+        {
+            "id": str(near.id), "full_name": "Buyer", "role": "buyer",
+            "latitude": 12.97, "longitude": 77.6, "distance_km": 0.612,
+        },
+        {
+            "id": str(far.id), "full_name": "Host", "role": "host",
+            "latitude": 12.99, "longitude": 77.6, "distance_km": 2.128,
+        },
+    ]  # fmt: skip
+    hosts = (await api.get(USERS, buyer, radius_km=10, role="host"))["items"]
+    assert [item["id"] for item in hosts] == [str(far.id)]
+
+
+async def test_no_question_tells_apart_homes_that_are_shown_at_one_place(
+    api: Api, pool: Pool
+) -> None:
+    buyer, host, other = [await add_user(pool, role) for role in ("buyer", "host", "host")]
+    for neighbour, place in ((host, (12.9651, 77.5851)), (other, (12.9749, 77.5949))):
+        await settle(pool, neighbour, place)
+        await add_device(pool, neighbour, place=place)
+    for path in (USERS, DEVICES):
+        for lat, lon in ((12.97, 77.59), (12.9651, 77.5851), (12.9, 77.5)):
+            # Just inside and just outside of where both are shown.
+            first, second = (await api.get(path, buyer, radius_km=50, lat=lat, lon=lon))["items"]
+            places = [(item["latitude"], item["longitude"]) for item in (first, second)]
+            assert places == [(12.97, 77.59)] * 2
+            assert first["distance_km"] == second["distance_km"]
+            for radius_km in (first["distance_km"] + 0.001, first["distance_km"] - 0.001):
+                if radius_km > 0:
+                    found = await api.get(path, buyer, radius_km=radius_km, lat=lat, lon=lon)
+                    assert len(found["items"]) in (0, 2)
+
+
+async def test_who_left_who_is_no_neighbour_and_who_asks_are_not_shown(
+    api: Api, pool: Pool
+) -> None:
+    buyer, gone, admin = [await add_user(pool, role) for role in ("buyer", "host", "admin")]
+    for person in (buyer, gone, admin):
+        await settle(pool, person, BANGALORE)
+    await add_device(pool, gone)
+    await pool.execute("UPDATE users SET is_active = false WHERE id = $1", gone.id)
+    removed = await add_device(pool, await add_user(pool, "host"))
+    await pool.execute("UPDATE devices SET deleted_at = now() WHERE id = $1", removed)
+    assert (await api.get(USERS, buyer, **HERE))["items"] == []
+    assert (await api.get(DEVICES, buyer, **HERE))["items"] == []
+
+
+async def test_the_owner_alone_sees_where_a_device_is_and_nobody_its_secrets(
+    api: Api, pool: Pool
+) -> None:
+    host, other = await add_user(pool, "host"), await add_user(pool, "host")
+    device_id = str(await add_device(pool, host, place=(12.9751, 77.5951)))
+    shown = {
+        "id": device_id, "name": "Roof", "kind": "inverter", "capacity_w": 5000.0,
+        "status": "pending", "latitude": 12.98, "longitude": 77.6, "distance_km": 1.102,
+        "owner": {"id": str(host.id), "full_name": "Host"},
+    }  # fmt: skip
+    assert (await api.get(DEVICES, other, **HERE))["items"] == [shown]
+    own = {"latitude": 12.9751, "longitude": 77.5951, "distance_km": 0.393}
+    assert (await api.get(DEVICES, host, **HERE))["items"] == [shown | own]
+
+
+async def test_kind_and_status_narrow_the_search_for_devices(api: Api, pool: Pool) -> None:
+    host, other = await add_user(pool, "host"), await add_user(pool, "host")
+    online, meter = [str(await add_device(pool, host)) for _ in range(2)]
+    await pool.execute("UPDATE device_states SET status = 'online' WHERE device_id = $1", online)
+    await pool.execute("UPDATE devices SET kind = 'meter' WHERE id = $1", meter)
+    for caller in (host, other):
+        for narrow, device_id in (({"status": "online"}, online), ({"kind": "meter"}, meter)):
+            items = (await api.get(DEVICES, caller, **HERE, **narrow))["items"]
+            assert [item["id"] for item in items] == [device_id]
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "value"),
+    [
+        (USERS, "role", "admin"),
+        (DEVICES, "kind", "toaster"),
+        (DEVICES, "status", "gone"),
+        (USERS, "cursor", "x" * 501),
+        (DEVICES, "cursor", "WyJhIl0"),
+    ],
+)
+async def test_what_narrows_nothing_is_refused(
+    api: Api, pool: Pool, path: str, field: str, value: str
+) -> None:
+    response = await api.call(
+        "GET", path, await add_user(pool), params={"radius_km": 5, "lat": 1, "lon": 1, field: value}
+    )
+    assert fields_of(response) == [field]

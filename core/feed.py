@@ -2,7 +2,7 @@
 
 Pure: it says what to send after connecting, and digests what comes. A client that keeps one
 `Memory` over all its connections is given every event once and in order; where the hub can't
-promise that, it is given `Missed` first, and reloads over REST.
+promise that, and at the beginning, it is given `Reload` first, and reloads over REST.
 """
 
 from collections.abc import Iterable
@@ -29,8 +29,12 @@ class FeedEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
-    """More happened on this channel than the hub remembers: what is known of it is out of date."""
+class Reload:
+    """Ask REST how things are on this channel now; the events that follow it go on from there.
+
+    Nothing is known of it yet, or more happened than the hub remembers. What follows may be older
+    than what REST says: listings carry a `version`.
+    """
 
     channel: str
 
@@ -55,11 +59,11 @@ class Memory:
         }
         return {name: value for name, value in wanted.items() if value is not None}
 
-    def take(self, frame: dict[str, Any]) -> list[FeedEvent | Missed]:
+    def take(self, frame: dict[str, Any]) -> list[FeedEvent | Reload]:
         """What a frame of the hub means; frames that say nothing of the channels mean nothing."""
         if frame["op"] == "subscribed":
             self._positions[frame["channel"]] = frame["position"]
-            return [Missed(frame["channel"])] if frame["recovered"] is False else []
+            return [] if frame["recovered"] else [Reload(frame["channel"])]
         if frame["op"] == "events":
             return [self._event(event) for event in frame["events"]]
         return []

@@ -11,7 +11,7 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from core.feed import FeedEvent, Memory, Missed, Subscription
+from core.feed import FeedEvent, Memory, Reload, Subscription
 
 _BAD_FRAME = 4400
 _OPEN_WITHIN_S = 10.0
@@ -26,7 +26,10 @@ class FeedRefused(Exception):
 
 
 class Feed:
-    """`token` fetches a fresh access token; it is asked for one whenever the hub wants one."""
+    """`token` fetches a fresh access token; it is asked for one whenever the hub wants one.
+
+    `retry_max_s` bounds, on average, how long it waits before it connects again.
+    """
 
     def __init__(
         self,
@@ -35,16 +38,20 @@ class Feed:
         *,
         token: Callable[[], Awaitable[str]],
         chance: Random,
+        retry_max_s: float = _RETRY_MAX_S,
     ) -> None:
         self._url = url
         self._memory = Memory(subscriptions)
         self._token = token
         self._chance = chance
+        self._retry_max_s = retry_max_s
 
-    async def events(self) -> AsyncGenerator[FeedEvent | Missed, None]:
+    async def events(self) -> AsyncGenerator[FeedEvent | Reload, None]:
         """Every event from the first connection on, until closed. Raises FeedRefused.
 
-        Close it (`contextlib.aclosing`) to close the connection.
+        A `Reload` comes before any event of a channel: load its state over REST before you ask for
+        what follows, and ignore what is older than that. Close it (`contextlib.aclosing`) to close
+        the connection.
         """
         loop, wait_s = asyncio.get_running_loop(), _RETRY_FIRST_S
         while True:
@@ -57,13 +64,13 @@ class Feed:
                 if isinstance(error, ConnectionClosed) and _code(error) == _BAD_FRAME:
                     raise FeedRefused(str(error)) from error
                 _log.info("feed_lost", error=str(error), retry_in_s=wait_s)
-            if loop.time() - began_at > _RETRY_MAX_S:
+            if loop.time() - began_at > self._retry_max_s:
                 wait_s = _RETRY_FIRST_S
             # Not all at once: a hub that restarts has all its clients knocking.
             await asyncio.sleep(wait_s * self._chance.uniform(0.5, 1.5))
-            wait_s = min(2 * wait_s, _RETRY_MAX_S)
+            wait_s = min(2 * wait_s, self._retry_max_s)
 
-    async def _connected(self) -> AsyncGenerator[FeedEvent | Missed, None]:
+    async def _connected(self) -> AsyncGenerator[FeedEvent | Reload, None]:
         """What one connection tells, until it ends."""
         async with connect(
             self._url, compression=None, open_timeout=_OPEN_WITHIN_S, proxy=None

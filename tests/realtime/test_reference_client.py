@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from core.feed import FeedEvent, Missed, Subscription
+from core.feed import FeedEvent, Reload, Subscription
 from db.pool import Pool
 from simulators.feed import Feed, FeedRefused
 from solarhub.ports import free
@@ -17,7 +17,7 @@ from tests.realtime.client import token
 from tests.realtime.conftest import Parts
 from tests.support.waiting import eventually
 
-Told = AsyncGenerator[FeedEvent | Missed, None]
+Told = AsyncGenerator[FeedEvent | Reload, None]
 
 
 def feed_of(port: int, channel: str, *, ttl_s: float = 900) -> Feed:
@@ -31,6 +31,7 @@ def feed_of(port: int, channel: str, *, ttl_s: float = 900) -> Feed:
 async def begin_to_hear(told: Told, pool: Pool) -> int:
     """Announce one version after the other until one is heard: that one."""
     listing_id, version = uuid4(), 0
+    assert isinstance(await anext(told), Reload)
     first = asyncio.ensure_future(anext(told))
 
     async def announced_and_heard() -> bool:
@@ -43,7 +44,7 @@ async def begin_to_hear(told: Told, pool: Pool) -> int:
     return version_of(await first)
 
 
-def version_of(told: FeedEvent | Missed) -> int:
+def version_of(told: FeedEvent | Reload) -> int:
     assert isinstance(told, FeedEvent)
     version: int = told.data["version"]
     return version

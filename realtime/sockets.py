@@ -7,7 +7,9 @@ mask, its bytes are the same for all. They go to the transport as they are, whic
 
 from typing import Any
 
+import structlog
 from websockets.asyncio.server import Server, ServerConnection
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.frames import CloseCode as Standard
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -18,6 +20,8 @@ from realtime.frames import REQUEST_BYTES_MAX
 
 # A slow client has this long to read what is on its way and to learn why it is closed.
 _SLOW_CLOSE_TIMEOUT_S = 15.0
+
+_log = structlog.get_logger()
 
 
 def text_frame(message: bytes) -> bytes:
@@ -39,6 +43,13 @@ class FeedConnection(ServerConnection):
 
     def __init__(self, protocol: ServerProtocol, server: Server, **options: Any) -> None:
         super().__init__(_Protocol(max_size=REQUEST_BYTES_MAX), server, **options)
+
+    async def handshake(self, *options: Any) -> None:
+        """Who hangs up or speaks no HTTP is no fault of ours, and is not logged as one."""
+        try:
+            await super().handshake(*options)
+        except (InvalidHandshake, ConnectionClosed, OSError) as error:
+            _log.info("handshake_failed", error=str(error))
 
 
 class WebSocket:

@@ -4,10 +4,12 @@ import asyncio
 import json
 from contextlib import AsyncExitStack
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -222,3 +224,16 @@ async def test_the_port_answers_what_is_not_the_feed(feed: str) -> None:
     with pytest.raises(InvalidStatus):
         async with connect(feed.removesuffix("ws") + "elsewhere", proxy=None):
             pass
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /ws HT", b"\x16\x03\x01\x00\xff\x01 no HTTP\r\n\r\n"])
+async def test_who_hangs_up_or_speaks_no_http_is_no_error(
+    feed: str, said: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = urlsplit(feed)
+    with capture_logs() as logs:
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(said)
+        writer.close()
+        await eventually(lambda: "handshake_failed" in {entry["event"] for entry in logs})
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

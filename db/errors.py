@@ -18,6 +18,7 @@ UNAVAILABLE = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # asyncpg, used between the server's last words and its hanging up
     ConnectionError,
     TimeoutError,
     OSError,

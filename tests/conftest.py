@@ -23,7 +23,9 @@ from solarhub.ports import free
 from tests.support import databases
 from tests.support.mosquitto import Mosquitto, find
 
-_OURS = {"SOLARHUB_REQUIRE", databases.OWN_SERVER}
+_OURS = {
+    "SOLARHUB_REQUIRE", "SOLARHUB_TEST_SEED", "SOLARHUB_TEST_TURMOIL", databases.OWN_SERVER,
+}  # fmt: skip
 _servers = pytest.StashKey[tuple[str, str]]()
 
 

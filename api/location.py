@@ -21,9 +21,9 @@ from api.fields import (
 )
 from api.shown import ListingView
 from core.errors import NoLocation
-from core.geo import search_boxes
+from core.geo import Circle
 from db import addresses, nearby
-from db.nearby import Circle, NearbyDevice, NearbyListing, NearbyUser
+from db.nearby import NearbyDevice, NearbyListing, NearbyUser
 from db.pool import Connection
 
 router = routing.private("/location", "location")
@@ -102,7 +102,7 @@ class NearbyDeviceView(BaseModel):
     latitude: Annotated[float, Field(description="To 0.01°, unless it is the caller's own")]
     longitude: Annotated[float, Field(description="To 0.01°, unless it is the caller's own")]
     distance_km: DistanceKm
-    owner: PersonView
+    owner: Annotated[PersonView, Field(description="Whose it is")]
 
 
 @router.get("/nearby-listings", responses=answers(NoLocation))
@@ -181,8 +181,7 @@ async def _circle(conn: Connection, user_id: UUID, around: Around) -> Circle:
         if home is None:
             raise NoLocation
         latitude, longitude = home.latitude, home.longitude
-    boxes = search_boxes(latitude, longitude, around.radius_km)
-    return Circle(latitude, longitude, around.radius_km, boxes)
+    return Circle(latitude, longitude, around.radius_km)
 
 
 def _distance_and_id(near: NearbyUser | NearbyDevice) -> tuple[float, UUID]:

@@ -4,7 +4,8 @@ Distances take the earth as a sphere of the IUGG mean radius; `db` computes them
 formula (haversine: Sinnott, Sky and Telescope 68, 1984, stable for small distances).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from math import asin, ceil, cos, degrees, pi, radians, sin, sqrt
 
 import h3
@@ -17,6 +18,8 @@ _COVER_RESOLUTION = {10.0: 6, 30.0: 5, 100.0: 4}
 COVER_RESOLUTIONS = tuple(_COVER_RESOLUTION.values())
 RADIUS_MAX_KM = max(_COVER_RESOLUTION)
 
+_WIDE_KM, _MIDDLE = 10, 8
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -26,6 +29,28 @@ class Box:
     west: float
     north: float
     east: float
+
+
+@dataclass(frozen=True, slots=True)
+class Circle:
+    """All places within `radius_km` (≤ 100) of one."""
+
+    latitude: float
+    longitude: float
+    radius_km: float
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        return search_boxes(self.latitude, self.longitude, self.radius_km)
+
+    def from_the_middle(self) -> Iterator["Circle"]:
+        """Circles to search one after the other until enough is found; the last one is this one.
+
+        Where much is near, the middle of a wide circle holds enough, at a small part of the area.
+        """
+        if self.radius_km > _WIDE_KM:
+            yield replace(self, radius_km=self.radius_km / _MIDDLE)
+        yield self
 
 
 def distance_km(

@@ -6,12 +6,14 @@ distances from exact places would give a home away to whoever asks from three po
 a device sees it where it is.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import itemgetter
 from uuid import UUID
 
-from core.geo import Box
+import asyncpg
+
+from core.geo import Box, Circle
 from core.listings import Listing
 from db.listings import listing_of
 from db.pool import Connection, Record
@@ -19,19 +21,18 @@ from db.pool import Connection, Record
 # Only what the order needs is carried through the sort; the rest is fetched for what is shown.
 _LISTINGS = """
 WITH near AS MATERIALIZED (
-    SELECT l.id, distance_km($5, $6, l.latitude, l.longitude) AS distance_km
-      FROM unnest($1::float8[], $2::float8[], $3::float8[], $4::float8[])
-           AS b (south, west, north, east)
-      JOIN energy_listings l ON l.status = 'active'
-       AND point(l.longitude, l.latitude) <@ box(point(b.west, b.south), point(b.east, b.north))
-     WHERE ($10::numeric IS NULL OR l.energy_amount_kwh >= $10)
-       AND ($11::numeric IS NULL OR l.price_per_kwh <= $11)
+    SELECT l.id, distance_km($2, $3, l.latitude, l.longitude) AS distance_km
+      FROM energy_listings l
+     WHERE l.status = 'active' AND point(l.longitude, l.latitude) <@ $1::box
+       AND ($7::numeric IS NULL OR l.energy_amount_kwh >= $7)
+       AND ($8::numeric IS NULL OR l.price_per_kwh <= $8)
 ), page AS (
     SELECT id, distance_km FROM near
-     WHERE distance_km <= $7 AND (distance_km, id) > ($8::float8, $9::uuid)
-     ORDER BY distance_km, id LIMIT $12
+     WHERE distance_km <= $4 AND (distance_km, id) > ($5::float8, $6::uuid)
+     ORDER BY distance_km, id LIMIT $9
 )
-SELECT l, p.distance_km, u.full_name AS seller_name, d.name AS device_name, d.kind AS device_kind
+SELECT p.id, l, p.distance_km,
+       u.full_name AS seller_name, d.name AS device_name, d.kind AS device_kind
   FROM page p
   JOIN energy_listings l ON l.id = p.id
   JOIN users u ON u.id = l.seller_id
@@ -42,38 +43,33 @@ SELECT l, p.distance_km, u.full_name AS seller_name, d.name AS device_name, d.ki
 _USERS = """
 WITH near AS MATERIALIZED (
     SELECT a.user_id, shown_degrees(a.latitude) AS latitude, shown_degrees(a.longitude) AS longitude
-      FROM unnest($1::float8[], $2::float8[], $3::float8[], $4::float8[])
-           AS b (south, west, north, east)
-      JOIN user_addresses a ON a.is_default
-       AND point(shown_degrees(a.longitude), shown_degrees(a.latitude))
-           <@ box(point(b.west, b.south), point(b.east, b.north))
-     WHERE a.user_id <> $10
+      FROM user_addresses a
+     WHERE a.is_default AND a.user_id <> $7
+       AND point(shown_degrees(a.longitude), shown_degrees(a.latitude)) <@ $1::box
 ), measured AS MATERIALIZED (
-    SELECT user_id, latitude, longitude, distance_km($5, $6, latitude, longitude) AS distance_km
+    SELECT user_id, latitude, longitude, distance_km($2, $3, latitude, longitude) AS distance_km
       FROM near
 )
 SELECT u.id, u.full_name, u.role, m.latitude, m.longitude, m.distance_km
   FROM measured m
   JOIN users u ON u.id = m.user_id
- WHERE u.is_active AND u.role <> 'admin' AND ($11::text IS NULL OR u.role = $11)
-   AND m.distance_km <= $7 AND (m.distance_km, u.id) > ($8::float8, $9::uuid)
- ORDER BY m.distance_km, u.id LIMIT $12
+ WHERE u.is_active AND u.role <> 'admin' AND ($8::text IS NULL OR u.role = $8)
+   AND m.distance_km <= $4 AND (m.distance_km, u.id) > ($5::float8, $6::uuid)
+ ORDER BY m.distance_km, u.id LIMIT $9
 """
 
 _DEVICES = """
 WITH near AS MATERIALIZED (
     SELECT d.id, shown_degrees(d.latitude) AS latitude, shown_degrees(d.longitude) AS longitude
-      FROM unnest($1::float8[], $2::float8[], $3::float8[], $4::float8[])
-           AS b (south, west, north, east)
-      JOIN devices d ON d.deleted_at IS NULL
-       AND point(shown_degrees(d.longitude), shown_degrees(d.latitude))
-           <@ box(point(b.west, b.south), point(b.east, b.north))
-     WHERE d.owner_id <> $10
+      FROM devices d
+     WHERE d.deleted_at IS NULL AND d.owner_id <> $7
+       AND point(shown_degrees(d.longitude), shown_degrees(d.latitude)) <@ $1::box
      UNION ALL
     SELECT id, latitude, longitude
-      FROM devices WHERE owner_id = $10 AND deleted_at IS NULL AND latitude IS NOT NULL
+      FROM devices
+     WHERE owner_id = $7 AND deleted_at IS NULL AND point(longitude, latitude) <@ $1::box
 ), measured AS MATERIALIZED (
-    SELECT id, latitude, longitude, distance_km($5, $6, latitude, longitude) AS distance_km
+    SELECT id, latitude, longitude, distance_km($2, $3, latitude, longitude) AS distance_km
       FROM near
 )
 SELECT d.id, d.name, d.kind, d.capacity_w, s.status, m.latitude, m.longitude, m.distance_km,
@@ -82,9 +78,9 @@ SELECT d.id, d.name, d.kind, d.capacity_w, s.status, m.latitude, m.longitude, m.
   JOIN devices d ON d.id = m.id
   JOIN device_states s ON s.device_id = m.id
   JOIN users u ON u.id = d.owner_id
- WHERE u.is_active AND ($11::text IS NULL OR d.kind = $11) AND ($12::text IS NULL OR s.status = $12)
-   AND m.distance_km <= $7 AND (m.distance_km, m.id) > ($8::float8, $9::uuid)
- ORDER BY m.distance_km, m.id LIMIT $13
+ WHERE u.is_active AND ($8::text IS NULL OR d.kind = $8) AND ($9::text IS NULL OR s.status = $9)
+   AND m.distance_km <= $4 AND (m.distance_km, m.id) > ($5::float8, $6::uuid)
+ ORDER BY m.distance_km, m.id LIMIT $10
 """
 
 
@@ -127,16 +123,6 @@ class NearbyDevice:
     owner_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Circle:
-    """`boxes` hold every point of it: `core.geo.search_boxes`."""
-
-    latitude: float
-    longitude: float
-    radius_km: float
-    boxes: Sequence[Box]
-
-
 async def listings(
     conn: Connection,
     circle: Circle,
@@ -147,7 +133,7 @@ async def listings(
     limit: int,
 ) -> list[NearbyListing]:
     """Active listings inside the circle, nearest first; equally near ones by id."""
-    rows = await conn.fetch(_LISTINGS, *_circle(circle), *after, min_kwh, max_price, limit)
+    rows = await _nearest(conn, _LISTINGS, circle, after, min_kwh, max_price, limit=limit)
     return [_listing(row) for row in rows]
 
 
@@ -161,7 +147,7 @@ async def users(
     limit: int,
 ) -> list[NearbyUser]:
     """Active people but the caller and admins, nearest first; equally near ones by id."""
-    rows = await conn.fetch(_USERS, *_circle(circle), *after, caller_id, role, limit)
+    rows = await _nearest(conn, _USERS, circle, after, caller_id, role, limit=limit)
     return [_user(row) for row in rows]
 
 
@@ -176,21 +162,38 @@ async def devices(
     limit: int,
 ) -> list[NearbyDevice]:
     """Devices of active owners, nearest first; equally near ones by id."""
-    rows = await conn.fetch(_DEVICES, *_circle(circle), *after, caller_id, kind, status, limit)
+    rows = await _nearest(conn, _DEVICES, circle, after, caller_id, kind, status, limit=limit)
     return [_device(row) for row in rows]
 
 
-def _circle(circle: Circle) -> tuple[object, ...]:
-    """Parameters $1 to $7 of every statement here."""
-    return (
-        [b.south for b in circle.boxes],
-        [b.west for b in circle.boxes],
-        [b.north for b in circle.boxes],
-        [b.east for b in circle.boxes],
-        circle.latitude,
-        circle.longitude,
-        circle.radius_km,
-    )
+async def _nearest(
+    conn: Connection,
+    statement: str,
+    circle: Circle,
+    after: tuple[float, UUID],
+    *filters: object,
+    limit: int,
+) -> list[Record]:
+    """As many rows as are asked for, if the circle holds them, nearest first."""
+    rows: list[Record] = []
+    for part in circle.from_the_middle():
+        rows = []
+        for box in part.boxes:
+            parameters = _parameters(part, box)
+            rows += await conn.fetch(statement, *parameters, *after, *filters, limit)
+        if len(rows) >= limit:
+            break  # Whatever is further out comes after these.
+    return sorted(rows, key=itemgetter("distance_km", "id"))[:limit]
+
+
+def _parameters(circle: Circle, box: Box) -> tuple[object, ...]:
+    """$1 to $4 of every statement here.
+
+    One box, not an array of them: a plan that is made once for all does not know how many an array
+    holds, would look too expensive to be kept, and each call would be planned anew.
+    """
+    corners = asyncpg.Box((box.east, box.north), (box.west, box.south))
+    return corners, circle.latitude, circle.longitude, circle.radius_km
 
 
 def _listing(row: Record) -> NearbyListing:

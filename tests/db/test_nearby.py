@@ -10,9 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from core.geo import search_boxes
+from core.geo import Circle
 from db import nearby
-from db.nearby import Circle
 from db.pool import Connection, Pool
 from tests.support.people import Person, add_user
 
@@ -128,10 +127,6 @@ class Neighbourhood:
         return [(n.id, n.distance_km, (n.latitude, n.longitude)) for n in devices]
 
 
-def circle_of(centre: Place, radius_km: float) -> Circle:
-    return Circle(*centre, radius_km, search_boxes(*centre, radius_km))
-
-
 async def neighbourhood(conn: Connection) -> Neighbourhood:
     return Neighbourhood(conn, await add_user(conn), await add_user(conn, "host"))
 
@@ -163,7 +158,7 @@ def check(found: Found, places: dict[UUID, Place], centre: Place, radius_km: flo
 async def test_what_is_found_is_what_measuring_every_distance_finds(
     pool: Pool, centre: Place, radius_km: float, offsets: list[Place]
 ) -> None:
-    circle = circle_of(centre, radius_km)
+    circle = Circle(*centre, radius_km)
     async with pool.acquire() as conn:
         transaction = conn.transaction()
         await transaction.start()
@@ -180,12 +175,27 @@ async def test_what_is_found_is_what_measuring_every_distance_finds(
 
 
 @pytest.mark.parametrize("what", ["listings", "users", "devices"])
+async def test_the_middle_of_a_wide_circle_is_searched_first_and_the_rest_when_it_must(
+    conn: Connection, what: str
+) -> None:
+    around = await neighbourhood(conn)
+    await around.add([(12.97 + n * 0.02, 77.59) for n in range(20)])
+    circle = Circle(12.97, 77.59, 80)
+    whole = await around.find(what, circle)
+    assert len(whole) == 20
+    for limit in range(1, 20):
+        assert await around.find(what, circle, limit=limit) == whole[:limit]
+        after = whole[limit - 1][1::-1]
+        assert await around.find(what, circle, after, limit=2) == whole[limit : limit + 2]
+
+
+@pytest.mark.parametrize("what", ["listings", "users", "devices"])
 async def test_parts_follow_each_other_where_many_are_equally_near(
     conn: Connection, what: str
 ) -> None:
     around = await neighbourhood(conn)
     await around.add([(12.97 + n % 3 * 0.01, 77.59) for n in range(50)])
-    circle = circle_of((12.97, 77.59), 5)
+    circle = Circle(12.97, 77.59, 5)
     whole = await around.find(what, circle)
     parts: Found = []
     while part := await around.find(what, circle, parts[-1][1::-1] if parts else START, limit=7):
@@ -207,14 +217,13 @@ async def test_the_index_finds_the_candidates(conn: Connection, what: str, plan:
     around = await neighbourhood(conn)
     await around.add([(12.5 + n % 100 * 0.01, 77.1 + n // 100 * 0.01) for n in range(10_000)])
     await conn.execute("ANALYZE")
-    circle = circle_of((12.97, 77.59), 5)
-    [box] = circle.boxes
+    circle = Circle(12.97, 77.59, 5)
     name, index, rest = _STATEMENTS[what]
     async with conn.transaction():
         await conn.execute(f"SET LOCAL plan_cache_mode = {plan}")
         explained = await conn.fetchval(
             f"EXPLAIN (FORMAT JSON) {getattr(nearby, name)}",
-            [box.south], [box.west], [box.north], [box.east], 12.97, 77.59, 5.0, *START, *rest,
+            *nearby._parameters(circle, circle.boxes[0]), *START, *rest,
         )  # fmt: skip
     assert index in explained
     used = nodes(json.loads(explained)[0]["Plan"])

@@ -1,7 +1,8 @@
 """The hub's REST contract, as a client sees it: envelope, refusals, tokens that are renewed.
 
 A client waits where the hub asks it to (`Retry-After`), and asks again when an answer got lost,
-provided that asking twice does no harm: a GET, or a request with an `Idempotency-Key`.
+provided that asking twice does no harm: a GET, or a request with an `Idempotency-Key`. Where many
+sign in from one address, they take their turns.
 """
 
 import asyncio
@@ -18,6 +19,8 @@ _TIMEOUT_S = 30.0
 _TRIES = 5
 _RETRY_FIRST_S = 0.2
 _RETRY_AFTER_MAX_S = 60.0
+_TURN_MAX_S = 600.0
+_TOO_MANY = 429
 _RENEW_AHEAD_S = 90.0  # the feed asks for a new token a minute ahead
 
 
@@ -61,7 +64,16 @@ class HubClient:
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
         request = self.http.build_request(method, path, json=json, params=params, headers=headers)
-        return _data(await self._answer(request))
+        return _data(await self._in_turn(request))
+
+    async def _in_turn(self, request: httpx.Request) -> httpx.Response:
+        """The answer, once it is our turn: the hub may have us wait again."""
+        give_up_at = monotonic() + _TURN_MAX_S
+        while True:
+            response = await self._answer(request)
+            if response.status_code != _TOO_MANY or monotonic() >= give_up_at:
+                return response
+            await asyncio.sleep(_asked_pause_s(response))
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
         repeatable = request.method == "GET" or "Idempotency-Key" in request.headers
@@ -75,11 +87,16 @@ class HubClient:
                 if last or not (repeatable or refused):
                     raise _unreachable(request, error) from error
             else:
-                if last or "Retry-After" not in response.headers:
+                told = "Retry-After" in response.headers
+                if last or not told or response.status_code == _TOO_MANY:
                     return response
-                pause_s = min(float(response.headers["Retry-After"]), _RETRY_AFTER_MAX_S)
+                pause_s = _asked_pause_s(response)
             await asyncio.sleep(pause_s)
         raise AssertionError("the last attempt returns or raises")
+
+
+def _asked_pause_s(response: httpx.Response) -> float:
+    return min(float(response.headers.get("Retry-After", "1")), _RETRY_AFTER_MAX_S)
 
 
 def _unreachable(request: httpx.Request, error: httpx.TransportError) -> Unreachable:

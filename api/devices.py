@@ -41,8 +41,8 @@ class DeviceRegistration(Body):
     kind: Literal["inverter", "meter", "battery"]
     capacity_w: Annotated[
         float,
-        JsonNumber,
         Field(gt=0, le=1e9, allow_inf_nan=False, description="Peak power, W", examples=[5000]),
+        JsonNumber,
     ]
     latitude: Latitude | None = None
     longitude: Longitude | None = None

@@ -1,4 +1,7 @@
-"""What sellers do with listings. Lock order: the device's state, then the listing."""
+"""What sellers do with listings. Locks: the seller (shared), the device's state, the listing.
+
+The seller is held so that nobody who is being deactivated leaves an offer behind.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -6,13 +9,13 @@ from decimal import Decimal
 from uuid import UUID
 
 import core.listings
-from core.errors import Forbidden, IllegalMove, NoLocation, NotFound
+from core.errors import AccountInactive, Forbidden, IllegalMove, NoLocation, NotFound
 from core.events import EventType
 from core.listings import Change, Listing, event_of
 from core.market import Condition
 from core.readings import MAX_CLOCK_AHEAD
 from core.tokens import Identity
-from db import addresses, device_states, devices, listings
+from db import addresses, device_states, devices, listings, users
 from db.devices import Device
 from db.errors import refusals
 from db.listings import NewListing
@@ -37,8 +40,9 @@ class Offer:
 
 
 async def create(pool: Pool, host: Identity, offer: Offer) -> Listing:
-    """Raises NotFound, NoLocation, OpenListingExists."""
+    """Raises NotFound, NoLocation, OpenListingExists, AccountInactive."""
     async with pool.acquire() as conn, conn.transaction():
+        await _hold(conn, host)
         device, serves = None, True
         if offer.device_id is not None:
             device = await _own_device(conn, host, offer.device_id)
@@ -79,8 +83,9 @@ async def cancel(pool: Pool, seller: Identity, listing_id: UUID) -> Listing:
 
 
 async def change(pool: Pool, seller: Identity, listing_id: UUID, wanted: Change) -> Listing:
-    """Raises NotFound, Forbidden, IllegalMove, Invalid."""
+    """Raises NotFound, Forbidden, IllegalMove, Invalid, AccountInactive."""
     async with pool.acquire() as conn, conn.transaction():
+        await _hold(conn, seller)
         serves = await _lock_what_serves(conn, listing_id)
         listing = await _lock_own(conn, seller, listing_id)
         changed = core.listings.change(listing, wanted, serves=serves, now=datetime.now(UTC))
@@ -89,6 +94,11 @@ async def change(pool: Pool, seller: Identity, listing_id: UUID, wanted: Change)
         changed = await listings.change(conn, changed)
         await listings.announce(conn, listing_id, event_of(listing, changed))
     return changed
+
+
+async def _hold(conn: Connection, seller: Identity) -> None:
+    if not await users.hold_active(conn, seller.user_id):
+        raise AccountInactive
 
 
 async def _own_device(conn: Connection, host: Identity, device_id: UUID) -> Device:

@@ -54,6 +54,8 @@ _IS_ACTIVE = "SELECT is_active FROM users WHERE id = $1"
 
 _LOCK = "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE"
 
+_HOLD_ACTIVE = "SELECT is_active FROM users WHERE id = $1 FOR SHARE"
+
 _CHANGE = """
 WITH host AS (UPDATE hosts SET property_name = $4, tariff_per_kwh = $5 WHERE user_id = $1)
 , buyer AS (UPDATE buyers SET monthly_demand_kwh = $6 WHERE user_id = $1)
@@ -136,6 +138,11 @@ async def is_active(conn: Connection, user_id: UUID) -> bool:
 async def lock(conn: Connection, user_id: UUID) -> None:
     """Let nobody else change or sign in this person until commit. Read them afterwards."""
     await conn.execute(_LOCK, user_id)
+
+
+async def hold_active(conn: Connection, user_id: UUID) -> bool:
+    """Whether someone may act; it stays so until commit."""
+    return bool(await conn.fetchval(_HOLD_ACTIVE, user_id))
 
 
 async def change(conn: Connection, user: User) -> None:

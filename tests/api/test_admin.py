@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -155,6 +156,30 @@ async def test_with_its_seller_every_offer_is_paused_and_announced_once(
     assert (await api.get(f"{LISTINGS}/{theirs}", host))["status"] == "active"
 
 
+async def test_an_offer_that_is_under_way_is_not_left_behind(
+    api: Api, pool: Pool, host: Person
+) -> None:
+    listing_id = await add_listing(pool, host)
+    await pool.execute("UPDATE energy_listings SET status = 'paused', paused_by = 'seller'")
+    now = datetime.now(UTC)
+    offer = {
+        "energy_amount_kwh": 1, "price_per_kwh": 6, "latitude": 12.9, "longitude": 77.5,
+        "available_from": now.isoformat(), "available_to": (now + timedelta(days=1)).isoformat(),
+    }  # fmt: skip
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("UPDATE users SET is_active = false WHERE id = $1", host.id)
+        asked = [
+            asyncio.create_task(api.call("POST", LISTINGS, host, json=offer)),
+            asyncio.create_task(
+                api.call("PATCH", f"{LISTINGS}/{listing_id}", host, json={"status": "active"})
+            ),
+        ]
+        await eventually(lambda: pool.fetchval(WAITING))
+    answers = await asyncio.gather(*asked)
+    assert [code_of(answer) for answer in answers] == ["account_inactive"] * 2
+    assert await pool.fetch("SELECT FROM energy_listings WHERE status = 'active'") == []
+
+
 async def test_shutting_out_and_purchases_at_once_neither_hang_nor_break_the_books(
     api: Api, pool: Pool, admin: Person
 ) -> None:
@@ -214,6 +239,11 @@ async def test_one_audit_serves_all_who_ask_however_long_it_takes(
 AUDITS = """
 SELECT count(*) FROM pg_stat_activity
  WHERE application_name = 'solarhub-api-audit' AND datname = current_database()
+"""
+WAITING = """
+SELECT count(*) = 2 FROM pg_stat_activity
+ WHERE application_name = 'solarhub-api' AND datname = current_database()
+   AND wait_event_type = 'Lock'
 """
 AUDITS_WAITING = """
 SELECT count(*) > 0 FROM pg_stat_activity

@@ -78,6 +78,9 @@ async def test_an_administrator_is_made_once(
 
     assert create("no email", "long enough password")[0] == 1
     assert create("asha@example.org", "short")[0] == 1
+    # What signing in would refuse makes no administrator.
+    code, told = create("asha@example.org", "tab\tin the middle")
+    assert (code, told) == (1, "solarhub: the password: must not contain control characters\n")
     assert create("asha@example.org", "long enough password") == (0, "")
     assert await conn.fetchval("SELECT role FROM users WHERE email = 'asha@example.org'") == "admin"
     code, told = create("Asha@example.org", "long enough password")

@@ -52,7 +52,7 @@ async def _settings(request: Request) -> ApiSettings:
     return (await _services(request)).settings
 
 
-class _SignedIn(SecurityBase):
+class SignedIn(SecurityBase):
     """Who asks, by the access token; of these roles only, if any are named.
 
     Who was deactivated since it was signed is shut out at once. `looked_up` False leaves it to
@@ -64,7 +64,7 @@ class _SignedIn(SecurityBase):
     def __init__(self, *roles: str, looked_up: bool = True) -> None:
         self.model = HTTPBearerModel(bearerFormat="JWT", description="An access token")
         self.scheme_name = "accessToken"
-        self._roles = roles
+        self.roles = roles
         self._looked_up = looked_up
 
     async def __call__(self, request: Request) -> Identity:
@@ -80,7 +80,7 @@ class _SignedIn(SecurityBase):
             async with services.pool.acquire() as conn:
                 if not await users.is_active(conn, identity.user_id):
                     raise AccountInactive
-        if self._roles and identity.role not in self._roles:
+        if self.roles and identity.role not in self.roles:
             raise Forbidden
         services.metrics.active_users.seen(identity.user_id)
         return identity
@@ -96,13 +96,13 @@ SettingsDep = Annotated[ApiSettings, Depends(_settings)]
 # Where a request comes from, as far as trusted proxies tell.
 ClientHost = Annotated[str, Depends(_client_host)]
 
-CurrentUser = Annotated[Identity, Depends(_SignedIn())]
-Host = Annotated[Identity, Depends(_SignedIn("host"))]
-Admin = Annotated[Identity, Depends(_SignedIn("admin"))]
+CurrentUser = Annotated[Identity, Depends(SignedIn())]
+Host = Annotated[Identity, Depends(SignedIn("host"))]
+Admin = Annotated[Identity, Depends(SignedIn("admin"))]
 # Who has a wallet: everyone but admins.
-Member = Annotated[Identity, Depends(_SignedIn("buyer", "host", "investor"))]
+Member = Annotated[Identity, Depends(SignedIn("buyer", "host", "investor"))]
 # The same, of one route: its function in the database refuses who was deactivated.
-Buyer = Annotated[Identity, Depends(_SignedIn("buyer", "host", "investor", looked_up=False))]
+Buyer = Annotated[Identity, Depends(SignedIn("buyer", "host", "investor", looked_up=False))]
 
 IdempotencyKey = Annotated[
     str | None,

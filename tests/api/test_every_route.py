@@ -1,0 +1,297 @@
+"""What holds for every route, asked of the route table: a new route can't escape."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+from prometheus_client import CollectorRegistry
+
+from api.app import create_app
+from api.deps import SignedIn
+from core.settings import ApiSettings, DatabaseSettings
+from db.pool import Pool
+from tests.api.conftest import Api
+from tests.support.people import Person, add_device, add_listing, add_user
+
+ROLES = ("buyer", "host", "investor", "admin")
+
+# Who has no account yet, whose token is spent, and programs: all else needs a token.
+PUBLIC = {
+    "GET /api/v1/realtime",
+    "GET /healthz",
+    "GET /metrics",
+    "GET /readyz",
+    "POST /api/v1/auth/login",
+    "POST /api/v1/auth/logout",
+    "POST /api/v1/auth/refresh",
+    "POST /api/v1/auth/register",
+    "POST /api/v1/payments/webhook/{provider}",  # signed
+}
+
+# What somebody gets who asks for a thing of another's: 404 where they may not know of it.
+OF_ANOTHERS = {
+    "GET /api/v1/marketplace/listings/{listing_id}": 200,
+    "PATCH /api/v1/marketplace/listings/{listing_id}": 403,
+    "DELETE /api/v1/marketplace/listings/{listing_id}": 403,
+    "GET /api/v1/admin/users/{user_id}": 200,
+    "PATCH /api/v1/admin/users/{user_id}": 200,
+}
+ELSE = 404
+
+# The least that a PATCH must say.
+LEAST = {"PATCH /api/v1/admin/users/{user_id}": {"is_active": True}}
+
+# Not JSON of our reading, but JSON of somebody's; no field takes any of these.
+MALFORMED = (
+    "{}", "[]", '"\\u0000"', f'"{"x" * 100_000}"', "1e400", "-1e400", "NaN", "Infinity",
+    "1" + "0" * 400,
+)  # fmt: skip
+MALFORMED_TEXT = ("a\0b", "x" * 5000)
+MALFORMED_NUMBER = ("NaN", "Infinity", "-Infinity", "1e400", "nine", "", "1" + "0" * 400)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    name: str
+    method: str
+    path: str
+    roles: tuple[str, ...] | None  # None: no token is needed
+    told: dict[str, Any]
+    models: dict[str, Any]
+
+    @property
+    def role(self) -> str:
+        """One that may call it."""
+        return (self.roles or ROLES)[0]
+
+    def path_names(self) -> list[str]:
+        return [p["name"] for p in self.told.get("parameters", ()) if p["in"] == "path"]
+
+    def queries(self) -> list[dict[str, Any]]:
+        return [p for p in self.told.get("parameters", ()) if p["in"] == "query"]
+
+    def body_fields(self) -> list[str]:
+        content = self.told.get("requestBody", {}).get("content", {})
+        schema = content.get("application/json", {}).get("schema", {})
+        model = self.models.get(schema.get("$ref", "").rsplit("/", 1)[-1], schema)
+        return list(model.get("properties", ()))
+
+    def least_body(self) -> dict[str, object] | None:
+        return LEAST.get(self.name, {}) if self.method == "PATCH" else None
+
+    def filled(self, value: object = None) -> str:
+        """Its path, with something in it."""
+        path = self.path
+        for name in self.path_names():
+            path = path.replace(f"{{{name}}}", str(value or uuid4()))
+        return path
+
+
+def operations() -> Iterator[Operation]:
+    database = DatabaseSettings(database_url="postgresql://solarhub@127.0.0.1:1/none")
+    settings = ApiSettings(jwt_secret="never used, never used, never used")
+    app = create_app(settings, database, None, CollectorRegistry())
+    schema = app.openapi()
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            for method in sorted(route.methods):
+                yield Operation(
+                    name=f"{method} {route.path}",
+                    method=method,
+                    path=route.path,
+                    roles=roles_of(route),
+                    told=schema["paths"][route.path][method.lower()],
+                    models=schema["components"]["schemas"],
+                )
+
+
+def roles_of(route: APIRoute) -> tuple[str, ...] | None:
+    for dependency in route.dependant.dependencies:
+        if isinstance(dependency.call, SignedIn):
+            return dependency.call.roles or ROLES
+    return None
+
+
+OPERATIONS = list(operations())
+PRIVATE = [operation for operation in OPERATIONS if operation.roles is not None]
+
+
+@pytest.fixture
+async def people(pool: Pool) -> dict[str, Person]:
+    return {role: await add_user(pool, role) for role in ROLES}
+
+
+def named(response: httpx.Response, field: str) -> bool:
+    """Whether it is a ValidationError that names the field."""
+    if response.status_code != 400:
+        return False
+    return field in [detail["field"] for detail in response.json()["error"]["details"]]
+
+
+def test_only_what_is_meant_to_be_is_public() -> None:
+    assert {one.name for one in OPERATIONS if one.roles is None} == PUBLIC
+    assert {one.name for one in OPERATIONS if "security" not in one.told} == PUBLIC
+
+
+async def test_without_a_token_nothing_private_answers(api: Api) -> None:
+    answered = {
+        one.name: response.status_code
+        for one in PRIVATE
+        if (response := await api.call(one.method, one.filled())).status_code != 401
+    }
+    assert answered == {}
+
+
+async def test_a_role_that_may_not_is_refused(api: Api, people: dict[str, Person]) -> None:
+    answered = {
+        f"{one.name} as {role}": response.status_code
+        for one in PRIVATE
+        for role in set(ROLES) - set(one.roles or ())
+        if (response := await api.call(one.method, one.filled(), people[role])).status_code != 403
+    }
+    assert answered == {}
+
+
+async def test_a_deactivated_account_is_shut_out_of_everything(
+    api: Api, pool: Pool, people: dict[str, Person]
+) -> None:
+    await pool.execute("UPDATE users SET is_active = false")
+    purchase = {"listing_id": str(uuid4()), "energy_kwh": "1"}
+    answered = {}
+    for one in PRIVATE:
+        body = purchase if one.path.endswith("/purchase") else None
+        response = await api.call(one.method, one.filled(), people[one.role], json=body)
+        if response.status_code != 401:
+            answered[one.name] = response.status_code
+    assert answered == {}
+
+
+async def test_things_of_others(api: Api, pool: Pool, people: dict[str, Person]) -> None:
+    theirs = await things_of_somebody(pool)
+    answered = {}
+    for one in PRIVATE:
+        for name in one.path_names():
+            path = one.filled(theirs[name])
+            response = await api.call(one.method, path, people[one.role], json=one.least_body())
+            if response.status_code != OF_ANOTHERS.get(one.name, ELSE):
+                answered[one.name] = response.status_code
+    assert answered == {}
+
+
+async def test_things_that_are_not_there(api: Api, people: dict[str, Person]) -> None:
+    answered = {}
+    for one in PRIVATE:
+        if one.path_names():
+            body = one.least_body()
+            response = await api.call(one.method, one.filled(), people[one.role], json=body)
+            if response.status_code != 404:
+                answered[one.name] = response.status_code
+    assert answered == {}
+
+
+async def test_an_id_that_is_none_is_named(api: Api, people: dict[str, Person]) -> None:
+    answered = []
+    for one in PRIVATE:
+        for name in one.path_names():
+            for wrong in ("nine", "%00", "x" * 5000):
+                response = await api.call(one.method, one.filled(wrong), people[one.role])
+                if not named(response, name):
+                    answered.append((one.name, wrong[:9], response.text[:300]))
+    assert answered == []
+
+
+async def test_every_malformed_field_of_a_body_is_named(
+    api: Api, people: dict[str, Person]
+) -> None:
+    answered = []
+    for one in OPERATIONS:
+        if one.path.startswith("/api/v1/payments/webhook"):
+            continue  # nothing of it is read before its signature
+        for field in one.body_fields():
+            for wrong in MALFORMED:
+                response = await api.call(
+                    one.method,
+                    one.filled(),
+                    people[one.role],
+                    content=f"{{{json.dumps(field)}: {wrong}}}",
+                    headers={"Content-Type": "application/json"},
+                )
+                if not named(response, field):
+                    answered.append((one.name, field, wrong[:9], response.text[:300]))
+    assert answered == []
+
+
+async def test_every_malformed_parameter_of_a_query_is_named(
+    api: Api, people: dict[str, Person]
+) -> None:
+    answered = []
+    for one in OPERATIONS:
+        for parameter in one.queries():
+            name = parameter["name"]
+            for wrong in malformed(parameter["schema"]):
+                response = await api.call(
+                    one.method, one.filled(), people[one.role], params={name: wrong}
+                )
+                if not named(response, name):
+                    answered.append((one.name, name, wrong[:9], response.text[:300]))
+    assert answered == []
+
+
+async def test_a_malformed_idempotency_key_is_named(api: Api, people: dict[str, Person]) -> None:
+    for one in PRIVATE:
+        for header in (p for p in one.told.get("parameters", ()) if p["in"] == "header"):
+            for wrong in ("a b", "x" * 256, "é"):
+                response = await api.call(
+                    one.method,
+                    one.filled(),
+                    people[one.role],
+                    headers={header["name"]: wrong.encode()},  # type: ignore[dict-item]
+                )
+                assert named(response, header["name"]), (one.name, wrong, response.text)
+
+
+def malformed(schema: dict[str, Any]) -> tuple[str, ...]:
+    """Text of any kind may say `NaN`; what is a number may not."""
+    branches = [*schema.get("anyOf", ()), schema]
+    types = {kind for b in branches for kind in _as_list(b.get("type"))}
+    return MALFORMED_TEXT + (MALFORMED_NUMBER if types & {"number", "integer"} else ())
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+async def things_of_somebody(pool: Pool) -> dict[str, object]:
+    """One of everything that has an id, of a seller and a buyer who are not the callers."""
+    seller, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
+    listing_id = await add_listing(pool, seller)
+    bought = await pool.fetchval(
+        "SELECT (o_transaction).id FROM purchase_energy($1, $2, 1, NULL, NULL, 0.05, NULL, NULL)",
+        buyer.id,
+        listing_id,
+    )
+    return {
+        "device_id": await add_device(pool, seller),
+        "listing_id": listing_id,
+        "transaction_id": bought,
+        "user_id": seller.id,
+        "method_id": await pool.fetchval(
+            """
+            INSERT INTO payment_methods (user_id, kind, label, provider, provider_ref)
+            VALUES ($1, 'upi', 'UPI', 'sandbox', 'tok') RETURNING id
+            """,
+            buyer.id,
+        ),
+        "address_id": await pool.fetchval(
+            """
+            INSERT INTO user_addresses (user_id, latitude, longitude) VALUES ($1, 12, 77)
+            RETURNING id
+            """,
+            buyer.id,
+        ),
+    }

@@ -36,12 +36,15 @@ _TRY_SLEEP = "SELECT pg_try_advisory_lock(764382102)"
 
 _WAKE_UP = "SELECT pg_advisory_unlock(764382102)"
 
-# A relay whose host vanished holds the lock until its server notices: within 2 seconds.
+# A relay that vanished with its host, or hangs, holds the lock until the server gives it up: within
+# 2 seconds. One that lives asks for something several times a second, but for up to 1 s while it
+# waits for Redis, and while it waits for Redis to publish a batch it is in a transaction.
 _NOTICE_DEATH_SOON = """
 SELECT set_config('tcp_keepalives_idle', '1', false),
        set_config('tcp_keepalives_interval', '1', false),
        set_config('tcp_keepalives_count', '1', false),
        set_config('tcp_user_timeout', '2000', false),
+       set_config('idle_session_timeout', '1500', false),
        set_config('idle_in_transaction_session_timeout', '5000', false)
 """
 
@@ -87,7 +90,7 @@ async def backlog(conn: Connection) -> Backlog:
 
 
 async def notice_death_soon(conn: Connection) -> None:
-    """Let the server give up this connection, with its locks, soon after its client is gone."""
+    """Let the server give up this connection, with its locks, soon after nobody is heard there."""
     await conn.execute(_NOTICE_DEATH_SOON)
 
 

@@ -23,7 +23,7 @@ _BEAT_S = 1.0
 _STANDBY_S = 0.5
 _RECONNECT_S = 0.5
 _RETRY_FIRST_S = 0.1
-_RETRY_MAX_S = 2.0
+_RETRY_MAX_S = 1.0  # outbox.notice_death_soon counts on it
 _MEASURE_S = 1.0
 
 _log = structlog.get_logger()

@@ -28,7 +28,7 @@ from db.pool import Connection, Pool, open_pool
 from simulators.feed import Feed
 from solarhub import embedded
 from solarhub.ports import free
-from tests.end_to_end.turmoil import Backing, Door, Part
+from tests.end_to_end.turmoil import Backing, Door, Part, lasts_s
 from tests.support.people import BANGALORE, add_listing, add_user
 from tests.support.waiting import eventually
 
@@ -327,11 +327,10 @@ def holes(told: Told, committed: dict[int, tuple[State, bool]]) -> Iterator[str]
         known = state.version
 
 
-def from_environment() -> tuple[float, int]:
-    """How many seconds it lasts, and what its chances grow from."""
-    turmoil_s = float(os.environ.get("SOLARHUB_TEST_TURMOIL", "8s").removesuffix("s"))
-    seed = os.environ.get("SOLARHUB_TEST_SEED")
-    return turmoil_s, int(seed) if seed else Random().randrange(1_000_000)
+def chosen_seed() -> int:
+    """What all chances grow from."""
+    asked = os.environ.get("SOLARHUB_TEST_SEED")
+    return int(asked) if asked else Random().randrange(1_000_000)
 
 
 async def cancelled(*tasks: asyncio.Task[None]) -> None:
@@ -351,7 +350,7 @@ def print_summary(clients: list[Client], committed: Committed) -> None:
 
 
 async def test_no_client_has_a_hole_that_it_was_not_told_of(data: Path) -> None:
-    turmoil_s, seed = from_environment()
+    turmoil_s, seed = lasts_s(8), chosen_seed()
     asyncio.get_running_loop().set_debug(False)  # which would take most of the time
     print(f"the same again: SOLARHUB_TEST_TURMOIL={turmoil_s:g}s SOLARHUB_TEST_SEED={seed}")
     async with world_of(data, Random(seed)) as world:

@@ -19,6 +19,12 @@ from solarhub.embedded import Server
 from solarhub.ports import free
 
 
+def lasts_s(by_itself_s: float) -> float:
+    """How long a test of disasters lasts: longer if one asks for it by `SOLARHUB_TEST_TURMOIL`."""
+    asked = os.environ.get("SOLARHUB_TEST_TURMOIL")
+    return float(asked.removesuffix("s")) if asked else by_itself_s
+
+
 class Backing:
     """PostgreSQL or Valkey: killed with all its children, and started again with what it kept.
 
@@ -39,6 +45,11 @@ class Backing:
         assert self._server is not None
         return self._server.url
 
+    @property
+    def pid(self) -> int:
+        assert self._server is not None
+        return self._server.child.pid
+
     async def start(self) -> None:
         self._running = self._start(self._home)
         self._server = await self._in_thread(self._running.__enter__)
@@ -49,17 +60,20 @@ class Backing:
             self._running = None
         self._thread.shutdown()
 
-    async def kill(self, *, away_s: float, forgets: bool = False) -> None:
+    async def kill(
+        self, *, away_s: float = 0, until: asyncio.Event | None = None, forgets: bool = False
+    ) -> None:
         """Kill it; start it after a while, without what it kept if it `forgets`."""
         async with self._killing:
             assert self._running is not None
-            assert self._server is not None
-            await self._in_thread(partial(_kill_tree, self._server.child.pid))
+            await self._in_thread(partial(_kill_tree, self.pid))
             await self._in_thread(partial(self._running.__exit__, None, None, None))
             self._running = None
             if forgets:
                 shutil.rmtree(self._home)
             await asyncio.sleep(away_s)
+            if until is not None:
+                await until.wait()
             await self.start()
 
     async def _in_thread(self, call: Callable[[], object]) -> Server:

@@ -1,0 +1,45 @@
+"""What is logged tells what went wrong, and no secret."""
+
+import io
+import logging
+from collections.abc import Iterator
+from typing import Literal
+
+import pytest
+import structlog
+
+from core import log
+from core.settings import LogSettings
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_a_trace_shows_no_values(log_format: Literal["console", "json"]) -> None:
+    stream = io.StringIO()
+    log.set_up(LogSettings(log_format=log_format), process="test", stream=stream)
+
+    def sign_in(password: str) -> None:
+        raise RuntimeError("broken")
+
+    try:
+        sign_in("".join(["hunt", "er2"]))
+    except RuntimeError as error:
+        structlog.get_logger().error(
+            "unexpected_error", exc_info=error, token="".join(["se", "same"])
+        )
+    told = stream.getvalue()
+    assert "unexpected_error" in told
+    assert "RuntimeError: broken" in told
+    assert "sign_in" in told
+    assert "hunter2" not in told
+    assert "sesame" not in told

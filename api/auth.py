@@ -34,7 +34,10 @@ private = routing.private("/auth", "auth")
 
 
 def _encodable(value: str) -> str:
-    size = len(value.encode(errors="replace"))
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:  # half a surrogate pair, as JSON may escape it
+        raise ValueError("must be text") from None
     if size > PASSWORD_MAX_BYTES:
         raise ValueError(f"must have at most {PASSWORD_MAX_BYTES} bytes")
     return value

@@ -1,6 +1,7 @@
 """People register, sign in, stay signed in, sign out, and change what is theirs."""
 
 import asyncio
+import json
 from typing import Any
 
 import bcrypt
@@ -127,6 +128,16 @@ async def test_a_refresh_token_that_is_sent_twice_at_once_is_spent_once(api: Api
     answers = await asyncio.gather(*(refresh(api, token) for _ in range(5)))
     [renewed] = [answer for answer in answers if answer.is_success]
     assert code_of(await refresh(api, data_of(renewed)["refresh_token"])) == "bad_token"
+
+
+@pytest.mark.parametrize("odd", [r"\ud800", r"\u0000", "é" * 40, "x" * 100_000, 7, None, [], {}])
+async def test_a_password_that_can_be_none_is_named(api: Api, odd: object) -> None:
+    text = json.dumps(odd).replace("\\\\u", "\\u")
+    body = f'{{"email": "asha@example.org", "password": {text}}}'
+    response = await api.call(
+        "POST", LOGIN, content=body, headers={"Content-Type": "application/json"}
+    )
+    assert fields_of(response) == ["password"]
 
 
 async def test_only_the_hash_of_a_refresh_token_is_stored(api: Api, pool: Pool) -> None:
@@ -267,7 +278,7 @@ async def test_whoever_does_not_know_the_password_can_not_change_it(api: Api, po
     token = data_of(await sign_in(api, person.email, PASSWORD))["refresh_token"]
     response = await change_password(api, person, "wrong password")
     assert (response.status_code, code_of(response)) == (401, "bad_credentials")
-    for new in ("short", "x" * 73, "tab\tand\u0000nul"):
+    for new in ("short", "x" * 73, "é" * 37, "tab\tand\u0000nul"):
         assert fields_of(await change_password(api, person, PASSWORD, new)) == ["new_password"]
     assert (await refresh(api, token)).is_success
     assert (await sign_in(api, person.email, PASSWORD)).is_success

@@ -98,6 +98,7 @@ ClientHost = Annotated[str, Depends(_client_host)]
 
 CurrentUser = Annotated[Identity, Depends(SignedIn())]
 Host = Annotated[Identity, Depends(SignedIn("host"))]
+Investor = Annotated[Identity, Depends(SignedIn("investor"))]
 Admin = Annotated[Identity, Depends(SignedIn("admin"))]
 # Who has a wallet: everyone but admins.
 Member = Annotated[Identity, Depends(SignedIn("buyer", "host", "investor"))]

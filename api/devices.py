@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from decimal import Decimal
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -16,13 +17,16 @@ from api.envelope import Answer, Page, created, ok
 from api.errors import answers
 from api.fields import (
     Body,
+    Exact,
     JsonNumber,
     Latitude,
     Longitude,
+    Money,
     Name,
     ShownInstant,
+    ShownMoney,
     View,
-    check_whole_place,
+    check_together,
 )
 from core.errors import ExternalIdTaken, Forbidden, NotFound
 from core.tokens import Identity
@@ -34,6 +38,17 @@ from db.pool import Connection
 router = routing.private("/devices", "devices")
 
 _MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+FundingTarget = Annotated[
+    Money,
+    Field(description="What investors may put into it, INR, at most 2 decimals; string or number"),
+]
+RevenueShare = Annotated[
+    Decimal,
+    Exact(
+        "Part of what its sales leave the seller that goes to investors", "0.3000", 5, 4, part=True
+    ),
+]
 
 
 class DeviceRegistration(Body):
@@ -50,10 +65,13 @@ class DeviceRegistration(Body):
     external_id: Annotated[
         Name | None, Field(description="Its serial, id or topic name", examples=["114182940773"])
     ] = None
+    funding_target: FundingTarget | None = None
+    revenue_share: RevenueShare | None = None
 
     @model_validator(mode="after")
-    def _a_whole_place(self) -> Self:
-        check_whole_place(latitude=self.latitude, longitude=self.longitude)
+    def _whole(self) -> Self:
+        check_together(latitude=self.latitude, longitude=self.longitude)
+        check_together(funding_target=self.funding_target, revenue_share=self.revenue_share)
         return self
 
 
@@ -70,6 +88,19 @@ class DeviceView(View):
     status: Literal["pending", "online", "offline", "fault"]
     fault_code: str | None
     last_seen_at: ShownInstant | None
+    funding_target: Annotated[
+        ShownMoney | None,
+        Field(description="What investors may put into it, INR; null: not open for funding"),
+    ]
+    revenue_share: Annotated[
+        Decimal | None,
+        Field(
+            examples=["0.3000"],
+            description="Part of what its sales leave the seller that goes to investors, once it "
+            "is wholly funded; 4 decimals",
+        ),
+    ]
+    funded: Annotated[ShownMoney, Field(description="INR that investors have put in")]
     created_at: ShownInstant
 
 

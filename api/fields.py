@@ -46,6 +46,8 @@ class View(BaseModel):
 class Exact:
     """A decimal above zero, as string or number: documented as exactly what is accepted.
 
+    `zero`: or zero itself. `part`: of a whole, at most 1.
+
     Python would also take `1_000`, `1e3` and other scripts' digits for a decimal.
     """
 
@@ -54,6 +56,7 @@ class Exact:
     digits: int
     places: int
     zero: bool = False
+    part: bool = False
 
     def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
         decimal = core_schema.decimal_schema(
@@ -61,6 +64,7 @@ class Exact:
             decimal_places=self.places,
             ge=Decimal(0) if self.zero else None,
             gt=None if self.zero else Decimal(0),
+            le=Decimal(1) if self.part else None,
         )
         return core_schema.no_info_before_validator_function(self._plain, decimal)
 
@@ -69,7 +73,7 @@ class Exact:
     ) -> dict[str, Any]:
         if handler.mode == "serialization":
             return handler(schema)
-        most = float(Decimal(10**self.digits - 1).scaleb(-self.places))
+        most = 1 if self.part else float(Decimal(10**self.digits - 1).scaleb(-self.places))
         least = {"minimum": 0} if self.zero else {"exclusiveMinimum": 0}
         step = float(Decimal(1).scaleb(-self.places))
         return {
@@ -87,6 +91,7 @@ class Exact:
             raise ValueError("must be a decimal number such as 12.5, not true or false")
         if isinstance(value, str) and not re.fullmatch(self._pattern(), value):
             more = "0 or more" if self.zero else "more than 0"
+            more += ", at most 1" if self.part else ""
             whole = self.digits - self.places
             raise ValueError(
                 f"must be a decimal number such as 12.5, {more}, of at most {whole} digits "
@@ -97,6 +102,8 @@ class Exact:
     def _pattern(self) -> str:
         more = self.digits - self.places - 1
         whole = rf"[1-9][0-9]{{0,{more}}}(\.[0-9]{{1,{self.places}}})?"
+        if self.part:
+            whole = rf"1(\.0{{1,{self.places}}})?"
         if self.zero:
             return rf"^(0(\.[0-9]{{1,{self.places}}})?|{whole})$"
         fractions = "|".join(
@@ -150,11 +157,11 @@ def _of_this_century(value: datetime) -> datetime:
     return value
 
 
-def check_whole_place(**place: float | None) -> None:
-    """Latitude and longitude are both given, or neither. Raises Invalid for the missing one."""
-    missing = [field for field, degrees in place.items() if degrees is None]
+def check_together(**fields: object) -> None:
+    """Of two fields both are given, or neither. Raises Invalid for the missing one."""
+    missing = [field for field, value in fields.items() if value is None]
     if len(missing) == 1:
-        other = next(field for field in place if field != missing[0])
+        other = next(field for field in fields if field != missing[0])
         raise Invalid(field=missing[0], allowed=f"goes with {other}")
 
 

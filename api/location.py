@@ -17,7 +17,7 @@ from api.fields import (
     QueryLatitude,
     QueryLongitude,
     View,
-    check_whole_place,
+    check_together,
 )
 from api.shown import ListingView
 from core.errors import NoLocation
@@ -49,7 +49,7 @@ class Around(PageQuery):
 
     @model_validator(mode="after")
     def _both_or_none(self) -> Self:
-        check_whole_place(lat=self.lat, lon=self.lon)
+        check_together(lat=self.lat, lon=self.lon)
         return self
 
 

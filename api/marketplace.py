@@ -23,7 +23,7 @@ from api.fields import (
     Latitude,
     Longitude,
     PricePerKwh,
-    check_whole_place,
+    check_together,
 )
 from api.offers import Offer
 from api.shown import ListingStatus, ListingView, Pricing
@@ -64,7 +64,7 @@ class NewListing(Body):
 
     @model_validator(mode="after")
     def _a_whole_place(self) -> Self:
-        check_whole_place(latitude=self.latitude, longitude=self.longitude)
+        check_together(latitude=self.latitude, longitude=self.longitude)
         return self
 
     def offer(self) -> Offer:

@@ -12,9 +12,9 @@ async def purchase(
 ) -> Purchase:
     """Buy energy: all of it happened, and is announced, or nothing.
 
-    One statement, which is its own transaction: `purchase_energy` locks the listing, then both
-    wallets by user id, lets the rules refuse, moves the money as one transfer, lowers the listing
-    and writes the events (0001_purchase.sql).
+    One statement, which is its own transaction: `purchase_energy` locks the listing, then the
+    wallets of buyer, seller and investors by user id, lets the rules refuse, moves the money as one
+    transfer, lowers the listing and writes the events (0003_purchase.sql).
     """
     async with pool.acquire() as conn:
         return await purchases.purchase(conn, order, fee_rate=fee_rate, idempotency=idempotency)

@@ -43,7 +43,12 @@ class TransactionView(View):
     price_per_kwh: ShownPrice
     total_price: ShownMoney
     platform_fee: ShownMoney
-    seller_amount: ShownMoney
+    seller_amount: Annotated[
+        ShownMoney, Field(description="INR: what is left of the price after the fee")
+    ]
+    investor_amount: Annotated[
+        ShownMoney, Field(description="INR: what of seller_amount went to the device's investors")
+    ]
     status: Literal["completed"]
     created_at: ShownInstant
 

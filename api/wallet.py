@@ -42,11 +42,20 @@ class EntryView(View):
     id: int
     transfer_id: UUID
     amount: Annotated[ShownMoney, Field(description="INR; negative: it left the wallet")]
-    kind: Literal["purchase", "sale", "topup", "withdrawal", "reversal"]
+    kind: Annotated[
+        Literal[
+            "purchase", "sale", "revenue_share", "investment", "topup", "withdrawal", "reversal"
+        ],
+        Field(description="`revenue_share`: of a sale of a device that one invested in"),
+    ]
     reference_id: Annotated[
-        UUID, Field(description="The transaction, or the top-up or withdrawal, that it was for")
+        UUID,
+        Field(description="The transaction, investment, top-up or withdrawal that it was for"),
     ]
     listing_id: UUID | None
+    device_id: Annotated[
+        UUID | None, Field(description="Whose energy was sold, or what was invested in")
+    ]
     energy_kwh: ShownKwh | None
     created_at: ShownInstant
 
@@ -106,7 +115,11 @@ async def list_entries(
         found = await wallets.entries(
             conn, member.user_id, before_id=before_id, limit=query.limit + 1
         )
-    return ok(NEWEST_ID.page(found, query.limit, key=lambda entry: entry.id, show=_shown))
+
+    def show(entry: Entry) -> EntryView:
+        return _shown(entry, member)
+
+    return ok(NEWEST_ID.page(found, query.limit, key=lambda entry: entry.id, show=show))
 
 
 @router.post(
@@ -199,8 +212,10 @@ async def _order(
     return created(OrderView.model_validate(opened.order))
 
 
-def _shown(entry: Entry) -> EntryView:
-    kind = "sale" if entry.kind == "purchase" and entry.amount > 0 else entry.kind
+def _shown(entry: Entry, member: Identity) -> EntryView:
+    kind = entry.kind
+    if kind == "purchase" and entry.amount > 0:
+        kind = "sale" if entry.seller_id == member.user_id else "revenue_share"
     return EntryView(
         id=entry.id,
         transfer_id=entry.transfer_id,
@@ -208,6 +223,7 @@ def _shown(entry: Entry) -> EntryView:
         kind=kind,
         reference_id=entry.reference_id,
         listing_id=entry.listing_id,
+        device_id=entry.device_id,
         energy_kwh=entry.energy_kwh,
         created_at=entry.created_at,
     )

@@ -119,6 +119,42 @@ class ExternalIdTaken(Conflict):
     code = "external_id_taken"
 
 
+class CapacityFixed(Conflict):
+    """The capacity can't change any more: readings were accounted with it."""
+
+    code = "capacity_fixed"
+
+
+class FundingTermsFixed(Conflict):
+    """The funding terms can't change any more: somebody invested."""
+
+    code = "funding_terms_fixed"
+
+
+class DeviceFunded(Conflict):
+    """Others invested in this device: only an administrator can remove it."""
+
+    code = "device_funded"
+
+
+class NotOpenForFunding(Conflict):
+    """The device is not open for funding."""
+
+    code = "not_open_for_funding"
+
+
+class FundingExceeded(Conflict):
+    """{left} INR are left to fund."""
+
+    code = "funding_exceeded"
+
+
+class TooManyInvestors(Conflict):
+    """The device has {at_most} investments already."""
+
+    code = "too_many_investors"
+
+
 class NoLocation(Conflict):
     """No place was given, and there is no default address."""
 

@@ -5,7 +5,8 @@ the transaction, visibly (`async with pool.acquire() as conn, conn.transaction()
 one constant, one function. Rows become frozen dataclasses where they are selected. What the
 database refuses is raised as one `core.errors.DomainError`, by constraint name (`db.errors`).
 
-Lock order, everywhere: device states by id, then listings by id, then wallets by user id.
+Lock order, everywhere: device states by id, then devices, then listings by id, then wallets by user
+id.
 
 `ingest`, `api`, `realtime` and `solarhub` import it; it imports `core` only.
 """

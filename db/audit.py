@@ -12,6 +12,7 @@ from uuid import UUID
 from core.accountant import Account, advance
 from core.intervals import Interval, Quality, Reason
 from core.readings import Reading
+from core.revenue import Stake, Terms, deal_out
 from core.settings import DatabaseSettings
 from core.units import SLOT, mwh_of_wh, slot_of
 from db import intervals
@@ -42,6 +43,58 @@ SELECT t.id::text FROM energy_transactions t
     OR t.buyer_id IS NOT NULL AND NOT EXISTS (
        SELECT FROM ledger_entries WHERE transfer_id = t.transfer_id
           AND account = 'wallet:' || t.buyer_id AND amount = -t.total_price)
+    OR t.seller_id IS NOT NULL AND t.seller_amount - t.investor_amount <> coalesce((
+       SELECT sum(amount) FROM ledger_entries WHERE transfer_id = t.transfer_id
+          AND account = 'wallet:' || t.seller_id), 0)
+"""
+
+_INVESTMENTS = """
+SELECT i.id::text FROM investments i
+  LEFT JOIN ledger_transfers l
+         ON l.id = i.transfer_id AND l.kind = 'investment' AND l.reference_id = i.id
+ WHERE l.id IS NULL
+    OR i.amount IS DISTINCT FROM (
+       SELECT sum(amount) FROM ledger_entries WHERE transfer_id = l.id AND amount > 0)
+    OR i.investor_id IS NOT NULL AND NOT EXISTS (
+       SELECT FROM ledger_entries WHERE transfer_id = l.id
+          AND account = 'wallet:' || i.investor_id AND amount = -i.amount)
+"""
+
+_FUNDED = """
+SELECT d.id::text FROM devices d
+  LEFT JOIN (SELECT device_id, sum(amount) AS total FROM investments GROUP BY device_id) i
+         ON i.device_id = d.id
+ WHERE d.funded <> coalesce(i.total, 0) OR d.funded > coalesce(d.funding_target, 0)
+"""
+
+# Purchases begin before they see what was invested, by less than a minute.
+_UNPAID_SHARES = """
+SELECT t.id::text FROM energy_transactions t
+ WHERE t.investor_amount <> coalesce((
+       SELECT sum(amount) FROM revenue_shares WHERE transaction_id = t.id), 0)
+    OR EXISTS (
+       SELECT investor_id, sum(amount) FROM revenue_shares
+        WHERE transaction_id = t.id AND amount > 0 GROUP BY investor_id
+       EXCEPT
+       SELECT substr(account, 8)::uuid, amount FROM ledger_entries
+        WHERE transfer_id = t.transfer_id AND account LIKE 'wallet:%' AND amount > 0)
+    OR EXISTS (
+       SELECT FROM energy_listings l JOIN investments i ON i.device_id = l.device_id
+        WHERE l.id = t.listing_id AND i.investor_id IS NOT NULL
+          AND i.created_at < t.created_at - interval '1 minute'
+          AND NOT EXISTS (SELECT FROM revenue_shares r
+                           WHERE r.transaction_id = t.id AND r.investment_id = i.id))
+"""
+
+_DEALT = """
+SELECT r.transaction_id, t.seller_amount, d.funding_target, d.revenue_share,
+       array_agg(r.investment_id ORDER BY r.investment_id) AS investments,
+       array_agg(r.investor_id ORDER BY r.investment_id) AS investors,
+       array_agg(i.amount ORDER BY r.investment_id) AS invested,
+       array_agg(r.amount ORDER BY r.investment_id) AS dealt
+  FROM revenue_shares r JOIN energy_transactions t ON t.id = r.transaction_id
+  JOIN investments i ON i.id = r.investment_id JOIN devices d ON d.id = i.device_id
+ GROUP BY r.transaction_id, t.id, d.id
 """
 
 _PAYMENTS = """
@@ -93,6 +146,7 @@ SELECT slot_start, generated_wh, surplus_wh, quality, reasons FROM energy_interv
 
 # Few: the API recomputes the books between its requests.
 _READINGS_AT_ONCE = 500
+_SALES_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +171,8 @@ async def audit(conn: Connection, settings: DatabaseSettings) -> AsyncIterator[C
             ("transfers", "every transfer sums to zero", _TRANSFERS),
             ("wallets", "every wallet equals its entries", _WALLETS),
             ("transactions", "every transaction has its transfer", _TRANSACTIONS),
+            ("investments", "every investment has its transfer", _INVESTMENTS),
+            ("funded", "every device is funded by its investments, to its target", _FUNDED),
             ("payments", "every completed payment has its transfer", _PAYMENTS),
             ("sold", "every listing sold what its transactions say", _SOLD),
             ("measured", "every listing that follows holds what was measured", _MEASURED),
@@ -124,8 +180,22 @@ async def audit(conn: Connection, settings: DatabaseSettings) -> AsyncIterator[C
         ):
             rows = await conn.fetch(query, *arguments)
             yield Check(name, rule, tuple(row[0] for row in rows))
+        unpaid = {row[0] for row in await conn.fetch(_UNPAID_SHARES)}
+        unpaid |= {str(sale_id) async for sale_id in _sales_dealt_out_otherwise(conn)}
+        yield Check("shares", "every sale paid its investors their shares", tuple(sorted(unpaid)))
         differing = [str(device_id) async for device_id in _devices_whose_intervals_differ(conn)]
         yield Check("intervals", "every interval is what its readings give", tuple(differing))
+
+
+async def _sales_dealt_out_otherwise(conn: Connection) -> AsyncIterator[UUID]:
+    sales = await conn.cursor(_DEALT)
+    while rows := await sales.fetch(_SALES_AT_ONCE):
+        for row in rows:
+            terms = Terms(row["funding_target"], row["revenue_share"])
+            holdings = zip(row["investments"], row["investors"], row["invested"], strict=True)
+            expected = deal_out(terms, row["seller_amount"], (Stake(*one) for one in holdings))
+            if expected != dict(zip(row["investments"], row["dealt"], strict=True)):
+                yield row["transaction_id"]
 
 
 async def _devices_whose_intervals_differ(conn: Connection) -> AsyncIterator[UUID]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 from db.pool import Connection, Record
@@ -9,29 +10,31 @@ from db.pool import Connection, Record
 _REGISTER = """
 WITH device AS (
     INSERT INTO devices (id, owner_id, name, kind, capacity_w, latitude, longitude, dialect,
-                         external_id, credential_hash)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                         external_id, funding_target, revenue_share, credential_hash)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
     RETURNING id, owner_id, name, kind, capacity_w, latitude, longitude, dialect, external_id,
-              created_at
+              funding_target, revenue_share, funded, created_at
 ), state AS (
     INSERT INTO device_states (device_id) SELECT id FROM device
     RETURNING status, fault_code, last_seen_at
 )
-SELECT id, owner_id, name, kind, capacity_w, latitude, longitude, dialect, external_id, created_at,
-       status, fault_code, last_seen_at
+SELECT id, owner_id, name, kind, capacity_w, latitude, longitude, dialect, external_id,
+       funding_target, revenue_share, funded, created_at, status, fault_code, last_seen_at
   FROM device, state
 """
 
 _BY_ID = """
 SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, d.dialect,
-       d.external_id, d.created_at, s.status, s.fault_code, s.last_seen_at
+       d.external_id, d.funding_target, d.revenue_share, d.funded, d.created_at,
+       s.status, s.fault_code, s.last_seen_at
   FROM devices d JOIN device_states s ON s.device_id = d.id
  WHERE d.id = $1 AND d.deleted_at IS NULL
 """
 
 _NEWEST = """
 SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, d.dialect,
-       d.external_id, d.created_at, s.status, s.fault_code, s.last_seen_at
+       d.external_id, d.funding_target, d.revenue_share, d.funded, d.created_at,
+       s.status, s.fault_code, s.last_seen_at
   FROM devices d JOIN device_states s ON s.device_id = d.id
  WHERE d.deleted_at IS NULL AND ($1::uuid IS NULL OR d.owner_id = $1)
    AND (d.created_at, d.id) < ($2::timestamptz, $3::uuid)
@@ -53,6 +56,9 @@ class Device:
     status: str
     fault_code: str | None
     last_seen_at: datetime | None
+    funding_target: Decimal | None
+    revenue_share: Decimal | None
+    funded: Decimal
     created_at: datetime
 
 
@@ -69,6 +75,8 @@ class NewDevice:
     longitude: float | None
     dialect: str
     external_id: str | None
+    funding_target: Decimal | None
+    revenue_share: Decimal | None
     credential_hash: bytes
 
 
@@ -76,7 +84,8 @@ async def register(conn: Connection, new: NewDevice) -> Device:
     """A device that has not been seen yet. Refused: ExternalIdTaken."""
     row = await conn.fetchrow(
         _REGISTER, new.id, new.owner_id, new.name, new.kind, new.capacity_w, new.latitude,
-        new.longitude, new.dialect, new.external_id, new.credential_hash,
+        new.longitude, new.dialect, new.external_id, new.funding_target, new.revenue_share,
+        new.credential_hash,
     )  # fmt: skip
     assert row is not None
     return _device(row)
@@ -108,5 +117,8 @@ def _device(row: Record) -> Device:
         status=row["status"],
         fault_code=row["fault_code"],
         last_seen_at=row["last_seen_at"],
+        funding_target=row["funding_target"],
+        revenue_share=row["revenue_share"],
+        funded=row["funded"],
         created_at=row["created_at"],
     )

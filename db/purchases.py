@@ -47,7 +47,7 @@ async def purchase(
     """Buy, all or nothing, in a transaction of its own unless there is one.
 
     Raises NotFound, OwnListing, ListingNotActive, OutsideWindow, InsufficientEnergy, PriceChanged,
-    InsufficientBalance, IdempotencyKeyReused, PurchaseTooSmall.
+    InsufficientBalance, IdempotencyKeyReused, PurchaseTooSmall, AccountInactive.
     """
     with refusals():
         row = await conn.fetchrow(

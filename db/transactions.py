@@ -38,6 +38,7 @@ class Transaction:
     total_price: Decimal
     platform_fee: Decimal
     seller_amount: Decimal
+    investor_amount: Decimal
     status: str
     created_at: datetime
 
@@ -74,6 +75,7 @@ def transaction_of(row: Record) -> Transaction:
         total_price=row["total_price"],
         platform_fee=row["platform_fee"],
         seller_amount=row["seller_amount"],
+        investor_amount=row["investor_amount"],
         status=row["status"],
         created_at=row["created_at"],
     )

@@ -11,10 +11,12 @@ _OF = "SELECT user_id, currency, balance FROM wallets WHERE user_id = $1"
 
 _ENTRIES = """
 SELECT e.id, e.transfer_id, e.amount, e.created_at, t.kind, t.reference_id,
-       x.listing_id, x.energy_kwh
+       x.listing_id, x.seller_id, x.energy_kwh, coalesce(l.device_id, i.device_id) AS device_id
   FROM ledger_entries e
   JOIN ledger_transfers t ON t.id = e.transfer_id
   LEFT JOIN energy_transactions x ON x.transfer_id = e.transfer_id
+  LEFT JOIN energy_listings l ON l.id = x.listing_id
+  LEFT JOIN investments i ON i.transfer_id = e.transfer_id
  WHERE e.account = 'wallet:' || $1::uuid AND e.id < $2
  ORDER BY e.id DESC LIMIT $3
 """
@@ -32,6 +34,23 @@ WITH transfer AS (
     RETURNING user_id
 )
 SELECT transfer.id FROM transfer, wallet
+"""
+
+_LOCK = "SELECT FROM wallets WHERE user_id = ANY($1::uuid[]) ORDER BY user_id FOR NO KEY UPDATE"
+
+_PAY = """
+WITH transfer AS (
+    INSERT INTO ledger_transfers (kind, reference_id) VALUES ($1, $2) RETURNING id
+), moved (user_id, amount) AS (
+    VALUES ($3::uuid, -$5::numeric), ($4::uuid, $5::numeric)
+), entries AS (
+    INSERT INTO ledger_entries (transfer_id, account, amount)
+    SELECT id, 'wallet:' || user_id, amount FROM transfer, moved
+), wallet AS (
+    UPDATE wallets w SET balance = w.balance + moved.amount FROM moved
+     WHERE w.user_id = moved.user_id
+)
+SELECT id FROM transfer
 """
 
 _ANNOUNCE = """
@@ -59,6 +78,8 @@ class Entry:
     kind: str
     reference_id: UUID
     listing_id: UUID | None
+    seller_id: UUID | None
+    device_id: UUID | None
     energy_kwh: Decimal | None
 
 
@@ -93,6 +114,29 @@ async def move(
     return transfer_id
 
 
+async def pay(
+    conn: Connection,
+    *,
+    kind: str,
+    reference_id: UUID,
+    payer_id: UUID,
+    payee_id: UUID,
+    amount: Decimal,
+) -> UUID:
+    """Move money from one wallet to another, and announce both.
+
+    Returns the transfer. Locks the wallets by user id until commit. Refused: InsufficientBalance.
+    """
+    await conn.execute(_LOCK, [payer_id, payee_id])
+    transfer_id: UUID | None = await conn.fetchval(
+        _PAY, kind, reference_id, payer_id, payee_id, amount
+    )
+    assert transfer_id is not None
+    for user_id in sorted((payer_id, payee_id)):
+        await conn.execute(_ANNOUNCE, user_id)
+    return transfer_id
+
+
 def _entry(row: Record) -> Entry:
     return Entry(
         id=row["id"],
@@ -102,5 +146,7 @@ def _entry(row: Record) -> Entry:
         kind=row["kind"],
         reference_id=row["reference_id"],
         listing_id=row["listing_id"],
+        seller_id=row["seller_id"],
+        device_id=row["device_id"],
         energy_kwh=row["energy_kwh"],
     )

@@ -120,6 +120,19 @@ async def test_nobody_buys_from_themselves(api: Api, pool: Pool) -> None:
     assert await nothing_happened(pool)
 
 
+async def test_who_was_deactivated_buys_nothing(api: Api, pool: Pool) -> None:
+    buyer = await add_user(pool, balance=100)
+    listing_id = await add_listing(pool, await add_user(pool, "host"))
+    await pool.execute("UPDATE users SET is_active = false WHERE id = $1", buyer.id)
+    for key in (None, "k"):
+        refused = await buy(api, buyer, listing_id, key=key)
+        assert (refused.status_code, code_of(refused)) == (401, "account_inactive")
+    nobody = Person(uuid4(), "nobody@example.org", "buyer")
+    assert code_of(await buy(api, nobody, listing_id, key="k")) == "account_inactive"
+    assert await nothing_happened(pool)
+    assert await balance(pool, buyer) == "100.00"
+
+
 async def test_everyone_but_admins_buys(api: Api, pool: Pool) -> None:
     listing_id = await add_listing(pool, await add_user(pool, "host"))
     for role in ("buyer", "host", "investor"):

@@ -1,0 +1,112 @@
+"""Routes: devices that investors fund, and what they earn."""
+
+from decimal import Decimal
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query, Response
+from pydantic import BaseModel, Field
+
+from api import routing
+from api.cursors import NEWEST, PageQuery
+from api.deps import Id, IdempotencyKey, Investor, PoolDep
+from api.envelope import Answer, Page, created, ok
+from api.errors import answers
+from api.fields import Body, Money, ShownInstant, ShownMoney
+from api.investing import Request, invest
+from core import errors
+from core.errors import Forbidden, NotFound
+from db import investments
+from db.investments import Investment
+
+router = routing.private("/investments", "investments")
+
+
+class NewInvestment(Body):
+    device_id: Annotated[UUID, Field(description="A device that is open for funding")]
+    amount: Money
+
+
+class FundedDeviceView(BaseModel):
+    id: UUID
+    name: Annotated[str, Field(description="Its owner's name for it")]
+
+
+class InvestmentView(BaseModel):
+    id: UUID
+    device: Annotated[FundedDeviceView | None, Field(description="null: gone since")]
+    amount: Annotated[ShownMoney, Field(description="INR that were invested")]
+    share: Annotated[
+        Decimal | None,
+        Field(
+            examples=["0.025000"],
+            description="Of what each sale of the device's energy leaves the seller: "
+            "amount / funding_target × revenue_share, 6 decimals; null: the device is gone",
+        ),
+    ]
+    earned: Annotated[ShownMoney, Field(description="INR that sales brought it so far")]
+    created_at: ShownInstant
+
+
+@router.post(
+    "", status_code=201,
+    responses=answers(
+        Forbidden, NotFound, errors.NotOpenForFunding, errors.FundingExceeded,
+        errors.TooManyInvestors, errors.InsufficientBalance, errors.IdempotencyKeyReused,
+    ),
+)  # fmt: skip
+async def make_investment(
+    pool: PoolDep,
+    investor: Investor,
+    body: NewInvestment,
+    response: Response,
+    key: IdempotencyKey = None,
+) -> Answer[InvestmentView]:
+    """Fund a device. Its host gets the money at once; each sale of its energy from now on pays the
+    investor a share, in the same transfer.
+    """
+    made = await invest(pool, investor, Request(body.device_id, body.amount, key))
+    if made.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return created(_shown(made.investment))
+
+
+@router.get("", responses=answers(Forbidden))
+async def list_investments(
+    pool: PoolDep, investor: Investor, query: Annotated[PageQuery, Query()]
+) -> Answer[Page[InvestmentView]]:
+    """The caller's investments and what each earned, newest first."""
+    before = NEWEST.read(query.cursor)
+    async with pool.acquire() as conn:
+        found = await investments.newest(
+            conn, investor.user_id, before=before, limit=query.limit + 1
+        )
+    return ok(
+        NEWEST.page(found, query.limit, key=lambda one: (one.created_at, one.id), show=_shown)
+    )
+
+
+@router.get("/{investment_id}", responses=answers(Forbidden, NotFound))
+async def get_investment(
+    pool: PoolDep, investor: Investor, investment_id: Id
+) -> Answer[InvestmentView]:
+    """An investment of the caller's."""
+    async with pool.acquire() as conn:
+        found = await investments.by_id(conn, investment_id)
+    if found is None or found.investor_id != investor.user_id:
+        raise NotFound(what="investment")
+    return ok(_shown(found))
+
+
+def _shown(investment: Investment) -> InvestmentView:
+    device = None
+    if investment.device_id is not None and investment.device_name is not None:
+        device = FundedDeviceView(id=investment.device_id, name=investment.device_name)
+    return InvestmentView(
+        id=investment.id,
+        device=device,
+        amount=investment.amount,
+        share=investment.share,
+        earned=investment.earned,
+        created_at=investment.created_at,
+    )

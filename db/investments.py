@@ -1,0 +1,121 @@
+"""Investments in devices, and what they earned.
+
+The device's row is the lock of its funding: `devices.funded` is the running sum of its investments.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from core.revenue import Terms
+from db.pool import Connection, Record
+
+_LOCK_FUNDING = """
+SELECT id, owner_id, funding_target, revenue_share, funded FROM devices
+ WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE
+"""
+
+_COUNT = "SELECT count(*) FROM investments WHERE device_id = $1"
+
+_ADD = """
+WITH device AS (UPDATE devices SET funded = funded + $4::numeric WHERE id = $3::uuid)
+INSERT INTO investments (id, investor_id, device_id, amount, transfer_id)
+VALUES ($1, $2, $3::uuid, $4::numeric, $5)
+"""
+
+_BY_ID = """
+SELECT i.id, i.investor_id, i.device_id, d.name AS device_name, i.amount, i.created_at,
+       round(i.amount / d.funding_target * d.revenue_share, 6) AS share,
+       (SELECT coalesce(sum(r.amount), 0.00) FROM revenue_shares r
+         WHERE r.investment_id = i.id) AS earned
+  FROM investments i LEFT JOIN devices d ON d.id = i.device_id
+ WHERE i.id = $1
+"""
+
+_NEWEST = """
+SELECT i.id, i.investor_id, i.device_id, d.name AS device_name, i.amount, i.created_at,
+       round(i.amount / d.funding_target * d.revenue_share, 6) AS share,
+       (SELECT coalesce(sum(r.amount), 0.00) FROM revenue_shares r
+         WHERE r.investment_id = i.id) AS earned
+  FROM investments i LEFT JOIN devices d ON d.id = i.device_id
+ WHERE i.investor_id = $1 AND (i.created_at, i.id) < ($2::timestamptz, $3::uuid)
+ ORDER BY i.created_at DESC, i.id DESC LIMIT $4
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Funding:
+    """How far a device is funded; `terms` None: its host asks for nothing."""
+
+    device_id: UUID
+    owner_id: UUID
+    terms: Terms | None
+    funded: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Investment:
+    """`share` of what its device's sales bring the seller, 6 decimals. None: the device is gone."""
+
+    id: UUID
+    investor_id: UUID | None
+    device_id: UUID | None
+    device_name: str | None
+    amount: Decimal
+    share: Decimal | None
+    earned: Decimal
+    created_at: datetime
+
+
+async def lock_funding(conn: Connection, device_id: UUID) -> Funding | None:
+    """A device's funding, locked until commit; None: there is no such device (any more)."""
+    row = await conn.fetchrow(_LOCK_FUNDING, device_id)
+    if row is None:
+        return None
+    target, share = row["funding_target"], row["revenue_share"]
+    terms = Terms(target, share) if target is not None else None
+    return Funding(row["id"], row["owner_id"], terms, row["funded"])
+
+
+async def count(conn: Connection, device_id: UUID) -> int:
+    return int(await conn.fetchval(_COUNT, device_id))
+
+
+async def add(
+    conn: Connection,
+    *,
+    investment_id: UUID,
+    investor_id: UUID,
+    device_id: UUID,
+    amount: Decimal,
+    transfer_id: UUID,
+) -> None:
+    """Record an investment that was paid. The caller holds the device's funding."""
+    await conn.execute(_ADD, investment_id, investor_id, device_id, amount, transfer_id)
+
+
+async def by_id(conn: Connection, investment_id: UUID) -> Investment | None:
+    row = await conn.fetchrow(_BY_ID, investment_id)
+    return _investment(row) if row else None
+
+
+async def newest(
+    conn: Connection, investor_id: UUID, *, before: tuple[datetime, UUID], limit: int
+) -> list[Investment]:
+    """What someone invested, newest first."""
+    rows = await conn.fetch(_NEWEST, investor_id, *before, limit)
+    return [_investment(row) for row in rows]
+
+
+def _investment(row: Record) -> Investment:
+    return Investment(
+        id=row["id"],
+        investor_id=row["investor_id"],
+        device_id=row["device_id"],
+        device_name=row["device_name"],
+        amount=row["amount"],
+        share=row["share"],
+        earned=row["earned"],
+        created_at=row["created_at"],
+    )

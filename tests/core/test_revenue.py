@@ -1,0 +1,85 @@
+"""A sale is dealt out to the paisa, fairly, whoever is asked first."""
+
+from collections import defaultdict
+from decimal import Decimal
+from fractions import Fraction
+from random import Random
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import FundingExceeded, NotOpenForFunding, TooManyInvestors
+from core.revenue import INVESTMENTS_MAX, Stake, Terms, check_investment, deal_out
+from core.units import money
+from tests.support.revenue import sales
+
+TERMS = Terms(Decimal(1000), Decimal("0.3"))
+ONE, TWO = UUID(int=1), UUID(int=2)
+
+
+def test_who_funded_half_earns_half_of_the_share() -> None:
+    stakes = [Stake(ONE, ONE, Decimal(500)), Stake(TWO, TWO, Decimal(250))]
+    dealt = deal_out(TERMS, Decimal(100), stakes)
+    assert dealt == {ONE: Decimal("15.00"), TWO: Decimal("7.50")}
+
+
+def test_what_can_not_be_halved_is_rounded_once() -> None:
+    stakes = [Stake(ONE, ONE, Decimal(500)), Stake(TWO, TWO, Decimal(500))]
+    # 0.003 in all: nothing; 0.009 in all: one paisa, not two halves of one.
+    assert sum(deal_out(TERMS, Decimal("0.01"), stakes).values()) == 0
+    assert sum(deal_out(TERMS, Decimal("0.03"), stakes).values()) == Decimal("0.01")
+
+
+@given(sales())
+def test_it_adds_up_to_the_paisa(sale: tuple[Terms, Decimal, list[Stake]]) -> None:
+    terms, amount, stakes = sale
+    invested = sum((stake.amount for stake in stakes), Decimal(0))
+    exact = Fraction(invested) / Fraction(terms.funding_target)
+    exact *= Fraction(terms.revenue_share) * Fraction(amount)
+    total = sum(deal_out(terms, amount, stakes).values(), Decimal(0))
+    assert abs(Fraction(total) - exact) <= Fraction(1, 200)
+    assert total <= amount
+    assert total == money(total)
+
+
+@given(sales())
+def test_no_investment_and_no_investor_is_off_by_more_than_a_paisa(
+    sale: tuple[Terms, Decimal, list[Stake]],
+) -> None:
+    terms, amount, stakes = sale
+    rate = Fraction(terms.revenue_share) * Fraction(amount) / Fraction(terms.funding_target)
+    dealt = deal_out(terms, amount, stakes)
+    off_of: dict[UUID, Fraction] = defaultdict(Fraction)
+    for stake in stakes:
+        assert dealt[stake.id] >= 0
+        off = Fraction(dealt[stake.id]) - rate * Fraction(stake.amount)
+        assert abs(off) <= Fraction(1, 100)
+        off_of[stake.investor_id] += off
+    assert all(abs(off) <= Fraction(1, 100) for off in off_of.values())
+
+
+@given(sales(), st.randoms(use_true_random=False))
+def test_the_order_does_not_matter(
+    sale: tuple[Terms, Decimal, list[Stake]], random: Random
+) -> None:
+    terms, amount, stakes = sale
+    shuffled = list(stakes)
+    random.shuffle(shuffled)
+    assert deal_out(terms, amount, shuffled) == deal_out(terms, amount, stakes)
+
+
+def test_no_more_is_invested_than_was_asked_for() -> None:
+    def check(terms: Terms | None = TERMS, funded: int = 0, investments: int = 0) -> None:
+        check_investment(
+            terms, funded=Decimal(funded), investments=investments, amount=Decimal("100.01")
+        )
+
+    with pytest.raises(NotOpenForFunding):
+        check(terms=None)
+    with pytest.raises(FundingExceeded, match=r"^100 INR are left to fund"):
+        check(funded=900)
+    with pytest.raises(TooManyInvestors):
+        check(investments=INVESTMENTS_MAX)
+    check(funded=899, investments=INVESTMENTS_MAX - 1)

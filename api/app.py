@@ -18,6 +18,7 @@ from api import (
     location,
     marketplace,
     payments,
+    summary,
     telemetry,
     trades,
     wallet,
@@ -45,6 +46,7 @@ in answers, strings or numbers in requests. Instants are RFC 3339; answers are i
 _ROUTERS = (
     trades.router,
     marketplace.router,
+    summary.router,
     location.router,
     addresses.router,
     devices.router,

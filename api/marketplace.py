@@ -30,8 +30,8 @@ from api.shown import ListingStatus, ListingView, Pricing
 from core import errors
 from core.errors import Forbidden, IllegalMove, NoLocation, NotFound, OpenListingExists
 from core.listings import Change, Listing, check_price, check_window
-from db import listings
-from db.listings import Filter
+from db import listing_pages, listings
+from db.listing_pages import Filter
 
 router = routing.private("/marketplace", "marketplace")
 
@@ -125,9 +125,13 @@ async def list_listings(
     made_at, price, last_id = LISTED.read(query.cursor)
     async with pool.acquire() as conn:
         if query.sort == "price_per_kwh":
-            found = await listings.cheapest(conn, where, after=(price, last_id), limit=limit + 1)
+            found = await listing_pages.cheapest(
+                conn, where, after=(price, last_id), limit=limit + 1
+            )
         else:
-            found = await listings.newest(conn, where, before=(made_at, last_id), limit=limit + 1)
+            found = await listing_pages.newest(
+                conn, where, before=(made_at, last_id), limit=limit + 1
+            )
     return ok(LISTED.page(found, limit, key=_place_in_list, show=show))
 
 

@@ -1,5 +1,6 @@
-"""Listings: made, shown, changed by their seller. What their meter does is in listing_adjustments.
+"""Listings: made, shown, changed by their seller.
 
+What their meter does is in listing_adjustments, their list in listing_pages.
 A listing is selected whole, as a row value: the JSON of its events is made of the same row.
 """
 
@@ -84,26 +85,6 @@ SELECT announce_listing('listing.paused', listing)
   FROM paused WHERE status_before <> 'paused' ORDER BY (listing).id
 """
 
-_NEWEST = """
-SELECT l FROM energy_listings l
- WHERE (created_at, id) < ($1::timestamptz, $2::uuid)
-   AND ($3::text IS NULL OR status = $3) AND ($4::uuid IS NULL OR seller_id = $4)
-   AND ($5::uuid IS NULL OR device_id = $5)
-   AND ($6::numeric IS NULL OR energy_amount_kwh >= $6)
-   AND ($7::numeric IS NULL OR price_per_kwh <= $7)
- ORDER BY created_at DESC, id DESC LIMIT $8
-"""
-
-_CHEAPEST = """
-SELECT l FROM energy_listings l
- WHERE (price_per_kwh, id) > ($1::numeric, $2::uuid)
-   AND ($3::text IS NULL OR status = $3) AND ($4::uuid IS NULL OR seller_id = $4)
-   AND ($5::uuid IS NULL OR device_id = $5)
-   AND ($6::numeric IS NULL OR energy_amount_kwh >= $6)
-   AND ($7::numeric IS NULL OR price_per_kwh <= $7)
- ORDER BY price_per_kwh, id LIMIT $8
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class NewListing:
@@ -123,17 +104,6 @@ class NewListing:
     available_from: datetime
     available_to: datetime
     paused_by: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """None: any."""
-
-    status: str | None = None
-    seller_id: UUID | None = None
-    device_id: UUID | None = None
-    min_kwh: Decimal | None = None
-    max_price: Decimal | None = None
 
 
 async def create(conn: Connection, new: NewListing, *, max_clock_ahead: timedelta) -> Listing:
@@ -190,26 +160,6 @@ async def pause_all(conn: Connection, seller_id: UUID) -> None:
 async def announce(conn: Connection, listing_id: UUID, event: EventType) -> None:
     """Write the listing, as it is now, to the outbox."""
     await conn.execute(_ANNOUNCE, listing_id, event)
-
-
-async def newest(
-    conn: Connection, where: Filter, *, before: tuple[datetime, UUID], limit: int
-) -> list[Listing]:
-    rows = await conn.fetch(
-        _NEWEST, *before, where.status, where.seller_id, where.device_id, where.min_kwh,
-        where.max_price, limit,
-    )  # fmt: skip
-    return [listing_of(row["l"]) for row in rows]
-
-
-async def cheapest(
-    conn: Connection, where: Filter, *, after: tuple[Decimal, UUID], limit: int
-) -> list[Listing]:
-    rows = await conn.fetch(
-        _CHEAPEST, *after, where.status, where.seller_id, where.device_id, where.min_kwh,
-        where.max_price, limit,
-    )  # fmt: skip
-    return [listing_of(row["l"]) for row in rows]
 
 
 def listing_of(row: Record) -> Listing:

@@ -257,6 +257,30 @@ async def test_listings_are_listed_newest_or_cheapest_first_without_gaps(
     assert len(keys) == 10
 
 
+@pytest.mark.parametrize("sort", ["created_at", "price_per_kwh"])
+@pytest.mark.parametrize("selected", [{}, {"status": "active"}, {"seller_id": None}])
+async def test_what_is_added_between_parts_neither_repeats_nor_hides_what_was_there(
+    api: Api, pool: Pool, sort: str, selected: dict[str, Any]
+) -> None:
+    host, buyer = await add_user(pool, "host"), await add_user(pool)
+    query: dict[str, Any] = {"limit": 3, "sort": sort}
+    query |= {name: value or str(host.id) for name, value in selected.items()}
+    there = {str(await add_listing(pool, host, price_per_kwh=3 + n % 4)) for n in range(11)}
+    seen: list[str] = []
+    while True:
+        part = await api.get(LISTINGS, buyer, **query)
+        seen += [item["id"] for item in part["items"]]
+        if part["next_cursor"] is None:
+            break
+        query["cursor"] = part["next_cursor"]
+        for price_per_kwh in (1, 4, 9):
+            await add_listing(pool, host, price_per_kwh=price_per_kwh)
+        if len(seen) > 40:
+            break  # Dearer ones are added as fast as they are read.
+    assert len(seen) == len(set(seen))
+    assert there <= set(seen)
+
+
 async def test_listings_are_filtered(api: Api, pool: Pool) -> None:
     host, other = await add_user(pool, "host"), await add_user(pool, "host")
     device_id = await add_device(pool, host)

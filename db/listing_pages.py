@@ -1,0 +1,168 @@
+"""Parts of the list of listings, newest or cheapest first, each as cheap as the first one.
+
+One statement per index, chosen by the narrowest of what is asked for; the rest only filters what
+that index finds. A single statement with `$1 IS NULL OR …` for each index would have to be planned
+anew for every call. PostgreSQL keeps these plans; so that it plans for few rows, the most that a
+part can have is written in them (`LIMIT 101`), and of these it takes as many as are asked for.
+
+Filters are written as CASE because PostgreSQL takes that for true of every other row, and `$3 IS
+NULL OR …` for hardly ever true: it would expect less than a part, and sort all there is.
+
+What is selected by is part of the key and of the order, which only its own index has: with `status
+= $6` PostgreSQL might walk through all listings, since every fifth should be of that status, and
+with `seller_id = $6` sort all of a seller's, since few should be. The cheapest of one seller or
+device have no such index: all of theirs are sorted, for page 1 as for page 1,000. The cheapest end
+at a highest price, where there is one: nothing beyond it is read.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from core.listings import Listing
+from db.listings import listing_of
+from db.pool import Connection
+
+# As in the statements: the most that a part shows, and one to tell whether there is more.
+LIMIT_MAX = 101
+
+_NEWEST = """
+SELECT l FROM (
+    SELECT l FROM energy_listings l
+     WHERE (created_at, id) < ($1::timestamptz, $2::uuid)
+       AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
+       AND CASE WHEN $4::numeric IS NULL THEN true ELSE price_per_kwh <= $4 END
+     ORDER BY created_at DESC, id DESC LIMIT 101
+) AS part LIMIT $5
+"""
+
+_NEWEST_OF_STATUS = """
+SELECT l FROM (
+    SELECT l FROM energy_listings l
+     WHERE (status, created_at, id) < ($6::text, $1::timestamptz, $2::uuid) AND status >= $6
+       AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
+       AND CASE WHEN $4::numeric IS NULL THEN true ELSE price_per_kwh <= $4 END
+     ORDER BY status DESC, created_at DESC, id DESC LIMIT 101
+) AS part LIMIT $5
+"""
+
+_NEWEST_OF_SELLER = """
+SELECT l FROM (
+    SELECT l FROM energy_listings l
+     WHERE (seller_id, created_at, id) < ($6::uuid, $1::timestamptz, $2::uuid) AND seller_id >= $6
+       AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
+       AND CASE WHEN $4::numeric IS NULL THEN true ELSE price_per_kwh <= $4 END
+       AND CASE WHEN $7::text IS NULL THEN true ELSE status = $7 END
+     ORDER BY seller_id DESC, created_at DESC, id DESC LIMIT 101
+) AS part LIMIT $5
+"""
+
+_NEWEST_OF_DEVICE = """
+SELECT l FROM (
+    SELECT l FROM energy_listings l
+     WHERE (device_id, created_at, id) < ($6::uuid, $1::timestamptz, $2::uuid) AND device_id >= $6
+       AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
+       AND CASE WHEN $4::numeric IS NULL THEN true ELSE price_per_kwh <= $4 END
+       AND CASE WHEN $7::text IS NULL THEN true ELSE status = $7 END
+       AND CASE WHEN $8::uuid IS NULL THEN true ELSE seller_id = $8 END
+     ORDER BY device_id DESC, created_at DESC, id DESC LIMIT 101
+) AS part LIMIT $5
+"""
+
+_CHEAPEST = """
+SELECT l FROM (
+    SELECT l FROM energy_listings l
+     WHERE (price_per_kwh, id) > ($1::numeric, $2::uuid)
+       AND price_per_kwh <= coalesce($4::numeric, 'Infinity')
+       AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
+     ORDER BY price_per_kwh, id LIMIT 101
+) AS part LIMIT $5
+"""
+
+_CHEAPEST_OF_STATUS = """
+SELECT l FROM (
+    SELECT l FROM energy_listings l
+     WHERE (status, price_per_kwh, id) > ($6::text, $1::numeric, $2::uuid)
+       AND (status, price_per_kwh) <= ($6, coalesce($4::numeric, 'Infinity'))
+       AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
+     ORDER BY status, price_per_kwh, id LIMIT 101
+) AS part LIMIT $5
+"""
+
+_CHEAPEST_OF_SELLER = """
+SELECT l FROM (
+    SELECT l FROM energy_listings l
+     WHERE seller_id = $6 AND (price_per_kwh, id) > ($1::numeric, $2::uuid)
+       AND price_per_kwh <= coalesce($4::numeric, 'Infinity')
+       AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
+       AND CASE WHEN $7::text IS NULL THEN true ELSE status = $7 END
+     ORDER BY price_per_kwh, id LIMIT 101
+) AS part LIMIT $5
+"""
+
+_CHEAPEST_OF_DEVICE = """
+SELECT l FROM (
+    SELECT l FROM energy_listings l
+     WHERE device_id = $6 AND (price_per_kwh, id) > ($1::numeric, $2::uuid)
+       AND price_per_kwh <= coalesce($4::numeric, 'Infinity')
+       AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
+       AND CASE WHEN $7::text IS NULL THEN true ELSE status = $7 END
+       AND CASE WHEN $8::uuid IS NULL THEN true ELSE seller_id = $8 END
+     ORDER BY price_per_kwh, id LIMIT 101
+) AS part LIMIT $5
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """None: any."""
+
+    status: str | None = None
+    seller_id: UUID | None = None
+    device_id: UUID | None = None
+    min_kwh: Decimal | None = None
+    max_price: Decimal | None = None
+
+
+async def newest(
+    conn: Connection, where: Filter, *, before: tuple[datetime, UUID], limit: int
+) -> list[Listing]:
+    """At most `LIMIT_MAX` listings made before one, newest first."""
+    statements = _NEWEST, _NEWEST_OF_STATUS, _NEWEST_OF_SELLER, _NEWEST_OF_DEVICE
+    return await _part(conn, statements, where, before, limit)
+
+
+async def cheapest(
+    conn: Connection, where: Filter, *, after: tuple[Decimal, UUID], limit: int
+) -> list[Listing]:
+    """At most `LIMIT_MAX` listings dearer than one, cheapest first; equally dear ones by id."""
+    statements = _CHEAPEST, _CHEAPEST_OF_STATUS, _CHEAPEST_OF_SELLER, _CHEAPEST_OF_DEVICE
+    return await _part(conn, statements, where, after, limit)
+
+
+async def _part(
+    conn: Connection,
+    statements: tuple[str, str, str, str],
+    where: Filter,
+    key: tuple[datetime | Decimal, UUID],
+    limit: int,
+) -> list[Listing]:
+    assert limit <= LIMIT_MAX
+    statement, selected = _narrowest(statements, where)
+    rows = await conn.fetch(statement, *key, where.min_kwh, where.max_price, limit, *selected)
+    return [listing_of(row["l"]) for row in rows]
+
+
+def _narrowest(
+    statements: tuple[str, str, str, str], where: Filter
+) -> tuple[str, tuple[object, ...]]:
+    """The statement with the best index, and its parameters from $6 on."""
+    of_any, of_status, of_seller, of_device = statements
+    if where.device_id is not None:
+        return of_device, (where.device_id, where.status, where.seller_id)
+    if where.seller_id is not None:
+        return of_seller, (where.seller_id, where.status)
+    if where.status is not None:
+        return of_status, (where.status,)
+    return of_any, ()

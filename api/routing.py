@@ -20,7 +20,9 @@ class ExactRequest(Request):
 
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
-            self._json = json.loads(await self.body(), parse_float=Decimal)
+            read = json.loads(await self.body(), parse_float=Decimal)
+            # The framework reads models from objects' attributes too, and a Decimal is an object.
+            self._json = float(read) if isinstance(read, Decimal) else read
         return self._json
 
 

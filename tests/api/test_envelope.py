@@ -57,13 +57,17 @@ async def test_a_wrong_method(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"{", b"", b"\xff", b"[]", b"null", b'"text"', b"[" * 100_000, b"1" * 5000]
+    "body", [b"{", b"", b"\xff", b"[]", b"null", b'"text"', b"[" * 100_000, b"1" * 5000, b"1.5"]
 )
-async def test_a_body_that_is_not_what_is_asked_for(api: Api, body: bytes) -> None:
-    response = await api.call(
-        "POST", "/api/v1/auth/login", content=body, headers={"Content-Type": "application/json"}
-    )
-    failure_of(response, 400, "ValidationError", "invalid")
+async def test_a_body_that_is_not_what_is_asked_for(
+    api: Api, conn: Connection, body: bytes
+) -> None:
+    asha = await add_user(conn)
+    for method, path in (("POST", "/api/v1/auth/login"), ("PATCH", "/api/v1/auth/me")):
+        response = await api.call(
+            method, path, asha, content=body, headers={"Content-Type": "application/json"}
+        )
+        failure_of(response, 400, "ValidationError", "invalid")
 
 
 async def test_a_body_over_1_mib_is_refused_whether_its_size_is_declared_or_not(api: Api) -> None:

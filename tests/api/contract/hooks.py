@@ -17,6 +17,9 @@ BEYOND_SCHEMA = {
     "POST /api/v1/auth/register": {"email", "password"},
     "POST /api/v1/auth/login": {"email", "password"},
     "POST /api/v1/auth/change-password": {"current_password", "new_password"},
+    "PATCH /api/v1/auth/me": {
+        "company", "monthly_demand_kwh", "property_name", "tariff_per_kwh",
+    },
     "POST /api/v1/devices": {"latitude", "longitude"},
     "PATCH /api/v1/devices/{device_id}": {"latitude", "longitude"},
     "GET /api/v1/devices/{device_id}/telemetry": {"from", "to"},

@@ -26,6 +26,8 @@ from core.errors import TooMany
 from core.settings import ApiSettings
 
 _ANSWER_MAX_S = 0.5
+# Each is a connection; a crowd that opened one each at once would wait for that.
+_CALLS_AT_ONCE = 4
 _REST_S = 5.0
 _WARN_EVERY_S = 10.0
 _KEY_PREFIX = "solarhub:limits"
@@ -77,6 +79,7 @@ class _Counters:
             connection_pool=redis.connection_pool,  # type: ignore[arg-type]
         )
         self._windows = MovingWindowRateLimiter(storage)
+        self._calls = asyncio.Semaphore(_CALLS_AT_ONCE)
         self._rest_s = rest_s
         self._away = False
         self._rests_until = -math.inf
@@ -90,7 +93,7 @@ class _Counters:
         if self._rests():
             return None
         try:
-            async with asyncio.timeout(_ANSWER_MAX_S):
+            async with asyncio.timeout(_ANSWER_MAX_S), self._calls:
                 allowed = await self._windows.hit(limit, *key)
                 window = None if allowed else await self._windows.get_window_stats(limit, *key)
         except REDIS_ERRORS as error:

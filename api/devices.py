@@ -28,7 +28,8 @@ from api.fields import (
     View,
     check_together,
 )
-from core.errors import ExternalIdTaken, Forbidden, NotFound
+from core.dialects import Dialect, external_id_fault, topics_of
+from core.errors import ExternalIdTaken, Forbidden, Invalid, NotFound
 from core.tokens import Identity
 from db import devices
 from db.devices import Device, NewDevice
@@ -61,9 +62,15 @@ class DeviceRegistration(Body):
     ]
     latitude: Latitude | None = None
     longitude: Longitude | None = None
-    dialect: Annotated[Literal["native"], Field(description="What it speaks over MQTT")] = "native"
+    dialect: Annotated[
+        Dialect, Field(description="What it speaks over MQTT", examples=["opendtu"])
+    ] = Dialect.NATIVE
     external_id: Annotated[
-        Name | None, Field(description="Its serial, id or topic name", examples=["114182940773"])
+        Name | None,
+        Field(
+            description="Its serial, id or topic name; required unless native",
+            examples=["114182940773"],
+        ),
     ] = None
     funding_target: FundingTarget | None = None
     revenue_share: RevenueShare | None = None
@@ -72,6 +79,9 @@ class DeviceRegistration(Body):
     def _whole(self) -> Self:
         check_together(latitude=self.latitude, longitude=self.longitude)
         check_together(funding_target=self.funding_target, revenue_share=self.revenue_share)
+        fault = external_id_fault(self.dialect, self.external_id)
+        if fault is not None:
+            raise Invalid(field="external_id", allowed=fault)
         return self
 
 
@@ -104,11 +114,13 @@ class DeviceView(View):
     created_at: ShownInstant
 
 
-class Topics(BaseModel):
-    telemetry: str
-    status: str
-    ack: str
-    command: str
+class TopicsView(View):
+    telemetry: Annotated[str, Field(description="Where its readings come from; may be a filter")]
+    status: Annotated[str, Field(description="Where its presence comes from; may be a filter")]
+    ack: Annotated[str, Field(description="Where it is told what was refused")]
+    command: Annotated[str, Field(description="Where it takes orders; may be a filter")]
+    publish: Annotated[list[str], Field(description="All that it may publish under: filters")]
+    read: Annotated[list[str], Field(description="All that it may subscribe to: filters")]
 
 
 class MqttAccess(BaseModel):
@@ -116,7 +128,7 @@ class MqttAccess(BaseModel):
     port: int
     username: str
     password: Annotated[str, Field(description="Shown once: only its hash is kept")]
-    topics: Topics
+    topics: TopicsView
 
 
 class RegisteredDeviceView(DeviceView):
@@ -139,7 +151,7 @@ async def register_device(
     async with pool.acquire() as conn, conn.transaction():
         with refusals():
             device = await devices.register(conn, new)
-    access = _mqtt_access(settings.mqtt_public_url, device.id, password)
+    access = _mqtt_access(settings.mqtt_public_url, device, password)
     shown = dict(DeviceView.model_validate(device))
     return created(RegisteredDeviceView(**shown, mqtt=access))
 
@@ -179,17 +191,13 @@ async def own_device(conn: Connection, caller: Identity, device_id: UUID) -> Dev
     return device
 
 
-def _mqtt_access(broker_url: str, device_id: UUID, password: str) -> MqttAccess:
+def _mqtt_access(broker_url: str, device: Device, password: str) -> MqttAccess:
     broker = urlsplit(broker_url)
+    topics = topics_of(device.id, Dialect(device.dialect), device.external_id)
     return MqttAccess(
         host=broker.hostname or "",
         port=broker.port or _MQTT_PORTS[broker.scheme],
-        username=str(device_id),
+        username=str(device.id),
         password=password,
-        topics=Topics(
-            telemetry=f"solar/{device_id}/telemetry",
-            status=f"solar/{device_id}/status",
-            ack=f"solar/{device_id}/ack",
-            command=f"solar/{device_id}/command",
-        ),
+        topics=TopicsView.model_validate(topics),
     )

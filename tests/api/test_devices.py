@@ -78,6 +78,34 @@ async def test_an_external_id_is_registered_once(api: Api, pool: Pool) -> None:
     assert (response.status_code, code_of(response)) == (409, "external_id_taken")
 
 
+async def test_a_device_of_a_firmware_is_told_its_firmwares_topics(api: Api, pool: Pool) -> None:
+    host = await add_user(pool, "host")
+    body = ROOF | {"dialect": "opendtu", "external_id": "116180400144"}
+    device = await api.post(DEVICES, host, body)
+    assert (device["dialect"], device["external_id"]) == ("opendtu", "116180400144")
+    topics = device["mqtt"]["topics"]
+    assert topics["publish"] == ["solar/116180400144/#"]
+    assert topics["ack"] == f"solar/{device['id']}/ack"
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        {"dialect": "opendtu"},
+        {"dialect": "opendtu", "external_id": "ac"},
+        {"dialect": "shelly2", "external_id": "solar"},
+        {"dialect": "tasmota", "external_id": "plug/#"},
+        {"dialect": "victron", "external_id": None},
+    ],
+)
+async def test_a_firmware_without_a_name_of_its_own_is_refused(
+    api: Api, pool: Pool, device: dict[str, Any]
+) -> None:
+    host = await add_user(pool, "host")
+    response = await api.call("POST", DEVICES, host, json=ROOF | device)
+    assert (response.status_code, fields_of(response)) == (400, ["external_id"])
+
+
 async def test_devices_are_listed_newest_first_in_parts(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     made = [str(await add_device(pool, host)) for _ in range(5)]

@@ -67,7 +67,7 @@ async def api(database: DatabaseSettings) -> AsyncIterator[str]:
     url = f"http://127.0.0.1:{port}"
     try:
         async with httpx.AsyncClient() as http:
-            await eventually(partial(_is_ready, http, url), within_s=30)
+            await eventually(partial(_is_ready, http, url), within_s=60)
         yield url
     finally:
         process.terminate()

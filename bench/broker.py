@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from bench.processes import free_port, listens, running
+from bench.processes import Served, free_port, listens, running
 
 # Above what the ingester holds unacknowledged, so that the broker never waits for it.
 INFLIGHT_MAX = 4000
@@ -28,8 +28,8 @@ log_type warning
 
 
 @asynccontextmanager
-async def mosquitto(directory: Path) -> AsyncIterator[int]:
-    """Run a broker with its queue in `directory`; yields its port."""
+async def mosquitto(directory: Path) -> AsyncIterator[Served]:
+    """Run a broker with its queue in `directory`."""
     port = free_port()
     config = directory / "mosquitto.conf"
     config.write_text(
@@ -39,4 +39,4 @@ async def mosquitto(directory: Path) -> AsyncIterator[int]:
     )
     async with running("mosquitto", "mosquitto", "-c", str(config), logs=directory) as child:
         await child.ready(partial(listens, port))
-        yield port
+        yield Served(port, child)

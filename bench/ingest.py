@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from time import perf_counter
+from time import perf_counter, process_time
 from uuid import UUID
 
-from bench import mqtt, seed
+from bench import cpu, mqtt, seed
 from bench.broker import mosquitto
 from bench.database import analyze, audit, connected, environment
 from bench.options import Options
-from bench.processes import BenchError, Child, output_of, running, solarhub
+from bench.processes import BenchError, Child, Served, output_of, running, solarhub
 from bench.readings import STEP, Stretch
 from bench.result import Contestant, Result, Sample, Target, ratio, turns
 from core.settings import DatabaseSettings
@@ -81,14 +81,14 @@ async def _fleet(options: Options, *, readings_each: int) -> AsyncIterator["_Fle
     span = options.rounds * ticks * STEP
     began_at = slot_of(datetime.now(UTC) - span - _AGO)
     async with (
-        mosquitto(options.work) as port,
+        mosquitto(options.work) as broker,
         options.server.hub_database() as database,
         connected(database) as conn,
     ):
         for client_id in (_HUB_CLIENT, _FLOOR_CLIENT):
-            await asyncio.to_thread(mqtt.open_session, port, client_id, TOPICS)
+            await asyncio.to_thread(mqtt.open_session, broker.port, client_id, TOPICS)
         devices = await seed.fleet(conn, devices=options.devices, began_at=began_at)
-        yield _Fleet(options, database, conn, port, devices, began_at, ticks, readings_each)
+        yield _Fleet(options, database, conn, broker, devices, began_at, ticks, readings_each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class _Fleet:
     options: Options
     database: DatabaseSettings
     conn: Connection
-    port: int
+    broker: Served
     devices: list[UUID]
     began_at: datetime
     ticks: int
@@ -117,7 +117,8 @@ class _Fleet:
         samples: dict[str, list[Sample]] = {name: [] for name in contestants}
         for number in range(self.options.rounds):
             stretch = Stretch(self.devices, self.began_at, number * self.ticks, self.ticks)
-            await asyncio.to_thread(mqtt.publish, self.port, stretch.messages(self.readings_each))
+            messages = stretch.messages(self.readings_each)
+            await asyncio.to_thread(mqtt.publish, self.broker.port, messages)
             await analyze(self.conn)
             for name in turns(list(contestants), number):
                 samples[name].append(await contestants[name](stretch))
@@ -125,7 +126,7 @@ class _Fleet:
 
     async def hub(self, stretch: Stretch) -> Sample:
         env = environment(self.database) | {
-            "SOLARHUB_MQTT_URL": f"mqtt://127.0.0.1:{self.port}",
+            "SOLARHUB_MQTT_URL": f"mqtt://127.0.0.1:{self.broker.port}",
             "SOLARHUB_INGEST_CLIENT_ID": _HUB_CLIENT,
             "SOLARHUB_LOG_LEVEL": "warning",
         }
@@ -137,15 +138,22 @@ class _Fleet:
 
     async def _rate(self, ingester: Child, goal: int) -> Sample:
         """From the first commit on, so that the start of the process does not count."""
+        clock = cpu.Clock(
+            {"ingester": ingester.psutil, "Mosquitto": self.broker.child.psutil}
+            | await cpu.postgres(self.conn)
+        )
         idle = await self._stored()
         while (first := await self._wait(ingester)) == idle:
             continue
-        began = perf_counter()
+        began, cpu_began = perf_counter(), clock.read_s()
         deadline = began + DRAIN_WITHIN_S
         while (stored := await self._wait(ingester)) < goal:
             if perf_counter() > deadline:
                 raise BenchError(f"the ingester stored {stored} of {goal} readings in time")
-        return Sample((stored - first) / (perf_counter() - began))
+        readings = stored - first
+        return Sample(
+            readings / (perf_counter() - began), cpu_us=clock.since_us(cpu_began, readings)
+        )
 
     async def _wait(self, ingester: Child) -> int:
         await asyncio.sleep(_POLL_S)
@@ -157,13 +165,18 @@ class _Fleet:
         return stored
 
     async def floor(self, stretch: Stretch) -> Sample:
-        argv = (sys.executable, "-m", "bench.floor", str(self.port), _FLOOR_CLIENT)
+        argv = (sys.executable, "-m", "bench.floor", str(self.broker.port), _FLOOR_CLIENT)
         messages = stretch.readings // self.readings_each
-        return Sample(float(await output_of(*argv, str(messages), within_s=DRAIN_WITHIN_S)))
+        said = await output_of(*argv, str(messages), within_s=DRAIN_WITHIN_S)
+        per_s, cpu_us = map(float, said.split())
+        return Sample(per_s, cpu_us={"floor": cpu_us})
 
     async def copy(self, stretch: Stretch) -> Sample:
         await self.conn.execute(_COPY_TABLE)
         rows = list(stretch.rows())
-        began = perf_counter()
+        clock = cpu.Clock(await cpu.postgres(self.conn))
+        began, cpu_began, ours_began = perf_counter(), clock.read_s(), process_time()
         await self.conn.copy_records_to_table("copied", records=rows)
-        return Sample(len(rows) / (perf_counter() - began))
+        seconds, ours_s = perf_counter() - began, process_time() - ours_began
+        used_us = {"client": ours_s / len(rows) * cpu.US_PER_S}
+        return Sample(len(rows) / seconds, cpu_us=used_us | clock.since_us(cpu_began, len(rows)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.database import Server, connected, libpq_environment
 from bench.options import Options
-from bench.processes import BenchError, free_port, listens, output_of, program, running
+from bench.processes import BenchError, Served, free_port, listens, output_of, program, running
 from bench.result import Sample
 from bench.seed import Market
 from core.settings import DatabaseSettings
@@ -54,8 +54,8 @@ def has_node() -> bool:
 
 
 @asynccontextmanager
-async def express(options: Options, database: DatabaseSettings) -> AsyncIterator[int]:
-    """The peer on one worker, as our API runs on one; yields its port."""
+async def express(options: Options, database: DatabaseSettings) -> AsyncIterator[Served]:
+    """The peer on one worker, as our API runs on one."""
     if not (_EXPRESS / "node_modules").exists():
         install = (program("npm"), "install", "--no-package-lock", "--no-audit", "--no-fund")
         await output_of(*install, cwd=_EXPRESS, within_s=_INSTALL_WITHIN_S)
@@ -69,7 +69,7 @@ async def express(options: Options, database: DatabaseSettings) -> AsyncIterator
     script = str(_EXPRESS / "server.js")
     async with running("express", "node", script, logs=options.work, env=env) as child:
         await child.ready(partial(listens, port))
-        yield port
+        yield Served(port, child)
 
 
 async def pgbench(

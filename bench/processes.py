@@ -9,7 +9,10 @@ import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from solarhub.errors import HubError
 
@@ -28,6 +31,7 @@ class Child:
     def __init__(self, name: str, process: Process, log: Path) -> None:
         self.name = name
         self.process = process
+        self.psutil = psutil.Process(process.pid)
         self._log = log
 
     async def ready(self, check: Callable[[], Awaitable[bool]], *, within_s: float = 30) -> None:
@@ -46,6 +50,14 @@ class Child:
     def _tail(self) -> str:
         text = self._log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
         return text or "it said nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A process of ours that listens on a port of this machine."""
+
+    port: int
+    child: Child
 
 
 @contextlib.asynccontextmanager

@@ -3,17 +3,18 @@
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 
-from bench import load, peers, seed
+from bench import cpu, load, peers, seed
 from bench.database import analyze, audit, connected, environment
 from bench.options import Options
-from bench.processes import free_port, listens, running, solarhub
+from bench.processes import Served, free_port, listens, running, solarhub
 from bench.result import Contestant, Result, Sample, Target, ratio, turns
 from bench.seed import Market
 from core.settings import DatabaseSettings
+from db.pool import Connection
 
 HOSTS, BUYERS, LISTINGS = 500, 300, 2_000
 ORDERS = 6_000
@@ -104,24 +105,39 @@ async def _contest(
     """All contestants up and idle, the hub first, on one database server."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(options.server.hub_database())
-        market = await _market(database, listings)
-        port = await stack.enter_async_context(_api(options, database))
-        contest: dict[str, Turn] = {_HUB: _orders(options, _HUB, port, market)}
+        conn = await stack.enter_async_context(connected(database))
+        postgres = await cpu.postgres(conn)
+        market = await _market(conn, listings)
+        api = await stack.enter_async_context(_api(options, database))
+        clock = cpu.Clock({"API": api.child.psutil} | postgres)
+        contest: dict[str, Turn] = {_HUB: _timed(clock, _orders(options, _HUB, api.port, market))}
         peer, market = await stack.enter_async_context(peers.seed_design(options.server))
         if with_express:
-            port = await stack.enter_async_context(peers.express(options, peer))
-            contest[_EXPRESS] = _orders(options, _EXPRESS, port, market)
-        contest[_PGBENCH] = partial(peers.pgbench, options, peer, listings)
+            express = await stack.enter_async_context(peers.express(options, peer))
+            clock = cpu.Clock({_EXPRESS: express.child.psutil} | postgres)
+            contest[_EXPRESS] = _timed(clock, _orders(options, _EXPRESS, express.port, market))
+        statements = partial(peers.pgbench, options, peer, listings)
+        contest[_PGBENCH] = _timed(cpu.Clock(postgres), statements)
         yield _Contest(database, contest)
 
 
-async def _market(database: DatabaseSettings, listings: int) -> Market:
-    async with connected(database) as conn:
-        market = await seed.market(
-            conn, hosts=HOSTS, buyers=BUYERS, listings=listings, balance=_BALANCE
-        )
-        await analyze(conn)
+async def _market(conn: Connection, listings: int) -> Market:
+    market = await seed.market(
+        conn, hosts=HOSTS, buyers=BUYERS, listings=listings, balance=_BALANCE
+    )
+    await analyze(conn)
     return market
+
+
+def _timed(clock: cpu.Clock, turn: Turn) -> Turn:
+    """The same turn, with the CPU time that it took others than the load generator."""
+
+    async def timed(seconds: int) -> Sample:
+        began = clock.read_s()
+        sample = await turn(seconds)
+        return replace(sample, cpu_us=clock.since_us(began, round(sample.per_s * seconds)))
+
+    return timed
 
 
 def _orders(options: Options, name: str, port: int, market: Market) -> Turn:
@@ -134,7 +150,7 @@ def _orders(options: Options, name: str, port: int, market: Market) -> Turn:
 
 
 @asynccontextmanager
-async def _api(options: Options, database: DatabaseSettings) -> AsyncIterator[int]:
+async def _api(options: Options, database: DatabaseSettings) -> AsyncIterator[Served]:
     port = free_port()
     env = environment(database) | {
         "SOLARHUB_API_PORT": str(port),
@@ -143,4 +159,4 @@ async def _api(options: Options, database: DatabaseSettings) -> AsyncIterator[in
     }
     async with running("api", *solarhub("api"), logs=options.work, env=env) as child:
         await child.ready(partial(listens, port))
-        yield port
+        yield Served(port, child)

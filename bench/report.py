@@ -45,12 +45,17 @@ def _columns(result: Result) -> dict[str, list[str]]:
         "hub ÷ it": ["", *(f"{value:.2f}" for value in ratios)],
         "p50 ms": [_ms(c.p50_ms) for c in contestants],
         "p99 ms": [_ms(c.p99_ms) for c in contestants],
+        "CPU µs each": [_cpu(c) for c in contestants],
     }
     return {heading: cells for heading, cells in columns.items() if any(cells)}
 
 
 def _ms(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
+
+
+def _cpu(contestant: Contestant) -> str:
+    return "\n".join(f"{name} {us:,.1f}" for name, us in contestant.cpu_us.items())
 
 
 def _verdict(target: Target) -> str:

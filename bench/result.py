@@ -1,6 +1,6 @@
 """What a case found: samples of contestants that took turns, ratios, targets."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from statistics import median
@@ -13,11 +13,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One contestant's turn in one round; latencies where it was asked one by one."""
+    """One contestant's turn in one round; latencies where it was asked one by one.
+
+    `cpu_us`: CPU time per item of each process that took part, by name, where it could be read.
+    """
 
     per_s: float
     p50_ms: float | None = None
     p99_ms: float | None = None
+    cpu_us: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,11 @@ class Contestant:
     @property
     def p99_ms(self) -> float | None:
         return _median_of([s.p99_ms for s in self.samples if s.p99_ms is not None])
+
+    @property
+    def cpu_us(self) -> dict[str, float]:
+        names = dict.fromkeys(name for s in self.samples for name in s.cpu_us)
+        return {n: median(s.cpu_us[n] for s in self.samples if n in s.cpu_us) for n in names}
 
 
 def _median_of(values: Sequence[float]) -> float | None:

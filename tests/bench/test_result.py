@@ -25,5 +25,10 @@ def test_latencies_are_medians_over_rounds() -> None:
     assert (hub.p50_ms, hub.p99_ms) == (6, 30)
 
 
+def test_cpu_times_are_medians_over_rounds_by_process() -> None:
+    turns_taken = [Sample(1, cpu_us={"hub": us, "PostgreSQL": 2 * us}) for us in (30, 10, 20)]
+    assert Contestant("hub", "", turns_taken).cpu_us == {"hub": 20, "PostgreSQL": 40}
+
+
 def _result(*contestants: Contestant) -> Result:
     return Result("case", "", "items/s", contestants, (), audit_passed=True, parameters={})

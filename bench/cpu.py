@@ -1,0 +1,48 @@
+"""CPU time of processes on this machine, as the kernel counts it: steadier than wall time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psutil
+
+from db.pool import Connection
+
+US_PER_S = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Reads how long named processes ran, each with all that it started."""
+
+    processes: Mapping[str, psutil.Process]
+
+    def read_s(self) -> dict[str, float]:
+        return {name: _ran_s(process) for name, process in self.processes.items()}
+
+    def since_us(self, before_s: Mapping[str, float], items: int) -> dict[str, float]:
+        """What each used per item since an earlier reading, in microseconds."""
+        now_s = self.read_s()
+        return {name: (now_s[name] - before_s[name]) / items * US_PER_S for name in now_s}
+
+
+def _ran_s(process: psutil.Process) -> float:
+    """A process's own times, its children's, and those that it inherited from such as ended."""
+    while True:
+        try:
+            family = (process, *process.children(recursive=True))
+            return sum(sum(member.cpu_times()[:4]) for member in family)
+        except psutil.NoSuchProcess:
+            if not process.is_running():
+                raise
+            # A child ended as we looked: its parent has its times now.
+
+
+async def postgres(conn: Connection) -> dict[str, psutil.Process]:
+    """The server behind a connection; nothing if it runs on another machine."""
+    backend_pid = await conn.fetchval("SELECT pg_backend_pid()")
+    try:
+        backend = psutil.Process(backend_pid)
+        server = backend.parent() if "postgres" in backend.name() else None
+    except psutil.NoSuchProcess:
+        return {}
+    return {"PostgreSQL": server} if server else {}

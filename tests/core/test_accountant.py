@@ -1,6 +1,6 @@
 """The energy accountant: each row of its table, then what must hold for every history."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
@@ -11,13 +11,7 @@ from core.accountant import Account, Accounted, advance
 from core.intervals import Interval, Quality, Reason
 from core.readings import Reading
 from core.units import SLOT
-
-CAPACITY_W = 5000.0
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-def reading(minutes: float, energy_wh: float | None = None, **fields: float) -> Reading:
-    return Reading(NOON + timedelta(minutes=minutes), energy_wh=energy_wh, **fields)
+from tests.support.meters import CAPACITY_W, NOON, histories, honest_counters, reading
 
 
 def account(*readings: Reading, capacity_w: float = CAPACITY_W) -> dict[int, Interval]:
@@ -102,6 +96,114 @@ def test_a_jump_does_not_become_plausible_by_waiting() -> None:
     assert generated_wh(reading(0, 1000), reading(1, 4000), reading(61, 4010)) == 0
 
 
+def test_a_rise_by_what_the_capacity_makes_and_ten_watt_hours_is_measured() -> None:
+    def credited_wh(rise_wh: float) -> float:
+        intervals = account(reading(0, 1000.001), reading(1, 1000.001 + rise_wh), capacity_w=4800)
+        return intervals[0].generated_mwh / 1000
+
+    assert credited_wh(1.25 * 4800 / 60 + 10) == 110
+    assert credited_wh(1.25 * 4800 / 60 + 10.001) == 0
+
+
+def test_three_garbage_readings_that_agree_cost_energy_but_invent_none() -> None:
+    garbage = [reading(m, 4_294_967_295) for m in (3, 5, 7)]
+    back = [reading(9, 18_000_090), reading(11, 18_000_120)]
+    intervals = account(reading(1, 18_000_000), *garbage, *back)
+    assert intervals == {
+        0: Interval(30_000, 30_000, Quality.MEASURED, frozenset({Reason.SPIKE, Reason.RESET}))
+    }
+
+
+def test_a_reset_right_after_a_spike_counts_the_new_value() -> None:
+    assert generated_wh(reading(1, 90_000), reading(3, 9e9), reading(5, 40), reading(7, 60)) == 60
+
+
+def test_a_counter_wider_than_32_bits_counts_as_any_other() -> None:
+    assert generated_wh(reading(0, 7.6e9), reading(5, 7.6e9 + 123.456)) == 123.456
+
+
+def test_32_bits_that_underflow_are_a_spike() -> None:
+    assert generated_wh(reading(0, 200), reading(1, 4_294_967_295), reading(2, 230)) == 30
+
+
+def test_a_counter_that_starts_again_at_midnight_is_counted_through() -> None:
+    evening, midnight = reading(0, 21_000), reading(5, 0)
+    assert generated_wh(evening, midnight, reading(10, 0), reading(15, 80), reading(20, 160)) == 160
+
+
+def test_energy_made_while_the_counter_read_zero_counts_when_it_returns() -> None:
+    restarted = [reading(minute, 0) for minute in range(1, 60)]
+    assert generated_wh(reading(0, 50_000), *restarted, reading(60, 54_000)) == 4000
+
+
+def test_a_counter_that_returns_from_zero_a_little_lower_is_a_dip() -> None:
+    history = [reading(0, 50_000), reading(5, 0), reading(10, 49_990), reading(15, 50_020)]
+    assert generated_wh(*history) == 20
+    assert account(*history)[0].reasons == {Reason.ZERO, Reason.DIP}
+
+
+def test_a_counter_that_returns_from_zero_with_more_than_possible_is_a_spike() -> None:
+    assert generated_wh(reading(0, 50_000), reading(5, 0), reading(10, 90_000)) == 0
+
+
+def test_a_dip_in_a_gap_counts_nothing_until_the_mark_is_passed() -> None:
+    history = [reading(0, 50_000), reading(60, 49_000), reading(120, 51_000)]
+    assert generated_wh(*history) == 1000
+    assert account(*history)[0] == Interval(0, 0, Quality.INTERPOLATED, frozenset({Reason.DIP}))
+
+
+def test_generation_and_export_are_reset_independently() -> None:
+    intervals = account(
+        reading(0, 50_000, export_wh=20_000),
+        reading(5, 50_100, export_wh=10),
+        reading(10, 30, export_wh=25),
+    )
+    assert intervals == {0: Interval(130_000, 25_000, Quality.MEASURED, frozenset({Reason.RESET}))}
+
+
+def test_power_beside_a_counter_that_is_silent_for_a_while_counts_nothing() -> None:
+    silent = [reading(minute, power_w=3000) for minute in (5, 10)]
+    assert generated_wh(reading(0, 1000, power_w=3000), *silent, reading(15, 1750)) == 750
+
+
+@pytest.mark.parametrize("count_wh", [100, 200, 250, 1000])
+def test_one_count_of_a_coarse_counter_is_no_spike_however_soon_it_comes(count_wh: int) -> None:
+    level_wh = 18_000_000
+    assert generated_wh(reading(0, level_wh), reading(0.1, level_wh + count_wh)) == count_wh
+
+
+def test_a_count_of_a_fine_counter_is_no_excuse() -> None:
+    assert generated_wh(reading(0, 18_000_123), reading(0.1, 18_000_223)) == 0
+
+
+def test_a_counter_that_is_slow_to_show_is_no_spike() -> None:
+    # Power and the like every ten seconds, the counter every five minutes.
+    shown = [
+        reading(second / 60, 50_000.5 + 400 * (second // 300)) for second in range(0, 3601, 10)
+    ]
+    assert generated_wh(*shown) == 4800
+
+
+def test_a_night_of_standing_still_excuses_no_jump_at_dawn() -> None:
+    night = [reading(minute, 50_000.5) for minute in range(0, 600, 5)]
+    assert generated_wh(*night, reading(600, 60_000.5), reading(605, 50_001.5)) == 1
+
+
+def test_ten_watt_hours_are_lent_once_and_not_with_each_reading() -> None:
+    greedy = [reading(second / 60, 50_000.5 + 9.5 * second) for second in range(0, 601)]
+    assert generated_wh(*greedy) <= 1.25 * CAPACITY_W / 6 + 10
+
+
+def test_resets_lend_nothing_twice() -> None:
+    greedy = [reading(second / 60, 9.5 if second % 2 else 1.5) for second in range(0, 601)]
+    assert generated_wh(*greedy) <= 1.25 * CAPACITY_W / 6 + 10
+
+
+@pytest.mark.parametrize("capacity_w", [5e-324, 1e-9, 1e9])
+def test_any_capacity_can_be_accounted_with(capacity_w: float) -> None:
+    assert account(reading(0, 100), reading(1, 105), reading(2, 110), capacity_w=capacity_w)
+
+
 def test_a_gap_is_spread_evenly_and_says_so() -> None:
     intervals = account(reading(0, 1000), reading(60, 2000))
     assert intervals == {
@@ -129,30 +231,6 @@ def test_power_is_not_counted_beside_a_counter() -> None:
 
 
 # What must hold for every history --------------------------------------------------------------
-
-METER_DOES = st.sampled_from(["rise", "same", "dip", "reset", "zero", "spike", "leap", "absent"])
-
-
-@st.composite
-def histories(draw: st.DrawFn) -> list[Reading]:
-    """Readings in order, of a meter that does whatever meters do."""
-    at, level, readings = 0.0, 1_000_000.0, []
-    for _ in range(draw(st.integers(1, 40))):
-        at += draw(st.sampled_from([0.25, 1, 4, 5, 15, 29, 31, 75, 600]))
-        does = draw(METER_DOES)
-        level += {"rise": draw(st.floats(0, 400)), "leap": 1e7}.get(does, 0)
-        if does == "reset":
-            level = draw(st.floats(0.001, 50))
-        shown = {"dip": level * 0.95, "zero": 0.0, "spike": level + 4e9, "absent": None}
-        readings.append(
-            reading(
-                at,
-                shown.get(does, level),
-                power_w=draw(st.floats(-50, 5000)),
-                **({"export_wh": shown.get(does, level) or 0.0} if draw(st.booleans()) else {}),
-            )
-        )
-    return readings
 
 
 def fold(account: Account | None, parts: list[list[Reading]]) -> Accounted:
@@ -205,7 +283,8 @@ def test_never_more_than_the_capacity_allows(history: list[Reading]) -> None:
     assert accounted is not None
     total_mwh = sum(i.generated_mwh for i in accounted.intervals.values())
     hours = (history[-1].time - history[0].time) / timedelta(hours=1)
-    assert total_mwh <= 1.25 * CAPACITY_W * hours * 1000 + 10_000 * len(history)
+    one_count_mwh = 1_000_000
+    assert total_mwh <= 1.25 * CAPACITY_W * hours * 1000 + one_count_mwh
 
 
 @given(histories())
@@ -222,6 +301,12 @@ def test_every_slot_between_the_first_and_the_last_counter_value_is_accounted_fo
     while slot < counted[-1]:
         assert slot in accounted.intervals
         slot += SLOT
+
+
+@given(honest_counters())
+def test_an_honest_counter_is_credited_to_its_last_count(history: list[Reading]) -> None:
+    rose_wh = history[-1].energy_wh - history[0].energy_wh
+    assert generated_wh(*history) == pytest.approx(rose_wh, abs=0.001)
 
 
 def test_nothing_to_account_is_nothing() -> None:

@@ -1,0 +1,61 @@
+"""What meters show, honest ones and others, as Hypothesis makes it up."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+
+from core.readings import Reading
+
+CAPACITY_W = 5000.0
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def reading(minutes: float, energy_wh: float | None = None, **fields: float | None) -> Reading:
+    return Reading(NOON + timedelta(minutes=minutes), energy_wh=energy_wh, **fields)
+
+
+METER_DOES = st.sampled_from(["rise", "same", "dip", "reset", "zero", "spike", "leap", "absent"])
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Reading]:
+    """Readings in order, of a device whose two meters do whatever meters do, each by itself."""
+    levels, at, readings = {"energy_wh": 1_000_000.0, "export_wh": 400_000.0}, 0.0, []
+    exports = draw(st.booleans())
+    for _ in range(draw(st.integers(1, 40))):
+        at += draw(st.sampled_from([0.25, 1, 4, 5, 15, 29, 31, 75, 600]))
+        counters = {name: _shown(draw, levels, name) for name in levels}
+        if not exports:
+            del counters["export_wh"]
+        readings.append(reading(at, power_w=draw(st.floats(-50, 5000)), **counters))
+    return readings
+
+
+def _shown(draw: st.DrawFn, levels: dict[str, float], name: str) -> float | None:
+    """What a counter shows next."""
+    does = draw(METER_DOES)
+    levels[name] += {"rise": draw(st.floats(0, 400)), "leap": 1e7}.get(does, 0)
+    if does == "reset":
+        levels[name] = draw(st.floats(0.001, 50))
+    level = levels[name]
+    shown = {"dip": level * 0.95, "zero": 0.0, "spike": level + 4e9, "absent": None}
+    return shown.get(does, level)
+
+
+@st.composite
+def honest_counters(draw: st.DrawFn) -> list[Reading]:
+    """What an honest meter shows: whole counts of what was generated, lately or a while ago.
+
+    It is read every few seconds or minutes; what it shows it brings up to date less often.
+    """
+    count_mwh = draw(st.sampled_from([1, 1_000, 10_000, 100_000, 200_000, 1_000_000]))
+    every_s, fresh_every = draw(st.sampled_from([(1, 1), (1, 60), (10, 1), (10, 30), (60, 5)]))
+    true_mwh = float(draw(st.integers(10**7, 10**11)))
+    power_w, shown_wh, readings = draw(st.floats(0, CAPACITY_W)), 0.0, []
+    for second in range(0, every_s * fresh_every * 40, every_s):
+        if second % (every_s * fresh_every) == 0:
+            shown_wh = true_mwh // count_mwh * count_mwh / 1000
+            power_w = draw(st.one_of(st.just(power_w), st.floats(0, CAPACITY_W)))
+        readings.append(reading(second / 60, shown_wh, power_w=power_w))
+        true_mwh += power_w * every_s / 3.6
+    return readings

@@ -1,0 +1,85 @@
+"""Late readings and long silences, after TimescaleDB has compressed what is settled.
+
+The outcome is that of plain PostgreSQL, which runs the same tests without compressing anything.
+"""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from core.settings import DatabaseSettings
+from core.units import slot_of
+from db.audit import audit
+from db.pool import Pool
+from ingest.writer import write
+from tests.ingest.world import add_device, counting, intervals_of, telemetry
+
+DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
+HORIZON = timedelta(days=7)
+
+_JOBS = """
+SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_compression'
+"""
+_HAS_TIMESCALEDB = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')"
+_CHUNKS = """
+SELECT is_compressed, range_start, range_end FROM timescaledb_information.chunks
+ WHERE hypertable_name IN ('telemetry', 'energy_interval')
+"""
+
+
+async def compress(pool: Pool) -> bool:
+    """Run the nightly jobs, where there are any."""
+    if not await pool.fetchval(_HAS_TIMESCALEDB):
+        return False
+    for job in await pool.fetch(_JOBS):
+        await pool.execute(f"CALL run_job({job['job_id']})")
+    assert {chunk["is_compressed"] for chunk in await pool.fetch(_CHUNKS)} == {True, False}
+    return True
+
+
+async def history(pool: Pool, device: UUID, start: datetime, days: int) -> None:
+    """A day's worth of counting, each day at the same time."""
+    for n in range(days):
+        at = start + n * DAY
+        readings = counting(at, [1000 + 100 * n + 10 * k for k in range(4)])
+        await write(pool, [telemetry(device, *readings, received_at=at + 20 * MINUTE)], HORIZON)
+
+
+async def test_a_reading_as_late_as_may_be_meets_no_compressed_chunk(
+    pool: Pool, database: DatabaseSettings
+) -> None:
+    device, now = await add_device(pool), datetime.now(UTC)
+    start = slot_of(now - 12 * DAY)
+    await history(pool, device, start, 12)
+    compressed = await compress(pool)
+    latest = now - HORIZON + MINUTE
+    if compressed:
+        for chunk in await pool.fetch(_CHUNKS):
+            assert not chunk["is_compressed"] or chunk["range_end"] < latest
+    [late] = counting(latest, [1000 + 100 * 5 + 35])
+    written = await write(pool, [telemetry(device, late, received_at=now)], HORIZON)
+    assert (written.received, written.stored) == (1, 1)
+    async with pool.acquire() as conn:
+        assert [c.name async for c in audit(conn, database) if not c.ok] == []
+
+
+async def test_a_silence_longer_than_the_horizon_is_filled_in_compressed_chunks_too(
+    pool: Pool, database: DatabaseSettings
+) -> None:
+    device, other = await add_device(pool), await add_device(pool)
+    now = datetime.now(UTC)
+    start = slot_of(now - 12 * DAY)
+    await history(pool, device, start, 1)
+    await history(pool, other, start, 12)
+    await compress(pool)
+    [returns] = counting(start + 15 * MINUTE + 11 * DAY, [1030 + 11 * 96 * 4])
+    await write(pool, [telemetry(device, returns, received_at=now)], HORIZON)
+    slots = await intervals_of(pool, device)
+    assert sum(slot["generated_wh"] for slot in slots) == 30 + 11 * 96 * 4
+    assert [slot["reasons"] for slot in slots[1:]] == [["gap"]] * (11 * 96)
+    # A late reading in the middle takes it all back, and fills it again.
+    [late] = counting(now - 6 * DAY, [1500])
+    await write(pool, [telemetry(device, late, received_at=now)], HORIZON)
+    slots = await intervals_of(pool, device)
+    assert sum(slot["generated_wh"] for slot in slots) == 30 + 11 * 96 * 4
+    async with pool.acquire() as conn:
+        assert [c.name async for c in audit(conn, database) if not c.ok] == []

@@ -2,7 +2,8 @@
 
 from decimal import Decimal
 
-from db import purchases
+from core.errors import Conflict, InsufficientEnergy, ListingNotActive
+from db import prices, purchases
 from db.pool import Pool
 from db.purchases import Idempotency, Order, Purchase
 
@@ -15,6 +16,18 @@ async def purchase(
     One statement, which is its own transaction: `purchase_energy` locks the listing, then the
     wallets of buyer, seller and investors by user id, lets the rules refuse, moves the money as one
     transfer, lowers the listing and writes the events (0003_purchase.sql).
+
+    What is refused for lack of energy was rolled back, and is demand all the same: it is noted in a
+    transaction of its own, for the prices of the next slot.
     """
     async with pool.acquire() as conn:
-        return await purchases.purchase(conn, order, fee_rate=fee_rate, idempotency=idempotency)
+        try:
+            return await purchases.purchase(conn, order, fee_rate=fee_rate, idempotency=idempotency)
+        except (InsufficientEnergy, ListingNotActive) as refusal:
+            if _lacks_energy(refusal):
+                await prices.note_refused(conn, order.buyer_id, order.listing_id, order.energy_kwh)
+            raise
+
+
+def _lacks_energy(refusal: Conflict) -> bool:
+    return isinstance(refusal, InsufficientEnergy) or refusal.facts.get("status") == "sold"

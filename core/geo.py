@@ -106,3 +106,8 @@ def covering_cells(latitude: float, longitude: float, radius_km: float) -> list[
 def neighbourhood(latitude: float, longitude: float) -> str:
     """The H3 cell in which local prices form."""
     return cell(latitude, longitude, NEIGHBOURHOOD_RESOLUTION)
+
+
+def with_ring(cell_: str) -> list[str]:
+    """A cell and those around it."""
+    return list(h3.grid_disk(cell_, 1))

@@ -134,10 +134,21 @@ class TokenSettings(_Part):
     access_token_ttl: Duration = timedelta(minutes=15)
 
 
-class MarketSettings(_Part):
-    platform_fee_rate: Decimal = Field(Decimal("0.05"), ge=0, lt=1)
+class GridSettings(_Part):
     grid_retail_price: UnitPrice = Decimal("8.0000")
     grid_export_price: UnitPrice = Decimal("3.0000")
+
+    @field_validator("grid_export_price")
+    @classmethod
+    def _grid_takes_more_than_it_pays(cls, value: Decimal, info: ValidationInfo) -> Decimal:
+        """Local prices lie between the two."""
+        if value >= info.data.get("grid_retail_price", Decimal("Infinity")):
+            raise ValueError("must be lower than SOLARHUB_GRID_RETAIL_PRICE")
+        return value
+
+
+class MarketSettings(GridSettings):
+    platform_fee_rate: Decimal = Field(Decimal("0.05"), ge=0, lt=1)
 
 
 class MqttSettings(_Part):
@@ -147,7 +158,7 @@ class MqttSettings(_Part):
     mqtt_ca_file: str | None = None
 
 
-class IngestSettings(MqttSettings):
+class IngestSettings(MqttSettings, GridSettings):
     ingest_group: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
     ingest_client_id: str = Field("solarhub-ingest", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     ingest_batch_max: int = Field(1000, ge=1, le=10_000)

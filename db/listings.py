@@ -58,6 +58,8 @@ _CHANGE = """
 UPDATE energy_listings AS l
    SET price_per_kwh = $2, stated_kwh = $3, available_from = $4, available_to = $5, status = $6,
        paused_by = $7, updated_at = now(), version = version + 1,
+       price_slot = CASE WHEN price_per_kwh = $2 THEN price_slot
+                         ELSE date_bin('15 minutes', now(), '2000-01-01Z') END,
        measured_wh = CASE WHEN auto_adjust AND available_to <> $5 THEN coalesce((
            SELECT sum(sellable_wh(i.quality, i.surplus_wh)) FROM energy_interval i
             WHERE i.device_id = l.device_id AND i.slot_start >= l.measured_from

@@ -2,7 +2,8 @@
 
 What runs: `service.run`, one process of it or several with `INGEST_GROUP`. A message goes
 `subscriber` → its device's dialect (pure) → `batcher` (bounded) → `writer` (one transaction) →
-commit → acknowledged.
+commit → acknowledged. Beside it time does its own: `presence` (silence, windows that pass) and
+`pricing` (slots that turn).
 
 Invariants: a QoS 1 message is acknowledged only after its rows are committed; a reading counts
 once however often it arrives; received = stored + duplicate + rejected, per device; what can't be

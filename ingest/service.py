@@ -12,11 +12,13 @@ from uuid import UUID
 import structlog
 from prometheus_client import CollectorRegistry
 
+from core.prices import Grid
 from core.readings import Refusal, Refused
 from core.settings import DatabaseSettings, IngestSettings
 from core.units import rfc3339
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, UNSTORABLE, mind_cancellation
 from db.pool import Pool, open_pool
+from ingest import pricing
 from ingest.batcher import Batcher
 from ingest.dialects import Decoded
 from ingest.messages import Message
@@ -54,6 +56,8 @@ async def run(
     ):
         tasks.create_task(subscriber.run(started))
         tasks.create_task(watch(pool, settings.offline_after))
+        grid = Grid(settings.grid_retail_price, settings.grid_export_price)
+        tasks.create_task(pricing.watch(pool, grid))
         tasks.create_task(_Ingester(settings, pool, subscriber, metrics).run(batcher))
 
 

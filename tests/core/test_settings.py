@@ -12,6 +12,7 @@ from core import settings
 from core.settings import (
     ApiSettings,
     DatabaseSettings,
+    GridSettings,
     IngestSettings,
     RealtimeSettings,
     SettingError,
@@ -66,6 +67,17 @@ def test_a_wrong_setting_names_itself_and_what_is_allowed(
         load(DatabaseSettings, **{"database_url": DATABASE_URL, field: value})
     assert str(error.value).startswith(f"{variable(field)}: ")
     assert allowed in str(error.value)
+
+
+@pytest.mark.parametrize("part", [IngestSettings, ApiSettings])
+def test_the_grid_takes_more_than_it_pays(part: type[GridSettings]) -> None:
+    needed = {"mqtt_url": "mqtt://broker", "jwt_secret": SECRET}
+    for retail, export in (("3", "3"), ("2.9999", None), (None, "8")):
+        prices = {"grid_retail_price": retail, "grid_export_price": export}
+        with pytest.raises(SettingError) as error:
+            load(part, **needed, **{name: p for name, p in prices.items() if p})
+        expected = "SOLARHUB_GRID_EXPORT_PRICE: must be lower than SOLARHUB_GRID_RETAIL_PRICE"
+        assert str(error.value) == expected
 
 
 def test_a_secret_that_is_too_short_is_not_shown() -> None:

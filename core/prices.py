@@ -1,0 +1,104 @@
+"""What energy is worth in a neighbourhood: the supply-demand ratio (SDR).
+
+Liu et al., Energy-Sharing Model With Price-Based Demand Response for Microgrids of Peer-to-Peer
+Prosumers, IEEE Trans. Power Systems 32(5), 2017, eqs. 7, 9, 10. With S the energy offered, D the
+energy wanted and r = S / D: where r reaches 1, or nobody wants any, energy is worth what the grid
+pays for it (`export`); where there is none, what the grid takes for it (`retail`).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal, localcontext
+
+from core.geo import neighbourhood, with_ring
+from core.units import price
+
+# Enough for every product below to be exact, so that the one division rounds in the right place.
+_DIGITS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The grid's prices, INR per kWh: what it takes, and the less that it pays."""
+
+    retail: Decimal
+    export: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPrice:
+    """INR per kWh, not rounded: what sellers get, and what buyers pay with the grid's part in it.
+
+    No money is lost or made between them: buy·D - sell·S = retail·max(D-S, 0) - export·max(S-D, 0).
+    """
+
+    sell: Decimal
+    buy: Decimal
+
+
+def local_price(offered_kwh: Decimal, wanted_kwh: Decimal, grid: Grid) -> LocalPrice:
+    """The price where so much is offered and so much wanted."""
+    if wanted_kwh <= offered_kwh:
+        # r ≥ 1, or no demand. What is left over goes to the grid, which both sides bear alike.
+        return LocalPrice(grid.export, grid.export)
+    with localcontext(prec=_DIGITS):
+        # Both sides of the fraction times D, for it to be the only division.
+        sell = (grid.export * grid.retail * wanted_kwh) / (
+            (grid.retail - grid.export) * offered_kwh + grid.export * wanted_kwh
+        )
+        buy = (sell * offered_kwh + grid.retail * (wanted_kwh - offered_kwh)) / wanted_kwh
+    return LocalPrice(sell, buy)
+
+
+def listing_price(sell: Decimal, floor: Decimal, cap: Decimal) -> Decimal:
+    """What a listing takes where sellers get `sell`."""
+    return price(min(max(sell, floor), cap))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is offered and wanted at one place; `priced`: a listing there takes the local price."""
+
+    latitude: float
+    longitude: float
+    offered_kwh: Decimal
+    wanted_kwh: Decimal
+    priced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbourhood:
+    """An H3 cell; supply and demand are those of its ring, too."""
+
+    cell: str
+    offered_kwh: Decimal
+    wanted_kwh: Decimal
+    price: LocalPrice
+
+
+@dataclass(slots=True)
+class Survey:
+    """Places, one after the other, and the neighbourhoods that they make."""
+
+    _offered_kwh: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    _wanted_kwh: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    _priced: set[str] = field(default_factory=set)
+
+    def add(self, place: Place) -> None:
+        cell = neighbourhood(place.latitude, place.longitude)
+        self._offered_kwh[cell] += place.offered_kwh
+        self._wanted_kwh[cell] += place.wanted_kwh
+        if place.priced:
+            self._priced.add(cell)
+
+    def neighbourhoods(self, grid: Grid) -> Iterator[Neighbourhood]:
+        """Those that a listing takes its price from."""
+        nothing = Decimal(0)
+        for cell in sorted(self._priced):
+            near = with_ring(cell)
+            offered_kwh = sum((self._offered_kwh.get(c, nothing) for c in near), nothing)
+            wanted_kwh = sum((self._wanted_kwh.get(c, nothing) for c in near), nothing)
+            yield Neighbourhood(
+                cell, offered_kwh, wanted_kwh, local_price(offered_kwh, wanted_kwh, grid)
+            )

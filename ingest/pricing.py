@@ -1,0 +1,89 @@
+"""Prices for every 15-minute slot: surveyed once, then taken by the dynamic listings in batches.
+
+Any number of ingesters may: the first one to survey a slot commits what all go by, and a listing
+that has its price of a slot is not touched again in it. So turning a slot late, twice, or from
+where a killed process left it, changes nothing.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID
+
+import structlog
+
+from core.geo import neighbourhood
+from core.prices import Grid, Survey, listing_price
+from core.units import slot_of
+from db import prices
+from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.pool import Pool
+from db.prices import Due
+
+LIMIT = 500
+_FIRST = UUID(int=0)
+
+_log = structlog.get_logger()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def watch(
+    pool: Pool, grid: Grid, *, clock: Callable[[], datetime] = now, every_s: float = 1.0
+) -> None:
+    """Turn every slot once it has begun, until cancelled."""
+    turned: datetime | None = None
+    while True:
+        slot_start = slot_of(clock())
+        try:
+            if slot_start != turned:
+                await turn(pool, grid, slot_start)
+                turned = slot_start
+        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+            mind_cancellation(error)
+            _log.warning("prices_not_made", error=type(error).__name__)
+        await asyncio.sleep(every_s)
+
+
+async def turn(pool: Pool, grid: Grid, slot_start: datetime) -> int:
+    """Give every dynamic listing its price of a slot. Returns how many took one here."""
+    await survey(pool, grid, slot_start)
+    repriced, after = 0, _FIRST
+    while batch := await reprice(pool, slot_start, after=after):
+        repriced, after = repriced + len(batch), batch[-1].id
+    return repriced
+
+
+async def survey(pool: Pool, grid: Grid, slot_start: datetime) -> None:
+    """Make the prices of a slot, unless they are made. Locks nothing that others write."""
+    async with pool.acquire() as conn, conn.transaction():
+        if not await prices.claim(conn, slot_start):
+            return
+        found = Survey()
+        async for place in prices.places(conn, slot_start):
+            found.add(place)
+        await prices.save(conn, slot_start, list(found.neighbourhoods(grid)))
+
+
+async def reprice(
+    pool: Pool, slot_start: datetime, *, after: UUID = _FIRST, limit: int = LIMIT
+) -> list[Due]:
+    """Let some listings take their price, in one transaction; they are locked by id."""
+    async with pool.acquire() as conn, conn.transaction():
+        due = await prices.lock_due(conn, slot_start, after=after, limit=limit)
+        if due:
+            cells = {one.id: neighbourhood(one.latitude, one.longitude) for one in due}
+            sell = await prices.sell_prices(conn, slot_start, set(cells.values()))
+            taken = [_price_of(one, sell.get(cells[one.id])) for one in due]
+            await prices.reprice(conn, slot_start, list(zip(due, taken, strict=True)))
+        return due
+
+
+def _price_of(due: Due, sell: Decimal | None) -> Decimal:
+    """What was not there yet when its neighbourhood was surveyed keeps its price."""
+    if sell is None:
+        return due.price_per_kwh
+    return listing_price(sell, due.price_floor, due.price_cap)

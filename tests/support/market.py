@@ -1,0 +1,49 @@
+"""Listings whose price follows the market, and the slots in which it does."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from core.prices import Grid
+from core.units import SLOT, slot_of
+from db.pool import Connection, Pool
+from tests.support.people import BANGALORE, Person, add_listing
+from tests.support.waiting import eventually
+
+GRID = Grid(retail=Decimal("8.0000"), export=Decimal("3.0000"))
+
+_MAKE_DYNAMIC = """
+UPDATE energy_listings SET pricing = 'dynamic', price_floor = $2, price_cap = $3 WHERE id = $1
+"""
+
+
+async def add_dynamic_listing(
+    db: Connection | Pool,
+    seller: Person,
+    *,
+    kwh: Decimal | int = 10,
+    price_per_kwh: Decimal | int = 5,
+    floor: Decimal | int = 1,
+    cap: Decimal | int = 20,
+    place: tuple[float, float] = BANGALORE,
+) -> UUID:
+    """A listing like `add_listing`'s, with a price between a floor and a cap."""
+    listing_id = await add_listing(db, seller, kwh=kwh, price_per_kwh=price_per_kwh, place=place)
+    await db.execute(_MAKE_DYNAMIC, listing_id, floor, cap)
+    return listing_id
+
+
+async def slot_after(db: Connection | Pool) -> datetime:
+    """The slot that follows the one that listings were made in, and energy wanted in."""
+    slot_start: datetime = await db.fetchval("SELECT max(price_slot) FROM energy_listings")
+    return slot_start + SLOT
+
+
+async def not_at_the_end_of_a_slot() -> None:
+    """For tests whose demand and whose listings have to be of the same slot."""
+
+    def holds() -> bool:
+        now = datetime.now(UTC)
+        return slot_of(now) == slot_of(now + timedelta(seconds=10))
+
+    await eventually(holds, within_s=15)

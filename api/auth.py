@@ -1,6 +1,6 @@
 """Routes: register, sign in, stay signed in, sign out; one's own account."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, EmailStr, Field, StringConstraints
@@ -19,6 +19,7 @@ from api.fields import (
     ShownKwh,
     ShownPrice,
     View,
+    without_default,
 )
 from api.passwords import PASSWORD_MAX_BYTES
 from api.sessions import Session
@@ -47,11 +48,6 @@ def _long_enough(value: str) -> str:
     if len(value.encode()) < PASSWORD_MIN_BYTES:
         raise ValueError(f"must have at least {PASSWORD_MIN_BYTES} bytes")
     return value
-
-
-def _without_default(schema: dict[str, Any]) -> None:
-    """What is not given stays as it is: Python needs a default, clients do not."""
-    schema.pop("default", None)
 
 
 Email = Annotated[EmailStr, Field(max_length=254, examples=["asha@example.org"])]
@@ -98,9 +94,7 @@ class Refresh(Body):
 class AccountChange(Body):
     """Only what is given changes; null takes back what may be unknown."""
 
-    full_name: Annotated[Name, Field(examples=["Asha Rao"], json_schema_extra=_without_default)] = (
-        ""
-    )
+    full_name: Annotated[Name, Field(examples=["Asha Rao"], json_schema_extra=without_default)] = ""
     phone: Phone | None = None
     property_name: Annotated[
         Name | None, Field(description="A host's", examples=["Lotus House"])

@@ -1,16 +1,14 @@
 """Routes: devices of the caller's, and what they measured."""
 
-import hashlib
-import secrets
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel, Field, model_validator
 
-from api import routing
+from api import ownership, routing
 from api.cursors import NEWEST, PageQuery
 from api.deps import CurrentUser, Host, Id, PoolDep, SettingsDep
 from api.envelope import Answer, Page, created, ok
@@ -27,14 +25,21 @@ from api.fields import (
     ShownMoney,
     View,
     check_together,
+    without_default,
 )
+from api.ownership import own_device
 from core.dialects import Dialect, external_id_fault, topics_of
-from core.errors import ExternalIdTaken, Forbidden, Invalid, NotFound
-from core.tokens import Identity
+from core.errors import (
+    CapacityFixed,
+    DeviceFunded,
+    ExternalIdTaken,
+    Forbidden,
+    FundingTermsFixed,
+    Invalid,
+    NotFound,
+)
 from db import devices
-from db.devices import Device, NewDevice
-from db.errors import refusals
-from db.pool import Connection
+from db.devices import Device
 
 router = routing.private("/devices", "devices")
 
@@ -52,14 +57,17 @@ RevenueShare = Annotated[
 ]
 
 
+Capacity = Annotated[
+    float,
+    Field(gt=0, le=1e9, allow_inf_nan=False, description="Peak power, W", examples=[5000]),
+    JsonNumber,
+]
+
+
 class DeviceRegistration(Body):
     name: Annotated[Name, Field(examples=["Roof"])]
     kind: Literal["inverter", "meter", "battery"]
-    capacity_w: Annotated[
-        float,
-        Field(gt=0, le=1e9, allow_inf_nan=False, description="Peak power, W", examples=[5000]),
-        JsonNumber,
-    ]
+    capacity_w: Capacity
     latitude: Latitude | None = None
     longitude: Longitude | None = None
     dialect: Annotated[
@@ -85,6 +93,22 @@ class DeviceRegistration(Body):
         return self
 
 
+class DeviceChange(Body):
+    """Only what is given changes; null takes the place, or the offer to investors, away."""
+
+    name: Annotated[Name, Field(examples=["Roof"], json_schema_extra=without_default)] = ""
+    capacity_w: Annotated[
+        Capacity,
+        Field(
+            description="Peak power, W; until the first reading", json_schema_extra=without_default
+        ),
+    ] = 1
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+    funding_target: FundingTarget | None = None
+    revenue_share: RevenueShare | None = None
+
+
 class DeviceView(View):
     id: UUID
     owner_id: UUID
@@ -106,8 +130,8 @@ class DeviceView(View):
         Decimal | None,
         Field(
             examples=["0.3000"],
-            description="Part of what its sales leave the seller that goes to investors, once it "
-            "is wholly funded; 4 decimals",
+            description="Part of what its sales leave the seller that goes to investors: all of "
+            "it once it is wholly funded; 4 decimals",
         ),
     ]
     funded: Annotated[ShownMoney, Field(description="INR that investors have put in")]
@@ -140,17 +164,7 @@ async def register_device(
     pool: PoolDep, settings: SettingsDep, host: Host, body: DeviceRegistration
 ) -> Answer[RegisteredDeviceView]:
     """Register a device. A host's; the answer says, once, how it signs in to the broker."""
-    # Hex, and 32 characters: fits the forms of common firmwares, and never looks like an option.
-    password = secrets.token_hex(16)
-    new = NewDevice(
-        id=uuid4(),
-        owner_id=host.user_id,
-        credential_hash=hashlib.sha256(password.encode()).digest(),
-        **body.model_dump(),
-    )
-    async with pool.acquire() as conn, conn.transaction():
-        with refusals():
-            device = await devices.register(conn, new)
+    device, password = await ownership.register(pool, host, body.model_dump())
     access = _mqtt_access(settings.mqtt_public_url, device, password)
     shown = dict(DeviceView.model_validate(device))
     return created(RegisteredDeviceView(**shown, mqtt=access))
@@ -183,12 +197,37 @@ async def get_device(pool: PoolDep, caller: CurrentUser, device_id: Id) -> Answe
     return ok(DeviceView.model_validate(device))
 
 
-async def own_device(conn: Connection, caller: Identity, device_id: UUID) -> Device:
-    """A device that the caller may know of: its owner, an admin. Raises NotFound."""
-    device = await devices.by_id(conn, device_id)
-    if device is None or (caller.role != "admin" and device.owner_id != caller.user_id):
-        raise NotFound(what="device")
-    return device
+@router.patch("/{device_id}", responses=answers(NotFound, CapacityFixed, FundingTermsFixed))
+async def change_device(
+    pool: PoolDep, caller: CurrentUser, device_id: Id, body: DeviceChange
+) -> Answer[DeviceView]:
+    """Change what a device is called, where it is, and what investors are offered.
+
+    Its capacity is fixed by the first reading, its funding terms by the first investment.
+    """
+    wanted = {field: getattr(body, field) for field in body.model_fields_set}
+    device = await ownership.change(pool, caller, device_id, wanted)
+    return ok(DeviceView.model_validate(device))
+
+
+@router.delete("/{device_id}", responses=answers(NotFound, DeviceFunded))
+async def remove_device(pool: PoolDep, caller: CurrentUser, device_id: Id) -> Answer[None]:
+    """Remove a device for good: it can't sign in any more, and its open listings are cancelled.
+
+    What it measured and sold stays on the books. One that others invested in, only an
+    administrator removes.
+    """
+    await ownership.remove(pool, caller, device_id)
+    return ok(None)
+
+
+@router.post("/{device_id}/credentials", responses=answers(Forbidden, NotFound))
+async def replace_credentials(
+    pool: PoolDep, settings: SettingsDep, host: Host, device_id: Id
+) -> Answer[MqttAccess]:
+    """Give a device a new password, shown once; the old one stops working. A host's."""
+    device, password = await ownership.replace_password(pool, host, device_id)
+    return ok(_mqtt_access(settings.mqtt_public_url, device, password))
 
 
 def _mqtt_access(broker_url: str, device: Device, password: str) -> MqttAccess:

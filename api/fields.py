@@ -157,6 +157,11 @@ def _of_this_century(value: datetime) -> datetime:
     return value
 
 
+def without_default(schema: dict[str, Any]) -> None:
+    """What is not given stays as it is: Python needs a default, clients do not."""
+    schema.pop("default", None)
+
+
 def check_together(**fields: object) -> None:
     """Of two fields both are given, or neither. Raises Invalid for the missing one."""
     missing = [field for field, value in fields.items() if value is None]

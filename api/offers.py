@@ -1,6 +1,8 @@
-"""What sellers do with listings. Locks: the seller (shared), the device's state, the listing.
+"""What sellers do with listings. Locks: the seller and the device (both shared), the device's
+state, the listing.
 
-The seller is held so that nobody who is being deactivated leaves an offer behind.
+The seller and the device are held so that neither who is being deactivated nor what is being
+removed leaves an offer behind.
 """
 
 from dataclasses import dataclass
@@ -45,7 +47,7 @@ async def create(pool: Pool, host: Identity, offer: Offer) -> Listing:
         await _hold(conn, host)
         device, serves = None, True
         if offer.device_id is not None:
-            device = await _own_device(conn, host, offer.device_id)
+            device = await _hold_own_device(conn, host, offer.device_id)
         if device is not None and offer.auto_adjust:
             serves = await _lock_serving(conn, device.id, offer.reserve_soc_pct)
         latitude, longitude = offer.place or await _place(conn, host, device)
@@ -101,8 +103,9 @@ async def _hold(conn: Connection, seller: Identity) -> None:
         raise AccountInactive
 
 
-async def _own_device(conn: Connection, host: Identity, device_id: UUID) -> Device:
-    device = await devices.by_id(conn, device_id)
+async def _hold_own_device(conn: Connection, host: Identity, device_id: UUID) -> Device:
+    there = await devices.hold(conn, device_id)
+    device = await devices.by_id(conn, device_id) if there else None
     if device is None or device.owner_id != host.user_id:
         raise NotFound(what="device")
     return device

@@ -10,10 +10,10 @@ from pydantic import BaseModel, Field, model_validator
 from api import routing
 from api.cursors import NEWEST_ID, OLDEST, IdPageQuery, PartBefore
 from api.deps import CurrentUser, Id, PoolDep
-from api.devices import own_device
 from api.envelope import Answer, Page, ok
 from api.errors import answers
 from api.fields import Instant, ShownInstant, View
+from api.ownership import own_device
 from core.errors import Invalid, NotFound
 from core.readings import Reading
 from db import telemetry

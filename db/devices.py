@@ -31,6 +31,24 @@ SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, 
  WHERE d.id = $1 AND d.deleted_at IS NULL
 """
 
+_LOCK = """
+SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, d.dialect,
+       d.external_id, d.funding_target, d.revenue_share, d.funded, d.created_at,
+       s.status, s.fault_code, s.last_seen_at
+  FROM devices d JOIN device_states s ON s.device_id = d.id
+ WHERE d.id = $1 AND d.deleted_at IS NULL FOR NO KEY UPDATE OF d
+"""
+
+_HOLD = "SELECT FROM devices WHERE id = $1 AND deleted_at IS NULL FOR SHARE"
+
+_CHANGE = """
+UPDATE devices SET name = $2, capacity_w = $3, latitude = $4, longitude = $5, funding_target = $6,
+                   revenue_share = $7
+ WHERE id = $1
+"""
+
+_REMOVE = "UPDATE devices SET deleted_at = now() WHERE id = $1"
+
 _NEWEST = """
 SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, d.dialect,
        d.external_id, d.funding_target, d.revenue_share, d.funded, d.created_at,
@@ -94,6 +112,30 @@ async def register(conn: Connection, new: NewDevice) -> Device:
 async def by_id(conn: Connection, device_id: UUID) -> Device | None:
     row = await conn.fetchrow(_BY_ID, device_id)
     return _device(row) if row else None
+
+
+async def lock(conn: Connection, device_id: UUID) -> Device | None:
+    """A device as it is when it is our turn, locked until commit."""
+    row = await conn.fetchrow(_LOCK, device_id)
+    return _device(row) if row else None
+
+
+async def hold(conn: Connection, device_id: UUID) -> bool:
+    """Whether there is such a device; it stays until commit."""
+    return await conn.fetchrow(_HOLD, device_id) is not None
+
+
+async def change(conn: Connection, device: Device) -> None:
+    """Write what an owner may change of a locked device."""
+    await conn.execute(
+        _CHANGE, device.id, device.name, device.capacity_w, device.latitude, device.longitude,
+        device.funding_target, device.revenue_share,
+    )  # fmt: skip
+
+
+async def remove(conn: Connection, device_id: UUID) -> None:
+    """From now on a locked device is part of history only."""
+    await conn.execute(_REMOVE, device_id)
 
 
 async def newest(

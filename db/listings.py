@@ -87,6 +87,21 @@ SELECT announce_listing('listing.paused', listing)
   FROM paused WHERE status_before <> 'paused' ORDER BY (listing).id
 """
 
+_CANCEL_ALL = """
+WITH held AS (
+    SELECT id FROM energy_listings
+     WHERE device_id = $1 AND status IN ('active', 'paused', 'sold')
+     ORDER BY id FOR NO KEY UPDATE
+), cancelled AS (
+    UPDATE energy_listings l
+       SET status = 'cancelled', paused_by = NULL, closed_at = now(), updated_at = now(),
+           version = version + 1
+      FROM held WHERE l.id = held.id
+    RETURNING l AS listing
+)
+SELECT announce_listing('listing.cancelled', listing) FROM cancelled ORDER BY (listing).id
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class NewListing:
@@ -157,6 +172,11 @@ async def change(conn: Connection, listing: Listing) -> Listing:
 async def pause_all(conn: Connection, seller_id: UUID) -> None:
     """Pause what a seller offers, as if they had, with the events. Locks the listings by id."""
     await conn.execute(_PAUSE_ALL, seller_id)
+
+
+async def cancel_all(conn: Connection, device_id: UUID) -> None:
+    """Close what is offered from a device, with the events. Locks the listings by id."""
+    await conn.execute(_CANCEL_ALL, device_id)
 
 
 async def announce(conn: Connection, listing_id: UUID, event: EventType) -> None:

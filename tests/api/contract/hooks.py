@@ -20,8 +20,12 @@ BEYOND_SCHEMA = {
     "PATCH /api/v1/auth/me": {
         "company", "monthly_demand_kwh", "property_name", "tariff_per_kwh",
     },
-    "POST /api/v1/devices": {"funding_target", "latitude", "longitude", "revenue_share"},
-    "PATCH /api/v1/devices/{device_id}": {"latitude", "longitude"},
+    "POST /api/v1/devices": {
+        "external_id", "funding_target", "latitude", "longitude", "revenue_share",
+    },
+    "PATCH /api/v1/devices/{device_id}": {
+        "funding_target", "latitude", "longitude", "revenue_share",
+    },
     "GET /api/v1/devices/{device_id}/telemetry": {"from", "to"},
     "GET /api/v1/devices/{device_id}/energy": {"from", "to"},
     "GET /api/v1/location/nearby-listings": {"lat", "lon"},

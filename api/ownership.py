@@ -1,0 +1,95 @@
+"""What owners, and administrators, do with devices.
+
+Locks: the device, its state, its listings by id. While its state is held no reading is accounted.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+from api.fields import check_together
+from core.errors import CapacityFixed, DeviceFunded, FundingTermsFixed, NotFound
+from core.tokens import Identity
+from db import device_credentials, device_states, devices, listings
+from db.devices import Device, NewDevice
+from db.errors import refusals
+from db.pool import Connection, Pool
+
+
+async def own_device(conn: Connection, caller: Identity, device_id: UUID) -> Device:
+    """A device that the caller may know of: its owner, an admin. Raises NotFound."""
+    return _own(await devices.by_id(conn, device_id), caller)
+
+
+async def register(pool: Pool, host: Identity, wanted: Mapping[str, Any]) -> tuple[Device, str]:
+    """A new device and its password, of which only the hash is kept. Raises ExternalIdTaken."""
+    password = _new_password()
+    new = NewDevice(id=uuid4(), owner_id=host.user_id, credential_hash=_hash(password), **wanted)
+    async with pool.acquire() as conn, conn.transaction():
+        with refusals():
+            device = await devices.register(conn, new)
+    return device, password
+
+
+async def change(
+    pool: Pool, caller: Identity, device_id: UUID, wanted: Mapping[str, Any]
+) -> Device:
+    """Change what is in `wanted`. Raises NotFound, Invalid, CapacityFixed, FundingTermsFixed."""
+    async with pool.acquire() as conn, conn.transaction():
+        before = _own(await devices.lock(conn, device_id), caller)
+        after = replace(before, **wanted)
+        check_together(latitude=after.latitude, longitude=after.longitude)
+        check_together(funding_target=after.funding_target, revenue_share=after.revenue_share)
+        if before.funded and _terms(after) != _terms(before):
+            raise FundingTermsFixed
+        if after.capacity_w != before.capacity_w and await _was_accounted(conn, device_id):
+            raise CapacityFixed
+        await devices.change(conn, after)
+    return after
+
+
+async def remove(pool: Pool, caller: Identity, device_id: UUID) -> None:
+    """Take a device off the hub; its history stays. Raises NotFound, DeviceFunded."""
+    async with pool.acquire() as conn, conn.transaction():
+        device = _own(await devices.lock(conn, device_id), caller)
+        if device.funded and caller.role != "admin":
+            raise DeviceFunded
+        await device_states.lock(conn, [device_id])
+        await listings.cancel_all(conn, device_id)
+        await devices.remove(conn, device_id)
+
+
+async def replace_password(pool: Pool, owner: Identity, device_id: UUID) -> tuple[Device, str]:
+    """A device, and the new password in place of its old one. Raises NotFound."""
+    password = _new_password()
+    async with pool.acquire() as conn, conn.transaction():
+        device = _own(await devices.lock(conn, device_id), owner)
+        await device_credentials.replace(conn, device_id, _hash(password))
+    return device, password
+
+
+def _own(device: Device | None, caller: Identity) -> Device:
+    if device is None or (caller.role != "admin" and device.owner_id != caller.user_id):
+        raise NotFound(what="device")
+    return device
+
+
+async def _was_accounted(conn: Connection, device_id: UUID) -> bool:
+    """Whether the accountant judged readings by its capacity; none will be until commit."""
+    return (await device_states.lock(conn, [device_id]))[device_id].account is not None
+
+
+def _terms(device: Device) -> tuple[object, object]:
+    return device.funding_target, device.revenue_share
+
+
+def _new_password() -> str:
+    # Hex, and 32 characters: fits the forms of common firmwares, and never looks like an option.
+    return secrets.token_hex(16)
+
+
+def _hash(password: str) -> bytes:
+    return hashlib.sha256(password.encode()).digest()

@@ -105,10 +105,31 @@ class LatestView(BaseModel):
 class RejectionView(BaseModel):
     id: int
     topic: str
-    payload: Annotated[str, Field(description="Its first 4 KiB; bytes that are no text as �")]
+    payload: Annotated[
+        str,
+        Field(
+            description="The message's first 4 KiB; bytes that are no text as �;"
+            " empty where an older refusal of the same message has it"
+        ),
+    ]
     reason: str
     time: Annotated[ShownInstant | None, Field(description="The measurement's, where it was told")]
     received_at: ShownInstant
+
+
+class CountsView(View):
+    """Readings since the device was registered: received = stored + duplicate + rejected."""
+
+    received: int
+    stored: int
+    duplicate: int
+    rejected: int
+
+
+class Rejections(Page[RejectionView]):
+    """The newest thousand are kept; all are counted."""
+
+    readings: CountsView
 
 
 @router.get("/latest", responses=answers(NotFound))
@@ -169,7 +190,7 @@ async def get_energy(
 @router.get("/rejections", responses=answers(NotFound))
 async def get_rejections(
     pool: PoolDep, caller: CurrentUser, device_id: Id, query: Annotated[IdPageQuery, Query()]
-) -> Answer[Page[RejectionView]]:
+) -> Answer[Rejections]:
     """Readings and payloads that were refused, and why, newest first."""
     before_id = NEWEST_ID.read(query.cursor)
     async with pool.acquire() as conn:
@@ -177,7 +198,9 @@ async def get_rejections(
         found = await telemetry.rejections(
             conn, device_id, before_id=before_id, limit=query.limit + 1
         )
-    return ok(NEWEST_ID.page(found, query.limit, key=lambda refusal: refusal.id, show=_shown))
+        counts = await telemetry.counts(conn, device_id)
+    page = NEWEST_ID.page(found, query.limit, key=lambda refusal: refusal.id, show=_shown)
+    return ok(Rejections(**dict(page), readings=CountsView.model_validate(counts)))
 
 
 def _shown(refusal: Refusal) -> RejectionView:

@@ -129,6 +129,14 @@ SELECT s.device_id::text FROM device_states s JOIN devices d ON d.id = s.device_
    AND s.stored <> (SELECT count(*) FROM telemetry t WHERE t.device_id = s.device_id)
 """
 
+_REJECTED = """
+SELECT s.device_id::text FROM device_states s
+  LEFT JOIN (SELECT device_id, sum(readings) AS readings FROM rejections GROUP BY device_id) r
+         ON r.device_id = s.device_id
+  LEFT JOIN rejections_dropped d ON d.device_id = s.device_id
+ WHERE s.rejected <> coalesce(r.readings, 0) + coalesce(d.readings, 0)
+"""
+
 _DEVICES = """
 SELECT d.id, d.capacity_w, min(t.time) AS first_at
   FROM devices d JOIN telemetry t ON t.device_id = d.id GROUP BY d.id ORDER BY d.id
@@ -177,6 +185,7 @@ async def audit(conn: Connection, settings: DatabaseSettings) -> AsyncIterator[C
             ("sold", "every listing sold what its transactions say", _SOLD),
             ("measured", "every listing that follows holds what was measured", _MEASURED),
             ("readings", "received = stored + duplicate + rejected", _STORED, whole_for),
+            ("rejected", "every rejected reading is on record, or counted there", _REJECTED),
         ):
             rows = await conn.fetch(query, *arguments)
             yield Check(name, rule, tuple(row[0] for row in rows))

@@ -27,9 +27,9 @@ SELECT time, power_w, energy_wh, export_wh FROM telemetry WHERE device_id = $1 O
 """
 
 _REJECT = """
-INSERT INTO rejections (device_id, topic, payload, reason, time, received_at)
+INSERT INTO rejections (device_id, topic, payload, reason, time, received_at, readings)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::timestamptz[],
-                     $6::timestamptz[])
+                     $6::timestamptz[], $7::int[])
 """
 
 
@@ -89,4 +89,5 @@ async def reject(conn: Connection, rejections: Sequence[Rejection]) -> None:
         [str(r.refused) for r in rejections],
         [r.refused.time for r in rejections],
         [r.received_at for r in rejections],
+        [r.readings for r in rejections],
     )

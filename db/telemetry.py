@@ -54,6 +54,8 @@ SELECT id, topic, payload, reason, time, received_at FROM rejections
  WHERE device_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 """
 
+_COUNTS = "SELECT received, stored, duplicate, rejected FROM device_states WHERE device_id = $1"
+
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
@@ -89,6 +91,16 @@ class Refusal:
     reason: str
     time: datetime | None
     received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Readings of a device since it was registered: received = stored + duplicate + rejected."""
+
+    received: int
+    stored: int
+    duplicate: int
+    rejected: int
 
 
 async def latest(conn: Connection, device_id: UUID) -> Reading | None:
@@ -141,6 +153,12 @@ async def rejections(
         Refusal(r["id"], r["topic"], r["payload"], r["reason"], r["time"], r["received_at"])
         for r in await conn.fetch(_REJECTIONS, device_id, before_id, limit)
     ]
+
+
+async def counts(conn: Connection, device_id: UUID) -> Counts:
+    row = await conn.fetchrow(_COUNTS, device_id)
+    assert row is not None
+    return Counts(**dict(row))
 
 
 def _reading(row: Record) -> Reading:

@@ -45,13 +45,12 @@ def _refuse_stranger(intake: Intake, message: Message) -> None:
 def _take(intake: Intake, message: Message, state: DeviceState, late_horizon: timedelta) -> None:
     decoded, received_at = message.decoded, message.received_at
     _note_presence(state, message)
-    for refused in decoded.refused:
-        _refuse(intake, message, state, refused)
+    refusals = list(decoded.refused)
     for reading in decoded.readings:
         at = reading.time or received_at
         reason = refusal_by_age(at, now=received_at, late_horizon=late_horizon)
         if reason is not None:
-            _refuse(intake, message, state, Refused(reason, time=at))
+            refusals.append(Refused(reason, time=at))
             continue
         state.received += 1
         if (state.device_id, at) in intake.fresh:
@@ -59,6 +58,7 @@ def _take(intake: Intake, message: Message, state: DeviceState, late_horizon: ti
         else:
             timed = reading if reading.time else replace(reading, time=at)
             intake.fresh[state.device_id, at] = timed
+    _refuse(intake, message, state, refusals)
     intake.received += len(decoded.readings) + len(decoded.refused)
 
 
@@ -72,10 +72,15 @@ def _note_presence(state: DeviceState, message: Message) -> None:
         state.last_seen_at = message.received_at
 
 
-def _refuse(intake: Intake, message: Message, state: DeviceState, refused: Refused) -> None:
-    state.received += 1
-    state.rejected += 1
-    intake.rejections.append(_rejection(message, state.device_id, refused))
+def _refuse(
+    intake: Intake, message: Message, state: DeviceState, refusals: Sequence[Refused]
+) -> None:
+    """Record what was refused of a message; its payload once, not with each of its readings."""
+    state.received += len(refusals)
+    state.rejected += len(refusals)
+    for refused in refusals:
+        intake.rejections.append(_rejection(message, state.device_id, refused))
+        message = replace(message, payload=b"")
 
 
 def _rejection(

@@ -18,7 +18,7 @@ from core.settings import DatabaseSettings, IngestSettings
 from core.units import rfc3339
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, UNSTORABLE, mind_cancellation
 from db.pool import Pool, open_pool
-from ingest import pricing
+from ingest import pricing, tidying
 from ingest.batcher import Batcher
 from ingest.dialects import Decoded
 from ingest.messages import Message
@@ -58,6 +58,7 @@ async def run(
         tasks.create_task(watch(pool, settings.offline_after))
         grid = Grid(settings.grid_retail_price, settings.grid_export_price)
         tasks.create_task(pricing.watch(pool, grid))
+        tasks.create_task(tidying.watch(pool))
         tasks.create_task(_Ingester(settings, pool, subscriber, metrics).run(batcher))
 
 
@@ -139,5 +140,6 @@ class _Ingester:
                     {"time": rfc3339(at) if at else None, "reason": str(rejection.refused)}
                 )
         for device_id, items in refused.items():
-            answer = json.dumps({"rejected": items[:_ACK_MAX_REFUSALS]})
-            await self._subscriber.publish(f"solar/{device_id}/ack", answer)
+            for n in range(0, len(items), _ACK_MAX_REFUSALS):
+                answer = json.dumps({"rejected": items[n : n + _ACK_MAX_REFUSALS]})
+                await self._subscriber.publish(f"solar/{device_id}/ack", answer)

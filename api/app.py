@@ -11,12 +11,14 @@ from api import (
     addresses,
     admin,
     auth,
+    control_room,
     devices,
     errors,
     health,
     investments,
     location,
     marketplace,
+    pages,
     payments,
     summary,
     telemetry,
@@ -57,6 +59,7 @@ _ROUTERS = (
     auth.public,
     auth.private,
     admin.router,
+    control_room.router,
     health.feed,
     health.router,
 )
@@ -85,6 +88,7 @@ def create_app(
     for router in _ROUTERS:
         # Each route is whole already; the framework would match an included router twice.
         app.router.routes.extend(router.routes)
+    app.router.routes.extend(pages.routes())
     return app
 
 
@@ -119,7 +123,9 @@ def _lifespan(
 
 def _middleware(settings: ApiSettings, metrics: ApiMetrics) -> list[Middleware]:
     behind_tls = settings.public_url.startswith("https://")
-    frame = Middleware(Frame, metrics=metrics, behind_tls=behind_tls)
+    frame = Middleware(
+        Frame, metrics=metrics, behind_tls=behind_tls, page_policy=pages.policy(settings)
+    )
     if not settings.cors_origins:
         return [frame, Middleware(Guard)]
     cors = Middleware(

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 
 from core.settings import DatabaseSettings
 from db import audit as books
-from db.audit import Check
+from db import audit_results
+from db.audit_results import Finding
 from db.pool import open_connection
 
 _AUDIT_MAX_S = 600
@@ -19,9 +20,9 @@ _AUDIT_MAX_S = 600
 class Audits:
     def __init__(self, database: DatabaseSettings) -> None:
         self._database = database
-        self._running: asyncio.Task[list[Check]] | None = None
+        self._running: asyncio.Task[list[Finding]] | None = None
 
-    async def checks(self) -> list[Check]:
+    async def checks(self) -> list[Finding]:
         """Every check of an audit that runs already, or begins now."""
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._audit())
@@ -34,12 +35,15 @@ class Audits:
             self._running.cancel()
             await asyncio.wait([self._running])
 
-    async def _audit(self) -> list[Check]:
+    async def _audit(self) -> list[Finding]:
         async with (
             asyncio.timeout(_AUDIT_MAX_S),
             open_connection(self._database, application_name="api-audit") as conn,
         ):
-            return [check async for check in books.audit(conn, self._database)]
+            findings = [Finding.of(check) async for check in books.audit(conn, self._database)]
+            async with conn.transaction():
+                await audit_results.save(conn, findings)
+            return findings
 
 
 @contextlib.asynccontextmanager
@@ -51,7 +55,7 @@ async def open_audits(database: DatabaseSettings) -> AsyncIterator[Audits]:
         await audits.stop()
 
 
-def _ignore_failure(audit: asyncio.Task[list[Check]]) -> None:
+def _ignore_failure(audit: asyncio.Task[list[Finding]]) -> None:
     """Whoever still waits is told; that nobody does is no fault."""
     if not audit.cancelled():
         audit.exception()

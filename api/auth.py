@@ -91,6 +91,10 @@ class Refresh(Body):
     refresh_token: RefreshToken
 
 
+class SignInCode(Body):
+    code: Annotated[RefreshToken, Field(description="As the sign-in link has it; good for one use")]
+
+
 class AccountChange(Body):
     """Only what is given changes; null takes back what may be unknown."""
 
@@ -208,6 +212,15 @@ async def login(services: ServicesDep, host: ClientHost, body: Login) -> Answer[
     if user is None or not matches or not user.is_active:
         raise BadCredentials
     session = await sessions.sign_in(services.pool, services.settings, user)
+    return ok(SessionView.of(session))
+
+
+@public.post("/code", responses=answers(BadToken))
+async def sign_in_by_code(
+    pool: PoolDep, settings: SettingsDep, body: SignInCode
+) -> Answer[SessionView]:
+    """Sign in by the code of a sign-in link, which its operator printed; it works once."""
+    session = await sessions.sign_in_once(pool, settings, body.code)
     return ok(SessionView.of(session))
 
 

@@ -18,6 +18,7 @@ from structlog.contextvars import bind_contextvars, bound_contextvars
 from api import errors
 from api.envelope import Kind, failure
 from api.metrics import ApiMetrics
+from api.pages import is_page
 
 BODY_MAX_BYTES = 1024 * 1024
 REQUEST_TIMEOUT_S = 15
@@ -54,12 +55,17 @@ _log = structlog.get_logger()
 class Frame:
     """A request's id, its headers, its line in the log and in the metrics."""
 
-    def __init__(self, app: ASGIApp, *, metrics: ApiMetrics, behind_tls: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, metrics: ApiMetrics, behind_tls: bool, page_policy: str
+    ) -> None:
         self._app = app
         self._metrics = metrics
         hsts = {"Strict-Transport-Security": _HSTS} if behind_tls else {}
         self._headers = _raw(_SECURITY | hsts | {"Content-Security-Policy": _NO_CONTENT_POLICY})
         self._docs_headers = _raw(_SECURITY | hsts | {"Content-Security-Policy": _DOCS_POLICY})
+        # Asked for anew at each visit: what changed is on the page at once.
+        page = {"Content-Security-Policy": page_policy, "Cache-Control": "no-cache"}
+        self._page_headers = _raw(_SECURITY | hsts | page)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,8 +89,10 @@ class Frame:
                 self._note(scope, status, perf_counter() - began)
 
     def _headers_for(self, path: str, request_id: str) -> list[tuple[bytes, bytes]]:
-        headers = self._docs_headers if path == "/docs" else self._headers
         own = [(b"x-request-id", request_id.encode())]
+        if is_page(path):
+            return self._page_headers + own
+        headers = self._docs_headers if path == "/docs" else self._headers
         if path.startswith("/api/"):
             own.append((b"cache-control", b"no-store"))
         return headers + own

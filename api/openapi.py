@@ -44,6 +44,7 @@ _TERMS = {
     "dialect": "What it speaks over MQTT",
     "error": "What went wrong",
     "email": "Address to sign in with; case does not matter",
+    "finished_at": "When it was done",
     "external_id": "Its serial, id or topic name",
     "fault_code": "As the device reports it; null: no fault",
     "field": "Its name, as sent",

@@ -12,8 +12,9 @@ from uuid import UUID, uuid4
 
 from api.fields import check_together
 from core.errors import CapacityFixed, DeviceFunded, FundingTermsFixed, NotFound
+from core.events import ADMIN, Event, EventType
 from core.tokens import Identity
-from db import device_credentials, device_states, devices, listings
+from db import device_credentials, device_states, devices, listings, outbox
 from db.devices import Device, NewDevice
 from db.errors import refusals
 from db.pool import Connection, Pool
@@ -31,6 +32,7 @@ async def register(pool: Pool, host: Identity, wanted: Mapping[str, Any]) -> tup
     async with pool.acquire() as conn, conn.transaction():
         with refusals():
             device = await devices.register(conn, new)
+        await _announce(conn, EventType.DEVICE_REGISTERED, device)
     return device, password
 
 
@@ -48,6 +50,7 @@ async def change(
         if after.capacity_w != before.capacity_w and await _was_accounted(conn, device_id):
             raise CapacityFixed
         await devices.change(conn, after)
+        await _announce(conn, EventType.DEVICE_CHANGED, after)
     return after
 
 
@@ -60,6 +63,7 @@ async def remove(pool: Pool, caller: Identity, device_id: UUID) -> None:
         await device_states.lock(conn, [device_id])
         await listings.cancel_all(conn, device_id)
         await devices.remove(conn, device_id)
+        await _announce(conn, EventType.DEVICE_REMOVED, device)
 
 
 async def replace_password(pool: Pool, owner: Identity, device_id: UUID) -> tuple[Device, str]:
@@ -69,6 +73,20 @@ async def replace_password(pool: Pool, owner: Identity, device_id: UUID) -> tupl
         device = _own(await devices.lock(conn, device_id), owner)
         await device_credentials.replace(conn, device_id, _hash(password))
     return device, password
+
+
+async def _announce(conn: Connection, kind: EventType, device: Device) -> None:
+    """Tell administrators: what a device is, and where; how it is, its own events tell."""
+    data = {
+        "id": str(device.id),
+        "name": device.name,
+        "kind": device.kind,
+        "dialect": device.dialect,
+        "capacity_w": device.capacity_w,
+        "latitude": device.latitude,
+        "longitude": device.longitude,
+    }
+    await outbox.add(conn, [Event(kind, (ADMIN,), data)])
 
 
 def _own(device: Device | None, caller: Identity) -> Device:

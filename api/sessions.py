@@ -4,7 +4,6 @@ Whoever adds or revokes a refresh token locks the person first: a password that 
 account that is deactivated, leaves no sign-in behind that was under way.
 """
 
-import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +12,8 @@ from uuid import UUID, uuid4
 from core import tokens
 from core.errors import BadCredentials, BadToken
 from core.settings import ApiSettings
-from db import refresh_tokens, users
+from core.tokens import hash_of
+from db import refresh_tokens, sign_in_codes, users
 from db.pool import Connection, Pool
 from db.users import User
 
@@ -42,13 +42,25 @@ async def begin(conn: Connection, settings: ApiSettings, user: User) -> Session:
     return await _hand_out(conn, settings, user, family_id=uuid4())
 
 
+async def sign_in_once(pool: Pool, settings: ApiSettings, code: str) -> Session:
+    """A sign-in by a code that is good for one. Raises BadToken."""
+    async with pool.acquire() as conn, conn.transaction():
+        user_id = await sign_in_codes.spend(conn, hash_of(code))
+        if user_id is not None:
+            await users.lock(conn, user_id)
+            user = await users.by_id(conn, user_id)
+            if user is not None and user.is_active:
+                return await begin(conn, settings, user)
+    raise BadToken
+
+
 async def renew(pool: Pool, settings: ApiSettings, refresh_token: str) -> Session:
     """Spend a refresh token for new ones.
 
     One that is spent already is in the wrong hands, or its successors are: nobody can tell, so
     the whole family is revoked. Raises BadToken.
     """
-    token_hash = _hash(refresh_token)
+    token_hash = hash_of(refresh_token)
     async with pool.acquire() as conn, conn.transaction():
         session = None
         owner = await refresh_tokens.lock_owner(conn, token_hash)
@@ -65,7 +77,7 @@ async def renew(pool: Pool, settings: ApiSettings, refresh_token: str) -> Sessio
 
 async def end(pool: Pool, refresh_token: str) -> None:
     """Revoke the family of a token, whoever knows it."""
-    token_hash = _hash(refresh_token)
+    token_hash = hash_of(refresh_token)
     async with pool.acquire() as conn, conn.transaction():
         await refresh_tokens.lock_owner(conn, token_hash)
         await refresh_tokens.revoke_family(conn, token_hash)
@@ -79,7 +91,7 @@ async def _hand_out(
         conn,
         family_id=family_id,
         user_id=user.id,
-        token_hash=_hash(refresh_token),
+        token_hash=hash_of(refresh_token),
         expires_at=now + settings.refresh_token_ttl,
     )
     access_token = tokens.sign(
@@ -92,8 +104,3 @@ async def _hand_out(
     )
     expires_in_s = round(settings.access_token_ttl.total_seconds())
     return Session(user, access_token, refresh_token, expires_in_s)
-
-
-def _hash(refresh_token: str) -> bytes:
-    """256 random bits need no stretching."""
-    return hashlib.sha256(refresh_token.encode()).digest()

@@ -22,9 +22,15 @@ class EventType(StrEnum):
     WALLET_UPDATED = "wallet.updated"
     DEVICE_STATUS = "device.status"
     DEVICE_TELEMETRY = "device.telemetry"
+    DEVICE_REGISTERED = "device.registered"
+    DEVICE_CHANGED = "device.changed"
+    DEVICE_REMOVED = "device.removed"
+    ADMIN_FLOW = "admin.flow"
+    ADMIN_POWER = "admin.power"
 
 
 LISTINGS = "listings"
+ADMIN = "admin"  # what the control room shows beside the listings
 
 
 def listing_channel(listing_id: UUID) -> str:

@@ -84,6 +84,15 @@ def _url(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _tile_template(value: str) -> str:
+    if not all(part in value for part in ("{z}", "{x}", "{y}")):
+        raise ValueError("must hold {z}, {x} and {y}")
+    # It goes into the page's Content-Security-Policy.
+    if re.search(r"[\s;,'\"]", value):
+        raise ValueError("must have no spaces, commas, semicolons or quotes")
+    return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
 Rate = Annotated[str, AfterValidator(_rates)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -92,6 +101,7 @@ RedisUrl = Annotated[str, _url("redis", "rediss", "unix")]
 MqttUrl = Annotated[str, _url("mqtt", "mqtts")]
 HttpUrl = Annotated[str, _url("http", "https")]
 FeedUrl = Annotated[str, _url("ws", "wss")]
+TilesUrl = Annotated[str, _url("http", "https"), AfterValidator(_tile_template)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
 Networks = Annotated[Names, AfterValidator(_networks)]
 Secret = Annotated[SecretStr, Field(min_length=32)]
@@ -183,6 +193,7 @@ class ApiSettings(TokenSettings, MarketSettings, PasswordSettings):
     rate_limit_login: Rate = "10/minute"
     rate_limit_address: Rate | None = None
     payment_webhook_secret: Secret | None = None
+    map_tiles_url: TilesUrl | None = None
 
     @property
     def sign_ins_per_address(self) -> str:

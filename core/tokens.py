@@ -1,5 +1,6 @@
 """Sign and verify access tokens (JWT, RFC 7519, HS256). The clock is an argument."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -45,3 +46,8 @@ def verify(secret: str, token: str, *, now: datetime) -> Identity:
     if now >= identity.expires_at:
         raise ExpiredToken
     return identity
+
+
+def hash_of(secret: str) -> bytes:
+    """What is kept of a secret of ours (SHA-256): 256 random bits need no stretching."""
+    return hashlib.sha256(secret.encode()).digest()

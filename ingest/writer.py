@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from core.events import Event, EventType, device_channel, user_channel
+from core.events import ADMIN, Event, EventType, device_channel, user_channel
 from core.readings import Reading
 from core.units import rfc3339
 from db import device_states, outbox, readings
@@ -95,7 +95,7 @@ async def _announce_statuses(
 def status_event(state: DeviceState) -> Event:
     return Event(
         EventType.DEVICE_STATUS,
-        (device_channel(state.device_id), user_channel(state.owner_id)),
+        (device_channel(state.device_id), user_channel(state.owner_id), ADMIN),
         {
             "device_id": str(state.device_id),
             "status": state.status,

@@ -37,6 +37,10 @@ _LAST = "solarhub:feed:last"
 _CLAIM = "solarhub:feed:claim"
 _UNDER_WAY = "solarhub:feed:under_way"
 _MAY_COME_AGAIN = "solarhub:feed:may_come_again"
+# In braces: all of a Redis Cluster's keys with the same word there are on one of its nodes.
+_REPORTERS = "solarhub:feed:{reports}"
+_REPORT_PREFIX = "solarhub:feed:{reports}:"
+_REPORT_TTL_MS = 3000
 _REMEMBER_IDS_S = 86_400
 _CONNECTIONS_MAX = 8
 
@@ -72,6 +76,7 @@ class Bus:
     """Made by `open_bus`. Its methods raise BusAway."""
 
     def __init__(self, redis: "Redis", settings: RedisSettings) -> None:
+        self._redis = redis
         self._size = settings.history_size
         self._ttl_ms = round(settings.history_ttl.total_seconds() * 1000)
         self._publish = redis.register_script(_script("publish"))
@@ -99,6 +104,26 @@ class Bus:
     async def beat(self) -> None:
         """Tell every hub that it can hear."""
         await self._call(self._beat, [_EPOCH, _LAST], [_new_epoch(), BEAT_CHANNEL])
+
+    async def report(self, name: str, figures: str) -> None:
+        """Let relays know for a few seconds how the hub of this name is."""
+        with away():
+            async with asyncio.timeout(TIMEOUT_S):
+                await self._redis.set(_REPORT_PREFIX + name, figures, px=_REPORT_TTL_MS)
+                await self._redis.sadd(_REPORTERS, name)
+
+    async def reports(self) -> list[bytes]:
+        """What hubs reported in the last seconds; those that fell silent are forgotten."""
+        with away():
+            names: list[Any] = sorted(await self._redis.smembers(_REPORTERS))
+            if not names:
+                return []
+            keys = [_REPORT_PREFIX + name.decode() for name in names]
+            found: list[Any] = await self._redis.mget(keys)
+            silent = [name for name, one in zip(names, found, strict=True) if one is None]
+            if silent:
+                await self._redis.srem(_REPORTERS, *silent)
+            return [one for one in found if one is not None]
 
     async def read(self, channel: str, after: Position | None, *, count: int) -> Page:
         """What came after a position, oldest first; after None: only where the feed stands."""

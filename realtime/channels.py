@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from core.events import LISTINGS, device_channel, listing_channel, user_channel
+from core.events import ADMIN, LISTINGS, device_channel, listing_channel, user_channel
 from core.geo import RADIUS_MAX_KM
+from core.tokens import Identity
 from realtime.circles import Circle
 
 NEAR = "listings:near"
@@ -34,9 +35,9 @@ class Channel:
     circle: Circle | None = None  # of `listings:near`, when asked for
 
 
-def requested(frame: Mapping[str, Any], user_id: UUID) -> Channel:
-    """The channel that a user's subscribe asks for. Raises Refused."""
-    channel = named(frame.get("channel"), user_id)
+def requested(frame: Mapping[str, Any], who: Identity) -> Channel:
+    """The channel that somebody's subscribe asks for. Raises Refused."""
+    channel = named(frame.get("channel"), who)
     if channel.name != NEAR:
         return channel
     circle = Circle(
@@ -56,15 +57,19 @@ def _number(frame: Mapping[str, Any], name: str, least: float, most: float) -> f
     return float(value)
 
 
-def named(name: object, user_id: UUID) -> Channel:
-    """The channel that a user calls so, without its circle. Raises Refused."""
+def named(name: object, who: Identity) -> Channel:
+    """The channel that somebody calls so, without its circle. Raises Refused."""
     if not isinstance(name, str):
         raise Refused("bad_request", "channel must be a string")
     kind, _, rest = name.partition(":")
     if name in (LISTINGS, NEAR):
         return Channel(name, LISTINGS)
     if name == _USER:
-        return Channel(_USER, user_channel(user_id))
+        return Channel(_USER, user_channel(who.user_id))
+    if name == ADMIN:
+        if who.role != "admin":
+            raise Refused("forbidden", "this channel is for administrators")
+        return Channel(ADMIN, ADMIN)
     named_id = UUID(rest) if _UUID.fullmatch(rest) else None
     if named_id is not None and kind == "listing":
         source = listing_channel(named_id)
@@ -73,7 +78,7 @@ def named(name: object, user_id: UUID) -> Channel:
         source = device_channel(named_id)
         return Channel(source, source, device_id=named_id)
     if named_id is not None and kind == _USER:
-        if named_id != user_id:
+        if named_id != who.user_id:
             raise Refused("forbidden", "this channel is another user's")
-        return Channel(_USER, user_channel(user_id))
+        return Channel(_USER, user_channel(who.user_id))
     raise Refused("unknown_channel", "there is no such channel")

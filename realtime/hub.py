@@ -68,6 +68,10 @@ class Hub:
         """The newest entry of a source that was published here."""
         return self._sources[source].seen
 
+    def has_audience(self, source: str) -> bool:
+        """Whether any client listens to it."""
+        return source in self._sources and bool(self._sources[source].audiences)
+
     def attach(self, client: Client, channel: Channel, after: Offset) -> None:
         """Let a client have what comes after an offset; it must know all until then."""
         audiences = self._sources[channel.source].audiences
@@ -138,7 +142,7 @@ class Hub:
         for source in flushed:
             source.window_ends_at = ends_at
         for one in told:
-            self._metrics.commit_to_socket_seconds.observe((now - one.at).total_seconds())
+            self._metrics.told_after((now - one.at).total_seconds())
 
     def _write(self, pieces_of: dict[Client, list[Piece]]) -> None:
         frames: dict[tuple[Piece, ...], list[tuple[bytes, int]]] = {}

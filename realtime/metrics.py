@@ -1,8 +1,11 @@
 """What relay and hub tell Prometheus."""
 
+from collections import deque
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_LATENCIES_KEPT = 10_000
 
 
 class RelayMetrics:
@@ -35,3 +38,28 @@ class HubMetrics:
             "solarhub_feed_commit_to_socket_seconds", "From an event's commit to its last socket",
             buckets=_SECONDS, registry=registry,
         )  # fmt: skip
+        self._latencies_s: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+        self.signed_in = 0
+
+    def came(self, users: int) -> None:
+        """A client signed in; `users` have one now."""
+        self._count(self.signed_in + 1, users)
+
+    def left(self, users: int) -> None:
+        self._count(self.signed_in - 1, users)
+
+    def _count(self, clients: int, users: int) -> None:
+        self.signed_in = clients
+        self.clients.set(clients)
+        self.users.set(users)
+
+    def told_after(self, latency_s: float) -> None:
+        """An event reached its last socket so long after its commit."""
+        self.commit_to_socket_seconds.observe(latency_s)
+        self._latencies_s.append(latency_s)
+
+    def take_latencies(self) -> list[float]:
+        """Those since this was asked before, the latest of them if they are very many."""
+        taken = list(self._latencies_s)
+        self._latencies_s.clear()
+        return taken

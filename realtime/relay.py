@@ -14,6 +14,7 @@ from db import outbox
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Connection, open_connection
 from realtime.bus import Bus, BusAway, open_bus
+from realtime.flow_log import FlowLog
 from realtime.metrics import RelayMetrics
 
 BATCH_MAX = 100
@@ -62,6 +63,8 @@ class _Relay:
         self._started = started
         self._claim: str | None = None  # None: how the last publish ended is not known
         self._measured_at = 0.0
+        self._flow = FlowLog(bus)
+        self._published = 0  # since the flow was noted last
 
     async def run(self) -> None:
         while True:
@@ -129,6 +132,7 @@ class _Relay:
                 if published is None:
                     raise BusAway("another relay has claimed the feed since")
                 self._metrics.published.inc(published)
+                self._published += published
                 await outbox.delete(conn, [event.id for event in batch])
         self._claim = claim
         return len(batch)
@@ -141,6 +145,8 @@ class _Relay:
         backlog = await outbox.backlog(conn)
         self._metrics.outbox_depth.set(backlog.depth)
         self._metrics.outbox_age_seconds.set(backlog.age_s)
+        events, self._published = self._published, 0
+        await self._flow.note(conn, backlog, events=events)
 
 
 async def _wait(committed: asyncio.Event) -> None:

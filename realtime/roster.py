@@ -32,8 +32,7 @@ class Roster:
         if len(theirs) >= CONNECTIONS_PER_USER_MAX:
             return False
         theirs.add(session)
-        self._metrics.clients.inc()
-        self._metrics.users.set(len(self._signed_in))
+        self._metrics.came(len(self._signed_in))
         return True
 
     def sign_out(self, user_id: UUID, session: Endable) -> None:
@@ -41,8 +40,7 @@ class Roster:
         theirs.discard(session)
         if not theirs:
             del self._signed_in[user_id]
-        self._metrics.clients.dec()
-        self._metrics.users.set(len(self._signed_in))
+        self._metrics.left(len(self._signed_in))
 
     def users(self) -> Collection[UUID]:
         return list(self._signed_in)

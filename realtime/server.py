@@ -16,7 +16,9 @@ from core.settings import DatabaseSettings, RealtimeSettings, RedisSettings
 from db.pool import open_pool
 from realtime.bus import open_bus
 from realtime.closing import CloseCode
+from realtime.control_room import ControlRoom
 from realtime.doorkeeper import Doorkeeper
+from realtime.flow_log import report
 from realtime.hub import Hub
 from realtime.listener import Listener
 from realtime.metrics import HubMetrics
@@ -68,6 +70,8 @@ async def run(
             tasks.create_task(_flush(hub, due))
             tasks.create_task(watch.run())
             tasks.create_task(doorkeeper.run())
+            tasks.create_task(ControlRoom(pool, hub, listener, due).run())
+            tasks.create_task(report(bus, metrics))
             tasks.create_task(_watch(listener, roster))
             async with _serving(realtime, house, registry):
                 started.set()

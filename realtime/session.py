@@ -149,9 +149,9 @@ class Session:
         try:
             match op:
                 case "subscribe":
-                    await self._subscribe(frame, self._identity.user_id)
+                    await self._subscribe(frame, self._identity)
                 case "unsubscribe":
-                    self._unsubscribe(named(frame.get("channel"), self._identity.user_id))
+                    self._unsubscribe(named(frame.get("channel"), self._identity))
                 case "ping":
                     await self._say({"op": "pong"})
                 case _:
@@ -193,8 +193,8 @@ class Session:
         except (*UNAVAILABLE, *DATABASE_ERRORS) as reason:
             raise Closing(CloseCode.HUB_UNWELL, "the hub can't tell who may enter") from reason
 
-    async def _subscribe(self, frame: dict[str, Any], user_id: UUID) -> None:
-        channel = requested(frame, user_id)
+    async def _subscribe(self, frame: dict[str, Any], who: Identity) -> None:
+        channel = requested(frame, who)
         position = frame.get("position")
         if position is not None and not isinstance(position, str):
             raise Refused("bad_request", "position must be a string as received")
@@ -202,7 +202,7 @@ class Session:
         if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
             raise Refused("too_many_subscriptions", f"at most {SUBSCRIPTIONS_MAX} subscriptions")
         if channel.device_id is not None:
-            await self._watch(channel.device_id, user_id)
+            await self._watch(channel.device_id, who)
         self._subscriptions[channel.name] = channel
         try:
             await self._house.listener.follow(channel.source)
@@ -211,9 +211,10 @@ class Session:
             raise Closing(CloseCode.HUB_UNWELL, "the hub can't hear") from reason
         self._house.hub.attach(self, channel, at)
 
-    async def _watch(self, device_id: UUID, user_id: UUID) -> None:
+    async def _watch(self, device_id: UUID, who: Identity) -> None:
+        owner_id = None if who.role == "admin" else who.user_id
         try:
-            is_theirs = await self._house.watch.begin(device_id, user_id)
+            is_theirs = await self._house.watch.begin(device_id, owner_id)
         except (*UNAVAILABLE, *DATABASE_ERRORS) as reason:
             raise Closing(CloseCode.HUB_UNWELL, "the hub can't tell whose it is") from reason
         if not is_theirs:

@@ -35,14 +35,14 @@ class Watch:
         self._watchers: Counter[UUID] = Counter()
         self._known_until: dict[UUID, datetime | None] = {}
 
-    async def begin(self, device_id: UUID, owner_id: UUID) -> bool:
-        """Tell what a device measures from now on. False: it is not the owner's.
+    async def begin(self, device_id: UUID, owner_id: UUID | None) -> bool:
+        """Tell what a device measures from now on. False: it is not the owner's (None: anybody's).
 
         Raises what the database raises when it is away.
         """
         async with self._pool.acquire() as conn:
             device = await live_readings.last(conn, device_id)
-        if device is None or device.owner_id != owner_id:
+        if device is None or owner_id not in (None, device.owner_id):
             return False
         self._watchers[device_id] += 1
         self._known_until.setdefault(device_id, device.last_at)

@@ -1,18 +1,22 @@
 """Make an administrator: nobody can register as one."""
 
 import asyncio
+import secrets
+from datetime import UTC, datetime, timedelta
 
 import bcrypt
 from pydantic import BaseModel, ValidationError
 
 from core.errors import EmailTaken
 from core.settings import DatabaseSettings
-from db import users
+from core.tokens import hash_of
+from db import sign_in_codes, users
 from db.errors import refusals
 from db.pool import open_connection
 from solarhub.errors import HubError, database_reached
 
 _FULL_NAME = "Administrator"
+_LINK_GOOD_FOR = timedelta(hours=1)
 
 
 async def create(settings: DatabaseSettings, email: str, password: str, rounds: int) -> None:
@@ -20,6 +24,24 @@ async def create(settings: DatabaseSettings, email: str, password: str, rounds: 
     address, secret = _checked(email, password)
     password_hash = await asyncio.to_thread(bcrypt.hashpw, secret, bcrypt.gensalt(rounds))
     await _store(settings, address, password_hash.decode())
+
+
+async def sign_in_link(settings: DatabaseSettings, email: str, public_url: str) -> str:
+    """A URL that signs an administrator in, once, within an hour.
+
+    Its code stands behind the `#`, which browsers keep to themselves.
+    """
+    code = secrets.token_urlsafe(32)
+    async with (
+        open_connection(settings, application_name="sign-in-link") as conn,
+        conn.transaction(),
+    ):
+        user = await users.by_email(conn, email)
+        if user is None:
+            raise HubError(f"there is no account {email}")
+        good_until = datetime.now(UTC) + _LINK_GOOD_FOR
+        await sign_in_codes.add(conn, user.id, hash_of(code), good_until)
+    return f"{public_url}/#code={code}"
 
 
 def _checked(email: str, password: str) -> tuple[str, bytes]:

@@ -84,7 +84,8 @@ class Demo:
     async def run(self, run: Run) -> None:
         settings = load(DatabaseSettings, database_url=run.database_url)
         administrator = await _administrator(self._data, settings)
-        self._welcome(run, administrator)
+        link = await admin.sign_in_link(settings, administrator.email, run.api_url)
+        self._welcome(run, administrator, link)
         async with (
             open_pool(settings, application_name="demo", max_size=2) as pool,
             httpx.AsyncClient(timeout=10) as http,
@@ -104,8 +105,9 @@ class Demo:
         # In threads: the hub that they take leave of runs in this one.
         await asyncio.gather(*(asyncio.to_thread(child.stop) for child in self._children))
 
-    def _welcome(self, run: Run, administrator: Account) -> None:
+    def _welcome(self, run: Run, administrator: Account, link: str) -> None:
         tell = self._console.print
+        tell(f"look       {link}  (signs you in, once)", soft_wrap=True)
         tell(f"API        {run.api_url}  (docs: {run.api_url}/docs)")
         tell(f"live feed  {run.realtime_url}")
         tell(f"MQTT       {run.mqtt_url}")

@@ -26,6 +26,7 @@ PUBLIC = {
     "GET /healthz",
     "GET /metrics",
     "GET /readyz",
+    "POST /api/v1/auth/code",
     "POST /api/v1/auth/login",
     "POST /api/v1/auth/logout",
     "POST /api/v1/auth/refresh",

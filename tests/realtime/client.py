@@ -20,10 +20,10 @@ WITHIN_S = 10.0
 ANYBODY = UUID("a11b0d1e-0000-4000-8000-000000000000")
 
 
-def token(user_id: UUID | None = None, *, ttl_s: float = 900) -> str:
+def token(user_id: UUID | None = None, *, ttl_s: float = 900, role: str = "buyer") -> str:
     now = datetime.now(UTC)
     return tokens.sign(
-        SECRET, user_id=user_id or ANYBODY, email="asha@example.org", role="buyer", now=now,
+        SECRET, user_id=user_id or ANYBODY, email="asha@example.org", role=role, now=now,
         ttl=timedelta(seconds=ttl_s),
     )  # fmt: skip
 
@@ -49,8 +49,10 @@ class Client:
             self._events += frame["events"]
         return frame
 
-    async def sign_in(self, user_id: UUID | None = None, *, ttl_s: float = 900) -> dict[str, Any]:
-        await self.say(op="auth", token=token(user_id, ttl_s=ttl_s))
+    async def sign_in(
+        self, user_id: UUID | None = None, *, ttl_s: float = 900, role: str = "buyer"
+    ) -> dict[str, Any]:
+        await self.say(op="auth", token=token(user_id, ttl_s=ttl_s, role=role))
         return await self.hear_op("ready")
 
     async def subscribe(self, channel: str, **more: Any) -> dict[str, Any]:

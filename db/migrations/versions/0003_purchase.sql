@@ -122,7 +122,7 @@ BEGIN
     INSERT INTO outbox (type, channels, data)
     VALUES (CASE o_listing.status WHEN 'sold' THEN 'listing.sold' ELSE 'listing.updated' END,
             ARRAY['listings', 'listing:' || o_listing.id], listing_json(o_listing)),
-           ('purchase.completed', ARRAY['user:' || p_buyer_id, 'user:' || o_listing.seller_id],
+           ('purchase.completed', ARRAY['user:' || p_buyer_id, 'user:' || o_listing.seller_id, 'admin'],
             transaction_json(o_transaction));
     INSERT INTO outbox (type, channels, data)
     SELECT 'wallet.updated', ARRAY['user:' || w.user_id], wallet_json(w) FROM wallets w

@@ -1,0 +1,80 @@
+"""The `admin` channel, as far as it tells of no single commit: how everything flows, and powers.
+
+Read from the database by the hub that shows it, and only while somebody listens. Not replayed: who
+comes back asks REST for what was.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+
+from core.events import ADMIN, EventType
+from core.units import rfc3339
+from db import flow, power
+from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.pool import Pool
+from realtime.hub import Hub
+from realtime.listener import Listener
+
+_EVERY_S = 1.0
+_OVERLAP = timedelta(seconds=2)
+_SAMPLES_MAX = 10
+_DEVICES_PER_EVENT = 500
+
+_log = structlog.get_logger()
+
+
+class ControlRoom:
+    def __init__(self, pool: Pool, hub: Hub, listener: Listener, due: asyncio.Event) -> None:
+        self._pool = pool
+        self._hub = hub
+        self._listener = listener
+        self._due = due
+        self._told_until: datetime | None = None  # None: nobody listened a moment ago
+        self._powers: dict[object, datetime] = {}
+
+    async def run(self) -> None:
+        """Look each second until cancelled."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            if not self._hub.has_audience(ADMIN):
+                self._told_until = None
+                self._powers.clear()
+                continue
+            try:
+                await self._look()
+            except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+                mind_cancellation(error)
+                _log.warning("control_room_lost_database", error=str(error))
+
+    async def _look(self) -> None:
+        async with self._pool.acquire() as conn:
+            now = await power.now(conn)
+            since = self._told_until or now - _OVERLAP
+            samples = await flow.since(conn, since, limit=_SAMPLES_MAX)
+            powers = await power.since(conn, since - _OVERLAP)
+        self._told_until = samples[-1].time if samples else since
+        for sample in samples:
+            self._tell(EventType.ADMIN_FLOW, asdict(sample) | {"time": rfc3339(sample.time)})
+        news = [p for p in powers if self._powers.get(p.device_id) != p.time]
+        self._powers |= {p.device_id: p.time for p in news}
+        for part in _parts(news):
+            devices = [
+                {"id": str(p.device_id), "time": rfc3339(p.time), "power_w": p.power_w}
+                for p in part
+            ]
+            self._tell(EventType.ADMIN_POWER, {"devices": devices})
+
+    def _tell(self, kind: EventType, data: dict[str, Any]) -> None:
+        event = {"type": kind, "time": rfc3339(datetime.now(UTC)), "data": data}
+        self._hub.tell(ADMIN, event, self._listener.heard_until)
+        self._due.set()
+
+
+def _parts(powers: Sequence[power.Power]) -> Iterator[Sequence[power.Power]]:
+    for begin in range(0, len(powers), _DEVICES_PER_EVENT):
+        yield powers[begin : begin + _DEVICES_PER_EVENT]

@@ -63,6 +63,8 @@ def _take(intake: Intake, message: Message, state: DeviceState, late_horizon: ti
 
 
 def _note_presence(state: DeviceState, message: Message) -> None:
+    if not message.tells_presence:
+        return
     said = message.decoded.status
     if said is not None:
         state.status, state.fault_code = said.status, said.fault_code

@@ -6,13 +6,20 @@ from datetime import datetime
 from uuid import UUID
 
 from ingest.dialects import Decoded, native
+from ingest.dialects.firmwares import Addressed, addressed
 
 PAYLOAD_KEPT_BYTES = 4096
+FIRMWARE_PAYLOAD_MAX_BYTES = 64 * 1024
+_BYTES_PER_WEIGHT = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A decoded message. `payload` is the first 4 KiB; `acknowledge` is called after the commit."""
+    """A decoded message. `payload` is the first 4 KiB; `acknowledge` is called after the commit.
+
+    A message of a firmware (`addressed`) is decoded once its device is known, and locked: until
+    then it has no device, and `decoded` is empty.
+    """
 
     device_id: UUID | None
     topic: str
@@ -20,10 +27,14 @@ class Message:
     received_at: datetime
     decoded: Decoded
     acknowledge: Callable[[], None]
+    addressed: Addressed | None = None
+    tells_presence: bool = True
 
     @property
     def weight(self) -> int:
-        """Its share of a batch: how many readings it holds, at least one."""
+        """Its share of a batch: how many readings it holds (or may hold), at least one."""
+        if self.addressed is not None:
+            return 1 + len(self.addressed.payload) // _BYTES_PER_WEIGHT
         return max(1, len(self.decoded.readings) + len(self.decoded.refused))
 
 
@@ -33,7 +44,7 @@ def decode(
     """The message, or None when the topic is not one that we listen to."""
     parts = topic.split("/")
     if len(parts) != 3 or parts[0] != "solar" or parts[2] not in ("telemetry", "status"):
-        return None
+        return _of_a_firmware(topic, payload, received_at, acknowledge)
     decoder = native.decode_telemetry if parts[2] == "telemetry" else native.decode_status
     return Message(
         device_id=_device_id(parts[1]),
@@ -42,6 +53,23 @@ def decode(
         received_at=received_at,
         decoded=decoder(payload),
         acknowledge=acknowledge,
+    )
+
+
+def _of_a_firmware(
+    topic: str, payload: bytes, received_at: datetime, acknowledge: Callable[[], None]
+) -> Message | None:
+    to = addressed(topic, payload[: FIRMWARE_PAYLOAD_MAX_BYTES + 1])
+    if to is None:
+        return None
+    return Message(
+        device_id=None,
+        topic=topic,
+        payload=payload[:PAYLOAD_KEPT_BYTES],
+        received_at=received_at,
+        decoded=Decoded(),
+        acknowledge=acknowledge,
+        addressed=to,
     )
 
 

@@ -12,15 +12,19 @@ from uuid import UUID
 import structlog
 from prometheus_client import CollectorRegistry
 
+from core.dialects import Dialect
 from core.prices import Grid
 from core.readings import Refusal, Refused
 from core.settings import DatabaseSettings, IngestSettings
 from core.units import rfc3339
+from db import partials
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, UNSTORABLE, mind_cancellation
 from db.pool import Pool, open_pool
 from ingest import pricing, tidying
 from ingest.batcher import Batcher
 from ingest.dialects import Decoded
+from ingest.hearing import nothing_more
+from ingest.keepalive import keep_alive
 from ingest.messages import Message
 from ingest.metrics import IngestMetrics
 from ingest.presence import watch
@@ -31,6 +35,8 @@ _POOL_MAX = 4
 _RETRY_FIRST_S = 0.1
 _RETRY_MAX_S = 5.0
 _ACK_MAX_REFUSALS = 100
+_DUE_EVERY_S = 0.5
+_DUE_MAX = 500
 
 _log = structlog.get_logger()
 
@@ -59,7 +65,10 @@ async def run(
         grid = Grid(settings.grid_retail_price, settings.grid_export_price)
         tasks.create_task(pricing.watch(pool, grid))
         tasks.create_task(tidying.watch(pool))
-        tasks.create_task(_Ingester(settings, pool, subscriber, metrics).run(batcher))
+        tasks.create_task(keep_alive(pool, subscriber.publish, started))
+        ingester = _Ingester(settings, pool, subscriber, metrics)
+        tasks.create_task(ingester.run(batcher))
+        tasks.create_task(ingester.close_measurements())
 
 
 class _Ingester:
@@ -76,6 +85,25 @@ class _Ingester:
     async def run(self, batcher: Batcher[Message]) -> None:
         async for batch in batcher.batches():
             await self._ingest(batch)
+
+    async def close_measurements(self) -> None:
+        """Close what devices told in parts, once no more of it is awaited. Several ingesters may:
+        it is closed under the device's lock."""
+        while True:
+            now = datetime.now(UTC)
+            due = await self._due(now)
+            if due:
+                await self._ingest([nothing_more(name, now) for name in due])
+            if len(due) < _DUE_MAX:
+                await asyncio.sleep(_DUE_EVERY_S)
+
+    async def _due(self, now: datetime) -> list[tuple[Dialect, str]]:
+        try:
+            return await partials.due(self._pool, now, _DUE_MAX)
+        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+            mind_cancellation(error)
+            _log.warning("measurements_not_closed", error=type(error).__name__)
+            return []
 
     async def _ingest(self, batch: Sequence[Message]) -> None:
         try:
@@ -116,13 +144,15 @@ class _Ingester:
             return
         _log.error("message_unstorable", topic=batch[0].topic, error=str(error))
         refused = Refused(Refusal.UNSTORABLE, type(error).__name__)
-        await self._ingest([replace(batch[0], decoded=Decoded(refused=(refused,)))])
+        refusal = Decoded(refused=(refused,))
+        await self._ingest([replace(batch[0], decoded=refusal, addressed=None)])
 
     def _count(self, batch: Sequence[Message], written: Written) -> None:
         metrics = self._metrics
         metrics.received.inc(written.received)
         metrics.stored.inc(written.stored)
         metrics.duplicate.inc(written.duplicate)
+        metrics.ignored.inc(written.ignored)
         metrics.fields_ignored.inc(sum(m.decoded.fields_ignored for m in batch))
         for rejection in written.rejections:
             metrics.rejected.labels(rejection.refused.reason).inc(rejection.readings)

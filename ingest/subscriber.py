@@ -20,10 +20,11 @@ import structlog
 
 from core.settings import IngestSettings
 from ingest.batcher import Batcher
+from ingest.dialects.firmwares import FILTERS
 from ingest.messages import Message, decode
 from ingest.metrics import IngestMetrics
 
-TOPICS = ("solar/+/telemetry", "solar/+/status")
+TOPICS = ("solar/+/telemetry", "solar/+/status", *FILTERS)
 QOS = 1
 _RECONNECT_FIRST_S = 0.2
 _RECONNECT_MAX_S = 10.0
@@ -128,13 +129,13 @@ class Subscriber:
                 continue
             await self._batcher.put(message)
 
-    async def publish(self, topic: str, payload: str) -> None:
-        """Publish at QoS 1 if connected; what a device is told is a courtesy, not a record."""
+    async def publish(self, topic: str, payload: str, qos: int = QOS) -> None:
+        """Publish if connected; what a device is told is a courtesy, not a record."""
         if self._client is None:
             return
         try:
             # Not aiomqtt's own timeout: its wait_for can swallow our cancellation.
             async with asyncio.timeout(_PUBLISH_S):
-                await self._client.publish(topic, payload, qos=QOS, timeout=inf)
+                await self._client.publish(topic, payload, qos=qos, timeout=inf)
         except (aiomqtt.MqttError, TimeoutError) as error:
             _log.warning("answer_not_published", topic=topic, error=repr(error))

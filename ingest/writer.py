@@ -13,23 +13,28 @@ from uuid import UUID
 from core.events import ADMIN, Event, EventType, device_channel, user_channel
 from core.readings import Reading
 from core.units import rfc3339
-from db import device_states, outbox, readings
+from db import device_names, device_states, outbox, readings
 from db.device_states import DeviceState
 from db.pool import Connection, Pool
 from db.readings import Rejection
 from ingest.accounting import account
 from ingest.following import follow
+from ingest.hearing import Hearing, hear
 from ingest.intake import Intake, sort_out
 from ingest.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of a batch: received = stored + duplicate + rejected."""
+    """What became of a batch: received = stored + duplicate + rejected.
+
+    `ignored` messages of firmwares say nothing to us, or are of no registered device.
+    """
 
     received: int
     stored: int
     rejections: tuple[Rejection, ...]
+    ignored: int
 
     @property
     def duplicate(self) -> int:
@@ -39,11 +44,15 @@ class Written:
 async def write(pool: Pool, batch: Sequence[Message], late_horizon: timedelta) -> Written:
     """Commit everything that a batch of messages means, or nothing of it."""
     device_ids = {m.device_id for m in batch if m.device_id is not None}
+    names = {m.addressed.name for m in batch if m.addressed is not None}
     now = max(m.received_at for m in batch)
     async with pool.acquire() as conn, conn.transaction():
+        named = await device_names.by_name(conn, names) if names else {}
+        device_ids |= {device.id for device in named.values()}
         states = await device_states.lock(conn, device_ids)
         before = {state.device_id: state.status for state in states.values()}
-        intake = sort_out(batch, states, late_horizon)
+        heard = await hear(conn, batch, named, states) if names else Hearing(batch)
+        intake = sort_out(heard.messages, states, late_horizon)
         new_readings = await _store(conn, states, intake)
         changes = await account(conn, states, new_readings)
         await follow(conn, states, changes, now)
@@ -52,7 +61,7 @@ async def write(pool: Pool, batch: Sequence[Message], late_horizon: timedelta) -
             await readings.reject(conn, intake.rejections)
         await _announce_statuses(conn, states, before)
     stored = sum(len(new) for new in new_readings.values())
-    return Written(intake.received, stored, tuple(intake.rejections))
+    return Written(intake.received, stored, tuple(intake.rejections), heard.ignored)
 
 
 async def _store(

@@ -1,8 +1,19 @@
-"""One pure decoder per firmware: from topic and payload to readings, and what was refused."""
+"""One pure decoder per firmware: from topic and payload to readings, and what was refused.
 
-from dataclasses import dataclass
+A firmware's decoder is `decode(levels, payload, speaker, received_at)`: the levels of the topic
+behind the device's name, and what must be known of the device. It never raises, whatever it is
+given. A number that is null, no number, or text is absent, not zero; a message that says nothing
+of a measurement or of the device's presence is NOTHING, and is ignored.
+"""
 
-from core.readings import Reading, Refused
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+from zoneinfo import ZoneInfo
+
+from core.assembly import Part
+from core.readings import Reading, Refusal, Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +32,44 @@ class Decoded:
     refused: tuple[Refused, ...] = ()
     status: Status | None = None
     fields_ignored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """What a decoder must know of the device: its name, and where its clock hangs.
+
+    `is_meter`: it measures what the house draws and feeds in, not what panels make. What such a
+    device counts forwards was drawn, and its power is positive when the house draws.
+    """
+
+    external_id: str
+    is_meter: bool
+    zone: ZoneInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What a device says its counter counts from; `at`: the same as an instant, if it is one."""
+
+    text: str
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a message of a firmware says: whole readings, or part of one."""
+
+    decoded: Decoded = field(default_factory=Decoded)
+    part: Part | None = None
+    since: Since | None = None
+
+
+Decode: TypeAlias = Callable[[Sequence[str], bytes, Speaker, datetime], Heard]
+
+NOTHING = Heard()
+ONLINE = Heard(Decoded(status=Status("online")))
+OFFLINE = Heard(Decoded(status=Status("offline")))
+
+
+def refuse(reason: Refusal, detail: str, at: datetime | None = None) -> Heard:
+    return Heard(Decoded(refused=(Refused(reason, detail, at),)))

@@ -17,6 +17,12 @@ async def add_device(pool: Pool, capacity_w: float = 5000) -> UUID:
     return await people.add_device(pool, await people.add_user(pool, "host"), capacity_w=capacity_w)
 
 
+async def add_named(pool: Pool, dialect: str, external_id: str, kind: str = "inverter") -> UUID:
+    """A device of a firmware, and of a host of its own."""
+    owner = await people.add_user(pool, "host")
+    return await people.add_device(pool, owner, kind=kind, dialect=dialect, external_id=external_id)
+
+
 async def add_following_listing(pool: Pool, device_id: UUID, available_from: datetime) -> UUID:
     """An auto-adjusted listing that is open for a day to come."""
     owner = await pool.fetchrow(

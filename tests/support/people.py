@@ -77,14 +77,17 @@ async def add_device(
     *,
     capacity_w: float = 5000,
     place: tuple[float, float] = BANGALORE,
+    kind: str = "inverter",
+    dialect: str = "native",
+    external_id: str | None = None,
 ) -> UUID:
-    """A native inverter that signs in at the broker with its id and `DEVICE_PASSWORD`."""
+    """A device that signs in at the broker with its id and `DEVICE_PASSWORD`."""
     device_id: UUID = await db.fetchval(
         """
         WITH device AS (
-            INSERT INTO devices (owner_id, name, kind, capacity_w, latitude, longitude,
-                                 credential_hash)
-            VALUES ($1, 'Roof', 'inverter', $2, $3, $4, $5) RETURNING id
+            INSERT INTO devices (owner_id, name, capacity_w, latitude, longitude,
+                                 credential_hash, kind, dialect, external_id)
+            VALUES ($1, 'Roof', $2, $3, $4, $5, $6, $7, $8) RETURNING id
         )
         INSERT INTO device_states (device_id) SELECT id FROM device RETURNING device_id
         """,
@@ -92,6 +95,9 @@ async def add_device(
         capacity_w,
         *place,
         hashlib.sha256(DEVICE_PASSWORD.encode()).digest(),
+        kind,
+        dialect,
+        external_id,
     )
     return device_id
 

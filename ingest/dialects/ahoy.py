@@ -1,0 +1,56 @@
+"""AhoyDTU: `inverter/<name>/ch0` as JSON with `ts`, or one bare number per topic below it.
+
+Counters: `YieldTotal` is generation, in kWh, whatever the manual's table says; now and then it
+reads 0 at dusk. `ts`, or `last_success` on a topic of its own, is the time; 0: never.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from core.assembly import NEVER
+from core.readings import Refusal
+from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Speaker, refuse
+from ingest.dialects.values import bare_number, document, number, part, reading, unix_time
+
+_FIELDS = {
+    "P_AC": ("power_w", 1.0),
+    "YieldTotal": ("energy_wh", 1000.0),
+    "U_AC": ("voltage_v", 1.0),
+    "I_AC": ("current_a", 1.0),
+    "F_AC": ("frequency_hz", 1.0),
+    "Temp": ("temperature_c", 1.0),
+}
+# Reachable, and not producing or producing.
+_PRESENCE = {b"0": OFFLINE, b"1": ONLINE, b"2": ONLINE}
+
+
+def decode(levels: Sequence[str], payload: bytes, _: Speaker, __: datetime) -> Heard:
+    match tuple(levels):
+        case ("ch0",):
+            return _whole(payload)
+        case ("ch0", field) if field in _FIELDS:
+            name, factor = _FIELDS[field]
+            value = bare_number(payload)
+            return NOTHING if value is None else part({name: value * factor})
+        case ("ch0", "ts") | ("last_success",):
+            return part({}, unix_time(bare_number(payload)))
+        case ("available",):
+            return _PRESENCE.get(payload.strip(), NOTHING)
+        case _:
+            return NOTHING
+
+
+def _whole(payload: bytes) -> Heard:
+    message = document(payload)
+    if message is None:
+        return refuse(Refusal.MALFORMED, "payload must be a JSON object")
+    at = unix_time(number(message.get("ts")))
+    if at is None and message.get("ts") is not None:
+        return refuse(Refusal.BAD_TIME, "ts: must be seconds since 1970")
+    if at == NEVER:
+        return NOTHING
+    fields = {}
+    for field, (name, factor) in _FIELDS.items():
+        value = number(message.get(field))
+        fields[name] = None if value is None else value * factor
+    return reading(at, fields)

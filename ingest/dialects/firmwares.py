@@ -1,0 +1,119 @@
+"""Which firmware a topic is of, whose message it is, and how it is to be read."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from core.assembly import Rhythm
+from core.dialects import Dialect, external_id_fault
+from ingest.dialects import (
+    Decode,
+    ahoy,
+    grott,
+    opendtu,
+    senml,
+    shelly1,
+    shelly2,
+    tasmota,
+    victron,
+)
+
+# What the hub listens to for them. Of a Victron's hundreds of topics only those that are of use
+# are asked for; of the others all, so that what is of no use is seen and counted.
+FILTERS = (
+    "solar/+/+/+",
+    "shellies/+/#",
+    "+/status/+",
+    "+/events/rpc",
+    "+/online",
+    "tele/+/+",
+    "senml/+",
+    "inverter/+/#",
+    "N/+/system/0/Ac/+/+/Power",
+    "N/+/system/0/Dc/Battery/Soc",
+    "N/+/pvinverter/+/Ac/+/Energy/Forward",
+    "N/+/grid/+/Ac/+/Energy/+",
+    "energy/growatt",
+    "energy/growatt/+",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """`rhythm` says how parts of its measurements are laid together."""
+
+    decode: Decode
+    rhythm: Rhythm
+
+
+_BURST = Rhythm(timedelta(seconds=2))
+
+FIRMWARES = {
+    # All of a measurement's topics are sent within a publishing interval of 5 s and more.
+    Dialect.OPENDTU: Firmware(opendtu.decode, Rhythm(timedelta(seconds=4))),
+    Dialect.SHELLY1: Firmware(shelly1.decode, _BURST),
+    Dialect.SHELLY2: Firmware(shelly2.decode, _BURST),
+    Dialect.TASMOTA: Firmware(tasmota.decode, _BURST),
+    Dialect.SENML: Firmware(senml.decode, _BURST),
+    Dialect.AHOY: Firmware(ahoy.decode, Rhythm(timedelta(seconds=4))),
+    # It never pauses: what changed in a while is one measurement.
+    Dialect.VICTRON: Firmware(victron.decode, Rhythm(timedelta(seconds=5), last_counts=True)),
+    Dialect.GROTT: Firmware(grott.decode, _BURST),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """A firmware's message: whose it is, and the levels of its topic behind the name.
+
+    `levels` is None where nothing more is said: what the device has told is to be closed.
+    """
+
+    dialect: Dialect
+    external_id: str
+    levels: tuple[str, ...] | None
+    payload: bytes
+
+    @property
+    def name(self) -> tuple[Dialect, str]:
+        return self.dialect, self.external_id
+
+
+def addressed(topic: str, payload: bytes) -> Addressed | None:
+    """None: no firmware's topic, or a name that no device can have."""
+    first, *rest = topic.split("/")
+    if first == "energy":
+        return _growatt(rest, payload)
+    dialect = _FIRST_LEVELS.get(first)
+    if dialect is None:
+        return _named(Dialect.SHELLY2, first, rest, payload)
+    return _named(dialect, rest[0], rest[1:], payload) if rest else None
+
+
+_FIRST_LEVELS = {
+    "solar": Dialect.OPENDTU,
+    "shellies": Dialect.SHELLY1,
+    "tele": Dialect.TASMOTA,
+    "senml": Dialect.SENML,
+    "inverter": Dialect.AHOY,
+    "N": Dialect.VICTRON,
+}
+
+
+def _growatt(levels: list[str], payload: bytes) -> Addressed | None:
+    """On plain `energy/growatt` the record says whose it is: no device may publish there, only
+    whom the operator trusts to speak for all of them."""
+    match levels:
+        case ["growatt"]:
+            return _named(Dialect.GROTT, grott.device_of(payload), [], payload)
+        case ["growatt", serial]:
+            return _named(Dialect.GROTT, serial, [], payload)
+        case _:
+            return None
+
+
+def _named(
+    dialect: Dialect, name: str | None, levels: list[str], payload: bytes
+) -> Addressed | None:
+    if name is None or external_id_fault(dialect, name) is not None:
+        return None
+    return Addressed(dialect, name, tuple(levels), payload)

@@ -1,0 +1,59 @@
+"""Shelly, first generation: `shellies/<id>/…`, one bare number per topic, and no clock.
+
+Counters: `emeter/<n>/total` counts forwards, `total_returned` backwards, both in Wh; the phases
+add up. `relay/0/energy` counts forwards in watt-minutes, and from 0 after a restart. Forwards is
+generation where the device measures an inverter, import where it is a meter; backwards is what an
+inverter draws at night, or what a meter's house exports. Not used: `emeter/<n>/energy`, which is in
+watt-minutes too and forgets.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Speaker
+from ingest.dialects.directions import backwards, forwards, power
+from ingest.dialects.values import bare_number, part
+
+_WH_PER_WATT_MINUTE = 1 / 60
+_PHASES = ("0", "1", "2")
+_PRESENCE = {b"true": ONLINE, b"false": OFFLINE}
+
+
+def decode(levels: Sequence[str], payload: bytes, speaker: Speaker, _: datetime) -> Heard:
+    match tuple(levels):
+        case ("emeter", phase, field) if phase in _PHASES:
+            return _emeter(phase, field, bare_number(payload), speaker)
+        case ("relay", "0", field):
+            return _relay(field, bare_number(payload), speaker)
+        case ("online",):
+            return _PRESENCE.get(payload.strip().lower(), NOTHING)
+        case _:
+            return NOTHING
+
+
+def _emeter(phase: str, field: str, value: float | None, speaker: Speaker) -> Heard:
+    match field:
+        case "power":
+            return part({f"power_w:{phase}": power(value, speaker)})
+        case "total":
+            return part({f"{forwards(speaker)}:{phase}": value})
+        case "total_returned":
+            return part({f"{backwards(speaker)}:{phase}": value})
+        case "current":
+            return part({f"current_a:{phase}": value})
+        case "voltage" if phase == "0":
+            return part({"voltage_v": value})
+        case _:
+            return NOTHING
+
+
+def _relay(field: str, value: float | None, speaker: Speaker) -> Heard:
+    if value is None:
+        return NOTHING
+    match field:
+        case "power":
+            return part({"power_w:relay": power(value, speaker)})
+        case "energy":
+            return part({f"{forwards(speaker)}:relay": value * _WH_PER_WATT_MINUTE})
+        case _:
+            return NOTHING

@@ -1,0 +1,79 @@
+"""Shelly, second generation and later: JSON, a full status per component and partial notices.
+
+`<id>/status/<component>` is a component's whole status, without a time; `<id>/events/rpc` with
+`NotifyStatus` holds what changed of some, and `params.ts`. Both may tell the same measurement
+within milliseconds. Used are `switch:0`, `pm1:0`, `em:0` and `emdata:0`.
+
+Counters, in Wh: `aenergy.total` and `total_act` count forwards, `ret_aenergy.total` and
+`total_act_ret` backwards; what that means depends on what is measured (`directions`).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from core.readings import Refusal
+from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Speaker, refuse
+from ingest.dialects.directions import backwards, forwards, power
+from ingest.dialects.values import document, number, object_in, part, unix_time
+
+_COMPONENTS = ("switch:0", "pm1:0", "em:0", "emdata:0")
+_NOTICES = ("NotifyStatus", "NotifyFullStatus")
+_PRESENCE = {b"true": ONLINE, b"false": OFFLINE}
+
+
+def decode(levels: Sequence[str], payload: bytes, speaker: Speaker, _: datetime) -> Heard:
+    match tuple(levels):
+        case ("status", component) if component in _COMPONENTS:
+            status = document(payload)
+            if status is None:
+                return refuse(Refusal.MALFORMED, "payload must be a JSON object")
+            return part(_values(component, status, speaker))
+        case ("events", "rpc"):
+            return _notice(payload, speaker)
+        case ("online",):
+            return _PRESENCE.get(payload.strip().lower(), NOTHING)
+        case _:
+            return NOTHING
+
+
+def _notice(payload: bytes, speaker: Speaker) -> Heard:
+    notice = document(payload)
+    if notice is None:
+        return refuse(Refusal.MALFORMED, "payload must be a JSON object")
+    if notice.get("method") not in _NOTICES:
+        return NOTHING
+    params = object_in(notice, "params")
+    values: dict[str, float | None] = {}
+    for component in _COMPONENTS:
+        values |= _values(component, object_in(params, component), speaker)
+    if all(value is None for value in values.values()):
+        return NOTHING
+    at = unix_time(number(params.get("ts")))
+    if at is None and params.get("ts") is not None:
+        return refuse(Refusal.BAD_TIME, "params.ts: must be seconds since 1970")
+    return part(values, at)
+
+
+def _values(component: str, status: Mapping[str, Any], speaker: Speaker) -> dict[str, float | None]:
+    if component == "emdata:0":
+        return {
+            forwards(speaker): number(status.get("total_act")),
+            backwards(speaker): number(status.get("total_act_ret")),
+        }
+    if component == "em:0":
+        return {
+            "power_w": power(number(status.get("total_act_power")), speaker),
+            "current_a": number(status.get("total_current")),
+            "voltage_v": number(status.get("a_voltage")),
+            "frequency_hz": number(status.get("a_freq")),
+        }
+    return {
+        "power_w": power(number(status.get("apower")), speaker),
+        "current_a": number(status.get("current")),
+        "voltage_v": number(status.get("voltage")),
+        "frequency_hz": number(status.get("freq")),
+        "temperature_c": number(object_in(status, "temperature").get("tC")),
+        forwards(speaker): number(object_in(status, "aenergy").get("total")),
+        backwards(speaker): number(object_in(status, "ret_aenergy").get("total")),
+    }

@@ -1,0 +1,76 @@
+"""Tasmota: `tele/<topic>/SENSOR` with `{"Time": …, "ENERGY": {…}}`, and `LWT`.
+
+`Time` is the device's wall clock, without a zone unless it is set up to say one. Numbers are arrays
+on devices of several phases, where those without a wire report garbage.
+
+Counters, in kWh: `Total` is generation where the device measures an inverter. Where it counts both
+directions (it has `ExportActive` or `ImportActive`, or is a meter) `Total` is net: it runs
+backwards, and is not used; `ExportActive` is export, `ImportActive` import. A changed
+`TotalStartTime` says that `Total` was reset. Older firmware has `ENERGY` as a topic of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from core.readings import Refusal
+from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Since, Speaker, refuse
+from ingest.dialects.values import device_time, document, number, object_in, reading, scaled, total
+
+_PRESENCE = {b"Online": ONLINE, b"Offline": OFFLINE}
+_SINCE_MAX_LENGTH = 40
+
+
+def decode(levels: Sequence[str], payload: bytes, speaker: Speaker, received_at: datetime) -> Heard:
+    match tuple(levels):
+        case ("SENSOR" | "ENERGY" as kind,):
+            message = document(payload)
+            if message is None:
+                return refuse(Refusal.MALFORMED, "payload must be a JSON object")
+            energy = object_in(message, "ENERGY") if kind == "SENSOR" else message
+            return _energy(message.get("Time"), energy, speaker, received_at)
+        case ("LWT",):
+            return _PRESENCE.get(payload.strip(), NOTHING)
+        case _:
+            return NOTHING
+
+
+def _energy(time: Any, energy: Mapping[str, Any], speaker: Speaker, received_at: datetime) -> Heard:
+    at = device_time(time, speaker.zone, received_at)
+    net = speaker.is_meter or "ExportActive" in energy or "ImportActive" in energy
+    generated_kwh = None if net else total(energy.get("Total"))
+    if generated_kwh is not None and generated_kwh < 0:
+        generated_kwh = None  # It ran backwards through 0: a net counter after all.
+    power_w = total(energy.get("Power"))
+    fields = {
+        "power_w": 0.0 - power_w if net and power_w is not None else power_w,
+        "energy_wh": scaled(generated_kwh, 1000),
+        "export_wh": scaled(total(energy.get("ExportActive")), 1000),
+        "import_wh": scaled(total(energy.get("ImportActive")), 1000),
+        "current_a": total(energy.get("Current")),
+        **_phase(energy),
+    }
+    heard = reading(at, fields)
+    if at is None and time is not None and heard is not NOTHING:
+        return refuse(Refusal.BAD_TIME, "Time: must be a date and time such as 2026-03-01T06:30:00")
+    since = energy.get("TotalStartTime")
+    if generated_kwh is None or not isinstance(since, str) or len(since) > _SINCE_MAX_LENGTH:
+        return heard
+    return replace(heard, since=Since(since, device_time(since, speaker.zone, received_at)))
+
+
+def _phase(energy: Mapping[str, Any]) -> dict[str, float | None]:
+    """Voltage and frequency of the phase with the highest voltage: that one has a wire."""
+    voltages, frequencies = (_list(energy.get(key)) for key in ("Voltage", "Frequency"))
+    known = [(number(v), n) for n, v in enumerate(voltages)]
+    voltage, n = max(((v, n) for v, n in known if v is not None), default=(None, 0))
+    one_for_all = len(frequencies) == 1
+    frequency = (
+        frequencies[0 if one_for_all else n] if n < len(frequencies) or one_for_all else None
+    )
+    return {"voltage_v": voltage, "frequency_hz": number(frequency)}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,124 @@
+"""What devices write where a number, an instant or an object belongs. Nothing here raises."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from math import isfinite
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from core.assembly import NEVER, Part
+from core.readings import Reading, Refusal
+from ingest.dialects import NOTHING, Decoded, Heard, refuse
+
+_NUMBER_MAX_BYTES = 64
+_NUMBER = re.compile(rb"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*")
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
+_READING: TypeAdapter[Reading] = TypeAdapter(Reading)
+
+
+def number(value: Any) -> float | None:
+    """A finite number of a JSON document; None for anything else, text and true included."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        as_float = float(value)
+    except OverflowError:
+        return None
+    return as_float if isfinite(as_float) else None
+
+
+def bare_number(payload: bytes) -> float | None:
+    """A finite number that is a whole payload."""
+    written = _NUMBER.fullmatch(payload) if len(payload) <= _NUMBER_MAX_BYTES else None
+    return number(float(written[1])) if written else None
+
+
+def total(value: Any) -> float | None:
+    """A number, or the sum of an array of them: one per phase."""
+    if not isinstance(value, list):
+        return number(value)
+    parts = [part for part in map(number, value) if part is not None]
+    return number(sum(parts)) if parts else None
+
+
+def scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def document(payload: bytes) -> dict[str, Any] | None:
+    """The JSON object that a payload is; None: it is something else."""
+    try:
+        value = from_json(payload)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def object_in(value: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """An object within an object; empty where there is none."""
+    inner = value.get(key)
+    return inner if isinstance(inner, dict) else {}
+
+
+def unix_time(seconds: float | None) -> datetime | None:
+    if seconds is None:
+        return None
+    try:
+        return NEVER + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
+
+
+def device_time(text: Any, zone: ZoneInfo, received_at: datetime) -> datetime | None:
+    """A device's date and time, of its zone unless it says another. None: it is none.
+
+    When clocks are put back an hour comes twice: of both, the one nearer to now is meant.
+    """
+    if not isinstance(text, str) or not _INSTANT.fullmatch(text):
+        return None
+    try:
+        written = datetime.fromisoformat(text)
+        if written.tzinfo is not None:
+            return written.astimezone(UTC)
+        both = [written.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+    except (ValueError, OverflowError):
+        return None
+    return min(both, key=lambda at: abs(at - received_at))
+
+
+def reading(at: datetime | None, fields: Mapping[str, float | None]) -> Heard:
+    """A whole reading, unless a number is outside physics, or none is there that makes one."""
+    said = {name: value for name, value in fields.items() if value is not None}
+    fault = _fault(said)
+    if fault is not None:
+        return refuse(Refusal.BAD_VALUE, fault, at)
+    whole = Reading(at, **said)
+    return Heard(Decoded(readings=(whole,))) if whole.says_something else NOTHING
+
+
+def part(fields: Mapping[str, float | None], at: datetime | None = None) -> Heard:
+    """Part of a reading, by names as of `core.assembly.Part`: what is None is not said."""
+    said = {name: value for name, value in fields.items() if value is not None}
+    return part_or_gone(said, at) if said or at is not None else NOTHING
+
+
+def part_or_gone(said: Mapping[str, float | None], at: datetime | None = None) -> Heard:
+    """Part of a reading: what is None is not known any more."""
+    for name, value in said.items():
+        fault = _fault({name.partition(":")[0]: value})
+        if fault is not None:
+            return refuse(Refusal.BAD_VALUE, fault, at)
+    return Heard(part=Part(said, at))
+
+
+def _fault(fields: Mapping[str, float | None]) -> str | None:
+    try:
+        _READING.validate_python(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        return f"{first['loc'][0]}: {first['msg'].removeprefix('Input ')}"
+    return None

@@ -1,0 +1,48 @@
+"""Victron GX: `N/<portal>/<service>/<instance>/<path>`, `{"value": …}`, one quantity per topic.
+
+It speaks only while it is asked to (`keepalive`), says what changed, and has no clock. `null` means
+that a quantity is not valid now, an empty payload that it is gone; neither is zero.
+
+Counters, in kWh, all phases and devices added up: `pvinverter/…/Energy/Forward` is generation,
+`grid/…/Energy/Reverse` export, `grid/…/Energy/Forward` import. Not used: the sums that some devices
+send beside their phases (`Ac/Energy/…`), and settings.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from core.readings import Refusal
+from ingest.dialects import NOTHING, Heard, Speaker, refuse
+from ingest.dialects.values import document, number, part_or_gone
+
+_PHASES = ("L1", "L2", "L3")
+
+
+def decode(levels: Sequence[str], payload: bytes, _: Speaker, __: datetime) -> Heard:
+    name, factor = _quantity(levels)
+    if name is None:
+        return NOTHING
+    if not payload:
+        return part_or_gone({name: None})
+    message = document(payload)
+    if message is None:
+        return refuse(Refusal.MALFORMED, "payload must be a JSON object")
+    value = number(message.get("value"))
+    return part_or_gone({name: None if value is None else value * factor})
+
+
+def _quantity(levels: Sequence[str]) -> tuple[str | None, float]:
+    """The part of a reading that a topic tells, and its unit in ours."""
+    match tuple(levels):
+        case ("system", "0", "Ac", "PvOnGrid" | "PvOnOutput" as side, phase, "Power"):
+            return (f"power_w:{side}.{phase}" if phase in _PHASES else None), 1
+        case ("pvinverter", instance, "Ac", phase, "Energy", "Forward") if phase in _PHASES:
+            return f"energy_wh:{instance}.{phase}", 1000
+        case ("grid", instance, "Ac", phase, "Energy", "Reverse") if phase in _PHASES:
+            return f"export_wh:{instance}.{phase}", 1000
+        case ("grid", instance, "Ac", phase, "Energy", "Forward") if phase in _PHASES:
+            return f"import_wh:{instance}.{phase}", 1000
+        case ("system", "0", "Dc", "Battery", "Soc"):
+            return "battery_soc_pct", 1
+        case _:
+            return None, 1

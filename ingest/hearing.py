@@ -1,0 +1,178 @@
+"""Messages of firmwares: decode them, lay parts together, and hand readings on like native ones.
+
+What a device has told in parts is kept in the database, and changes in the transaction that stores
+what comes of it, under the lock of the device's state. So it makes no difference whether one
+ingester hears a measurement, or several share it, or one is killed half way through.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from core.assembly import Measured, Partial, close_if_due, lay, restarted
+from core.dialects import Dialect
+from core.readings import FIELDS, MAX_CLOCK_AHEAD, Reading, Refusal
+from db import partials
+from db.device_names import NamedDevice
+from db.device_states import DeviceState
+from db.pool import Connection
+from ingest.dialects import NOTHING, ONLINE, Decoded, Heard, Speaker, refuse
+from ingest.dialects.firmwares import FIRMWARES, Addressed, Firmware
+from ingest.messages import FIRMWARE_PAYLOAD_MAX_BYTES, PAYLOAD_KEPT_BYTES, Message
+
+_KIND_OF_METERS = "meter"
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """Messages whose device and readings are known, and how many were of no use."""
+
+    messages: Sequence[Message]
+    ignored: int = 0
+
+
+@dataclass(slots=True)
+class _Ear:
+    """What is said of devices whose states are locked, and what is to be kept of it."""
+
+    partials: dict[UUID, Partial]
+    messages: list[Message] = field(default_factory=list)
+    closes_at: dict[UUID, datetime] = field(default_factory=dict)
+    changed: set[UUID] = field(default_factory=set)
+    ignored: int = 0
+
+
+async def hear(
+    conn: Connection,
+    batch: Sequence[Message],
+    named: Mapping[tuple[Dialect, str], NamedDevice],
+    states: Mapping[UUID, DeviceState],
+) -> Hearing:
+    """Decode what is addressed to a firmware's name. `named`: the devices of these names."""
+    known = {name: device for name, device in named.items() if device.id in states}
+    ear = _Ear(await partials.of(conn, [device.id for device in known.values()]))
+    for message in batch:
+        if message.addressed is None:
+            ear.messages.append(message)
+            continue
+        device = known.get(message.addressed.name)
+        if device is None:
+            ear.ignored += 1
+            continue
+        _hear(ear, message, message.addressed, device)
+    if ear.changed:
+        changed = {device_id: ear.partials[device_id] for device_id in sorted(ear.changed)}
+        await partials.save(conn, changed, ear.closes_at)
+    return Hearing(ear.messages, ear.ignored)
+
+
+def _hear(ear: _Ear, message: Message, to: Addressed, device: NamedDevice) -> None:
+    firmware = FIRMWARES[to.dialect]
+    heard = NOTHING if to.levels is None else _decoded(firmware, message, to, device)
+    if heard is NOTHING and to.levels is not None:
+        ear.ignored += 1
+        return
+    decoded = heard.decoded
+    if heard.part is not None and heard.part.values:
+        decoded = ONLINE.decoded
+    if to.levels is None or heard.part is not None or heard.since is not None:
+        partial = ear.partials.setdefault(device.id, Partial())
+        measured = _lay(partial, firmware, heard, message)
+        if measured is not None:
+            ear.messages.append(_told(measured, device.id))
+        if heard.since is not None:
+            decoded = _after_restarts(partial, heard, message.received_at)
+        _keep(ear, device.id, partial, firmware)
+    if to.levels is not None:
+        ear.messages.append(replace(message, device_id=device.id, decoded=decoded, addressed=None))
+
+
+def _decoded(firmware: Firmware, message: Message, to: Addressed, device: NamedDevice) -> Heard:
+    assert to.levels is not None
+    if len(to.payload) > FIRMWARE_PAYLOAD_MAX_BYTES:
+        return refuse(Refusal.TOO_LARGE, f"at most {FIRMWARE_PAYLOAD_MAX_BYTES} bytes are allowed")
+    speaker = Speaker(to.external_id, device.kind == _KIND_OF_METERS, _zone(device.time_zone))
+    try:
+        return firmware.decode(to.levels, to.payload, speaker, message.received_at)
+    except Exception:  # noqa: BLE001 - whatever it stumbles over must not stop what is behind.
+        _log.exception("decoder_failed", dialect=to.dialect, topic=message.topic)
+        return refuse(Refusal.MALFORMED, "can't be decoded")
+
+
+@lru_cache(maxsize=64)
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
+
+
+def _lay(partial: Partial, firmware: Firmware, heard: Heard, message: Message) -> Measured | None:
+    if heard.part is None:
+        return close_if_due(partial, firmware.rhythm, message.received_at)
+    return lay(
+        partial,
+        heard.part,
+        firmware.rhythm,
+        topic=message.topic,
+        received_at=message.received_at,
+    )
+
+
+def _told(measured: Measured, device_id: UUID) -> Message:
+    """A measurement that is complete, as the message that it would have been when it began.
+
+    That its parts came told that the device is there; since then it may have said that it goes.
+    """
+    said = {
+        name: value
+        for name in FIELDS
+        if name != "time" and (value := getattr(measured.reading, name)) is not None
+    }
+    return Message(
+        device_id=device_id,
+        topic=measured.topic,
+        payload=json.dumps(said).encode()[:PAYLOAD_KEPT_BYTES],
+        received_at=measured.opened_at,
+        decoded=Decoded(readings=(measured.reading,)),
+        acknowledge=lambda: None,
+        tells_presence=False,
+    )
+
+
+def _after_restarts(partial: Partial, heard: Heard, received_at: datetime) -> Decoded:
+    """The readings of a message, and before them what the counter read when it was reset."""
+    assert heard.since is not None
+    readings: list[Reading] = []
+    for reading in heard.decoded.readings:
+        at = reading.time or received_at
+        if at <= received_at + MAX_CLOCK_AHEAD:
+            begun = restarted(partial, heard.since.text, heard.since.at, at)
+            readings += [begun] if begun is not None else []
+        readings.append(reading)
+    return replace(heard.decoded, readings=tuple(readings))
+
+
+def _keep(ear: _Ear, device_id: UUID, partial: Partial, firmware: Firmware) -> None:
+    ear.changed.add(device_id)
+    ear.closes_at.pop(device_id, None)
+    if partial.open is not None:
+        ear.closes_at[device_id] = partial.open.opened_at + firmware.rhythm.window
+
+
+def nothing_more(name: tuple[Dialect, str], now: datetime) -> Message:
+    """Says that a device's open measurement may be closed, if its time is over."""
+    return Message(
+        device_id=None,
+        topic="",
+        payload=b"",
+        received_at=now.astimezone(UTC),
+        decoded=Decoded(),
+        acknowledge=lambda: None,
+        addressed=Addressed(*name, levels=None, payload=b""),
+    )

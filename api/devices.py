@@ -23,6 +23,7 @@ from api.fields import (
     Name,
     ShownInstant,
     ShownMoney,
+    TimeZone,
     View,
     check_together,
     without_default,
@@ -80,6 +81,7 @@ class DeviceRegistration(Body):
             examples=["114182940773"],
         ),
     ] = None
+    time_zone: TimeZone = "Asia/Kolkata"
     funding_target: FundingTarget | None = None
     revenue_share: RevenueShare | None = None
 
@@ -107,6 +109,7 @@ class DeviceChange(Body):
     longitude: Longitude | None = None
     funding_target: FundingTarget | None = None
     revenue_share: RevenueShare | None = None
+    time_zone: Annotated[TimeZone, Field(json_schema_extra=without_default)] = "Asia/Kolkata"
 
 
 class DeviceView(View):
@@ -119,6 +122,7 @@ class DeviceView(View):
     longitude: float | None
     dialect: str
     external_id: str | None
+    time_zone: str
     status: Literal["pending", "online", "offline", "fault"]
     fault_code: str | None
     last_seen_at: ShownInstant | None
@@ -201,7 +205,7 @@ async def get_device(pool: PoolDep, caller: CurrentUser, device_id: Id) -> Answe
 async def change_device(
     pool: PoolDep, caller: CurrentUser, device_id: Id, body: DeviceChange
 ) -> Answer[DeviceView]:
-    """Change what a device is called, where it is, and what investors are offered.
+    """Change what a device is called, where it and its clock are, and what investors are offered.
 
     Its capacity is fixed by the first reading, its funding terms by the first investment.
     """

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -162,6 +163,13 @@ def without_default(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
 
 
+def _known_zone(name: str) -> str:
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("must be a name of the tz database, such as Asia/Kolkata") from None
+
+
 def check_together(**fields: object) -> None:
     """Of two fields both are given, or neither. Raises Invalid for the missing one."""
     missing = [field for field, value in fields.items() if value is None]
@@ -209,6 +217,16 @@ Name = Annotated[
         "must be text on one line, without control characters",
     ),
     AfterValidator(str.strip),
+]
+
+TimeZone = Annotated[
+    str,
+    Field(
+        max_length=64,
+        examples=["Asia/Kolkata"],
+        description="Where its clock is, if that does not say: a name of the tz database",
+    ),
+    AfterValidator(_known_zone),
 ]
 
 # What goes out ---------------------------------------------------------------------------------

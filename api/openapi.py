@@ -46,6 +46,7 @@ _TERMS = {
     "email": "Address to sign in with; case does not matter",
     "finished_at": "When it was done",
     "external_id": "Its serial, id or topic name",
+    "time_zone": "Where its clock is, if that does not say: a name of the tz database",
     "fault_code": "As the device reports it; null: no fault",
     "field": "Its name, as sent",
     "frequency_hz": "Hz",

@@ -10,22 +10,24 @@ from db.pool import Connection, Record
 _REGISTER = """
 WITH device AS (
     INSERT INTO devices (id, owner_id, name, kind, capacity_w, latitude, longitude, dialect,
-                         external_id, funding_target, revenue_share, credential_hash)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                         external_id, time_zone, funding_target, revenue_share,
+                         credential_hash)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
     RETURNING id, owner_id, name, kind, capacity_w, latitude, longitude, dialect, external_id,
-              funding_target, revenue_share, funded, created_at
+              time_zone, funding_target, revenue_share, funded, created_at
 ), state AS (
     INSERT INTO device_states (device_id) SELECT id FROM device
     RETURNING status, fault_code, last_seen_at
 )
 SELECT id, owner_id, name, kind, capacity_w, latitude, longitude, dialect, external_id,
-       funding_target, revenue_share, funded, created_at, status, fault_code, last_seen_at
+       time_zone, funding_target, revenue_share, funded, created_at, status, fault_code,
+       last_seen_at
   FROM device, state
 """
 
 _BY_ID = """
 SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, d.dialect,
-       d.external_id, d.funding_target, d.revenue_share, d.funded, d.created_at,
+       d.external_id, d.time_zone, d.funding_target, d.revenue_share, d.funded, d.created_at,
        s.status, s.fault_code, s.last_seen_at
   FROM devices d JOIN device_states s ON s.device_id = d.id
  WHERE d.id = $1 AND d.deleted_at IS NULL
@@ -33,7 +35,7 @@ SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, 
 
 _LOCK = """
 SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, d.dialect,
-       d.external_id, d.funding_target, d.revenue_share, d.funded, d.created_at,
+       d.external_id, d.time_zone, d.funding_target, d.revenue_share, d.funded, d.created_at,
        s.status, s.fault_code, s.last_seen_at
   FROM devices d JOIN device_states s ON s.device_id = d.id
  WHERE d.id = $1 AND d.deleted_at IS NULL FOR NO KEY UPDATE OF d
@@ -43,7 +45,7 @@ _HOLD = "SELECT FROM devices WHERE id = $1 AND deleted_at IS NULL FOR SHARE"
 
 _CHANGE = """
 UPDATE devices SET name = $2, capacity_w = $3, latitude = $4, longitude = $5, funding_target = $6,
-                   revenue_share = $7
+                   revenue_share = $7, time_zone = $8
  WHERE id = $1
 """
 
@@ -51,7 +53,7 @@ _REMOVE = "UPDATE devices SET deleted_at = now() WHERE id = $1"
 
 _NEWEST = """
 SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, d.dialect,
-       d.external_id, d.funding_target, d.revenue_share, d.funded, d.created_at,
+       d.external_id, d.time_zone, d.funding_target, d.revenue_share, d.funded, d.created_at,
        s.status, s.fault_code, s.last_seen_at
   FROM devices d JOIN device_states s ON s.device_id = d.id
  WHERE d.deleted_at IS NULL AND ($1::uuid IS NULL OR d.owner_id = $1)
@@ -71,6 +73,7 @@ class Device:
     longitude: float | None
     dialect: str
     external_id: str | None
+    time_zone: str
     status: str
     fault_code: str | None
     last_seen_at: datetime | None
@@ -93,6 +96,7 @@ class NewDevice:
     longitude: float | None
     dialect: str
     external_id: str | None
+    time_zone: str
     funding_target: Decimal | None
     revenue_share: Decimal | None
     credential_hash: bytes
@@ -102,8 +106,8 @@ async def register(conn: Connection, new: NewDevice) -> Device:
     """A device that has not been seen yet. Refused: ExternalIdTaken."""
     row = await conn.fetchrow(
         _REGISTER, new.id, new.owner_id, new.name, new.kind, new.capacity_w, new.latitude,
-        new.longitude, new.dialect, new.external_id, new.funding_target, new.revenue_share,
-        new.credential_hash,
+        new.longitude, new.dialect, new.external_id, new.time_zone, new.funding_target,
+        new.revenue_share, new.credential_hash,
     )  # fmt: skip
     assert row is not None
     return _device(row)
@@ -129,7 +133,7 @@ async def change(conn: Connection, device: Device) -> None:
     """Write what an owner may change of a locked device."""
     await conn.execute(
         _CHANGE, device.id, device.name, device.capacity_w, device.latitude, device.longitude,
-        device.funding_target, device.revenue_share,
+        device.funding_target, device.revenue_share, device.time_zone,
     )  # fmt: skip
 
 
@@ -156,6 +160,7 @@ def _device(row: Record) -> Device:
         longitude=row["longitude"],
         dialect=row["dialect"],
         external_id=row["external_id"],
+        time_zone=row["time_zone"],
         status=row["status"],
         fault_code=row["fault_code"],
         last_seen_at=row["last_seen_at"],

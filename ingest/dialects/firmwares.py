@@ -39,22 +39,30 @@ FILTERS = (
 
 @dataclass(frozen=True, slots=True)
 class Firmware:
-    """`rhythm` says how parts of its measurements are laid together."""
+    """`rhythm` says how parts of its measurements are laid together; only topics whose first level
+    behind the name is among `heeds` can be of use (None: all)."""
 
     decode: Decode
     rhythm: Rhythm
+    heeds: frozenset[str] | None = None
 
 
 _BURST = Rhythm(timedelta(seconds=2))
 
 FIRMWARES = {
     # All of a measurement's topics are sent within a publishing interval of 5 s and more.
-    Dialect.OPENDTU: Firmware(opendtu.decode, Rhythm(timedelta(seconds=4))),
-    Dialect.SHELLY1: Firmware(shelly1.decode, _BURST),
-    Dialect.SHELLY2: Firmware(shelly2.decode, _BURST),
-    Dialect.TASMOTA: Firmware(tasmota.decode, _BURST),
+    Dialect.OPENDTU: Firmware(
+        opendtu.decode, Rhythm(timedelta(seconds=4)), frozenset({"0", "status"})
+    ),
+    Dialect.SHELLY1: Firmware(shelly1.decode, _BURST, frozenset({"emeter", "relay", "online"})),
+    Dialect.SHELLY2: Firmware(shelly2.decode, _BURST, frozenset({"status", "events", "online"})),
+    Dialect.TASMOTA: Firmware(tasmota.decode, _BURST, frozenset({"SENSOR", "ENERGY", "LWT"})),
     Dialect.SENML: Firmware(senml.decode, _BURST),
-    Dialect.AHOY: Firmware(ahoy.decode, Rhythm(timedelta(seconds=4))),
+    Dialect.AHOY: Firmware(
+        ahoy.decode,
+        Rhythm(timedelta(seconds=4)),
+        frozenset({"ch0", "available", "last_success"}),
+    ),
     # It never pauses: what changed in a while is one measurement.
     Dialect.VICTRON: Firmware(victron.decode, Rhythm(timedelta(seconds=5), last_counts=True)),
     Dialect.GROTT: Firmware(grott.decode, _BURST),
@@ -79,7 +87,7 @@ class Addressed:
 
 
 def addressed(topic: str, payload: bytes) -> Addressed | None:
-    """None: no firmware's topic, or a name that no device can have."""
+    """None: no firmware's topic, one that is of no use, or a name that no device can have."""
     first, *rest = topic.split("/")
     if first == "energy":
         return _growatt(rest, payload)
@@ -114,6 +122,9 @@ def _growatt(levels: list[str], payload: bytes) -> Addressed | None:
 def _named(
     dialect: Dialect, name: str | None, levels: list[str], payload: bytes
 ) -> Addressed | None:
+    heeds = FIRMWARES[dialect].heeds
+    if heeds is not None and (not levels or levels[0] not in heeds):
+        return None
     if name is None or external_id_fault(dialect, name) is not None:
         return None
     return Addressed(dialect, name, tuple(levels), payload)

@@ -88,6 +88,21 @@ async def test_a_device_of_a_firmware_is_told_its_firmwares_topics(api: Api, poo
     assert topics["ack"] == f"solar/{device['id']}/ack"
 
 
+async def test_a_devices_clock_is_in_its_time_zone(api: Api, pool: Pool) -> None:
+    host = await add_user(pool, "host")
+    device = await api.post(DEVICES, host, ROOF)
+    assert device["time_zone"] == "Asia/Kolkata"
+    url = f"{DEVICES}/{device['id']}"
+    for zone in ("Europe", "Mars/Base", "../etc", "", "\0"):
+        for method, path in (("POST", DEVICES), ("PATCH", url)):
+            body = {"time_zone": zone} if method == "PATCH" else ROOF | {"time_zone": zone}
+            response = await api.call(method, path, host, json=body)
+            assert fields_of(response) == ["time_zone"]
+    changed = await api.call("PATCH", url, host, json={"time_zone": "Europe/Berlin"})
+    assert data_of(changed)["time_zone"] == "Europe/Berlin"
+    assert (await api.get(url, host))["time_zone"] == "Europe/Berlin"
+
+
 @pytest.mark.parametrize(
     "device",
     [

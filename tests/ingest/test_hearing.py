@@ -84,7 +84,9 @@ async def test_it_makes_no_difference_in_how_many_batches_it_comes(pool: Pool) -
 async def test_what_is_of_nobody_is_ignored_and_counted(pool: Pool) -> None:
     device = await add_named(pool, "opendtu", SERIAL)
     stranger = message("solar/114182940774/0/power", b"5")
-    written = await ingest(pool, stranger, opendtu("name", "roof", datetime.now(UTC)))
+    written = await ingest(
+        pool, stranger, opendtu("status/limit_relative", "100", datetime.now(UTC))
+    )
     assert (written.received, written.ignored) == (0, 2)
     assert await pool.fetchval("SELECT count(*) FROM rejections") == 0
     assert (await state_of(pool, device))["last_seen_at"] is None

@@ -21,10 +21,10 @@ BEYOND_SCHEMA = {
         "company", "monthly_demand_kwh", "property_name", "tariff_per_kwh",
     },
     "POST /api/v1/devices": {
-        "external_id", "funding_target", "latitude", "longitude", "revenue_share",
+        "external_id", "funding_target", "latitude", "longitude", "revenue_share", "time_zone",
     },
     "PATCH /api/v1/devices/{device_id}": {
-        "funding_target", "latitude", "longitude", "revenue_share",
+        "funding_target", "latitude", "longitude", "revenue_share", "time_zone",
     },
     "GET /api/v1/devices/{device_id}/telemetry": {"from", "to"},
     "GET /api/v1/devices/{device_id}/energy": {"from", "to"},

@@ -26,6 +26,14 @@ _ALL = """
 SELECT time, power_w, energy_wh, export_wh FROM telemetry WHERE device_id = $1 ORDER BY time
 """
 
+_LAST_CHARGES = """
+SELECT asked.device_id, last.battery_soc_pct FROM unnest($1::uuid[]) AS asked (device_id)
+ CROSS JOIN LATERAL (
+       SELECT battery_soc_pct FROM telemetry
+        WHERE device_id = asked.device_id AND battery_soc_pct IS NOT NULL
+        ORDER BY time DESC LIMIT 1) AS last
+"""
+
 _REJECT = """
 INSERT INTO rejections (device_id, topic, payload, reason, time, received_at, readings)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::timestamptz[],
@@ -78,6 +86,12 @@ async def since(conn: Connection, device_id: UUID, after: datetime | None) -> li
         else await conn.fetch(_SINCE, device_id, after)
     )
     return [Reading(r["time"], r["power_w"], r["energy_wh"], r["export_wh"]) for r in rows]
+
+
+async def last_charges(conn: Connection, device_ids: Sequence[UUID]) -> dict[UUID, float]:
+    """What the batteries of these devices held when they last told, by measurement time."""
+    rows = await conn.fetch(_LAST_CHARGES, device_ids)
+    return {r["device_id"]: r["battery_soc_pct"] for r in rows}
 
 
 async def reject(conn: Connection, rejections: Sequence[Rejection]) -> None:

@@ -34,7 +34,7 @@ async def account(
         state = states[device_id]
         times = [r.time for r in new if r.time is not None]
         if state.account is None or min(times) > state.account.last_at:
-            accounted = advance(state.account, sorted(new, key=_time), state.capacity_w)
+            accounted = advance(state.account, sorted(new, key=measured_at), state.capacity_w)
         else:
             accounted, taken_back = await _account_again(conn, state, min(times))
             changes += taken_back
@@ -49,7 +49,7 @@ async def account(
     return changes
 
 
-def _time(reading: Reading) -> datetime:
+def measured_at(reading: Reading) -> datetime:
     assert reading.time is not None
     return reading.time
 
@@ -69,7 +69,7 @@ async def _account_again(
         before = await intervals.checkpoint_before(conn, device_id, from_slot)
     history = await readings.since(conn, device_id, before.last_at if before else None)
     if before is None:
-        from_slot = slot_of(_time(history[0]))
+        from_slot = slot_of(measured_at(history[0]))
     taken_back = await intervals.remove_from(conn, device_id, from_slot)
     await intervals.remove_checkpoints_after(conn, device_id, late_at)
     accounted = advance(before, history, state.capacity_w)

@@ -63,15 +63,22 @@ def _take(intake: Intake, message: Message, state: DeviceState, late_horizon: ti
 
 
 def _note_presence(state: DeviceState, message: Message) -> None:
-    if not message.tells_presence:
-        return
+    """A fault is lifted by what the device says of itself, not by its going on measuring."""
     said = message.decoded.status
+    if not message.tells_presence or (said is not None and _outdated(state, message)):
+        return
     if said is not None:
         state.status, state.fault_code = said.status, said.fault_code
     elif message.decoded.readings and state.status in ("pending", "offline"):
         state.status = "online"
     if said is None or said.status != "offline":
         state.last_seen_at = message.received_at
+
+
+def _outdated(state: DeviceState, message: Message) -> bool:
+    """Whether another ingester has heard the device since: of a last will and the word that it is
+    back, which a broker shares out in this order, either may be committed first."""
+    return state.last_seen_at is not None and message.received_at < state.last_seen_at
 
 
 def _refuse(

@@ -1,7 +1,9 @@
 """What time alone does: silence takes a device offline, the end of its window closes a listing."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 import structlog
 
@@ -16,16 +18,29 @@ LIMIT = 500
 _log = structlog.get_logger()
 
 
-async def watch(pool: Pool, offline_after: timedelta, *, every_s: float = 1.0) -> None:
-    """Look around until cancelled. Several ingesters may: each takes what no other holds."""
+async def watch(
+    pool: Pool,
+    offline_after: timedelta,
+    *,
+    every_s: float = 1.0,
+    clock: Callable[[], float] = monotonic,
+) -> None:
+    """Look around until cancelled. Several ingesters may: each takes what no other holds.
+
+    Silence counts from when we listened: a hub that was down, or whose database was, has all the
+    broker kept for it to hear first, and must not pause the whole market meanwhile.
+    """
+    listening_since = clock()
     while True:
         try:
-            while await mark_silent_offline(pool, offline_after) == LIMIT:
-                pass
+            if clock() - listening_since >= offline_after.total_seconds():
+                while await mark_silent_offline(pool, offline_after) == LIMIT:
+                    pass
             while await expire_listings(pool) == LIMIT:
                 pass
         except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
             mind_cancellation(error)
+            listening_since = clock()
             _log.warning("presence_not_checked", error=type(error).__name__)
         await asyncio.sleep(every_s)
 

@@ -17,7 +17,7 @@ from db import device_names, device_states, outbox, readings
 from db.device_states import DeviceState
 from db.pool import Connection, Pool
 from db.readings import Rejection
-from ingest.accounting import account
+from ingest.accounting import account, measured_at
 from ingest.following import follow
 from ingest.hearing import Hearing, hear
 from ingest.intake import Intake, sort_out
@@ -50,7 +50,7 @@ async def write(pool: Pool, batch: Sequence[Message], late_horizon: timedelta) -
         named = await device_names.by_name(conn, names) if names else {}
         device_ids |= {device.id for device in named.values()}
         states = await device_states.lock(conn, device_ids)
-        before = {state.device_id: state.status for state in states.values()}
+        before = {s.device_id: (s.status, s.fault_code) for s in states.values()}
         heard = await hear(conn, batch, named, states) if names else Hearing(batch)
         intake = sort_out(heard.messages, states, late_horizon)
         new_readings = await _store(conn, states, intake)
@@ -78,25 +78,37 @@ async def _store(
         if key in stored:
             state.stored += 1
             new_readings[state.device_id].append(reading)
-            _note_charge(state, reading)
         else:
             state.duplicate += 1
+    await _note_charges(conn, states, new_readings)
     return new_readings
 
 
-def _note_charge(state: DeviceState, reading: Reading) -> None:
-    """Keep the battery's charge as the newest measurement tells it."""
-    assert reading.time is not None
-    if reading.battery_soc_pct is None:
-        return
-    if state.account is None or reading.time > state.account.last_at:
-        state.battery_soc_pct = reading.battery_soc_pct
+async def _note_charges(
+    conn: Connection, states: Mapping[UUID, DeviceState], new_readings: Mapping[UUID, list[Reading]]
+) -> None:
+    """Keep each battery's charge as the newest measurement tells it, whenever it arrived."""
+    late = []
+    for device_id, new in new_readings.items():
+        told = [r for r in new if r.battery_soc_pct is not None]
+        if not told:
+            continue
+        newest, past = max(told, key=measured_at), states[device_id].account
+        if past is None or measured_at(newest) > past.last_at:
+            states[device_id].battery_soc_pct = newest.battery_soc_pct
+        else:
+            late.append(device_id)
+    if late:
+        for device_id, charge_pct in (await readings.last_charges(conn, late)).items():
+            states[device_id].battery_soc_pct = charge_pct
 
 
 async def _announce_statuses(
-    conn: Connection, states: Mapping[UUID, DeviceState], before: Mapping[UUID, str]
+    conn: Connection,
+    states: Mapping[UUID, DeviceState],
+    before: Mapping[UUID, tuple[str, str | None]],
 ) -> None:
-    changed = [s for s in states.values() if s.status != before[s.device_id]]
+    changed = [s for s in states.values() if (s.status, s.fault_code) != before[s.device_id]]
     if changed:
         await outbox.add(conn, [status_event(state) for state in changed])
 

@@ -118,7 +118,7 @@ def _add(measurement: Open, part: Part) -> None:
     measurement.values |= part.values
     measurement.at = measurement.at or part.at
     said = measurement.bare if part.at is None else measurement.timed
-    said |= part.values.keys()
+    said.update(part.values)
 
 
 def close(partial: Partial) -> Measured | None:

@@ -44,10 +44,13 @@ def _notice(payload: bytes, speaker: Speaker) -> Heard:
     if notice.get("method") not in _NOTICES:
         return NOTHING
     params = object_in(notice, "params")
-    values: dict[str, float | None] = {}
-    for component in _COMPONENTS:
-        values |= _values(component, object_in(params, component), speaker)
-    if all(value is None for value in values.values()):
+    values = {
+        name: value
+        for component in _COMPONENTS
+        for name, value in _values(component, object_in(params, component), speaker).items()
+        if value is not None
+    }
+    if not values:
         return NOTHING
     at = unix_time(number(params.get("ts")))
     if at is None and params.get("ts") is not None:

@@ -1,0 +1,237 @@
+"""Measurements that arrive in parts become one reading each."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.assembly import (
+    NEVER,
+    Measured,
+    Part,
+    Partial,
+    Rhythm,
+    close,
+    close_if_due,
+    lay,
+    restarted,
+)
+from core.readings import Reading
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+BURST = Rhythm(timedelta(seconds=2))
+STREAM = Rhythm(timedelta(seconds=5), last_counts=True)
+
+Said = tuple[float, Part]
+
+
+def after(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def bare(seconds: float, **values: float | None) -> Said:
+    return seconds, Part({name.replace("__", ":"): v for name, v in values.items()})
+
+
+def timed(seconds: float, at: float, **values: float | None) -> Said:
+    return seconds, Part(bare(seconds, **values)[1].values, after(at))
+
+
+def told(*said: Said, rhythm: Rhythm = BURST, partial: Partial | None = None) -> list[Reading]:
+    """The readings that parts make, the last one closed when its time is over."""
+    partial = Partial() if partial is None else partial
+    measured: list[Measured | None] = [
+        lay(partial, part, rhythm, topic="t", received_at=after(seconds)) for seconds, part in said
+    ]
+    measured.append(close_if_due(partial, rhythm, after(said[-1][0]) + rhythm.window))
+    return [m.reading for m in measured if m is not None]
+
+
+def values(readings: Iterable[Reading], field: str) -> list[float | None]:
+    return [getattr(reading, field) for reading in readings]
+
+
+def test_numbers_of_one_burst_are_one_reading_at_its_first() -> None:
+    readings = told(bare(0, power_w=5), bare(0.01, energy_wh=100), bare(0.02, voltage_v=230))
+    assert readings == [Reading(START, power_w=5, energy_wh=100, voltage_v=230)]
+
+
+def test_a_time_is_of_the_whole_burst_before_it_or_behind_it() -> None:
+    one = Reading(after(-3), power_w=5, energy_wh=100)
+    two = Reading(after(2), power_w=6, energy_wh=101)
+    first = told(
+        timed(0, -3), bare(0, power_w=5), bare(0, energy_wh=100),
+        timed(0.1, 2), bare(0.1, power_w=6), bare(0.1, energy_wh=101),
+    )  # fmt: skip
+    last = told(
+        bare(0, power_w=5), bare(0, energy_wh=100), timed(0, -3),
+        bare(0.1, power_w=6), bare(0.1, energy_wh=101), timed(0.1, 2),
+    )  # fmt: skip
+    assert first == last == [one, two]
+
+
+def test_a_number_that_is_said_again_is_of_the_next_measurement() -> None:
+    readings = told(bare(0, power_w=5), bare(0.5, power_w=5), bare(1, power_w=6))
+    assert values(readings, "power_w") == [5, 6]
+
+
+def test_a_notice_and_the_status_behind_it_are_one_reading() -> None:
+    readings = told(
+        timed(0, -0.1, power_w=11.5, current_a=0.071),
+        bare(0.007, power_w=11.5, current_a=0.073, energy_wh=152669.987),
+        timed(1, 0.9, power_w=12),
+    )
+    assert readings == [
+        Reading(after(-0.1), power_w=11.5, current_a=0.073, energy_wh=152669.987),
+        Reading(after(0.9), power_w=12, current_a=0.073),
+    ]
+
+
+def test_what_has_not_changed_is_as_it_was_but_a_counter_must_say_so() -> None:
+    readings = told(bare(0, power_w=5, voltage_v=230, energy_wh=100), bare(10, power_w=6))
+    assert readings[1] == Reading(after(10), power_w=6, voltage_v=230)
+
+
+def test_what_is_gone_is_neither_as_it_was_nor_zero() -> None:
+    readings = told(bare(0, power_w=5, voltage_v=230), bare(10, voltage_v=None, load_w=1))
+    assert readings[1] == Reading(after(10), power_w=5, load_w=1)
+
+
+def test_phases_add_up_and_a_lost_message_does_not_make_the_sum_fall() -> None:
+    readings = told(
+        bare(0, energy_wh__0=100, energy_wh__1=200, power_w__0=1, power_w__1=2),
+        bare(30, energy_wh__0=101, power_w__0=3),
+        bare(60, energy_wh__0=102, energy_wh__1=203, power_w__0=4, power_w__1=5),
+    )
+    assert values(readings, "energy_wh") == [300, None, 305]
+    assert values(readings, "power_w") == [3, 5, 9]
+
+
+def test_a_phase_that_is_heard_late_does_not_lift_the_sum() -> None:
+    readings = told(
+        bare(0, energy_wh__1=50),
+        bare(30, energy_wh__0=9000, energy_wh__1=51),
+        bare(60, energy_wh__0=9004, energy_wh__1=52),
+    )
+    assert values(readings, "energy_wh") == [50, 51, 56]
+
+
+def test_what_is_gone_is_not_awaited_and_comes_back_with_what_it_made() -> None:
+    readings = told(
+        bare(0, energy_wh__a=100, energy_wh__b=1000),
+        bare(30, energy_wh__a=101, energy_wh__b=None),
+        bare(60, energy_wh__a=102),
+        bare(90, energy_wh__a=103, energy_wh__b=1007),
+    )
+    assert values(readings, "energy_wh") == [1100, 1101, 1102, 1110]
+
+
+def test_of_a_stream_that_never_pauses_a_while_is_one_measurement() -> None:
+    stream = [bare(n, power_w=n) for n in range(12)]
+    assert values(told(*stream, rhythm=STREAM), "power_w") == [4, 9, 11]
+
+
+def test_what_never_was_measured_is_no_reading() -> None:
+    never = (0.0, Part(at=NEVER))
+    assert told(never, bare(0, energy_wh=0)) == []
+    assert told(timed(0, -1)) == []
+    assert told(bare(0, voltage_v=230)) == []
+
+
+def test_a_late_measurement_says_what_it_says_and_changes_nothing() -> None:
+    readings = told(
+        timed(0, 0, power_w=5, voltage_v=230, energy_wh=100),
+        timed(1, -60, power_w=3, energy_wh=99),
+        timed(2, 2, load_w=1),
+    )
+    assert readings == [
+        Reading(START, power_w=5, voltage_v=230, energy_wh=100),
+        Reading(after(-60), power_w=3, energy_wh=99),
+        Reading(after(2), power_w=5, voltage_v=230, load_w=1),
+    ]
+
+
+def test_a_clock_that_was_ahead_does_not_make_what_follows_late() -> None:
+    readings = told(
+        timed(0, 0, power_w=5, voltage_v=230),
+        timed(10, 9_000_000, power_w=6),
+        timed(20, 20, power_w=7),
+    )
+    assert [reading.time for reading in readings] == [START, after(9_000_000), after(20)]
+    assert readings[2].voltage_v == 230
+
+
+def test_a_counter_that_was_reset_read_next_to_nothing_then() -> None:
+    partial = Partial()
+    assert restarted(partial, "a", after(-100), START) is None
+    assert restarted(partial, "a", after(-100), after(60)) is None
+    begun = restarted(partial, "b", after(90), after(120))
+    assert begun == Reading(after(90), energy_wh=0.001)
+    # A start that can't be is taken for just after what was read before.
+    assert restarted(partial, "c", after(5), after(180)) == Reading(after(121), energy_wh=0.001)
+    assert restarted(partial, "d", None, after(181)) == Reading(after(180.5), energy_wh=0.001)
+    assert restarted(partial, "late", after(1), after(2)) is None
+
+
+# Of three phases at a time: what each gained, and whether it is lost, or gone, on the way to us.
+steps = st.lists(
+    st.lists(
+        st.tuples(st.integers(0, 50), st.sampled_from(["said", "said", "said", "lost", "gone"])),
+        min_size=3,
+        max_size=3,
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@given(steps, st.lists(st.integers(0, 100_000), min_size=3, max_size=3))
+def test_whatever_is_lost_a_sum_never_falls_nor_gains_what_no_part_did(
+    history: list[list[tuple[int, str]]], counters: list[int]
+) -> None:
+    partial, sums, gained = Partial(), list[float](), 0
+    for n, phases in enumerate(history):
+        values: dict[str, float | None] = {}
+        for phase, (rise, fate) in enumerate(phases):
+            counters[phase] += rise
+            gained += rise
+            if fate != "lost":
+                values[f"energy_wh:{phase}"] = float(counters[phase]) if fate == "said" else None
+        for reading in told((30.0 * n, Part(values)), partial=partial):
+            assert reading.energy_wh is not None
+            sums.append(reading.energy_wh)
+    assert sums == sorted(sums)
+    assert not sums or sums[-1] - sums[0] <= gained
+
+
+spoken = st.lists(
+    st.tuples(
+        st.floats(-1, 3),
+        st.builds(
+            Part,
+            st.dictionaries(
+                st.sampled_from(["power_w", "power_w:1", "energy_wh:0", "export_wh", "voltage_v"]),
+                st.none() | st.floats(-1e300, 1e300),
+                max_size=4,
+            ),
+            st.none() | st.datetimes(timezones=st.just(UTC)) | st.just(NEVER),
+        ),
+    ),
+    max_size=30,
+)
+
+
+@given(spoken, st.sampled_from([BURST, STREAM]))
+def test_whatever_is_said_each_measurement_is_told_once_and_at_its_time(
+    said: list[Said], rhythm: Rhythm
+) -> None:
+    partial, seconds = Partial(), 0.0
+    times = {part.at for _, part in said}
+    for pause, part in said:
+        seconds += pause
+        measured = lay(partial, part, rhythm, topic="t", received_at=after(seconds))
+        if measured is not None:
+            assert measured.reading.time in times | {measured.opened_at}
+    close(partial)
+    assert partial.open is None

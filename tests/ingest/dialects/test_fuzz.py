@@ -1,0 +1,170 @@
+"""Whatever a device sends, no decoder raises, and what it makes of it is possible."""
+
+import json
+import re
+from math import isfinite
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from core.assembly import COUNTERS
+from core.dialects import Dialect
+from core.readings import FIELDS, Reading
+from ingest.dialects import Heard, native
+from tests.ingest.dialects.hearing import hear
+
+_READING: TypeAdapter[Reading] = TypeAdapter(Reading)
+
+TOPICS = {
+    Dialect.OPENDTU: ["solar/114182940773/0/yieldtotal", "solar/114182940773/status/last_update"],
+    Dialect.SHELLY1: ["shellies/em/emeter/0/total", "shellies/em/relay/0/energy"],
+    Dialect.SHELLY2: ["pm/status/switch:0", "pm/status/emdata:0", "pm/events/rpc", "pm/online"],
+    Dialect.TASMOTA: ["tele/plug/SENSOR", "tele/plug/ENERGY", "tele/plug/LWT"],
+    Dialect.SENML: ["senml/roof"],
+    Dialect.AHOY: ["inverter/HM/ch0", "inverter/HM/ch0/YieldTotal", "inverter/HM/last_success"],
+    Dialect.VICTRON: ["N/c0619aba2ebd/pvinverter/20/Ac/L1/Energy/Forward"],
+    Dialect.GROTT: ["energy/growatt/NTCIA00001", "energy/growatt"],
+}
+
+# What makes a decoder look closer: its own words, and numbers at the edge of what numbers are.
+WORDS = re.findall(
+    r"\S+",
+    """
+    Time ENERGY Total TotalStartTime ExportActive ImportActive Power Voltage Current Frequency
+    method params ts NotifyStatus switch:0 em:0 emdata:0 apower aenergy ret_aenergy total total_act
+    total_act_power temperature tC value P_AC YieldTotal device time buffered values pvpowerout
+    pvenergytotal etogrid_tot rev_act_energy pos_rev_act_power NTCIA00001 bn bt bu bv bs bver n u v
+    s t vs W Wh kWh J energy export import must_ 2026-03-01T12:00:00 2026-03-01T12:00:00+05:30
+    0001-01-01T00:00:00 9999-12-31T23:59:59
+    """,
+)
+EDGES = [
+    0,
+    -0.0,
+    1e308,
+    -1e308,
+    5e-324,
+    2**63,
+    2**64,
+    10**400,
+    -(10**400),
+    4294967.295,
+    2**28,
+    1e15,
+]
+
+words = st.sampled_from(WORDS) | st.text(max_size=5)
+scalars = st.none() | st.booleans() | words | st.sampled_from(EDGES) | st.floats() | st.integers()
+documents = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(words, inner, max_size=8),
+    max_leaves=30,
+)
+PITFALLS = [
+    b"", b"\0", b"nan", b"-inf", b"1e400", b"-1e400", b"NaN", b"[NaN]", b"1" * 5000, b"\xff\xfe",
+    b'"\\ud800"', b'{"\\ud800": "\\udfff"}', b"[" * 100_000, b'{"ENERGY":' * 10_000, b"9" * 63,
+    b'{"value": 1e400}', b'{"value": ' + b"9" * 5000 + b"}", b'{"ts": 1e400}',
+]  # fmt: skip
+payloads = (
+    st.binary(max_size=200)
+    | st.sampled_from(PITFALLS)
+    | documents.map(lambda value: json.dumps(value).encode())
+    | st.floats().map(lambda value: str(value).encode())
+)
+
+WHOLE: dict[str, Any] = {
+    "tele/plug/SENSOR": {
+        "Time": "2026-03-01T12:00:00",
+        "ENERGY": {"TotalStartTime": "2026-01-01T00:00:00", "Total": 1.5, "Power": [1, 2],
+                   "Voltage": [230, 0.1], "Frequency": 50, "ExportActive": [1, 2]},
+    },
+    "pm/events/rpc": {"method": "NotifyStatus", "params": {"ts": 1788945292.88, "switch:0": {
+        "apower": 11.5, "aenergy": {"total": 152669.987}, "temperature": {"tC": 55}}}},
+    "pm/status/emdata:0": {"total_act": 2589773.39, "total_act_ret": 1026.61},
+    "inverter/HM/ch0": {"P_AC": 120, "YieldTotal": 465.294, "ts": 1672155690},
+    "senml/roof": [{"bn": "roof:", "bt": 1772346600, "bu": "W", "n": "power", "v": 1, "s": 5},
+                   {"n": "energy", "u": "kWh", "v": 5, "t": -60}],
+    "N/c0619aba2ebd/pvinverter/20/Ac/L1/Energy/Forward": {"value": 98.08},
+    "energy/growatt/NTCIA00001": {"device": "NTCIA00001", "time": "2026-03-01T12:00:00",
+                                  "values": {"pvpowerout": 1, "pvenergytotal": 5264}},
+}  # fmt: skip
+
+
+def check(heard: Heard | None) -> None:
+    if heard is None:
+        return
+    for reading in heard.decoded.readings:
+        assert reading.says_something
+        assert reading.time is None or reading.time.utcoffset() is not None
+        _READING.validate_python({name: getattr(reading, name) for name in FIELDS})
+    for refused in heard.decoded.refused:
+        assert str(refused).encode("utf-8", "strict")
+    for name, value in (heard.part.values if heard.part else {}).items():
+        field = name.partition(":")[0]
+        assert field in FIELDS
+        assert value is None or isfinite(value)
+        assert value is None or field not in COUNTERS or value >= 0
+
+
+@pytest.mark.parametrize("dialect", sorted(TOPICS))
+@given(payload=payloads, data=st.data(), is_meter=st.booleans())
+def test_no_payload_makes_a_decoder_raise(
+    dialect: Dialect, payload: bytes, data: st.DataObject, is_meter: bool
+) -> None:
+    check(hear(data.draw(st.sampled_from(TOPICS[dialect])), payload, is_meter=is_meter))
+
+
+@pytest.mark.parametrize("topic", sorted(WHOLE))
+@given(data=st.data())
+def test_no_value_in_a_message_that_is_else_right_makes_a_decoder_raise(
+    topic: str, data: st.DataObject
+) -> None:
+    message = _changed(WHOLE[topic], data.draw(st.integers(0, 20)), data.draw(documents))
+    check(hear(topic, message))
+
+
+def _changed(value: Any, place: int, by: Any) -> Any:
+    """The value with one of its inner values replaced; beyond the last the whole of it."""
+    items = list(value.items() if isinstance(value, dict) else enumerate(value))
+    changed = dict(items) if isinstance(value, dict) else list(value)
+    for key, inner in items:
+        if place == 0:
+            changed[key] = by
+            return changed
+        place -= 1
+        if isinstance(inner, dict | list):
+            changed[key] = _changed(inner, place, by)
+            return changed
+    return by
+
+
+@pytest.mark.parametrize("topic", sorted(WHOLE))
+@given(data=st.data())
+def test_no_change_of_its_bytes_makes_a_decoder_raise(topic: str, data: st.DataObject) -> None:
+    raw = bytearray(json.dumps(WHOLE[topic]).encode())
+    for _ in range(data.draw(st.integers(1, 5))):
+        at = data.draw(st.integers(0, len(raw) - 1))
+        raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+        if not raw:
+            break
+    check(hear(topic, bytes(raw)))
+
+
+@given(
+    topic=st.lists(
+        st.sampled_from([*WORDS, "solar", "tele", "N", "energy", "growatt", "", "+"])
+    ).map("/".join)
+    | st.text(),
+    payload=payloads,
+)
+def test_no_topic_makes_it_raise(topic: str, payload: bytes) -> None:
+    check(hear(topic, payload))
+
+
+@given(payload=payloads | documents.map(lambda value: json.dumps([value]).encode()))
+def test_neither_does_the_native_one(payload: bytes) -> None:
+    check(Heard(native.decode_telemetry(payload)))
+    check(Heard(native.decode_status(payload)))

@@ -1,0 +1,347 @@
+"""Firmwares that send JSON: Tasmota, Shelly Gen 2, Ahoy, SenML, grott."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ingest.dialects import NOTHING, Heard
+from tests.ingest.dialects.hearing import (
+    NOW,
+    fields,
+    hear,
+    part,
+    reading,
+    refusals,
+    said,
+    status,
+)
+
+INDIAN_NOON = "2026-03-01T12:00:00"  # of which NOW is the instant
+
+
+def tasmota(energy: object, time: object = INDIAN_NOON, **how: Any) -> Heard | None:
+    return hear("tele/plug/SENSOR", {"Time": time, "ENERGY": energy}, **how)
+
+
+def grott(values: object, **changes: object) -> Heard | None:
+    record = {"device": "NTCIA00001", "time": INDIAN_NOON, "buffered": "no", "values": values}
+    return hear("energy/growatt/NTCIA00001", record | changes)
+
+
+def senml(*records: object, **how: Any) -> Heard | None:
+    return hear("senml/roof", list(records), **how)
+
+
+# Tasmota --------------------------------------------------------------------------------------
+
+
+def test_tasmota_counts_kwh_by_its_own_clock() -> None:
+    heard = tasmota({"Total": 15.349, "Power": 120, "Voltage": 230, "Current": 0.5})
+    assert reading(heard).time == NOW
+    assert fields(heard) == {
+        "power_w": 120, "energy_wh": 15349, "voltage_v": 230, "current_a": 0.5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("time", "zone", "expected"),
+    [
+        ("2026-03-01T12:00:00+02:00", "Asia/Kolkata", datetime(2026, 3, 1, 10, tzinfo=UTC)),
+        ("2026-03-01T12:00:00Z", "Asia/Kolkata", datetime(2026, 3, 1, 12, tzinfo=UTC)),
+        ("2026-03-01T12:00:00", "Europe/Berlin", datetime(2026, 3, 1, 11, tzinfo=UTC)),
+        ("1970-01-01T05:30:00", "Asia/Kolkata", datetime(1970, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_local_time_is_of_the_devices_zone_unless_it_says_another(
+    time: str, zone: str, expected: datetime
+) -> None:
+    assert reading(tasmota({"Power": 1}, time, zone=zone)).time == expected
+
+
+@pytest.mark.parametrize("hour", [0, 1])
+def test_of_an_hour_that_comes_twice_the_nearer_one_is_meant(hour: int) -> None:
+    now = datetime(2026, 10, 25, hour, 30, 5, tzinfo=UTC)  # both are 2:30 in Berlin
+    heard = tasmota({"Power": 1}, "2026-10-25T02:30:00", zone="Europe/Berlin", now=now)
+    assert reading(heard).time == now.replace(second=0)
+
+
+@pytest.mark.parametrize(
+    "time", ["now", "2026-02-30T00:00:00", "2026-03-01", 5, "0001-01-01T00:00:00"]
+)
+def test_a_time_that_is_none_is_refused(time: object) -> None:
+    [refusal] = refusals(tasmota({"Power": 1}, time))
+    assert refusal.startswith("bad_time: Time")
+
+
+def test_without_a_time_that_of_receipt_counts() -> None:
+    assert reading(tasmota({"Power": 1}, None)).time is None
+
+
+def test_phases_add_up_and_the_one_with_a_wire_tells_voltage_and_frequency() -> None:
+    heard = tasmota(
+        {"Power": [5, 7, None], "Voltage": [0.1, 236.9, 0.1], "Current": [1, 2, 3],
+         "Frequency": [48.85, 49.96, 136.83]}
+    )  # fmt: skip
+    assert fields(heard) == {
+        "power_w": 12, "voltage_v": 236.9, "current_a": 6, "frequency_hz": 49.96,
+    }  # fmt: skip
+
+
+def test_a_net_counter_is_never_generation() -> None:
+    net = {"Total": 16647.945, "ExportActive": [1.5, 2.25], "ImportActive": 4, "Power": [-100, -50]}
+    assert fields(tasmota(net)) == {"power_w": 150, "export_wh": 3750, "import_wh": 4000}
+    assert fields(tasmota({"Total": 5.0, "Power": 100}, is_meter=True)) == {"power_w": -100}
+    assert fields(tasmota({"Total": -0.5, "Power": 0})) == {"power_w": 0}
+
+
+def test_tasmota_says_what_its_total_counts_from() -> None:
+    heard = tasmota({"Total": 1, "TotalStartTime": "2026-02-01T05:30:00"})
+    assert heard is not None
+    assert heard.since is not None
+    assert heard.since.at == datetime(2026, 2, 1, tzinfo=UTC)
+    for wrong in (None, 7, "x" * 1000):
+        heard = tasmota({"Total": 1, "TotalStartTime": wrong})
+        assert heard is not None
+        assert heard.since is None
+
+
+def test_older_firmware_has_a_topic_for_energy() -> None:
+    heard = hear("tele/plug/ENERGY", {"Time": INDIAN_NOON, "Total": 1.5, "Power": 3})
+    assert fields(heard) == {"power_w": 3, "energy_wh": 1500}
+
+
+@pytest.mark.parametrize("payload", ["Online", "Offline"])
+def test_tasmota_has_a_last_will(payload: str) -> None:
+    assert status(hear("tele/plug/LWT", payload)) == payload.lower()
+
+
+@pytest.mark.parametrize(
+    "energy",
+    [
+        None,
+        5,
+        [],
+        {},
+        {"Total": None, "Power": "nan"},
+        {"Power": ""},
+        {"Total": True},
+        {"Power": []},
+    ],
+)
+def test_a_sensor_without_a_number_says_nothing(energy: object) -> None:
+    assert tasmota(energy) is NOTHING
+
+
+# Shelly Gen 2 ---------------------------------------------------------------------------------
+
+PM = "shellyplus1pm-a8032abe2f18"
+
+
+def notice(params: object, method: str = "NotifyStatus") -> Heard | None:
+    return hear(f"{PM}/events/rpc", {"src": "x", "method": method, "params": params})
+
+
+def test_a_notice_is_part_of_the_measurement_at_its_time() -> None:
+    heard = notice({"ts": 1698999960.13, "switch:0": {"apower": 11.5, "current": 0.071}})
+    assert said(heard) == {"power_w": 11.5, "current_a": 0.071}
+    assert part(heard).at == datetime(2023, 11, 3, 8, 26, 0, 130000, tzinfo=UTC)
+
+
+def test_a_status_has_no_time_of_its_own() -> None:
+    heard = hear(f"{PM}/status/pm1:0", {"apower": 5, "aenergy": {"total": 123.585}, "freq": 50})
+    assert said(heard) == {"power_w": 5, "energy_wh": 123.585, "frequency_hz": 50}
+    assert part(heard).at is None
+
+
+def test_an_energy_meter_tells_power_and_counters_apart() -> None:
+    power = hear(f"{PM}/status/em:0", {"total_act_power": -300, "a_voltage": 233}, is_meter=True)
+    assert said(power) == {"power_w": 300, "voltage_v": 233}
+    counted = {"total_act": 2589773.39, "total_act_ret": 1026.61}
+    assert said(hear(f"{PM}/status/emdata:0", counted, is_meter=True)) == {
+        "import_wh": 2589773.39, "export_wh": 1026.61,
+    }  # fmt: skip
+    assert said(hear(f"{PM}/status/emdata:0", counted)) == {
+        "energy_wh": 2589773.39, "import_wh": 1026.61,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"ts": 1698999957.05, "mqtt": {"connected": True}},
+        {"ts": 1, "switch:0": {"apower": None, "aenergy": None}},
+        {"ts": 1, "switch:1": {"apower": 5}},
+        {"ts": 1},
+        [],
+        None,
+    ],
+)
+def test_a_notice_of_something_else_is_ignored(params: object) -> None:
+    assert notice(params) is NOTHING
+
+
+def test_other_methods_and_components_are_ignored() -> None:
+    assert notice({"ts": 1, "switch:0": {"apower": 1}}, "NotifyEvent") is NOTHING
+    assert hear(f"{PM}/status/input:0", {"id": 0, "state": None}) is NOTHING
+
+
+def test_a_notice_whose_time_can_not_be_is_refused() -> None:
+    for ts in ("now", 1e300):
+        [refusal] = refusals(notice({"ts": ts, "switch:0": {"apower": 1}}))
+        assert refusal.startswith("bad_time: params.ts")
+
+
+# Ahoy -----------------------------------------------------------------------------------------
+
+
+def test_ahoys_document_is_a_reading_at_its_time() -> None:
+    heard = hear(
+        "inverter/HM-600/ch0",
+        {"P_AC": 120.5, "YieldDay": 300, "YieldTotal": 465.294, "ts": 1672155690, "U_AC": None},
+    )
+    assert fields(heard) == {"power_w": 120.5, "energy_wh": 465294}
+    assert reading(heard).time == datetime(2022, 12, 27, 15, 41, 30, tzinfo=UTC)
+    assert hear("inverter/HM-600/ch0", {"P_AC": 0, "ts": 0}) is NOTHING
+
+
+# SenML ----------------------------------------------------------------------------------------
+
+
+def test_base_fields_resolve_and_records_of_one_time_are_one_reading() -> None:
+    heard = senml(
+        {"bn": "urn:dev:roof:", "bt": 1772346600, "bu": "W", "n": "power", "v": 3120.5},
+        {"n": "energy", "u": "kWh", "v": 18234.567},
+        {"n": "export", "u": "Wh", "v": 9120044},
+        {"n": "voltage", "u": "V", "v": 231.2},
+        {"n": "soc", "u": "%EL", "v": 76},
+        {"n": "power", "t": -60, "v": 3000},
+    )
+    assert heard is not None
+    now, earlier = heard.decoded.readings
+    assert (now.time, earlier.time) == (NOW, NOW - timedelta(minutes=1))
+    assert (now.power_w, now.energy_wh, now.export_wh) == (3120.5, 18234567, 9120044)
+    assert (now.voltage_v, now.battery_soc_pct, earlier.power_w) == (231.2, 76, 3000)
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"u": "J", "v": 3_600_000}, {"energy_wh": 1000}),
+        ({"u": "W", "v": 5, "s": 7200}, {"power_w": 5, "energy_wh": 2}),
+        ({"u": "kW", "v": 1.5}, {"power_w": 1500}),
+        ({"n": "load", "u": "W", "v": 5, "bv": 1}, {"load_w": 6}),
+        ({"n": "grid import", "u": "Wh", "v": 5}, {"import_wh": 5}),
+        ({"n": "net", "u": "kWh", "v": 5}, {}),
+        ({"n": "energy_today", "u": "kWh", "v": 5}, {}),
+        ({"u": "W", "vs": "much"}, {}),
+        ({"u": "W", "v": None}, {}),
+        ({"u": "VA", "v": 5}, {}),
+    ],
+)
+def test_units_and_names_say_what_a_number_is(
+    record: dict[str, object], expected: dict[str, float]
+) -> None:
+    told = [{"bn": "roof/", "n": "x", "u": "W", "v": 0}] if "load_w" in expected else []
+    told += [{"n": "e", "u": "Wh", "v": 1}] if "import_wh" in expected else []
+    heard = senml(*told, record)
+    assert heard is not None
+    if not expected:
+        assert heard is NOTHING
+    else:
+        assert expected.items() <= fields(heard).items()
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        ({"must_": 1, "u": "W", "v": 1}, "malformed"),
+        ({"bver": 11, "u": "W", "v": 1}, "malformed"),
+        ({"bt": "noon", "u": "W", "v": 1}, "malformed"),
+        ({"t": 1e300, "u": "W", "v": 1}, "malformed"),
+        ({"t": -1e300, "u": "W", "v": 1}, "malformed"),
+        ({"u": "%EL", "v": 101}, "bad_value"),
+        ("text", "malformed"),
+    ],
+)
+def test_a_pack_that_can_not_be_understood_is_refused(record: object, why: str) -> None:
+    [refusal] = refusals(senml(record))
+    assert refusal.startswith(why)
+
+
+def test_two_counters_that_might_be_meant_are_refused_rather_than_guessed() -> None:
+    heard = senml({"n": "a", "u": "Wh", "v": 1}, {"n": "b", "u": "Wh", "v": 2})
+    assert refusals(heard) == ["bad_value: energy_wh: two records of one time tell this counter"]
+
+
+def test_a_pack_of_too_many_readings_is_refused() -> None:
+    records = [{"u": "W", "v": 1, "t": -n} for n in range(1001)]
+    assert refusals(senml(*records)) == ["too_many_readings: at most 1000 readings are allowed"]
+
+
+# grott ----------------------------------------------------------------------------------------
+
+
+def test_registers_are_tenths() -> None:
+    heard = grott(
+        {"pvpowerout": 16596, "pvenergytotal": 5264, "pvfrequentie": 5004, "pvgridvoltage": 2449,
+         "pvgridcurrent": 69, "pvtemperature": 163, "pvenergytoday": 12}
+    )  # fmt: skip
+    assert reading(heard).time == NOW
+    assert fields(heard) == {
+        "power_w": 1659.6, "energy_wh": 526400, "frequency_hz": 50.04, "voltage_v": 244.9,
+        "current_a": 6.9, "temperature_c": 16.3,
+    }  # fmt: skip
+
+
+def test_a_hybrid_inverter_without_a_meter_does_not_export_nothing() -> None:
+    assert "export_wh" not in fields(grott({"pvpowerout": 1, "etogrid_tot": 0}))
+    with_meter = fields(grott({"pvpowerout": 1, "etogrid_tot": 126278, "etouser_tot": 2182}))
+    assert (with_meter["export_wh"], with_meter["import_wh"]) == (12627800, 218200)
+
+
+def test_history_has_the_time_of_the_device() -> None:
+    heard = grott({"pvenergytotal": 1}, buffered="yes", time="2026-02-28 12:00:00")
+    assert reading(heard).time == NOW - timedelta(days=1)
+
+
+def test_on_a_topic_of_all_the_record_says_whose_it_is() -> None:
+    record = {"device": "NTCIA00001", "time": INDIAN_NOON, "values": {"pvpowerout": 10}}
+    assert fields(hear("energy/growatt", record)) == {"power_w": 1}
+    for device in ("XXXXXXXXXX", "", None, 5, "a/b"):
+        assert hear("energy/growatt", record | {"device": device}) is None
+    assert hear("energy/growatt/XXXXXXXXXX", record) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"device": "NTCIA00002"}, "malformed: device"),
+        ({"time": None}, "bad_time: time"),
+        ({"time": "soon"}, "bad_time: time"),
+    ],
+)
+def test_a_record_that_contradicts_its_topic_is_refused(
+    changes: dict[str, object], why: str
+) -> None:
+    [refusal] = refusals(grott({"pvpowerout": 1}, **changes))
+    assert refusal.startswith(why)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["tele/plug/SENSOR", f"{PM}/status/switch:0", f"{PM}/events/rpc", "inverter/HM-600/ch0",
+     "senml/roof", "energy/growatt/NTCIA00001"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "payload", [b"", b"{", b"\xff", b"nan", b"[" * 100_000, b'"\\ud800"', b"5"]
+)
+def test_what_is_no_json_document_is_refused(topic: str, payload: bytes) -> None:
+    [refusal] = refusals(hear(topic, payload))
+    assert refusal.startswith("malformed")
+
+
+def test_duplicate_and_empty_keys_do_no_harm() -> None:
+    payload = json.dumps({"Time": INDIAN_NOON})[:-1] + ',"ENERGY":{"":1,"Power":1,"Power":2}}'
+    assert fields(hear("tele/plug/SENSOR", payload)) == {"power_w": 2}

@@ -1,0 +1,166 @@
+"""Firmwares that send one bare number per topic: OpenDTU, Shelly Gen 1, Ahoy; and Victron's GX."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from core.assembly import NEVER
+from ingest.dialects import NOTHING
+from tests.ingest.dialects.hearing import hear, part, refusals, said, status
+
+DTU = "solar/114182940773"
+SHELLY = "shellies/shellyem3-68C63AFAF952"
+AHOY = "inverter/HM-600"
+GX = "N/c0619aba2ebd"
+
+NO_NUMBERS = ["", " ", "nan", "NaN", "null", "inf", "1e400", "1_000", "0x10", "off", "12,5", "1 2"]
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload", "expected"),
+    [
+        (f"{DTU}/0/power", "1098.3", {"power_w": 1098.3}),
+        (f"{DTU}/0/yieldtotal", "457.094", {"energy_wh": 457094}),
+        (f"{DTU}/0/voltage", "231.40", {"voltage_v": 231.4}),
+        (f"{DTU}/0/current", "0.3", {"current_a": 0.3}),
+        (f"{DTU}/0/frequency", "49.99", {"frequency_hz": 49.99}),
+        (f"{DTU}/0/temperature", "-3.5", {"temperature_c": -3.5}),
+        (f"{SHELLY}/emeter/0/power", "120.11", {"power_w:0": 120.11}),
+        (f"{SHELLY}/emeter/2/total", "22261.5", {"energy_wh:2": 22261.5}),
+        (f"{SHELLY}/emeter/1/total_returned", "3.5", {"import_wh:1": 3.5}),
+        (f"{SHELLY}/relay/0/power", "60", {"power_w:relay": 60}),
+        (f"{SHELLY}/relay/0/energy", "6000", {"energy_wh:relay": 100}),
+        (f"{AHOY}/ch0/P_AC", "74.600", {"power_w": 74.6}),
+        (f"{AHOY}/ch0/YieldTotal", "465.294", {"energy_wh": 465294}),
+        (f"{AHOY}/ch0/YieldTotal", "1.23457e+03", {"energy_wh": 1234570}),
+        (f"{GX}/system/0/Ac/PvOnGrid/L1/Power", {"value": 812}, {"power_w:PvOnGrid.L1": 812}),
+        (
+            f"{GX}/pvinverter/20/Ac/L1/Energy/Forward",
+            {"value": 98.08000183105469},
+            {"energy_wh:20.L1": 98080.00183},
+        ),
+        (f"{GX}/grid/30/Ac/L2/Energy/Reverse", {"value": 1.5}, {"export_wh:30.L2": 1500}),
+        (f"{GX}/grid/30/Ac/L2/Energy/Forward", {"value": 2.5}, {"import_wh:30.L2": 2500}),
+        (f"{GX}/system/0/Dc/Battery/Soc", {"value": 84.5}, {"battery_soc_pct": 84.5}),
+    ],
+)
+def test_a_number_is_read_in_the_unit_of_its_topic(
+    topic: str, payload: object, expected: dict[str, float]
+) -> None:
+    assert said(hear(topic, payload)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "topic", [f"{DTU}/0/power", f"{SHELLY}/emeter/0/total", f"{AHOY}/ch0/P_AC"]
+)
+@pytest.mark.parametrize("payload", NO_NUMBERS)
+def test_what_is_no_number_is_absent_and_not_zero(topic: str, payload: str) -> None:
+    assert hear(topic, payload) is NOTHING
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "solar/ac/yieldtotal",
+        "solar/ac/0/power",
+        "solar/dtu/status",
+        f"{DTU}/1/power",
+        f"{DTU}/device/fwbuildversion",
+        f"{AHOY}/ch1/P_DC",
+        "inverter/total/YieldTotal",
+        "inverter/uptime",
+        "shellies/announce",
+        f"{SHELLY}/temperature",
+        "tele/plug/STATE",
+        "tasmota/discovery/1/config",
+        "homeassistant/sensor/1/config",
+    ],
+)
+def test_a_topic_that_is_of_no_use_is_not_even_heeded(topic: str) -> None:
+    assert hear(topic, "1") is None
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        f"{DTU}/0/yieldday",
+        f"{DTU}/status/limit_relative",
+        f"{SHELLY}/emeter/0/pf",
+        f"{SHELLY}/emeter/0/energy",
+        f"{SHELLY}/emeter/3/total",
+        f"{SHELLY}/relay/0",
+        f"{SHELLY}/relay/1/energy",
+        f"{AHOY}/ch0/YieldDay",
+        f"{GX}/grid/30/Ac/Energy/Reverse",
+        f"{GX}/settings/0/Settings/LEDs/Enable",
+    ],
+)
+def test_other_topics_of_the_device_are_ignored(topic: str) -> None:
+    assert hear(topic, "1") is NOTHING
+
+
+@pytest.mark.parametrize("topic", [f"{DTU}/status/last_update", f"{AHOY}/ch0/ts"])
+def test_a_time_on_a_topic_of_its_own_is_the_measurements(topic: str) -> None:
+    assert part(hear(topic, "1672155690")).at == datetime(2022, 12, 27, 15, 41, 30, tzinfo=UTC)
+    assert part(hear(topic, "0")).at == NEVER
+    assert hear(topic, "1e300") is NOTHING
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload", "expected"),
+    [
+        (f"{DTU}/status/reachable", "1", "online"),
+        (f"{DTU}/status/reachable", "0", "offline"),
+        (f"{DTU}/status/dtu", "offline", "offline"),
+        (f"{DTU}/status/dtu", "online", None),
+        (f"{DTU}/status/producing", "0", None),
+        (f"{SHELLY}/online", "true", "online"),
+        (f"{SHELLY}/online", "false", "offline"),
+        (f"{AHOY}/available", "0", "offline"),
+        (f"{AHOY}/available", "1", "online"),
+        (f"{AHOY}/available", "2", "online"),
+        (f"{AHOY}/available", "3", None),
+    ],
+)
+def test_presence_is_what_the_firmware_says(topic: str, payload: str, expected: str | None) -> None:
+    assert status(hear(topic, payload)) == expected
+
+
+def test_what_a_shelly_counts_depends_on_what_it_measures() -> None:
+    def meter(field: str, value: str) -> dict[str, float]:
+        return said(hear(f"{SHELLY}/emeter/0/{field}", value, is_meter=True))
+
+    assert meter("total", "5") == {"import_wh:0": 5}
+    assert meter("total_returned", "6") == {"export_wh:0": 6}
+    assert meter("power", "-120") == {"power_w:0": 120}
+    assert meter("power", "80") == {"power_w:0": -80}
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", {"value": None}, {"value": []}, {"value": ""}, {"value": "12"}, {}]
+)
+def test_what_a_gx_calls_invalid_or_gone_is_no_longer_known_and_not_zero(payload: object) -> None:
+    heard = hear(f"{GX}/pvinverter/20/Ac/L1/Energy/Forward", payload)
+    assert said(heard) == {"energy_wh:20.L1": None}
+
+
+def test_a_gx_that_does_not_send_json_is_refused() -> None:
+    heard = hear(f"{GX}/system/0/Dc/Battery/Soc", b"{")
+    assert refusals(heard) == ["malformed: payload must be a JSON object"]
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload", "field"),
+    [
+        (f"{DTU}/0/power", "1e12", "power_w"),
+        (f"{DTU}/0/yieldtotal", "-1", "energy_wh"),
+        (f"{SHELLY}/emeter/1/total", "1e16", "energy_wh"),
+        (f"{GX}/grid/30/Ac/L1/Energy/Reverse", {"value": -3}, "export_wh"),
+        (f"{GX}/system/0/Dc/Battery/Soc", {"value": 150}, "battery_soc_pct"),
+    ],
+)
+def test_numbers_outside_physics_are_refused_by_name(
+    topic: str, payload: object, field: str
+) -> None:
+    [refusal] = refusals(hear(topic, payload))
+    assert refusal.startswith(f"bad_value: {field}: ")

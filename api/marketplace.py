@@ -35,12 +35,14 @@ from db.listing_pages import Filter
 
 router = routing.private("/marketplace", "marketplace")
 
+_PRICE = "INR per kWh; of a dynamic listing it holds until the next 15-minute slot"
+
 
 class NewListing(Body):
     energy_amount_kwh: Annotated[
         KwhOrNone, Field(description="kWh; optional (0) when it follows a meter")
     ] = Decimal(0)
-    price_per_kwh: PricePerKwh
+    price_per_kwh: Annotated[PricePerKwh, Field(description=_PRICE)]
     available_from: Annotated[Instant, Field(examples=["2026-03-01T06:30:00Z"])]
     available_to: Annotated[Instant, Field(examples=["2099-12-31T18:30:00Z"])]
     device_id: Annotated[UUID | None, Field(description="A device of the host's")] = None
@@ -84,7 +86,7 @@ class NewListing(Body):
 class ListingChange(Body):
     """Only what is given changes."""
 
-    price_per_kwh: PricePerKwh | None = None
+    price_per_kwh: Annotated[PricePerKwh | None, Field(description=_PRICE)] = None
     energy_amount_kwh: Annotated[
         Kwh | None, Field(description="What is to be left, kWh; not of one that follows a meter")
     ] = None

@@ -120,16 +120,16 @@ class RejectionView(BaseModel):
 class CountsView(View):
     """Readings since the device was registered: received = stored + duplicate + rejected."""
 
-    received: int
-    stored: int
-    duplicate: int
-    rejected: int
+    received: Annotated[int, Field(description="All, and messages that can't be read")]
+    stored: Annotated[int, Field(description="Taken, each measurement once")]
+    duplicate: Annotated[int, Field(description="There already")]
+    rejected: Annotated[int, Field(description="Refused, whether or not still on record")]
 
 
 class Rejections(Page[RejectionView]):
     """The newest thousand are kept; all are counted."""
 
-    readings: CountsView
+    readings: Annotated[CountsView, Field(description="What became of all it sent")]
 
 
 @router.get("/latest", responses=answers(NotFound))

@@ -17,8 +17,9 @@ from db.pool import Pool
 from ingest import service
 from tests.conftest import Broker
 from tests.ingest.world import add_device, add_following_listing
+from tests.support.market import add_dynamic_listing
 from tests.support.mosquitto import Mosquitto
-from tests.support.people import DEVICE_PASSWORD
+from tests.support.people import DEVICE_PASSWORD, add_user
 from tests.support.waiting import eventually
 
 NOW = datetime.now(UTC)
@@ -168,6 +169,23 @@ async def test_silence_takes_a_device_offline_and_pauses_its_listing(
         await holds(pool, "SELECT status FROM energy_listings", "paused")
         await client.publish(*telemetry(device, 0, 1010), qos=1)
         await holds(pool, "SELECT count(*) FROM outbox WHERE type = 'listing.resumed'", 1)
+
+
+async def test_a_listing_takes_the_price_of_the_slot_and_old_refusals_go(
+    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
+) -> None:
+    host = await add_user(pool, "host")
+    await add_dynamic_listing(pool, host, price_per_kwh=5)
+    await pool.execute("UPDATE energy_listings SET price_slot = price_slot - interval '1 hour'")
+    await pool.execute(
+        "INSERT INTO rejections (topic, payload, reason)"
+        " SELECT 'solar/nobody/telemetry', '', 'unknown_device' FROM generate_series(1, 10100)"
+    )
+    prices = {"grid_retail_price": "9", "grid_export_price": "2.5"}
+    async with ingesting(mosquitto.url, database, **prices):
+        await holds(pool, "SELECT price_per_kwh::text FROM energy_listings", "2.5000")
+        await holds(pool, "SELECT readings FROM rejections_dropped", 100)
+        await holds(pool, "SELECT count(*) FROM rejections", 10_000)
 
 
 async def test_a_listing_whose_window_has_passed_is_expired(

@@ -10,7 +10,7 @@ import pytest
 
 from core.settings import DatabaseSettings, RedisSettings
 from solarhub.ports import free
-from tests.support.hubs import environment
+from tests.support.hubs import environment, run
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import eventually
 
@@ -28,6 +28,20 @@ def process(kind: str, **settings: str) -> Iterator[subprocess.Popen[str]]:
             yield running
         finally:
             running.kill()
+
+
+@pytest.mark.parametrize("kind", ["api", "ingest"])
+def test_a_grid_that_takes_no_more_than_it_pays_stops_a_process_at_its_start(kind: str) -> None:
+    stopped = run(
+        kind,
+        SOLARHUB_DATABASE_URL="postgresql://127.0.0.1:1/none",
+        SOLARHUB_MQTT_URL="mqtt://127.0.0.1:1",
+        SOLARHUB_JWT_SECRET=SECRET,
+        SOLARHUB_GRID_RETAIL_PRICE="3.0000",
+    )
+    assert stopped.returncode == 2
+    expected = "SOLARHUB_GRID_EXPORT_PRICE: must be lower than SOLARHUB_GRID_RETAIL_PRICE"
+    assert expected in stopped.stderr
 
 
 @pytest.mark.parametrize(

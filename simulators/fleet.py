@@ -1,18 +1,17 @@
 """A fleet of homes: each measures itself and publishes over MQTT with its own credentials."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
-from core.readings import Reading
 from simulators.homes import Dwelling, dwelling, move_in
 from simulators.hub_client import open_hub
 from simulators.link import Line, Links, LinkTally
 from simulators.native import MESSAGE_MAX_READINGS
+from simulators.outgoing import Outgoing
 from simulators.residents import Resident, Residents
 from simulators.sun import Sky, SunClock, local_hour
 from simulators.together import together
@@ -122,9 +121,7 @@ async def _save_often(residents: Residents) -> None:
 
 
 class _Device:
-    """Measures at its own pace. What can't be sent waits, up to one message full of readings;
-    what is not even kept then is in the counters all the same.
-    """
+    """Measures at its own pace. What can't be sent waits, up to one message full of readings."""
 
     def __init__(
         self,
@@ -143,7 +140,7 @@ class _Device:
         self._period_s = period_s
         self._chance = chance
         self._tally = tally
-        self._unsent: deque[Reading] = deque()
+        self._outgoing = Outgoing(waiting_max=MESSAGE_MAX_READINGS)
         self._measured = asyncio.Event()
 
     async def run(self) -> None:
@@ -158,22 +155,21 @@ class _Device:
             power_w = self._weather.power_w(self._dwelling, at)
             hour = self._weather.hour(at)
             reading = self._home.measure(at, power_w=power_w, hour=hour)
-            if len(self._unsent) < MESSAGE_MAX_READINGS:
-                self._unsent.append(reading)
+            self._outgoing.add(reading)
             self._measured.set()
             await asyncio.sleep(self._period_s * self._chance.uniform(1 - _JITTER, 1 + _JITTER))
 
     async def _speak(self, line: Line) -> None:
+        self._outgoing.connected_anew()
         while True:
-            while self._unsent:
+            while self._outgoing:
                 await self._send(line)
             self._measured.clear()
             await self._measured.wait()
 
     async def _send(self, line: Line) -> None:
-        """Send all that waits; it goes on waiting when the line is lost meanwhile."""
-        readings = list(self._unsent)
+        """Send what waits; it goes on waiting when the line is lost meanwhile."""
+        readings = self._outgoing.ahead(MESSAGE_MAX_READINGS)
         await line.send(readings)
-        for _ in readings:
-            self._unsent.popleft()
+        self._outgoing.taken(len(readings))
         self._tally.readings += len(readings)

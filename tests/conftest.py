@@ -24,7 +24,8 @@ from tests.support import databases
 from tests.support.mosquitto import Mosquitto, find
 
 _OURS = {
-    "SOLARHUB_REQUIRE", "SOLARHUB_TEST_SEED", "SOLARHUB_TEST_TURMOIL", databases.OWN_SERVER,
+    "SOLARHUB_REQUIRE", "SOLARHUB_TEST_ROUNDS", "SOLARHUB_TEST_SEED", "SOLARHUB_TEST_TURMOIL",
+    databases.OWN_SERVER,
 }  # fmt: skip
 _servers = pytest.StashKey[tuple[str, str]]()
 

@@ -1,99 +1,90 @@
-"""Killed at any moment, the ingester loses nothing and counts nothing twice."""
+"""Killed at any moment, ingester, broker and database lose nothing and count nothing twice.
+
+A short version runs with the other tests. A long one, or the same one again:
+`SOLARHUB_TEST_ROUNDS=20 SOLARHUB_TEST_SEED=7 pytest tests/end_to_end/test_crashes.py`.
+"""
 
 import asyncio
-import json
-import os
-import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
-from uuid import UUID
+from pathlib import Path
+from random import Random
+from typing import Protocol
 
-import aiomqtt
-
-from core.settings import DatabaseSettings
-from core.units import rfc3339, slot_of
-from db.audit import audit
-from db.pool import Pool
-from tests.ingest.world import add_device, add_following_listing
-from tests.support.mosquitto import Mosquitto
+from tests.end_to_end.load import Meter, faulty, recorded
+from tests.end_to_end.metering import Gate, Hub, database_server, hub_of, undisturbed
+from tests.end_to_end.turmoil import Backing, Part, chosen_rounds, chosen_seed
 from tests.support.waiting import eventually
 
-DEVICES = 10
-READINGS_EACH = 400
-EVERY = timedelta(seconds=20)
-WATT_HOURS_EACH = 7.25
-KILLS = 3
+FAULTY_METERS = 20
+READINGS_PER_ROUND = 20  # of a faulty meter
+ROUNDS_PER_RECORDED_DAY = 4
+APART_MAX_S = 1.0
+AWAY_MAX_S = 2.0
 
 
-@asynccontextmanager
-async def ingester(
-    database: DatabaseSettings, mosquitto: Mosquitto
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`solarhub ingest` as its own process; killed when the block ends."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "solarhub", "ingest",
-        env={
-            **os.environ,
-            "SOLARHUB_DATABASE_URL": database.database_url,
-            "SOLARHUB_MQTT_URL": mosquitto.url,
-            "SOLARHUB_INGEST_BATCH_MAX": "200",
-        },
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGKILL)
-        await process.wait()
+class Blow(Protocol):
+    """Kills something, and starts it again after a while."""
+
+    async def __call__(self, *, away_s: float) -> None: ...
 
 
-async def publish_history(mosquitto: Mosquitto, devices: list[UUID], start: datetime) -> None:
-    async with aiomqtt.Client("127.0.0.1", mosquitto.port, identifier="fleet") as client:
-        for n in range(READINGS_EACH):
-            reading = {"time": rfc3339(start + n * EVERY), "energy_wh": 5e6 + n * WATT_HOURS_EACH}
-            payload = json.dumps(reading)
-            for device in devices:
-                await client.publish(f"solar/{device}/telemetry", payload, qos=1)
+def load(rounds: int, chance: Random) -> list[Meter]:
+    until = datetime.now(UTC)
+    days = min(5, -(-rounds // ROUNDS_PER_RECORDED_DAY))
+    simulated = faulty(FAULTY_METERS, (rounds + 1) * READINGS_PER_ROUND, until, chance)
+    return [*recorded(days, until), *simulated]
 
 
-async def stored_at_least(pool: Pool, count: int) -> bool:
-    return bool(await pool.fetchval("SELECT count(*) FROM telemetry") >= count)
+def blows(
+    rounds: int, hub: Hub, server: Backing, ingester: Part, chance: Random
+) -> list[list[Blow]]:
+    """What is killed in each round: each alone at first, then now and then several."""
+    alone: list[Blow] = [ingester.kill, hub.mosquitto.crash, server.kill]
+    first = [[blow] for blow in chance.sample(alone, len(alone))]
+    rest = [chance.sample(alone, chance.choice((1, 2, 2, 3))) for _ in range(rounds)]
+    return [*first, *rest][:rounds]
 
 
-async def has_subscribed(pool: Pool, mosquitto: Mosquitto) -> bool:
-    """Whether a message gets through; a stranger's, which leaves its rejection."""
-    async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
-        await client.publish("solar/stranger/telemetry", "{}", qos=1)
-    return bool(await pool.fetchval("SELECT count(*) FROM rejections"))
+async def suffer(hub: Hub, gate: Gate, rounds: list[list[Blow]], chance: Random) -> None:
+    """In each round more is let out, and while that is being ingested something dies."""
+    share = hub.distinct // (len(rounds) + 1)
+
+    async def strike(blow: Blow) -> None:
+        await asyncio.sleep(chance.uniform(0, APART_MAX_S))
+        await blow(away_s=chance.uniform(0, AWAY_MAX_S))
+
+    for struck in rounds:
+        before = await hub.stored()
+        gate.open_wider()
+        at_work = partial(hub.has_stored, before + chance.randrange(1, share // 2))
+        await eventually(at_work, within_s=60)
+        async with asyncio.TaskGroup() as tasks:
+            for blow in struck:
+                tasks.create_task(strike(blow))
+    gate.open_wider()
 
 
-async def test_killing_the_ingester_changes_no_total(
-    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
-) -> None:
-    start = slot_of(datetime.now(UTC)) - timedelta(hours=4)
-    devices = [await add_device(pool, capacity_w=50_000) for _ in range(DEVICES)]
-    for device in devices:
-        await add_following_listing(pool, device, start)
-    total = DEVICES * READINGS_EACH
-    # From here on the broker keeps the session, and what comes while nobody is there.
-    async with ingester(database, mosquitto):
-        await eventually(lambda: has_subscribed(pool, mosquitto), within_s=30)
-    publishing = asyncio.create_task(publish_history(mosquitto, devices, start))
-    for killed_at in range(total // (KILLS + 1), total, total // (KILLS + 1)):
-        async with ingester(database, mosquitto):
-            await eventually(partial(stored_at_least, pool, killed_at), within_s=60)
-    async with ingester(database, mosquitto):
-        await publishing
-        await eventually(partial(stored_at_least, pool, total), within_s=60)
-    assert await pool.fetchval("SELECT count(*) FROM telemetry") == total
-    energy = await pool.fetch(
-        "SELECT DISTINCT sum(generated_wh)::float8 FROM energy_interval GROUP BY device_id"
-    )
-    assert energy == [((READINGS_EACH - 1) * WATT_HOURS_EACH,)]
-    left = await pool.fetch("SELECT DISTINCT energy_amount_kwh::text FROM energy_listings")
-    assert left == [("2.892",)]
-    async with pool.acquire() as conn:
-        assert [c.name async for c in audit(conn, database) if not c.ok] == []
+async def test_killing_whatever_it_stands_on_changes_no_interval(data: Path) -> None:
+    rounds, seed = chosen_rounds(3), chosen_seed()
+    asyncio.get_running_loop().set_debug(False)  # which would take most of the time
+    print(f"the same again: SOLARHUB_TEST_ROUNDS={rounds} SOLARHUB_TEST_SEED={seed}")
+    chance = Random(seed)
+    meters = load(rounds, chance)
+    async with database_server(data) as server:
+        calm = await undisturbed(data, server, meters)
+        async with hub_of("disturbed", data, server, meters) as hub:
+            ingester = hub.ingester("ingester")
+            await ingester.start()
+            try:
+                await hub.subscribes("ingester")
+                gate = Gate(rounds)
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(hub.publish(gate, chance))
+                    struck = blows(rounds, hub, server, ingester, chance)
+                    await suffer(hub, gate, struck, chance)
+                assert await hub.outcome() == calm
+                print(await hub.summary())
+            finally:
+                await ingester.end()
+            assert "Traceback" not in ingester.log.read_text()

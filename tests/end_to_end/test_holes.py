@@ -5,7 +5,6 @@ A short version runs with the other tests. A long one, or the same one again:
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from db.pool import Connection, Pool, open_pool
 from simulators.feed import Feed
 from solarhub import embedded
 from solarhub.ports import free
-from tests.end_to_end.turmoil import Backing, Door, Part, lasts_s
+from tests.end_to_end.turmoil import Backing, Door, Part, chosen_seed, lasts_s
 from tests.support.people import BANGALORE, add_listing, add_user
 from tests.support.waiting import eventually
 
@@ -325,12 +324,6 @@ def holes(told: Told, committed: dict[int, tuple[State, bool]]) -> Iterator[str]
             if not committed[missing][1]:
                 yield f"{missing} was never told, and {state.version} was"
         known = state.version
-
-
-def chosen_seed() -> int:
-    """What all chances grow from."""
-    asked = os.environ.get("SOLARHUB_TEST_SEED")
-    return int(asked) if asked else Random().randrange(1_000_000)
 
 
 async def cancelled(*tasks: asyncio.Task[None]) -> None:

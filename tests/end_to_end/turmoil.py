@@ -25,6 +25,17 @@ def lasts_s(by_itself_s: float) -> float:
     return float(asked.removesuffix("s")) if asked else by_itself_s
 
 
+def chosen_rounds(by_itself: int) -> int:
+    """How many rounds of disasters: more if one asks for them by `SOLARHUB_TEST_ROUNDS`."""
+    return int(os.environ.get("SOLARHUB_TEST_ROUNDS") or by_itself)
+
+
+def chosen_seed() -> int:
+    """What all chances grow from: by `SOLARHUB_TEST_SEED`, or another each time."""
+    asked = os.environ.get("SOLARHUB_TEST_SEED")
+    return int(asked) if asked else Random().randrange(1_000_000)
+
+
 class Backing:
     """PostgreSQL or Valkey: killed with all its children, and started again with what it kept.
 

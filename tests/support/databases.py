@@ -55,6 +55,11 @@ async def clone(server_url: str, template_name: str | None = None) -> AsyncItera
         await _drop(server_url, name)
 
 
+async def create(server_url: str, name: str) -> None:
+    """An empty database, which goes when its server does."""
+    await _execute(server_url, f'CREATE DATABASE "{name}"')
+
+
 def url_of(server_url: str, database: str) -> str:
     """The same server, another database."""
     before, after = server_url.split("://", 1)

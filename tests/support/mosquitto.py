@@ -1,5 +1,6 @@
 """A real Mosquitto that keeps what is queued, to be killed and started again."""
 
+import asyncio
 import contextlib
 import getpass
 import os
@@ -70,6 +71,12 @@ class Mosquitto:
         assert self._child is not None
         os.kill(self._child.pid, signal.SIGKILL)
         self._child.stop()
+
+    async def crash(self, *, away_s: float = 0) -> None:
+        """Kill it, and start it again after a while."""
+        self.kill()
+        await asyncio.sleep(away_s)
+        await asyncio.to_thread(self.start)
 
     def _listens(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):

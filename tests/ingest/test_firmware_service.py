@@ -1,0 +1,125 @@
+"""The ingest process among firmwares: asked to speak, sharing a stream, and thrown anything at."""
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import aiomqtt
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from core.settings import DatabaseSettings
+from db.audit import audit
+from db.pool import Pool
+from tests.ingest.dialects.test_fuzz import TOPICS, WHOLE, payloads
+from tests.ingest.test_service import NOW, holds, ingesting, telemetry
+from tests.ingest.world import add_device, add_named
+from tests.support.mosquitto import Mosquitto
+
+NAMES = {
+    "opendtu": "114182940773", "shelly1": "em", "shelly2": "pm", "tasmota": "plug",
+    "senml": "roof", "ahoy": "HM", "victron": "c0619aba2ebd", "grott": "NTCIA00001",
+}  # fmt: skip
+EVERY_TOPIC = sorted({topic for topics in TOPICS.values() for topic in topics} | WHOLE.keys())
+
+
+async def test_a_gx_is_asked_to_speak(
+    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
+) -> None:
+    await add_named(pool, "victron", "c0619aba2ebd")
+    async with aiomqtt.Client("127.0.0.1", mosquitto.port) as gx:
+        await gx.subscribe("R/c0619aba2ebd/#")
+        async with ingesting(mosquitto.url, database), asyncio.timeout(10):
+            asked = await anext(aiter(gx.messages))
+    assert (asked.topic.value, asked.payload) == ("R/c0619aba2ebd/keepalive", b"")
+
+
+async def test_what_a_broker_kept_of_a_firmware_is_ignored_and_counted(
+    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
+) -> None:
+    await add_named(pool, "tasmota", "plug")
+    sensor = json.dumps({"ENERGY": {"Power": 5}})
+    async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+        await client.publish("tele/plug/SENSOR", sensor, qos=1, retain=True)
+        await client.publish("tele/plug/LWT", "Online", qos=1, retain=True)
+        async with ingesting(mosquitto.url, database) as registry:
+            await client.publish("tele/plug/STATE", b"{}", qos=1)
+            await client.publish("tele/plug/SENSOR", sensor, qos=1)
+            await holds(pool, "SELECT received::int FROM device_states", 1)
+            assert registry.get_sample_value("solarhub_messages_ignored_total") == 3
+
+
+async def test_three_ingesters_that_share_the_parts_of_measurements_make_the_same_of_them(
+    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
+) -> None:
+    await add_named(pool, "opendtu", NAMES["opendtu"])
+    async with AsyncExitStack() as stack:
+        for n in range(3):
+            await stack.enter_async_context(
+                ingesting(
+                    mosquitto.url, database, ingest_group="hub", ingest_client_id=f"ingest-{n}"
+                )
+            )
+        dtu = await stack.enter_async_context(aiomqtt.Client("127.0.0.1", mosquitto.port))
+        for n in range(3):
+            at = NOW - timedelta(minutes=3 - n)
+            for field, value in (
+                ("status/last_update", int(at.timestamp())), ("0/power", 300 + n),
+                ("0/voltage", 230 + n), ("0/yieldtotal", 600 + n / 100),
+            ):  # fmt: skip
+                await dtu.publish(f"solar/{NAMES['opendtu']}/{field}", str(value), qos=1)
+            await holds(pool, "SELECT stored::int FROM device_states", n + 1)
+    told = await pool.fetch("SELECT power_w, voltage_v, energy_wh FROM telemetry ORDER BY time")
+    assert [tuple(row) for row in told] == [
+        (300 + n, 230 + n, (600 + n / 100) * 1000) for n in range(3)
+    ]
+
+
+garbage = st.lists(
+    st.tuples(st.sampled_from(EVERY_TOPIC), payloads)
+    | st.tuples(
+        st.sampled_from(EVERY_TOPIC),
+        st.sampled_from([json.dumps(message).encode() for message in WHOLE.values()]),
+    ),
+    min_size=50,
+    max_size=300,
+)
+
+
+async def test_no_garbage_stops_the_stream_or_goes_uncounted(
+    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
+) -> None:
+    for dialect, name in NAMES.items():
+        await add_named(pool, dialect, name)
+    device = await add_device(pool)
+    streams: list[list[tuple[str, bytes]]] = []
+    collect(streams)
+    async with (
+        ingesting(mosquitto.url, database),
+        aiomqtt.Client("127.0.0.1", mosquitto.port) as client,
+    ):
+        for n, stream in enumerate(streams, start=1):
+            for topic, payload in [*stream, (f"solar/{device}/telemetry", stream[0][1])]:
+                await client.publish(topic, payload, qos=1)
+            await client.publish(*telemetry(device, 100 - n, 1000 + n), qos=1)
+            good = f"SELECT count(*) FROM telemetry WHERE energy_wh = {1000 + n}"
+            await holds(pool, good, 1)
+    async with pool.acquire() as conn:
+        assert [check.name async for check in audit(conn, database) if not check.ok] == []
+
+
+def collect(streams: list[list[tuple[str, bytes]]]) -> None:
+    """Streams of garbage as Hypothesis makes them up; there is nothing to shrink."""
+
+    @settings(
+        max_examples=10,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        deadline=None,
+    )
+    @given(garbage)
+    def make_up(stream: list[tuple[str, bytes]]) -> None:
+        streams.append(stream)
+
+    make_up()

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from core.errors import Conflict, InsufficientEnergy, ListingNotActive
 from db import prices, purchases
-from db.pool import Pool
+from db.pool import Connection, Pool
 from db.purchases import Idempotency, Order, Purchase
 
 
@@ -25,8 +25,18 @@ async def purchase(
             return await purchases.purchase(conn, order, fee_rate=fee_rate, idempotency=idempotency)
         except (InsufficientEnergy, ListingNotActive) as refusal:
             if _lacks_energy(refusal):
-                await prices.note_refused(conn, order.buyer_id, order.listing_id, order.energy_kwh)
+                await _note(conn, order)
             raise
+
+
+async def _note(conn: Connection, order: Order) -> None:
+    await prices.note_refused(
+        conn,
+        order.buyer_id,
+        order.listing_id,
+        order.energy_kwh,
+        max_price_per_kwh=order.max_price_per_kwh,
+    )
 
 
 def _lacks_energy(refusal: Conflict) -> bool:

@@ -75,6 +75,7 @@ SELECT date_bin('15 minutes', clock_timestamp(), '2000-01-01Z'), w.user_id, l.id
        least($3::numeric, trunc(w.balance / l.price_per_kwh, 3))
   FROM wallets w, energy_listings l
  WHERE w.user_id = $1 AND l.id = $2 AND trunc(w.balance / l.price_per_kwh, 3) > 0
+   AND l.price_per_kwh <= coalesce($4::numeric, l.price_per_kwh)
     ON CONFLICT (slot_start, buyer_id) DO UPDATE
    SET listing_id = excluded.listing_id, energy_kwh = excluded.energy_kwh
  WHERE d.energy_kwh < excluded.energy_kwh
@@ -152,7 +153,12 @@ async def reprice(
 
 
 async def note_refused(
-    conn: Connection, buyer_id: UUID, listing_id: UUID, energy_kwh: Decimal
+    conn: Connection,
+    buyer_id: UUID,
+    listing_id: UUID,
+    energy_kwh: Decimal,
+    *,
+    max_price_per_kwh: Decimal | None,
 ) -> None:
-    """Remember for the next slot that somebody wanted more than there was."""
-    await conn.execute(_NOTE_REFUSED, buyer_id, listing_id, energy_kwh)
+    """Remember for the next slot that somebody wanted more than there was, at what it costs."""
+    await conn.execute(_NOTE_REFUSED, buyer_id, listing_id, energy_kwh, max_price_per_kwh)

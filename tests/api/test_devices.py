@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from core.readings import Reading
 from core.units import rfc3339, slot_of
 from db.device_credentials import credential_hash
 from db.pool import Pool
+from ingest.writer import write
 from tests.api.conftest import Api, code_of, data_of, fields_of
+from tests.ingest.world import telemetry
 from tests.support.people import add_device, add_user
 
 DEVICES = "/api/v1/devices"
@@ -170,6 +173,16 @@ async def test_telemetry_is_shown_raw_and_in_buckets(api: Api, pool: Pool) -> No
     latest = await api.get(f"{DEVICES}/{device_id}/latest", host)
     assert latest["reading"]["time"] == rfc3339(times[-1])
     assert latest["status"] == "pending"
+
+
+async def test_the_latest_reading_is_the_last_by_measurement_time(api: Api, pool: Pool) -> None:
+    host = await add_user(pool, "host")
+    device_id, now = await add_device(pool, host), datetime.now(UTC)
+    for minutes_ago in (5, 50):
+        one = Reading(now - timedelta(minutes=minutes_ago), power_w=float(minutes_ago))
+        await write(pool, [telemetry(device_id, one)], timedelta(days=7))
+    latest = await api.get(f"{DEVICES}/{device_id}/latest", host)
+    assert (latest["reading"]["power_w"], latest["status"]) == (5, "online")
 
 
 async def test_energy_is_shown_with_its_quality(api: Api, pool: Pool) -> None:

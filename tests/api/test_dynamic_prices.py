@@ -94,6 +94,10 @@ async def test_who_could_not_have_enough_wanted_it_all_the_same(api: Api, pool: 
     listing_id = await add_listing(pool, host, kwh=2, price_per_kwh=6)
     assert code_of(await buy(api, buyer, listing_id, 3)) == "insufficient_energy"
     assert [tuple(row) for row in await pool.fetch(WANTED)] == [(buyer.id, listing_id, 3)]
+    # At another price, less is no wish for this one.
+    cheap = await buy(api, await add_user(pool, balance=100), listing_id, 4, max_price_per_kwh=5)
+    assert code_of(cheap) == "insufficient_energy"
+    assert await pool.fetchval("SELECT count(*) FROM refused_demand") == 1
     # Sold out is too little as well, and the same person still wants it only once.
     assert (await buy(api, buyer, listing_id, 2)).is_success
     assert code_of(await buy(api, buyer, listing_id, 5)) == "listing_not_active"

@@ -16,12 +16,14 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from core.dialects import Dialect
 from core.readings import Reading
 from core.settings import DatabaseSettings, MetricsSettings
 from core.units import rfc3339
 from db.audit import audit
 from db.pool import Pool
 from ingest import tidying
+from ingest.hearing import nothing_more
 from ingest.messages import Message
 from solarhub.ports import free
 from solarhub.process import metrics_served
@@ -34,6 +36,7 @@ from tests.support.mosquitto import Mosquitto
 from tests.support.people import DEVICE_PASSWORD, add_device, add_user
 from tests.support.waiting import eventually
 
+DAY = timedelta(days=1)
 _COUNTS = "SELECT received, stored, duplicate, rejected FROM device_states WHERE device_id = $1"
 # Of devices that we don't know, everything is rejected.
 _TOTAL = """
@@ -135,6 +138,28 @@ async def test_it_holds_in_the_database_the_metrics_the_audit_and_the_api(
             assert counts is not None
             assert shown["readings"] == dict(counts)
             assert len(shown["items"]) == min(100, counts["rejected"])
+
+
+async def test_it_holds_for_a_firmware_whose_measurements_come_in_parts(
+    pool: Pool, database: DatabaseSettings
+) -> None:
+    device = await add_device(pool, await add_user(pool, "host"))
+    await pool.execute("UPDATE devices SET dialect = 'tasmota', external_id = 'plug'")
+
+    def sensor(minutes: int) -> Message:
+        at = (NOW - timedelta(minutes=minutes)).isoformat(timespec="seconds")
+        said = {"Time": at, "ENERGY": {"Total": 100 - minutes / 100, "Power": 600}}
+        return message("tele/plug/SENSOR", json.dumps(said).encode())
+
+    garbage = message("tele/plug/SENSOR", b'{"Time": "today", "ENERGY": 7')
+    old = sensor(minutes=60 * 24 * 9)
+    await ingest(pool, sensor(30), sensor(20), sensor(20), garbage, old, sensor(10))
+    await ingest(pool, sensor(20), nothing_more((Dialect.TASMOTA, "plug"), NOW + DAY))
+    counts = await pool.fetchrow(_COUNTS, device)
+    assert counts is not None
+    assert counts["stored"] == await pool.fetchval("SELECT count(*) FROM telemetry") > 0
+    assert counts["rejected"] == await pool.fetchval("SELECT count(*) FROM rejections") > 0
+    assert await broken_checks(pool, database) == {}
 
 
 async def test_the_database_takes_no_counts_that_do_not_add_up(pool: Pool) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+import asyncpg
 import h3
 import pytest
 from structlog.testing import capture_logs
@@ -49,7 +50,7 @@ async def want(pool: Pool, listing_id: UUID, kwh: int | str, *, balance: int = 1
 
 async def want_again(pool: Pool, buyer: Person, listing_id: UUID, kwh: int | str) -> None:
     async with pool.acquire() as conn:
-        await prices.note_refused(conn, buyer.id, listing_id, Decimal(kwh))
+        await prices.note_refused(conn, buyer.id, listing_id, Decimal(kwh), max_price_per_kwh=None)
 
 
 async def price_of(pool: Pool, listing_id: UUID) -> Decimal:
@@ -102,6 +103,13 @@ async def test_it_stays_within_floor_and_cap(
     await want(pool, listing_id, 10)
     await turn(pool)
     assert await price_of(pool, listing_id) == Decimal(taken)
+
+
+async def test_the_database_takes_no_price_beyond_floor_and_cap(pool: Pool) -> None:
+    await add_dynamic_listing(pool, await host(pool), floor=4, cap=6)
+    for beyond in ("3.9999", "6.0001"):
+        with pytest.raises(asyncpg.CheckViolationError, match="energy_listings_price_bounds"):
+            await pool.execute("UPDATE energy_listings SET price_per_kwh = $1", Decimal(beyond))
 
 
 async def test_a_price_that_stays_the_same_is_not_announced(pool: Pool) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from msgspec import structs
+
 from core.readings import Reading, Refusal, Refused, refusal_by_age
 from db.device_states import DeviceState
 from db.readings import Rejection
@@ -56,7 +58,7 @@ def _take(intake: Intake, message: Message, state: DeviceState, late_horizon: ti
         if (state.device_id, at) in intake.fresh:
             state.duplicate += 1
         else:
-            timed = reading if reading.time else replace(reading, time=at)
+            timed = reading if reading.time else structs.replace(reading, time=at)
             intake.fresh[state.device_id, at] = timed
     _refuse(intake, message, state, refusals)
     intake.received += len(decoded.readings) + len(decoded.refused)

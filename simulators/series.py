@@ -1,11 +1,13 @@
 """Recorded values in order of time, and energies per interval as the counter that gave them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from math import inf
+
+from msgspec.structs import replace
 
 from core.readings import Reading
 from core.units import SLOT

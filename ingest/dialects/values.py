@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pydantic import TypeAdapter, ValidationError
+from msgspec import ValidationError, convert
 from pydantic_core import from_json
 
 from core.assembly import NEVER, Part
@@ -17,7 +17,6 @@ from ingest.dialects import NOTHING, Decoded, Heard, refuse
 _NUMBER_MAX_BYTES = 64
 _NUMBER = re.compile(rb"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
-_READING: TypeAdapter[Reading] = TypeAdapter(Reading)
 
 
 def number(value: Any) -> float | None:
@@ -117,8 +116,13 @@ def part_or_gone(said: Mapping[str, float | None], at: datetime | None = None) -
 
 def _fault(fields: Mapping[str, float | None]) -> str | None:
     try:
-        _READING.validate_python(fields)
+        convert(fields, Reading)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        return f"{first['loc'][0]}: {first['msg'].removeprefix('Input ')}"
+        return ": ".join(fault_of(error))
     return None
+
+
+def fault_of(error: ValidationError) -> tuple[str, str]:
+    """Field and fault, from say "Expected `float`, got `str` - at `$.power_w`"."""
+    fault, _, path = str(error).partition(" - at `$.")
+    return path.rstrip("`") or "reading", fault

@@ -1,11 +1,11 @@
 """What the benchmarks load the hub with is what devices would say."""
 
-from dataclasses import astuple
 from datetime import UTC, datetime
 from itertools import pairwise
 from uuid import uuid4
 
 import aiomqtt
+from msgspec.structs import astuple
 
 from bench import mqtt
 from bench.ingest import TOPICS

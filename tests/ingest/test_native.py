@@ -1,7 +1,8 @@
 """The native payload: what is taken, what is refused and why, and that nothing raises."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -42,6 +43,27 @@ def test_unknown_fields_are_ignored_and_counted() -> None:
     assert (len(decoded.readings), decoded.fields_ignored) == (2, 3)
 
 
+numbers = st.floats(allow_nan=False) | st.integers() | st.none()
+offsets = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+times = st.datetimes(timezones=st.none() | st.just(UTC) | offsets).map(datetime.isoformat)
+written_times = times | times.map(lambda t: t[:-6] + "999999" + t[-6:]) | st.text()
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(FIELDS), numbers | written_times), min_size=1, max_size=3
+    )
+)
+def test_what_else_a_message_holds_does_not_change_how_a_reading_is_read(
+    items: list[dict[str, Any]],
+) -> None:
+    alone = [decode_telemetry(json.dumps(item).encode()) for item in items]
+    together = decode_telemetry(json.dumps([*items, {"power_w": 1, "unknown": 1}]).encode())
+    *readings, _ = together.readings
+    assert readings == [reading for decoded in alone for reading in decoded.readings]
+    assert together.refused == tuple(r for decoded in alone for r in decoded.refused)
+
+
 def test_one_bad_reading_does_not_refuse_the_others() -> None:
     decoded = decode_telemetry(b'[{"power_w": 1}, {"power_w": NaN}, 7, {"energy_wh": 2}]')
     assert decoded.readings == (Reading(power_w=1.0), Reading(energy_wh=2.0))
@@ -61,7 +83,10 @@ def test_one_bad_reading_does_not_refuse_the_others() -> None:
         ('{"power_w": 1, "battery_soc_pct": 101}', "bad_value: battery_soc_pct"),
         ('{"power_w": 1, "time": 1767225600}', "bad_time: time"),
         ('{"power_w": 1, "time": "yesterday"}', "bad_time: time"),
-        ('{"power_w": 1, "time": "2026-03-01T06:30:00"}', "bad_time: time: must say its zone"),
+        (
+            '{"power_w": 1, "time": "2026-03-01T06:30:00"}',
+            "bad_time: time: Expected `datetime` with a timezone",
+        ),
         ('{"power_w": 1, "time": "0001-01-01T00:00:00+14:00"}', "bad_time: time"),
         ('{"load_w": 5}', "no_measurement: one of power_w, energy_wh, export_wh"),
         ("7", "bad_value: reading"),

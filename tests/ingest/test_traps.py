@@ -1,0 +1,168 @@
+"""What owners of these devices complain of elsewhere: here it is not energy."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from random import Random
+from uuid import UUID
+
+import pytest
+
+from core.settings import DatabaseSettings
+from core.units import slot_of
+from db.audit import audit
+from db.pool import Pool
+from ingest.messages import Message
+from ingest.writer import write
+from tests.ingest.test_hearing import HORIZON, SERIAL, ingest, measurement, nothing_more, state_of
+from tests.ingest.world import add_named, intervals_of, message
+
+BEGAN_AT = slot_of(datetime.now(UTC)) - timedelta(hours=2)
+
+
+def minute(n: float) -> datetime:
+    return BEGAN_AT + timedelta(minutes=n)
+
+
+def grott(n: float, total: float, *, buffered: str = "no", key: str = "pvenergytotal") -> Message:
+    record = {
+        "device": "NTCIA00001",
+        "time": (minute(n) + timedelta(hours=5, minutes=30)).strftime("%Y-%m-%dT%H:%M:%S"),
+        "buffered": buffered,
+        "values": {"pvpowerout": 100, key: total},
+    }
+    return message("energy/growatt/NTCIA00001", json.dumps(record).encode())
+
+
+def tasmota(n: float, **energy: object) -> Message:
+    told = {"Time": minute(n).isoformat(), "ENERGY": energy}
+    return message("tele/plug/SENSOR", json.dumps(told).encode())
+
+
+def shelly(n: float, totals: Iterable[float]) -> list[Message]:
+    return [
+        message(f"shellies/em/emeter/{phase}/total", str(total).encode(), received_at=minute(n))
+        for phase, total in enumerate(totals)
+    ]
+
+
+async def generated_wh(pool: Pool, device: UUID) -> float:
+    return float(sum(slot["generated_wh"] for slot in await intervals_of(pool, device)))
+
+
+async def surplus_wh(pool: Pool, device: UUID) -> float:
+    return float(sum(slot["surplus_wh"] for slot in await intervals_of(pool, device)))
+
+
+async def reasons(pool: Pool, device: UUID) -> set[str]:
+    return {reason for slot in await intervals_of(pool, device) for reason in slot["reasons"]}
+
+
+@pytest.mark.parametrize("underflow", [2**32 - 1, 42949672.95, 4294932547, 2**40])
+async def test_an_underflow_and_a_counter_wider_than_32_bits_are_a_spike(
+    pool: Pool, underflow: float
+) -> None:
+    device = await add_named(pool, "grott", "NTCIA00001")
+    for n, total in enumerate([5264, 5265, underflow, 5266, 5267]):
+        await ingest(pool, grott(5 * n, total))
+    assert await generated_wh(pool, device) == 300
+    assert "spike" in await reasons(pool, device)
+
+
+async def test_history_that_comes_late_out_of_order_and_again_counts_once(pool: Pool) -> None:
+    device = await add_named(pool, "grott", "NTCIA00001")
+    await ingest(pool, grott(0, 2154), grott(20, 2158))
+    for n, total in ((10, 2156), (5, 2155), (15, 2157), (10, 2156), (5, 2155)):
+        await ingest(pool, grott(n, total, buffered="yes"))
+    assert await generated_wh(pool, device) == 400
+    state = await state_of(pool, device)
+    assert (state["received"], state["stored"], state["duplicate"]) == (7, 5, 2)
+
+
+async def test_a_net_counter_is_never_energy_whichever_way_it_runs(pool: Pool) -> None:
+    meter = await add_named(pool, "tasmota", "plug", kind="meter")
+    for n, net in enumerate([16647.9, 16648.0, 16647.5, 16646.0, 16648.0]):
+        await ingest(pool, tasmota(n, Total=net, Power=-500, ExportActive=[10 + n / 100, 5]))
+    assert await generated_wh(pool, meter) == 0
+    assert await surplus_wh(pool, meter) == 40
+
+
+async def test_what_a_house_draws_is_never_energy(pool: Pool) -> None:
+    meter = await add_named(pool, "shelly1", "em", kind="meter")
+    for n in range(4):
+        await ingest(pool, *shelly(n, [1000 + 20 * n, 2000 + 20 * n, 3000]))
+        await ingest(
+            pool,
+            message("shellies/em/emeter/0/power", b"2400", received_at=minute(n)),
+            nothing_more(("shelly1", "em"), minute(n) + timedelta(seconds=2)),
+        )
+    assert (await generated_wh(pool, meter), await surplus_wh(pool, meter)) == (0, 0)
+    told = await pool.fetch("SELECT power_w, energy_wh, import_wh FROM telemetry ORDER BY time")
+    assert [tuple(row) for row in told] == [(-2400, None, 6000 + 40 * n) for n in range(4)]
+
+
+async def test_a_bare_repeat_of_a_counter_counts_nothing(pool: Pool) -> None:
+    device = await add_named(pool, "shelly1", "em")
+    for n, total in enumerate([100, 110, 110, 110, 115]):
+        await ingest(pool, *shelly(n, [total, total, total]))
+    await ingest(pool, *shelly(3, [110, 110, 110]), *shelly(9, [115, 115, 115]))
+    assert await generated_wh(pool, device) == 45
+
+
+async def test_totals_that_read_0_at_night_count_nothing(pool: Pool) -> None:
+    device = await add_named(pool, "opendtu", SERIAL)
+    for n, total in enumerate([457.094, 457.100, 0, 0, 457.100, 457.106]):
+        await ingest(pool, *measurement(minute(n), 5, total))
+    await ingest(pool, nothing_more(("opendtu", SERIAL), minute(9)))
+    assert await generated_wh(pool, device) == 12
+    assert await reasons(pool, device) == {"zero"}
+
+
+async def test_a_relay_that_forgets_at_a_restart_goes_on_from_there(pool: Pool) -> None:
+    device = await add_named(pool, "shelly1", "plug-s")
+    for n, watt_minutes in enumerate([60_000, 60_600, 300, 900]):
+        await ingest(
+            pool,
+            message("shellies/plug-s/relay/0/energy", str(watt_minutes).encode(),
+                    received_at=minute(n)),
+            nothing_more(("shelly1", "plug-s"), minute(n) + timedelta(seconds=2)),
+        )  # fmt: skip
+    assert await generated_wh(pool, device) == 10 + 5 + 10
+
+
+async def test_a_field_that_is_no_number_does_not_spoil_the_rest(pool: Pool) -> None:
+    device = await add_named(pool, "tasmota", "plug")
+    for n, power in enumerate([None, "nan", "", "much", [None, "nan"]]):
+        await ingest(pool, tasmota(n, Total=5 + n / 100, Power=power, Voltage="nan"))
+    assert await generated_wh(pool, device) == 40
+    assert (await state_of(pool, device))["rejected"] == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_whatever_is_delivered_again_after_a_crash_changes_no_energy(
+    pool: Pool, database: DatabaseSettings, seed: int
+) -> None:
+    """At least once: what was not acknowledged comes again, parts of a measurement included."""
+    random = Random(seed)
+    device = await add_named(pool, "opendtu", SERIAL)
+    stream = [
+        told for n in range(20) for told in measurement(minute(n), 300 + n, 457 + n * 6 / 1000)
+    ]
+    for batch in delivered(stream, random):
+        await write(pool, batch, HORIZON)
+    await ingest(pool, nothing_more(("opendtu", SERIAL), minute(60)))
+    assert await generated_wh(pool, device) == 19 * 6
+    async with pool.acquire() as conn:
+        checks = [check async for check in audit(conn, database) if not check.ok]
+    assert checks == []
+
+
+def delivered(stream: Sequence[Message], random: Random) -> Iterable[Sequence[Message]]:
+    """Batches of a stream, where now and then the last few messages come again."""
+    at = 0
+    while at < len(stream):
+        end = min(len(stream), at + random.randint(1, 9))
+        yield stream[at:end]
+        at = end if random.random() < 0.6 else max(at, end - random.randint(1, 6))
+        if at < end == len(stream):
+            at = end if random.random() < 0.5 else at

@@ -168,7 +168,7 @@ async def register_device(
     pool: PoolDep, settings: SettingsDep, host: Host, body: DeviceRegistration
 ) -> Answer[RegisteredDeviceView]:
     """Register a device. A host's; the answer says, once, how it signs in to the broker."""
-    device, password = await ownership.register(pool, host, body.model_dump())
+    device, password = await ownership.register(pool, settings, host, body.model_dump())
     access = _mqtt_access(settings.mqtt_public_url, device, password)
     shown = dict(DeviceView.model_validate(device))
     return created(RegisteredDeviceView(**shown, mqtt=access))
@@ -230,7 +230,7 @@ async def replace_credentials(
     pool: PoolDep, settings: SettingsDep, host: Host, device_id: Id
 ) -> Answer[MqttAccess]:
     """Give a device a new password, shown once; the old one stops working. A host's."""
-    device, password = await ownership.replace_password(pool, host, device_id)
+    device, password = await ownership.replace_password(pool, settings, host, device_id)
     return ok(_mqtt_access(settings.mqtt_public_url, device, password))
 
 

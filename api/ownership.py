@@ -3,16 +3,16 @@
 Locks: the device, its state, its listings by id. While its state is held no reading is accounted.
 """
 
-import hashlib
-import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 from api.fields import check_together
+from core.device_passwords import hash_of, password_of, secret_of
 from core.errors import CapacityFixed, DeviceFunded, FundingTermsFixed, NotFound
 from core.events import ADMIN, Event, EventType
+from core.settings import ApiSettings
 from core.tokens import Identity
 from db import device_credentials, device_states, devices, listings, outbox
 from db.devices import Device, NewDevice
@@ -25,10 +25,14 @@ async def own_device(conn: Connection, caller: Identity, device_id: UUID) -> Dev
     return _own(await devices.by_id(conn, device_id), caller)
 
 
-async def register(pool: Pool, host: Identity, wanted: Mapping[str, Any]) -> tuple[Device, str]:
+async def register(
+    pool: Pool, settings: ApiSettings, host: Identity, wanted: Mapping[str, Any]
+) -> tuple[Device, str]:
     """A new device and its password, of which only the hash is kept. Raises ExternalIdTaken."""
-    password = _new_password()
-    new = NewDevice(id=uuid4(), owner_id=host.user_id, credential_hash=_hash(password), **wanted)
+    device_id = uuid4()
+    password = password_of(_secret(settings), device_id, version=1)
+    hashed = hash_of(password)
+    new = NewDevice(id=device_id, owner_id=host.user_id, credential_hash=hashed, **wanted)
     async with pool.acquire() as conn, conn.transaction():
         with refusals():
             device = await devices.register(conn, new)
@@ -66,12 +70,15 @@ async def remove(pool: Pool, caller: Identity, device_id: UUID) -> None:
         await _announce(conn, EventType.DEVICE_REMOVED, device)
 
 
-async def replace_password(pool: Pool, owner: Identity, device_id: UUID) -> tuple[Device, str]:
+async def replace_password(
+    pool: Pool, settings: ApiSettings, owner: Identity, device_id: UUID
+) -> tuple[Device, str]:
     """A device, and the new password in place of its old one. Raises NotFound."""
-    password = _new_password()
     async with pool.acquire() as conn, conn.transaction():
         device = _own(await devices.lock(conn, device_id), owner)
-        await device_credentials.replace(conn, device_id, _hash(password))
+        version = await device_credentials.next_version(conn, device_id)
+        password = password_of(_secret(settings), device_id, version)
+        await device_credentials.replace(conn, device_id, hash_of(password))
     return device, password
 
 
@@ -104,10 +111,7 @@ def _terms(device: Device) -> tuple[object, object]:
     return device.funding_target, device.revenue_share
 
 
-def _new_password() -> str:
-    # Hex, and 32 characters: fits the forms of common firmwares, and never looks like an option.
-    return secrets.token_hex(16)
-
-
-def _hash(password: str) -> bytes:
-    return hashlib.sha256(password.encode()).digest()
+def _secret(settings: ApiSettings) -> bytes:
+    secret = secret_of(settings.device_secret, settings.jwt_secret)
+    assert secret is not None, "an API has a JWT secret"
+    return secret

@@ -169,6 +169,11 @@ class MqttSettings(_Part):
 
 
 class IngestSettings(MqttSettings, GridSettings):
+    """`device_secret`, or `jwt_secret` in its place, is for the accounts of devices alone."""
+
+    mqtt_dynamic_security: bool = True
+    device_secret: Secret | None = None
+    jwt_secret: Secret | None = None
     ingest_group: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
     ingest_client_id: str = Field("solarhub-ingest", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     ingest_batch_max: int = Field(1000, ge=1, le=10_000)
@@ -194,6 +199,7 @@ class ApiSettings(TokenSettings, MarketSettings, PasswordSettings):
     rate_limit_address: Rate | None = None
     payment_webhook_secret: Secret | None = None
     map_tiles_url: TilesUrl | None = None
+    device_secret: Secret | None = None
 
     @property
     def sign_ins_per_address(self) -> str:

@@ -1,20 +1,124 @@
-"""What a device proves itself with."""
+"""What devices prove themselves with, and may do at a broker."""
 
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from uuid import UUID
 
-from db.pool import Connection, Pool
+from db.pool import Connection, Pool, Record
 
-_CREDENTIAL_HASH = "SELECT credential_hash FROM devices WHERE id = $1 AND deleted_at IS NULL"
+_OF = """
+SELECT id, dialect, external_id, credential_version, credential_hash
+  FROM devices WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL
+"""
+
+_ALL = """
+SELECT id, dialect, external_id, credential_version, credential_hash
+  FROM devices WHERE deleted_at IS NULL ORDER BY created_at DESC
+"""
+
+# The number is arbitrary, and ours (outbox.py has others).
+_TRY_LEAD = "SELECT pg_try_advisory_lock(764382103)"
+
+# Who vanished with its host, or hangs, loses the lock. One that lives asks every few seconds.
+_NOTICE_DEATH = """
+SELECT set_config('tcp_keepalives_idle', '2', false),
+       set_config('tcp_keepalives_interval', '2', false),
+       set_config('tcp_keepalives_count', '2', false),
+       set_config('idle_session_timeout', '20000', false)
+"""
+
+_CHANNEL = "device_access"
+
+_NEXT_VERSION = """
+UPDATE devices SET credential_version = credential_version + 1 WHERE id = $1
+RETURNING credential_version
+"""
 
 _REPLACE = "UPDATE devices SET credential_hash = $2 WHERE id = $1"
 
 
-async def credential_hash(conn: Connection | Pool, device_id: UUID) -> bytes | None:
-    """SHA-256 of the device's MQTT password; None: there is no such device (any more)."""
-    found: bytes | None = await conn.fetchval(_CREDENTIAL_HASH, device_id)
-    return found
+@dataclass(frozen=True, slots=True)
+class DeviceAccess:
+    """`credential_hash`: SHA-256 of the MQTT password, the `credential_version`th that it has."""
+
+    id: UUID
+    dialect: str
+    external_id: str | None
+    credential_version: int
+    credential_hash: bytes
+
+
+async def access_of(
+    conn: Connection | Pool, device_ids: Sequence[UUID]
+) -> dict[UUID, DeviceAccess]:
+    """Those of the devices that are still there."""
+    return {row["id"]: _access(row) for row in await conn.fetch(_OF, device_ids)}
+
+
+async def all_access(conn: Connection) -> list[DeviceAccess]:
+    """Every device's, those first that were registered last."""
+    return [_access(row) for row in await conn.fetch(_ALL)]
+
+
+async def next_version(conn: Connection, device_id: UUID) -> int:
+    """Begin the next password of a locked device: `replace` is to follow."""
+    version: int = await conn.fetchval(_NEXT_VERSION, device_id)
+    return version
 
 
 async def replace(conn: Connection, device_id: UUID, credential_hash: bytes) -> None:
     """Let another password be the one of a locked device."""
     await conn.execute(_REPLACE, device_id, credential_hash)
+
+
+async def try_lead(conn: Connection) -> bool:
+    """Become the one who keeps accounts, for as long as this connection lives. Not from a pool."""
+    return bool(await conn.fetchval(_TRY_LEAD))
+
+
+async def notice_death(conn: Connection) -> None:
+    """Let the server give up this connection, with its lock, when nobody is heard there."""
+    await conn.execute(_NOTICE_DEATH)
+
+
+class Changes:
+    """Tells when devices came or went, or may sign in otherwise than before."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+
+    def look(self) -> None:
+        """From now on counts what is changed; what was until now, one is to look at after this."""
+        self._changed.clear()
+
+    async def wait(self, within_s: float) -> None:
+        """Until something has changed, or it is time to look anyway."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._changed.wait()
+
+    def _note(self, *_: object) -> None:
+        self._changed.set()
+
+
+@asynccontextmanager
+async def changes(conn: Connection) -> AsyncIterator[Changes]:
+    told = Changes()
+    await conn.add_listener(_CHANNEL, told._note)
+    try:
+        yield told
+    finally:
+        if not conn.is_closed():
+            await conn.remove_listener(_CHANNEL, told._note)
+
+
+def _access(row: Record) -> DeviceAccess:
+    return DeviceAccess(
+        id=row["id"],
+        dialect=row["dialect"],
+        external_id=row["external_id"],
+        credential_version=row["credential_version"],
+        credential_hash=row["credential_hash"],
+    )

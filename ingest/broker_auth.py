@@ -1,49 +1,68 @@
 """Who may do what at the embedded broker: a plugin for amqtt.
 
-A device signs in with its id and password and has four topics: it publishes its `telemetry` and
-`status`, and reads its `ack` and `command`. The hub's own user may do everything. Every sign-in
-asks the database, so that a deleted device is refused the next time.
+A device signs in with its id and password, and may publish and read what its dialect's topics are
+(`core.dialects`). The hub's own user may do everything. Every sign-in asks the database; what it
+said then is kept with the session. When devices change, whoever may no longer be there is put out.
 """
 
-import hashlib
+import asyncio
 import hmac
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import structlog
+from amqtt.broker import Broker
 from amqtt.contexts import Action
 from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.session import Session
 
-from db.device_credentials import credential_hash
-from db.errors import DATABASE_ERRORS, UNAVAILABLE
-from db.pool import Pool
+from core.device_passwords import hash_of
+from core.dialects import Dialect, Topics, topics_of
+from core.topic_filters import covers
+from db import device_credentials
+from db.device_credentials import DeviceAccess
+from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.pool import Connection, Pool
 
 HUB_USER = "hub"
 
 # Where a session keeps who proved to be its owner: the broker lets whoever connects under the same
 # client id change its user name before it asks us.
 _OWNER = "solarhub.owner"
-
-_MAY = {
-    Action.PUBLISH: frozenset({"telemetry", "status"}),
-    Action.SUBSCRIBE: frozenset({"ack", "command"}),
-    Action.RECEIVE: frozenset({"ack", "command"}),
-}
+_NOTHING = Topics("", "", "", "", publish=(), read=())
+_POLL_S = 5.0
+_RETRY_S = 0.5
 
 _log = structlog.get_logger()
 
 
-def allowed(username: str, action: Action, topic: str) -> bool:
-    """Whether that user may do that with that topic, or topic filter."""
-    if username == HUB_USER:
-        return True
-    prefix, _, rest = topic.partition("/")
-    owner, _, leaf = rest.partition("/")
-    return prefix == "solar" and owner == username and leaf in _MAY[action]
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """`access`: what a device signed in with; None: the hub itself, who may do everything."""
+
+    username: str
+    access: DeviceAccess | None = None
+    topics: Topics | None = None
+
+    @classmethod
+    def of(cls, access: DeviceAccess) -> "Owner":
+        topics = topics_of(access.id, Dialect(access.dialect), access.external_id)
+        return cls(str(access.id), access, topics)
+
+    def may(self, action: Action, topic: str) -> bool:
+        """Whether it may do that with that topic, or topic filter."""
+        if self.topics is None:
+            return True
+        filters = self.topics.publish if action is Action.PUBLISH else self.topics.read
+        return any(covers(allowed, topic) for allowed in filters)
+
+    def barred(self) -> "Owner":
+        """The same, who may do nothing any more; the session stays its own."""
+        return replace(self, topics=_NOTHING)
 
 
-class DeviceAccess(BaseAuthPlugin, BaseTopicPlugin):
+class DeviceAccessPlugin(BaseAuthPlugin, BaseTopicPlugin):
     """Authentication and topic control in one, as the broker's two kinds of plugin."""
 
     @dataclass
@@ -55,28 +74,35 @@ class DeviceAccess(BaseAuthPlugin, BaseTopicPlugin):
 
     async def authenticate(self, *, session: Session) -> bool:
         username, password = session.username or "", session.password or ""
-        owner = session.attributes.get(_OWNER, username)
-        if owner != username or not await self._proves(username, password):
+        before = session.attributes.get(_OWNER)
+        stranger = before is not None and before.username != username
+        owner = None if stranger else await self._owner(username, password)
+        if owner is None:
             _log.warning("mqtt_refused", username=username, client_id=session.client_id)
             return False
-        if session.will_flag and not allowed(username, Action.PUBLISH, session.will_topic or ""):
+        if session.will_flag and not owner.may(Action.PUBLISH, session.will_topic or ""):
             _log.warning("mqtt_will_refused", username=username, topic=session.will_topic)
             return False
-        session.attributes[_OWNER] = username
+        session.attributes[_OWNER] = owner
         return True
 
-    async def _proves(self, username: str, password: str) -> bool:
+    async def _owner(self, username: str, password: str) -> Owner | None:
+        """Who proves to be that user; None: nobody."""
         if username == HUB_USER:
-            return hmac.compare_digest(password.encode(), self.config.hub_password.encode())
+            proven = hmac.compare_digest(password.encode(), self.config.hub_password.encode())
+            return Owner(username) if proven else None
         try:
-            expected = await credential_hash(self.config.pool, UUID(username))
+            device_id = UUID(username)
+            found = await device_credentials.access_of(self.config.pool, [device_id])
         except ValueError:
-            return False
+            return None
         except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
             _log.warning("mqtt_sign_in_undecided", error=str(error))
-            return False
-        given = hashlib.sha256(password.encode()).digest()
-        return expected is not None and hmac.compare_digest(given, expected)
+            return None
+        access = found.get(device_id)
+        if access is None or not hmac.compare_digest(hash_of(password), access.credential_hash):
+            return None
+        return Owner.of(access)
 
     async def topic_filtering(
         self,
@@ -87,4 +113,44 @@ class DeviceAccess(BaseAuthPlugin, BaseTopicPlugin):
     ) -> bool:
         if session is None or topic is None or action is None:
             return False
-        return allowed(session.attributes.get(_OWNER, ""), action, topic)
+        owner = session.attributes.get(_OWNER)
+        return owner is not None and owner.may(action, topic)
+
+
+async def cut_off(broker: Broker, pool: Pool) -> None:
+    """Until cancelled, put out whoever signed in as what is no longer so."""
+    while True:
+        try:
+            async with pool.acquire() as conn, device_credentials.changes(conn) as changes:
+                while True:
+                    changes.look()
+                    await _put_out(broker, await _outdated(broker, conn))
+                    await changes.wait(_POLL_S)
+        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+            mind_cancellation(error)
+            _log.warning("mqtt_guard_lost_database", error=str(error))
+        await asyncio.sleep(_RETRY_S)
+
+
+async def _outdated(broker: Broker, conn: Connection) -> list[str]:
+    """The client ids of sessions whose owner may not sign in like that any more."""
+    owners = {
+        client_id: owner
+        for client_id, (session, _) in broker.sessions.items()
+        if (owner := session.attributes.get(_OWNER)) is not None and owner.access is not None
+    }
+    found = await device_credentials.access_of(conn, [o.access.id for o in owners.values()])
+    return [c for c, owner in owners.items() if found.get(owner.access.id) != owner.access]
+
+
+async def _put_out(broker: Broker, client_ids: Sequence[str]) -> None:
+    """Bar these sessions and hang up, without their last wills."""
+    for client_id in client_ids:
+        session, handler = broker.sessions.get(client_id, (None, None))
+        if session is None:
+            continue
+        session.attributes[_OWNER] = session.attributes[_OWNER].barred()
+        if session.transitions.is_connected():
+            _log.info("mqtt_put_out", username=session.username, client_id=client_id)
+            session.will_flag = False
+            await handler.handle_connection_closed()

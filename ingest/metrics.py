@@ -1,6 +1,6 @@
 """What the ingester tells Prometheus."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -20,6 +20,17 @@ class IngestMetrics:
         self.fields_ignored = counter("fields_ignored", "Unknown fields in readings")
         self.retries = counter("ingest_retries", "Batches that had to be written again")
         self.reconnects = counter("ingest_reconnects", "Connections to the broker that were lost")
+        self.account_changes = counter(
+            "device_account_changes", "Accounts of devices made, changed or ended at the broker"
+        )
+        self.accounts = Gauge(
+            "solarhub_device_accounts", "Devices that are to have an account at the broker",
+            registry=registry,
+        )  # fmt: skip
+        self.accounts_behind = Gauge(
+            "solarhub_device_accounts_behind", "Of these, how many are not as they should be",
+            registry=registry,
+        )  # fmt: skip
         self.batch_readings = Histogram(
             "solarhub_ingest_batch_readings", "Readings per batch",
             buckets=(1, 3, 10, 30, 100, 300, 1000), registry=registry,

@@ -12,16 +12,18 @@ from uuid import UUID
 import structlog
 from prometheus_client import CollectorRegistry
 
+from core.device_passwords import secret_of
 from core.dialects import Dialect
 from core.prices import Grid
 from core.readings import Refusal, Refused
-from core.settings import DatabaseSettings, IngestSettings
+from core.settings import DatabaseSettings, IngestSettings, variable
 from core.units import rfc3339
 from db import partials
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, UNSTORABLE, mind_cancellation
 from db.pool import Pool, open_pool
 from ingest import pricing, tidying
 from ingest.batcher import Batcher
+from ingest.credentials import Keeper
 from ingest.dialects import Decoded
 from ingest.hearing import nothing_more
 from ingest.keepalive import keep_alive
@@ -69,6 +71,22 @@ async def run(
         ingester = _Ingester(settings, pool, subscriber, metrics)
         tasks.create_task(ingester.run(batcher))
         tasks.create_task(ingester.close_measurements())
+        if (keeper := _keeper(settings, database, metrics)) is not None:
+            tasks.create_task(keeper.run())
+
+
+def _keeper(
+    settings: IngestSettings, database: DatabaseSettings, metrics: IngestMetrics
+) -> Keeper | None:
+    """Who keeps devices' accounts at the broker, where that is ours to do."""
+    if not settings.mqtt_dynamic_security:
+        return None
+    secret = secret_of(settings.device_secret, settings.jwt_secret)
+    if secret is None:
+        wanted = " or ".join(variable(name) for name in ("device_secret", "jwt_secret"))
+        _log.warning("accounts_not_kept", error=f"{wanted} is not set")
+        return None
+    return Keeper(settings, database, secret, metrics)
 
 
 class _Ingester:

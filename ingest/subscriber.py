@@ -7,53 +7,29 @@ drops silently when it is bounded, so it stays unbounded: what the broker sends 
 """
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
-from urllib.parse import unquote, urlsplit
 
 import aiomqtt
 import structlog
 
 from core.settings import IngestSettings
 from ingest.batcher import Batcher
+from ingest.broker import Broker
 from ingest.dialects.firmwares import FILTERS
 from ingest.messages import Message, decode
 from ingest.metrics import IngestMetrics
 
 TOPICS = ("solar/+/telemetry", "solar/+/status", *FILTERS)
 QOS = 1
+_REFUSED = 128
 _RECONNECT_FIRST_S = 0.2
 _RECONNECT_MAX_S = 10.0
 _PUBLISH_S = 1.0
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """Where the broker is, and who we are there."""
-
-    host: str
-    port: int
-    username: str | None
-    password: str | None
-    tls: ssl.SSLContext | None
-
-    @classmethod
-    def of(cls, settings: IngestSettings) -> "Broker":
-        url = urlsplit(settings.mqtt_url)
-        secure = url.scheme == "mqtts"
-        return cls(
-            host=url.hostname or "127.0.0.1",
-            port=url.port or (8883 if secure else 1883),
-            username=unquote(url.username) if url.username else None,
-            password=unquote(url.password) if url.password else None,
-            tls=ssl.create_default_context(cafile=settings.mqtt_ca_file) if secure else None,
-        )
 
 
 class Subscriber:
@@ -87,21 +63,14 @@ class Subscriber:
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[aiomqtt.Client]:
-        broker = self._broker
-        client = aiomqtt.Client(
-            hostname=broker.host,
-            port=broker.port,
-            username=broker.username,
-            password=broker.password,
-            tls_context=broker.tls,
-            identifier=self._client_id,
-            clean_session=False,
-            timeout=5,
-        )
+        client = self._broker.client(self._client_id, clean_session=False)
         # Before the connection: a persistent session may deliver before anything else is said.
         client._client.manual_ack_set(True)
         async with client:
-            await client.subscribe([(topic, QOS) for topic in self._topics])
+            granted = await client.subscribe([(topic, QOS) for topic in self._topics])
+            codes = [code if isinstance(code, int) else code.value for code in granted]
+            if any(code >= _REFUSED for code in codes):
+                raise aiomqtt.MqttError("the broker does not let us read what devices say")
             self._client = client
             try:
                 yield client

@@ -4,6 +4,7 @@ The first two are real servers, run as children on a Unix socket that only their
 The broker runs in our event loop.
 """
 
+import asyncio
 import hashlib
 import os
 import pwd
@@ -218,20 +219,28 @@ def _socket_directory(directory: Path, name: str, owner: Owner | None = None) ->
 async def broker(
     pool: Pool, *, host: str = "127.0.0.1", port: int, hub_password: str
 ) -> AsyncIterator[None]:
-    """Run the MQTT broker; who may do what is `ingest.broker_auth`'s to say."""
+    """Run the MQTT broker; who may do what is `ingest.broker_auth`'s to say.
+
+    `pool` lends a connection for as long as it runs.
+    """
     from amqtt.broker import Broker
     from amqtt.contexts import BrokerConfig, ListenerConfig
+
+    from ingest import broker_auth
 
     listener = ListenerConfig(bind=f"{host}:{port}")
     access = {"pool": pool, "hub_password": hub_password}
     server = Broker(
         BrokerConfig(
             listeners={"default": listener},
-            plugins={"ingest.broker_auth.DeviceAccess": access},
+            plugins={"ingest.broker_auth.DeviceAccessPlugin": access},
         )
     )
     await server.start()
     try:
-        yield
+        async with asyncio.TaskGroup() as tasks:
+            guarding = tasks.create_task(broker_auth.cut_off(server, pool))
+            yield
+            guarding.cancel()
     finally:
         await server.shutdown()

@@ -76,9 +76,15 @@ def _broker(settings: UpSettings, keys: Keys) -> EmbeddedBroker | None:
 
 def _ingest(settings: UpSettings, keys: Keys, broker: EmbeddedBroker | None) -> IngestSettings:
     if broker is None:
-        return load(IngestSettings, mqtt_url=settings.mqtt_url)
+        jwt_secret = settings.jwt_secret or keys.jwt_secret
+        return load(IngestSettings, mqtt_url=settings.mqtt_url, jwt_secret=jwt_secret)
     url = with_user(f"mqtt://{near(broker.host)}:{broker.port}", "hub", broker.hub_password)
-    return load(IngestSettings, mqtt_url=url, ingest_client_id=keys.ingest_client_id)
+    return load(
+        IngestSettings,
+        mqtt_url=url,
+        ingest_client_id=keys.ingest_client_id,
+        mqtt_dynamic_security=False,  # it asks the database itself
+    )
 
 
 def _realtime(settings: UpSettings, keys: Keys) -> RealtimeSettings:

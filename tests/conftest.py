@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import trustme
 from redis.asyncio import Redis
 
 from core.settings import DatabaseSettings, RedisSettings
@@ -21,7 +22,7 @@ from db.pool import Connection, Pool, open_pool
 from solarhub import embedded
 from solarhub.ports import free
 from tests.support import databases
-from tests.support.mosquitto import Mosquitto, find
+from tests.support.mosquitto import Mosquitto, SecuredMosquitto, find, find_plugin
 
 _OURS = {
     "SOLARHUB_REQUIRE", "SOLARHUB_TEST_ROUNDS", "SOLARHUB_TEST_SEED", "SOLARHUB_TEST_TURMOIL",
@@ -149,3 +150,24 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
         yield running
     finally:
         running.stop()
+
+
+@contextmanager
+def secured_mosquitto(
+    directory: Path, authority: trustme.CA | None = None
+) -> Iterator[SecuredMosquitto]:
+    program = require("mosquitto", find())
+    plugin = require("mosquitto", find_plugin(program))
+    running = SecuredMosquitto(program, plugin, directory, authority)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> Iterator[SecuredMosquitto]:
+    """A running Mosquitto as compose.yaml starts it: it knows nobody but the hub."""
+    with secured_mosquitto(tmp_path) as running:
+        yield running

@@ -1,6 +1,7 @@
 """Hosts register devices and see what they measured."""
 
 import hashlib
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from core.readings import Reading
 from core.units import rfc3339, slot_of
-from db.device_credentials import credential_hash
+from db.device_credentials import access_of
 from db.pool import Pool
 from ingest.writer import write
 from tests.api.conftest import Api, code_of, data_of, fields_of
@@ -34,8 +35,9 @@ async def test_a_registered_device_gets_credentials_that_are_shown_once(
     assert (mqtt["host"], mqtt["port"], mqtt["username"]) == ("127.0.0.1", 1883, device["id"])
     assert mqtt["topics"]["telemetry"] == f"solar/{device['id']}/telemetry"
     assert (device["status"], device["last_seen_at"]) == ("pending", None)
-    stored = await credential_hash(pool, device["id"])
-    assert stored == hashlib.sha256(mqtt["password"].encode()).digest()
+    [stored] = (await access_of(pool, [device["id"]])).values()
+    assert stored.credential_hash == hashlib.sha256(mqtt["password"].encode()).digest()
+    assert re.fullmatch("[0-9a-f]{32}", mqtt["password"])
     assert await api.get(f"{DEVICES}/{device['id']}", host) == device
     assert (await api.get(DEVICES, host))["items"] == [device]
 

@@ -1,5 +1,7 @@
 """Who may do what at the embedded broker, as devices and others try it."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
@@ -63,6 +65,49 @@ async def test_a_deleted_device_is_refused_at_its_next_connect(
         await pool.execute("UPDATE devices SET deleted_at = now() WHERE id = $1", device_id)
     with pytest.raises(aiomqtt.MqttError, match="Not authorized"):
         await client(broker, device_id, DEVICE_PASSWORD).__aenter__()
+
+
+async def hung_up(device: aiomqtt.Client) -> None:
+    async with asyncio.timeout(10):
+        with pytest.raises(aiomqtt.MqttError):
+            async for _ in device.messages:
+                pass
+
+
+@pytest.mark.parametrize("change", ["deleted_at = now()", "credential_hash = sha256('another')"])
+async def test_a_device_that_may_not_sign_in_any_more_is_cut_off_without_its_will(
+    broker: Broker, device_id: UUID, pool: Pool, change: str
+) -> None:
+    other_id = await add_device(pool, await add_user(pool, "host"))
+    will = aiomqtt.Will(f"solar/{device_id}/status", "offline", qos=1)
+    device = await client(broker, device_id, DEVICE_PASSWORD, will).__aenter__()
+    async with heard(broker, "#") as topics, client(broker, other_id, DEVICE_PASSWORD) as other:
+        await pool.execute(f"UPDATE devices SET {change} WHERE id = $1", device_id)
+        await hung_up(device)
+        await other.publish(f"solar/{other_id}/status", "online", qos=1)
+    assert topics == [f"solar/{other_id}/status"]
+    with contextlib.suppress(aiomqtt.MqttError):
+        await device.__aexit__(None, None, None)
+    with pytest.raises(aiomqtt.MqttError, match="Not authorized"):
+        await client(broker, device_id, DEVICE_PASSWORD).__aenter__()
+
+
+async def test_a_device_of_a_firmware_has_the_topics_of_its_name(
+    broker: Broker, device_id: UUID, pool: Pool
+) -> None:
+    await pool.execute(
+        "UPDATE devices SET dialect = 'opendtu', external_id = '114182940773' WHERE id = $1",
+        device_id,
+    )
+    own = "solar/114182940773/0/power"
+    device = client(broker, device_id, DEVICE_PASSWORD)
+    async with heard(broker, "#") as topics, device:
+        for topic in ("solar/114182940774/0/power", f"solar/{device_id}/telemetry", own):
+            await device.publish(topic, "1", qos=1)
+        [granted] = await device.subscribe(f"solar/{device_id}/ack", qos=1)
+        [refused] = await device.subscribe("solar/114182940774/cmd/#", qos=1)
+    assert topics == [own]
+    assert (granted.value, refused.value) == (1, 128)
 
 
 async def test_a_device_publishes_its_own_topics_only(broker: Broker, device_id: UUID) -> None:

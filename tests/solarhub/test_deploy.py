@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,10 @@ import pytest
 import yaml
 
 import core.settings
-from core.settings import BaseSettings, variable
-from solarhub import ports
-from solarhub.child import Child
+from core.settings import BaseSettings, MqttSettings, variable
+from ingest.broker import Broker
 from solarhub.cli import app
-from tests.conftest import require
-from tests.support import mosquitto
+from tests.support.mosquitto import SecuredMosquitto
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -101,43 +97,14 @@ def test_the_dashboard_asks_for_metrics_that_exist() -> None:
         assert stem in sources, name
 
 
-@pytest.fixture
-def secured(tmp_path: Path) -> Iterator[int]:
-    """Mosquitto as compose.yaml starts it, on a free port."""
-    require("mosquitto", mosquitto.find())
-    plugin = next(Path("/usr/lib").rglob("mosquitto_dynamic_security.so"), None)
-    port = ports.free()
-    config = (ROOT / "deploy/mosquitto/mosquitto.conf").read_text()
-    for ours, here in (
-        ("/usr/lib/mosquitto_dynamic_security.so", require("mosquitto", plugin and str(plugin))),
-        ("listener 1883", f"listener {port} 127.0.0.1\nuser root"),
-        ("/mosquitto/data", str(tmp_path)),
-    ):
-        assert ours in config
-        config = config.replace(ours, here)
-    (tmp_path / "mosquitto.conf").write_text(config)
-    environment = {
-        "HUB_MQTT_PASSWORD": "hub-password",
-        "MOSQUITTO_DATA": str(tmp_path),
-        "MOSQUITTO_CONFIG": str(tmp_path / "mosquitto.conf"),
-        "PATH": f"{os.environ['PATH']}:/usr/sbin",
-    }
-    command = ["/usr/bin/env", *(f"{k}={v}" for k, v in environment.items())]
-    broker = Child(
-        "Mosquitto", [*command, str(ROOT / "deploy/mosquitto/start.sh")],
-        log=tmp_path / "mosquitto.log", stop_signals=(),
-    )  # fmt: skip
-    try:
-        broker.wait_until(lambda: not ports.is_free("127.0.0.1", port))
-        yield port
-    finally:
-        broker.stop()
-
-
-async def test_mosquitto_is_for_those_it_knows_and_the_hub_hears_and_answers(secured: int) -> None:
-    with pytest.raises(aiomqtt.MqttError):
-        await aiomqtt.Client("127.0.0.1", secured, timeout=5).__aenter__()
-    hub = aiomqtt.Client("127.0.0.1", secured, username="hub", password="hub-password", timeout=5)
+async def test_mosquitto_is_for_those_it_knows_and_the_hub_hears_and_answers(
+    secured: SecuredMosquitto,
+) -> None:
+    settings = MqttSettings(mqtt_url=secured.url)
+    for port in (secured.port, Broker.of(settings).port):
+        with pytest.raises(aiomqtt.MqttError):
+            await aiomqtt.Client("127.0.0.1", port, timeout=5).__aenter__()
+    hub = Broker.of(settings).client("hub", clean_session=True)
     async with hub, asyncio.timeout(10):
         await hub.subscribe("$share/hub/solar/+/ack", qos=1)
         await hub.publish("solar/1/ack", "heard", qos=1)

@@ -1,16 +1,26 @@
-"""A real Mosquitto that keeps what is queued, to be killed and started again."""
+"""A real Mosquitto that keeps what is queued, to be killed and started again.
+
+One lets everybody in; the other is what `deploy/mosquitto` makes of it.
+"""
 
 import asyncio
 import contextlib
 import getpass
 import os
+import re
 import shutil
 import signal
 import socket
 from pathlib import Path
 
+import trustme
+
 from solarhub.child import Child
 from solarhub.ports import free
+
+HUB_PASSWORD = "hub-password"
+
+_DEPLOY = Path(__file__).parents[2] / "deploy/mosquitto"
 
 # Above what an ingester holds unacknowledged.
 INFLIGHT_MAX = 4000
@@ -35,25 +45,40 @@ def find() -> str | None:
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
+def find_plugin(program: str) -> str | None:
+    """Where that Mosquitto's dynamic-security plugin is."""
+    beside = Path(program).parents[1] / "lib"
+    found = [
+        p for d in (beside, Path("/usr/lib")) for p in d.rglob("mosquitto_dynamic_security.so")
+    ]
+    return str(found[0]) if found else None
+
+
 class Mosquitto:
     def __init__(self, program: str, directory: Path) -> None:
         self.port = free()
         self.url = f"mqtt://127.0.0.1:{self.port}"
+        self.directory = directory
         self._program = program
         self._config = directory / "mosquitto.conf"
         self._log = directory / "mosquitto.log"
-        self._config.write_text(
-            _CONFIG.format(
-                port=self.port, user=getpass.getuser(), directory=directory,
-                inflight_max=INFLIGHT_MAX,
-            )
-        )  # fmt: skip
+        self._config.write_text(self._configuration())
         self._child: Child | None = None
+
+    def _configuration(self) -> str:
+        return _CONFIG.format(
+            port=self.port, user=getpass.getuser(), directory=self.directory,
+            inflight_max=INFLIGHT_MAX,
+        )  # fmt: skip
+
+    def _command(self) -> list[str]:
+        return [self._program, "-c", str(self._config)]
 
     def start(self) -> None:
         """Start it on the same port, with what it kept."""
-        command = [self._program, "-c", str(self._config)]
-        self._child = Child("Mosquitto", command, log=self._log, stop_signals=[signal.SIGTERM])
+        self._child = Child(
+            "Mosquitto", self._command(), log=self._log, stop_signals=[signal.SIGTERM]
+        )
         self._child.wait_until(self._listens)
 
     def stop(self) -> None:
@@ -82,3 +107,61 @@ class Mosquitto:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
             return True
         return False
+
+
+class SecuredMosquitto(Mosquitto):
+    """As compose.yaml starts it: devices come to `port`, the hub by `url`, nobody else anywhere.
+
+    `authority`: both by TLS, with a certificate from there.
+    """
+
+    def __init__(
+        self, program: str, plugin: str, directory: Path, authority: trustme.CA | None = None
+    ) -> None:
+        self._plugin = plugin
+        self._authority = authority
+        self._hub_port = free()
+        super().__init__(program, directory)
+        scheme = "mqtts" if authority else "mqtt"
+        self.url = f"{scheme}://hub:{HUB_PASSWORD}@127.0.0.1:{self._hub_port}"
+
+    def _configuration(self) -> str:
+        config = (_DEPLOY / "mosquitto.conf").read_text()
+        config, certificates = self._with_certificates(config) if self._authority else (config, "")
+        devices = "listener 8883" if self._authority else "listener 1883"
+        for ours, here in (
+            ("/usr/lib/mosquitto_dynamic_security.so", self._plugin),
+            (f"\n{devices}\n", f"\nuser {getpass.getuser()}\nlistener {self.port} 127.0.0.1\n"),
+            ("\nlistener 1884\n", f"\nlistener {self._hub_port} 127.0.0.1\n{certificates}\n"),
+            ("/mosquitto/data", str(self.directory)),
+            ("autosave_interval 10", "autosave_interval 1"),
+        ):
+            assert ours in config
+            config = config.replace(ours, here)
+        return config.replace("/mosquitto/certs", str(self.directory))
+
+    def _with_certificates(self, config: str) -> tuple[str, str]:
+        """What the file says to take in for TLS, taken in; and its lines for another listener."""
+        assert self._authority is not None
+        certificate = self._authority.issue_cert("127.0.0.1")
+        self._authority.cert_pem.write_to_path(self.directory / "ca.crt")
+        certificate.private_key_pem.write_to_path(self.directory / "server.key")
+        certificate.cert_chain_pems[0].write_to_path(self.directory / "server.crt")
+        config = re.sub(r"\nlistener 1883\n.*\n", "\n", config)
+        config = re.sub(r"\n# (?=listener|use_username|cafile|certfile|keyfile)", "\n", config)
+        return config, "\n".join(re.findall(r"\n((?:certfile|keyfile) .*)", config))
+
+    def _command(self) -> list[str]:
+        environment = {
+            "HUB_MQTT_PASSWORD": HUB_PASSWORD,
+            "MOSQUITTO_DATA": str(self.directory),
+            "MOSQUITTO_CONFIG": str(self._config),
+            "PATH": f"{Path(self._program).parent}:{os.environ['PATH']}:/usr/sbin",
+        }
+        settings = [f"{name}={value}" for name, value in environment.items()]
+        return ["/usr/bin/env", *settings, str(_DEPLOY / "start.sh")]
+
+    def forget(self) -> None:
+        """Lose, while it is stopped, every account but the hub's, and whatever was queued."""
+        (self.directory / "dynamic-security.json").unlink()
+        (self.directory / "mosquitto.db").unlink(missing_ok=True)

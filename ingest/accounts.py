@@ -1,0 +1,178 @@
+"""Devices' accounts in Mosquitto's dynamic-security plugin: what is to change, as its commands.
+
+Pure. An account carries a mark of what it was made from, which the plugin lists: so the hub sees
+what is out of date without knowing anything of before, and what is not its own it leaves alone.
+
+What a device may do is its role's. Since 2.1 the plugin puts the user's name in for `%u`, and
+native devices share one role. Otherwise a device has a role of its own. A second role, asked after
+the first, denies all the rest, whatever the broker's defaults are.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.device_passwords import hash_of, password_of
+from core.dialects import Dialect, Topics, topics_of
+from db.device_credentials import DeviceAccess
+
+Command = dict[str, Any]
+
+MARK = "solarhub:"
+OWN_ROLE = "solarhub-device-"
+NATIVE_ROLE = "solarhub-native"
+_LIMITS_ROLE = "solarhub-nothing-else"
+
+_EVERYTHING = ("#", "$SYS/#", "$CONTROL/#")
+
+
+@dataclass(slots=True)
+class Known:
+    """What the broker has: the mark of each account, and the roles of single devices.
+
+    `alone`: accounts to leave alone for now, because the broker refused to change them.
+    """
+
+    marks: dict[str, str] = field(default_factory=dict)
+    roles: set[str] = field(default_factory=set)
+    alone: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Commands that bring one device up to date; `mark`: its account's after them, None: gone."""
+
+    username: str
+    mark: str | None
+    commands: tuple[Command, ...]
+
+    def made(self, known: Known) -> None:
+        """Note it as done."""
+        if self.mark is None:
+            known.marks.pop(self.username, None)
+        else:
+            known.marks[self.username] = self.mark
+        for command in self.commands:
+            if command["command"] == "createRole":
+                known.roles.add(command["rolename"])
+            elif command["command"] == "deleteRole":
+                known.roles.discard(command["rolename"])
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """`topics`: of its own role; None where it shares the native devices'."""
+
+    device: DeviceAccess
+    topics: Topics | None
+    mark: str
+
+    @property
+    def username(self) -> str:
+        return str(self.device.id)
+
+    @property
+    def role(self) -> str:
+        return NATIVE_ROLE if self.topics is None else f"{OWN_ROLE}{self.device.id}"
+
+
+def account_of(device: DeviceAccess, *, patterns: bool) -> Account | None:
+    """`patterns`: whether the broker puts the user's name in for `%u`.
+
+    None where it speaks what a newer hub knows.
+    """
+    if device.dialect not in set(Dialect):
+        return None
+    dialect = Dialect(device.dialect)
+    shared = patterns and dialect is Dialect.NATIVE
+    topics = None if shared else topics_of(device.id, dialect, device.external_id)
+    made_from = device.credential_hash + repr(topics).encode()
+    return Account(device, topics, MARK + hashlib.sha256(made_from).hexdigest()[:32])
+
+
+def shared_roles(*, patterns: bool) -> dict[str, list[Command]]:
+    """The access lists of roles that many devices have."""
+    denied = [
+        {"acltype": kind, "topic": topic, "priority": 0, "allow": False}
+        for kind in ("publishClientSend", "publishClientReceive", "subscribePattern")
+        for topic in (*_EVERYTHING, *(("$share/#",) if kind == "subscribePattern" else ()))
+    ]
+    if not patterns:
+        return {_LIMITS_ROLE: denied}
+    return {
+        _LIMITS_ROLE: denied,
+        NATIVE_ROLE: _allowing(topics_of("%u", Dialect.NATIVE, None)),
+    }
+
+
+def due(wanted: Sequence[Account], known: Known, secret: bytes) -> Iterator[Change]:
+    """What the broker lacks, the most urgent first: who is to stop, then who is to begin.
+
+    An account whose password the secret does not make can't be made; if it is out of date, it goes.
+    """
+    stay = {account.username for account in wanted} | known.alone
+    gone = [u for u, mark in known.marks.items() if u not in stay and mark.startswith(MARK)]
+    without_account = {role.removeprefix(OWN_ROLE) for role in known.roles} - stay
+    for username in dict.fromkeys((*gone, *without_account)):
+        yield _deletion(username, known)
+    open_ = [account for account in wanted if account.username not in known.alone]
+    stale = [a for a in open_ if known.marks.get(a.username, a.mark) != a.mark]
+    missing = [a for a in open_ if a.username not in known.marks]
+    for account in (*stale, *missing):
+        device = account.device
+        password = password_of(secret, device.id, device.credential_version)
+        if hash_of(password) == device.credential_hash:
+            yield _renewal(account, password, known)
+        elif known.marks.get(account.username, "").startswith(MARK):
+            yield _deletion(account.username, known)
+
+
+def behind(wanted: Sequence[Account], known: Known) -> int:
+    """How many accounts the broker still lacks, or has as they were."""
+    return sum(known.marks.get(account.username) != account.mark for account in wanted)
+
+
+def _renewal(account: Account, password: str, known: Known) -> Change:
+    commands: list[Command] = []
+    if account.topics is not None:
+        # An account that is renewed keeps no right of before: the whole list is set.
+        verb = "modifyRole" if account.role in known.roles else "createRole"
+        acls = _allowing(account.topics)
+        commands.append({"command": verb, "rolename": account.role, "acls": acls})
+    verb = "modifyClient" if account.username in known.marks else "createClient"
+    roles = [
+        {"rolename": account.role, "priority": 1},
+        {"rolename": _LIMITS_ROLE, "priority": 0},
+    ]
+    commands.append(
+        {
+            "command": verb, "username": account.username, "password": password,
+            "textdescription": account.mark, "roles": roles,
+        }
+    )  # fmt: skip
+    if account.topics is None and f"{OWN_ROLE}{account.username}" in known.roles:
+        commands.append(_role_deletion(account.username))
+    return Change(account.username, account.mark, tuple(commands))
+
+
+def _deletion(username: str, known: Known) -> Change:
+    commands: list[Command] = []
+    if username in known.marks:
+        commands.append({"command": "deleteClient", "username": username})
+    if f"{OWN_ROLE}{username}" in known.roles:
+        commands.append(_role_deletion(username))
+    return Change(username, None, tuple(commands))
+
+
+def _role_deletion(username: str) -> Command:
+    return {"command": "deleteRole", "rolename": f"{OWN_ROLE}{username}"}
+
+
+def _allowing(topics: Topics) -> list[Command]:
+    kinds = [
+        *(("publishClientSend", topic) for topic in topics.publish),
+        *(("publishClientReceive", topic) for topic in topics.read),
+        *(("subscribePattern", topic) for topic in topics.read),
+    ]
+    return [{"acltype": kind, "topic": t, "priority": 1, "allow": True} for kind, t in kinds]

@@ -1,0 +1,55 @@
+"""Where the broker is, who the hub is there, and how one gets in."""
+
+import ssl
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import aiomqtt
+
+from core.settings import MqttSettings, SettingError, variable
+
+_CONNECT_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    host: str
+    port: int
+    username: str | None
+    password: str | None
+    tls: ssl.SSLContext | None
+
+    @classmethod
+    def of(cls, settings: MqttSettings) -> "Broker":
+        """Raises SettingError when the certificates to trust can't be read."""
+        url = urlsplit(settings.mqtt_url)
+        secure = url.scheme == "mqtts"
+        return cls(
+            host=url.hostname or "127.0.0.1",
+            port=url.port or (8883 if secure else 1883),
+            username=unquote(url.username) if url.username else None,
+            password=unquote(url.password) if url.password else None,
+            tls=_trusting(settings.mqtt_ca_file) if secure else None,
+        )
+
+    def client(self, identifier: str, *, clean_session: bool, **options: Any) -> aiomqtt.Client:
+        return aiomqtt.Client(
+            hostname=self.host,
+            port=self.port,
+            username=self.username,
+            password=self.password,
+            tls_context=self.tls,
+            identifier=identifier,
+            clean_session=clean_session,
+            timeout=_CONNECT_S,
+            **options,
+        )
+
+
+def _trusting(ca_file: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        reason = error.strerror or "no certificate in it"
+        raise SettingError(f"{variable('mqtt_ca_file')}: can't be used: {reason}") from None

@@ -1,0 +1,156 @@
+"""Keeps devices' accounts at Mosquitto in step with the database. Of many ingesters one does.
+
+The broker's own list is what is compared with, so it matters to nobody what was missed: while the
+hub was down, while the broker was away, when the broker has lost all. A notification says that
+there is something to compare; polling guarantees it.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from itertools import islice
+
+import aiomqtt
+import structlog
+
+from core.settings import DatabaseSettings, IngestSettings
+from db import device_credentials
+from db.device_credentials import Changes
+from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.pool import Connection, open_connection
+from ingest.accounts import Account, Change, Known, account_of, behind, due, shared_roles
+from ingest.broker import Broker
+from ingest.dynsec import NoPlugin, Plugin, Refused, open_plugin
+from ingest.metrics import IngestMetrics
+
+_POLL_S = 5.0  # device_credentials.notice_death counts on it
+_LIST_AGAIN_S = 300.0
+_LIST_AGAIN_AFTER_REFUSAL_S = 30.0
+_STANDBY_S = 0.5
+_RETRY_FIRST_S = 0.2
+_RETRY_MAX_S = 10.0
+_ASK_AGAIN_S = 30.0
+_ANSWER_WITHIN_S = 15.0
+
+# While the plugin works, the broker does nothing else; and before 2.1 it writes its whole file for
+# each command. So a batch grows and shrinks to what it does in a fraction of a second.
+_BATCH_FIRST, _BATCH_MIN, _BATCH_MAX = 16, 4, 256
+_BATCH_SHORT_S, _BATCH_LONG_S = 0.2, 0.6
+
+_PASSING = (aiomqtt.MqttError, NoPlugin, Refused, *UNAVAILABLE, *DATABASE_ERRORS)
+
+_log = structlog.get_logger()
+
+
+class Keeper:
+    def __init__(
+        self,
+        settings: IngestSettings,
+        database: DatabaseSettings,
+        secret: bytes,
+        metrics: IngestMetrics,
+    ) -> None:
+        self._broker = Broker.of(settings)
+        self._client_id = f"{settings.ingest_client_id}-accounts"
+        self._database = database
+        self._secret = secret
+        self._metrics = metrics
+        self._batch = _BATCH_FIRST
+
+    async def run(self) -> None:
+        """Keep accounts until cancelled, or stand by."""
+        retry_in_s = _RETRY_FIRST_S
+        while True:
+            began = time.monotonic()
+            try:
+                await self._serve()
+            except _PASSING as error:
+                mind_cancellation(error)
+                if time.monotonic() - began > _RETRY_MAX_S:
+                    retry_in_s = _RETRY_FIRST_S
+                if isinstance(error, NoPlugin):
+                    retry_in_s = _ASK_AGAIN_S
+                _log.warning("accounts_not_kept", error=_told(error), retry_in_s=retry_in_s)
+            await asyncio.sleep(retry_in_s)
+            retry_in_s = min(2 * retry_in_s, _RETRY_MAX_S)
+
+    async def _serve(self) -> None:
+        """Wait for the lock, then keep accounts until something is lost."""
+        timeout_s = self._database.database_statement_timeout.total_seconds()
+        async with open_connection(
+            self._database, application_name="accounts", statement_timeout_s=timeout_s
+        ) as conn:
+            await device_credentials.notice_death(conn)
+            while True:
+                if await device_credentials.try_lead(conn):
+                    break
+                await asyncio.sleep(_STANDBY_S)
+            async with (
+                device_credentials.changes(conn) as changes,
+                open_plugin(self._broker, self._client_id, _ANSWER_WITHIN_S) as plugin,
+            ):
+                await self._keep(conn, plugin, changes)
+
+    async def _keep(self, conn: Connection, plugin: Plugin, changes: Changes) -> None:
+        for name, acls in shared_roles(patterns=plugin.patterns).items():
+            await plugin.settle_role(name, acls)
+        while True:
+            known = await plugin.known()
+            _log.info("accounts_listed", accounts=len(known.marks))
+            listed_at = time.monotonic()
+            while time.monotonic() - listed_at < _listing_holds_s(known):
+                changes.look()
+                await self._catch_up(conn, plugin, known)
+                await changes.wait(_POLL_S)
+
+    async def _catch_up(self, conn: Connection, plugin: Plugin, known: Known) -> None:
+        """Look and change a batch, until nothing is left: what is new meanwhile comes first."""
+        while True:
+            wanted = await _wanted(conn, plugin, known)
+            batch = list(islice(due(wanted, known, self._secret), self._batch))
+            if batch:
+                await self._carry_out(plugin, batch, known)
+            self._metrics.accounts.set(len(wanted))
+            self._metrics.accounts_behind.set(behind(wanted, known))
+            if not batch:
+                return
+
+    async def _carry_out(self, plugin: Plugin, batch: Sequence[Change], known: Known) -> None:
+        began = time.monotonic()
+        answers = iter(await plugin.ask([c for change in batch for c in change.commands]))
+        took_s = time.monotonic() - began
+        for change in batch:
+            its_own = islice(answers, len(change.commands))
+            refused = [answer["error"] for answer in its_own if "error" in answer]
+            if refused:
+                known.alone.add(change.username)
+                _log.error("account_not_changed", username=change.username, error=refused[0])
+            else:
+                change.made(known)
+        self._metrics.account_changes.inc(len(batch))
+        if took_s < _BATCH_SHORT_S and len(batch) == self._batch:
+            self._batch = min(2 * self._batch, _BATCH_MAX)
+        elif took_s > _BATCH_LONG_S:
+            self._batch = max(self._batch // 2, _BATCH_MIN)
+
+
+async def _wanted(conn: Connection, plugin: Plugin, known: Known) -> list[Account]:
+    accounts = []
+    for device in await device_credentials.all_access(conn):
+        account = account_of(device, patterns=plugin.patterns)
+        if account is None:
+            known.alone.add(str(device.id))
+        else:
+            accounts.append(account)
+    return accounts
+
+
+def _listing_holds_s(known: Known) -> float:
+    """How long what the broker listed is relied on; what it refused is tried again soon."""
+    return _LIST_AGAIN_AFTER_REFUSAL_S if known.alone else _LIST_AGAIN_S
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, NoPlugin):
+        return "the broker's dynamic-security plugin does not answer the hub's user"
+    return str(error) or repr(error)

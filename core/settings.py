@@ -176,6 +176,7 @@ class IngestSettings(MqttSettings, GridSettings):
     jwt_secret: Secret | None = None
     ingest_group: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
     ingest_client_id: str = Field("solarhub-ingest", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    ingest_gone_after: Duration = timedelta(minutes=1)
     ingest_batch_max: int = Field(1000, ge=1, le=10_000)
     ingest_batch_age: Duration = timedelta(milliseconds=50)
     late_horizon: Duration = timedelta(days=7)

@@ -27,6 +27,7 @@ from ingest.credentials import Keeper
 from ingest.dialects import Decoded
 from ingest.hearing import nothing_more
 from ingest.keepalive import keep_alive
+from ingest.membership import Membership
 from ingest.messages import Message
 from ingest.metrics import IngestMetrics
 from ingest.presence import watch
@@ -63,6 +64,7 @@ async def run(
         asyncio.TaskGroup() as tasks,
     ):
         tasks.create_task(subscriber.run(started))
+        tasks.create_task(Membership(settings, pool, batcher, metrics).run())
         tasks.create_task(watch(pool, settings.offline_after))
         grid = Grid(settings.grid_retail_price, settings.grid_export_price)
         tasks.create_task(pricing.watch(pool, grid))

@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from math import inf
+from time import monotonic
+from typing import Protocol
 
 import aiomqtt
 import structlog
 
 from core.settings import IngestSettings
-from ingest.batcher import Batcher
 from ingest.broker import Broker
 from ingest.dialects.firmwares import FILTERS
 from ingest.messages import Message, decode
@@ -27,17 +28,22 @@ QOS = 1
 _REFUSED = 128
 _RECONNECT_FIRST_S = 0.2
 _RECONNECT_MAX_S = 10.0
+_LASTED_S = 10.0
 _PUBLISH_S = 1.0
 
 _log = structlog.get_logger()
 
 
+class Sink(Protocol):
+    """Where messages go; `put` waits while they can't be taken."""
+
+    async def put(self, message: Message, /) -> None: ...
+
+
 class Subscriber:
     """Reads messages into the batcher; `publish` answers devices while connected."""
 
-    def __init__(
-        self, settings: IngestSettings, batcher: Batcher[Message], metrics: IngestMetrics
-    ) -> None:
+    def __init__(self, settings: IngestSettings, batcher: Sink, metrics: IngestMetrics) -> None:
         self._broker = Broker.of(settings)
         self._client_id = settings.ingest_client_id
         group = settings.ingest_group
@@ -50,23 +56,33 @@ class Subscriber:
         """Stay connected until cancelled; `connected` is set once subscribed."""
         wait_s = _RECONNECT_FIRST_S
         while True:
+            began_s = monotonic()
             try:
                 async with self._session() as client:
                     connected.set()
-                    wait_s = _RECONNECT_FIRST_S
                     await self._read(client)
             except aiomqtt.MqttError as error:
+                # Soon after it began, it may be another who uses our client id: fight slowly.
+                if monotonic() - began_s > _LASTED_S:
+                    wait_s = _RECONNECT_FIRST_S
                 self._metrics.reconnects.inc()
                 _log.warning("broker_lost", error=str(error), retry_in_s=wait_s)
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _RECONNECT_MAX_S)
 
+    async def inherit(self, connected: asyncio.Event) -> None:
+        """Read what the broker keeps for an ingester that is gone; nothing new is dealt to it then.
+
+        Raises aiomqtt.MqttError when the connection is lost, as it is when that ingester returns.
+        """
+        async with self._connection() as client:
+            await client.unsubscribe(self._topics)
+            connected.set()
+            await self._read(client)
+
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[aiomqtt.Client]:
-        client = self._broker.client(self._client_id, clean_session=False)
-        # Before the connection: a persistent session may deliver before anything else is said.
-        client._client.manual_ack_set(True)
-        async with client:
+        async with self._connection() as client:
             granted = await client.subscribe([(topic, QOS) for topic in self._topics])
             codes = [code if isinstance(code, int) else code.value for code in granted]
             if any(code >= _REFUSED for code in codes):
@@ -76,6 +92,14 @@ class Subscriber:
                 yield client
             finally:
                 self._client = None
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[aiomqtt.Client]:
+        client = self._broker.client(self._client_id, clean_session=False)
+        # Before the connection: a persistent session may deliver before anything else is said.
+        client._client.manual_ack_set(True)
+        async with client:
+            yield client
 
     async def _read(self, client: aiomqtt.Client) -> None:
         async for incoming in client.messages:

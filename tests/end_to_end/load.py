@@ -1,10 +1,12 @@
 """Readings to put a load on a hub with: of real inverters where there are, of faulty meters."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
+
+from msgspec.structs import replace
 
 from core.readings import Reading
 from simulators.recording import Layout, read

@@ -17,6 +17,9 @@ from datetime import UTC, datetime, timedelta
 
 from core.readings import MAX_CLOCK_AHEAD, Reading
 
+# More than any installation has; who makes up names doesn't make us keep them.
+PARTS_MAX = 100
+
 COUNTERS = frozenset({"energy_wh", "export_wh", "import_wh"})
 
 # What a device without a measurement yet gives for its time.
@@ -115,10 +118,12 @@ def _belongs(measurement: Open, part: Part, rhythm: Rhythm, received_at: datetim
 
 
 def _add(measurement: Open, part: Part) -> None:
-    measurement.values |= part.values
     measurement.at = measurement.at or part.at
     said = measurement.bare if part.at is None else measurement.timed
-    said.update(part.values)
+    for name, value in part.values.items():
+        if name in measurement.values or len(measurement.values) < PARTS_MAX:
+            measurement.values[name] = value
+            said.add(name)
 
 
 def close(partial: Partial) -> Measured | None:
@@ -143,6 +148,8 @@ def close(partial: Partial) -> Measured | None:
 
 def _learn(partial: Partial, measurement: Open) -> None:
     for name, value in measurement.values.items():
+        if name not in partial.known and len(partial.known) >= PARTS_MAX:
+            continue
         if _field(name) not in COUNTERS:
             partial.known.pop(name, None)
             if value is not None:
@@ -196,13 +203,11 @@ def _field(name: str) -> str:
     return name.partition(":")[0]
 
 
-def restarted(
-    partial: Partial, since: str, since_at: datetime | None, at: datetime
-) -> Reading | None:
+def restarted(partial: Partial, since: str, since_at: datetime, at: datetime) -> Reading | None:
     """What a counter read when it was reset, if it was since the last reading before `at`.
 
-    `since`: what the device says its counter counts from, `since_at`: the same as an instant, which
-    devices get wrong; then it was just after the last reading.
+    `since`: what the device says its counter counts from, `since_at`: the same as an instant. Where
+    that can't be, it was just after the last reading.
     """
     before, last_at = partial.counting_since, partial.last_at
     if last_at is not None and at <= last_at:
@@ -210,6 +215,6 @@ def restarted(
     partial.counting_since, partial.last_at = since, at
     if before in (None, since) or last_at is None:
         return None
-    if since_at is None or not last_at < since_at < at:
+    if not last_at < since_at < at:
         since_at = last_at + min(timedelta(seconds=1), (at - last_at) / 2)
     return Reading(since_at, energy_wh=_RESTARTED_WH)

@@ -49,10 +49,10 @@ class Speaker:
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """What a device says its counter counts from; `at`: the same as an instant, if it is one."""
+    """What a device says its counter counts from, and which instant that is."""
 
     text: str
-    at: datetime | None
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

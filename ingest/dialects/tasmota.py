@@ -19,7 +19,6 @@ from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Since, Speaker, ref
 from ingest.dialects.values import device_time, document, number, object_in, reading, scaled, total
 
 _PRESENCE = {b"Online": ONLINE, b"Offline": OFFLINE}
-_SINCE_MAX_LENGTH = 40
 
 
 def decode(levels: Sequence[str], payload: bytes, speaker: Speaker, received_at: datetime) -> Heard:
@@ -55,9 +54,10 @@ def _energy(time: Any, energy: Mapping[str, Any], speaker: Speaker, received_at:
     if at is None and time is not None and heard is not NOTHING:
         return refuse(Refusal.BAD_TIME, "Time: must be a date and time such as 2026-03-01T06:30:00")
     since = energy.get("TotalStartTime")
-    if generated_kwh is None or not isinstance(since, str) or len(since) > _SINCE_MAX_LENGTH:
+    since_at = device_time(since, speaker.zone, received_at)
+    if generated_kwh is None or since_at is None:
         return heard
-    return replace(heard, since=Since(since, device_time(since, speaker.zone, received_at)))
+    return replace(heard, since=Since(str(since), since_at))
 
 
 def _phase(energy: Mapping[str, Any]) -> dict[str, float | None]:

@@ -8,6 +8,7 @@ Counters, in kWh, all phases and devices added up: `pvinverter/…/Energy/Forwar
 send beside their phases (`Ac/Energy/…`), and settings.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -15,6 +16,7 @@ from core.readings import Refusal
 from ingest.dialects import NOTHING, Heard, Speaker, refuse
 from ingest.dialects.values import document, number, part_or_gone
 
+_INSTANCE = re.compile(r"[0-9]{1,5}")
 _PHASES = ("L1", "L2", "L3")
 
 
@@ -36,6 +38,8 @@ def _quantity(levels: Sequence[str]) -> tuple[str | None, float]:
     match tuple(levels):
         case ("system", "0", "Ac", "PvOnGrid" | "PvOnOutput" as side, phase, "Power"):
             return (f"power_w:{side}.{phase}" if phase in _PHASES else None), 1
+        case (service, instance, *_) if service != "system" and not _INSTANCE.fullmatch(instance):
+            return None, 1
         case ("pvinverter", instance, "Ac", phase, "Energy", "Forward") if phase in _PHASES:
             return f"energy_wh:{instance}.{phase}", 1000
         case ("grid", instance, "Ac", phase, "Energy", "Reverse") if phase in _PHASES:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from core.assembly import (
     NEVER,
+    PARTS_MAX,
     Measured,
     Part,
     Partial,
@@ -170,8 +171,17 @@ def test_a_counter_that_was_reset_read_next_to_nothing_then() -> None:
     assert begun == Reading(after(90), energy_wh=0.001)
     # A start that can't be is taken for just after what was read before.
     assert restarted(partial, "c", after(5), after(180)) == Reading(after(121), energy_wh=0.001)
-    assert restarted(partial, "d", None, after(181)) == Reading(after(180.5), energy_wh=0.001)
+    assert restarted(partial, "d", after(900), after(181)) == Reading(after(180.5), energy_wh=0.001)
     assert restarted(partial, "late", after(1), after(2)) is None
+
+
+def test_parts_that_are_made_up_are_not_kept_without_end() -> None:
+    partial = Partial()
+    for n in range(0, 3 * PARTS_MAX, 30):
+        told((n, Part({f"energy_wh:{n + m}": 1.0 for m in range(30)})), partial=partial)
+    told((900, Part({f"power_w:{n}": 1.0 for n in range(3 * PARTS_MAX)})), partial=partial)
+    assert len(partial.known) == PARTS_MAX
+    assert len(partial.fresh) <= PARTS_MAX
 
 
 # Of three phases at a time: what each gained, and whether it is lost, or gone, on the way to us.

@@ -101,7 +101,7 @@ def test_tasmota_says_what_its_total_counts_from() -> None:
     assert heard is not None
     assert heard.since is not None
     assert heard.since.at == datetime(2026, 2, 1, tzinfo=UTC)
-    for wrong in (None, 7, "x" * 1000):
+    for wrong in (None, 7, "x" * 1000, "long ago\0"):
         heard = tasmota({"Total": 1, "TotalStartTime": wrong})
         assert heard is not None
         assert heard.since is None

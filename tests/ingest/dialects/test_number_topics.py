@@ -92,6 +92,7 @@ def test_a_topic_that_is_of_no_use_is_not_even_heeded(topic: str) -> None:
         f"{SHELLY}/relay/1/energy",
         f"{AHOY}/ch0/YieldDay",
         f"{GX}/grid/30/Ac/Energy/Reverse",
+        f"{GX}/grid/made-up/Ac/L1/Energy/Reverse",
         f"{GX}/settings/0/Settings/LEDs/Enable",
     ],
 )

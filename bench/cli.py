@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import ingest, machine, purchase, report
+from bench import browse, ingest, machine, purchase, report
 from bench.database import server
 from bench.options import Options
 from bench.processes import program
@@ -25,6 +25,8 @@ class Case(StrEnum):
     INGEST_BATCHED = "ingest-batched"
     PURCHASE = "purchase"
     PURCHASE_HOT = "purchase-hot"
+    NEARBY = "nearby"
+    LISTINGS = "listings"
 
 
 _RUN: dict[Case, Callable[[Options], Awaitable[Result]]] = {
@@ -32,6 +34,8 @@ _RUN: dict[Case, Callable[[Options], Awaitable[Result]]] = {
     Case.INGEST_BATCHED: ingest.arrays,
     Case.PURCHASE: purchase.spread,
     Case.PURCHASE_HOT: purchase.hot,
+    Case.NEARBY: browse.nearby,
+    Case.LISTINGS: browse.listings,
 }
 
 _PROGRAMS = {
@@ -39,6 +43,8 @@ _PROGRAMS = {
     Case.INGEST_BATCHED: "mosquitto",
     Case.PURCHASE: "wrk",
     Case.PURCHASE_HOT: "wrk",
+    Case.NEARBY: "wrk",
+    Case.LISTINGS: "wrk",
 }
 
 app = typer.Typer()
@@ -48,8 +54,11 @@ app = typer.Typer()
 def bench(
     cases: Annotated[list[Case] | None, typer.Argument(help="Which; all if none is named.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each contestant.")] = 3,
-    seconds: Annotated[int, typer.Option(min=1, help="Length of a turn of purchases.")] = 8,
+    seconds: Annotated[int, typer.Option(min=1, help="Length of a turn over HTTP.")] = 8,
     readings: Annotated[int, typer.Option(min=10_000, help="Readings queued a round.")] = 60_000,
+    listings: Annotated[
+        int, typer.Option(min=30_000, help="Listings of a large market, to browse.")
+    ] = 1_000_000,
     out: Annotated[Path, typer.Option(help="Where results go.")] = Path("bench/results"),
     database_url: Annotated[
         str | None,
@@ -61,7 +70,9 @@ def bench(
 ) -> None:
     """Measure the hub against a floor or a peer in the same run."""
     machine.raise_open_files_limit()
-    plan = partial(Options, rounds=rounds, seconds=seconds, readings=readings)
+    plan = partial(
+        Options, rounds=rounds, seconds=seconds, readings=readings, listings=listings
+    )  # fmt: skip
     try:
         passed = asyncio.run(_run(cases or list(Case), plan, database_url, out))
     except HubError as error:

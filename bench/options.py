@@ -17,6 +17,7 @@ class Options:
     rounds: int = 3
     seconds: int = 8
     readings: int = 60_000
+    listings: int = 1_000_000
     devices: int = 200
     connections: int = 32
     jwt_secret: str = field(default_factory=partial(secrets.token_hex, 32))

@@ -31,6 +31,18 @@ ALTER TABLE se ADD PRIMARY KEY (n);
 ANALYZE;
 """
 
+# Its own ten thousand stand between 77.1 and 78.1 degrees east; more, around them, as densely.
+_MORE_LISTINGS = """
+INSERT INTO energy_listings (seller_id, latitude, longitude, energy_amount_kwh, price_per_kwh,
+                             available_from, available_to)
+SELECT (ARRAY(SELECT id FROM users WHERE role = 'host'))[1 + n % 500],
+       12.5 + random(), $1::float8 + span + CASE WHEN $1 + span >= 77.1 THEN 1 ELSE 0 END,
+       1e6, 5 + random() * 5, now(), now() + interval '1 day'
+  FROM (SELECT n, random() * ($2::float8 - $1 - 1) AS span FROM generate_series(1, $3::int) n) AS s
+"""
+_MADE_AT_ANY_TIME = "UPDATE energy_listings SET created_at = now() - random() * interval '30 days'"
+_SEEDED = 10_000
+
 _BUYERS = "SELECT id FROM bu ORDER BY n"
 _LISTINGS = "SELECT id FROM li ORDER BY n"
 
@@ -47,6 +59,20 @@ async def seed_design(server: Server) -> AsyncIterator[tuple[DatabaseSettings, M
                 listings=[row["id"] for row in await conn.fetch(_LISTINGS)],
             )
         yield settings, market
+
+
+@asynccontextmanager
+async def seed_offers(
+    server: Server, *, listings: int, west: float, east: float
+) -> AsyncIterator[DatabaseSettings]:
+    """Such a database with listings evenly between two meridians."""
+    async with server.empty_database() as settings:
+        async with connected(settings) as conn:
+            await conn.execute((_EXPRESS / "schema.sql").read_text())
+            await conn.execute(_MORE_LISTINGS, west, east, listings - _SEEDED)
+            await conn.execute(_MADE_AT_ANY_TIME)
+            await conn.execute("VACUUM ANALYZE")
+        yield settings
 
 
 def has_node() -> bool:

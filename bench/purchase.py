@@ -1,17 +1,17 @@
 """Cases `purchase` and `purchase-hot`: buyers on keep-alive connections, order after order."""
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 
 from bench import cpu, load, peers, seed
-from bench.database import analyze, audit, connected, environment
+from bench.contest import Turn, api, measure, timed
+from bench.database import analyze, audit, connected
 from bench.options import Options
-from bench.processes import Served, free_port, listens, running, solarhub
-from bench.result import Contestant, Result, Sample, Target, ratio, turns
+from bench.result import Result, Target, ratio
 from bench.seed import Market
 from core.settings import DatabaseSettings
 from db.pool import Connection
@@ -19,10 +19,7 @@ from db.pool import Connection
 HOSTS, BUYERS, LISTINGS = 500, 300, 2_000
 ORDERS = 6_000
 _BALANCE = Decimal(1_000_000)
-_WARM_UP_S = 2
 _CHANCE = 1
-
-Turn = Callable[[int], Awaitable[Sample]]
 
 _HUB, _EXPRESS, _PGBENCH = "hub", "Express", "pgbench"
 _ABOUT = {
@@ -35,7 +32,7 @@ _ABOUT = {
 async def spread(options: Options) -> Result:
     """Orders for 2,000 listings, against Express and its bare statements."""
     async with _contest(options, LISTINGS, with_express=peers.has_node()) as contest:
-        contestants = await _measure(options, contest.turns)
+        contestants = await measure(options, contest.turns, _ABOUT)
         passed = await audit(contest.database)
     hub, *others = contestants
     wanted = {_EXPRESS: 2.0, _PGBENCH: 0.4}
@@ -56,7 +53,7 @@ async def spread(options: Options) -> Result:
 async def hot(options: Options) -> Result:
     """All orders for one listing, against the bare statements on one row."""
     async with _contest(options, 1, with_express=False) as contest:
-        contestants = await _measure(options, contest.turns)
+        contestants = await measure(options, contest.turns, _ABOUT)
         passed = await audit(contest.database)
     hub, floor = contestants
     return Result(
@@ -80,16 +77,6 @@ def _parameters(options: Options, listings: int) -> dict[str, int | float | str]
     }
 
 
-async def _measure(options: Options, contest: Mapping[str, Turn]) -> list[Contestant]:
-    for turn in contest.values():
-        await turn(_WARM_UP_S)
-    samples: dict[str, list[Sample]] = {name: [] for name in contest}
-    for number in range(options.rounds):
-        for name in turns(list(contest), number):
-            samples[name].append(await contest[name](options.seconds))
-    return [Contestant(name, _ABOUT[name], samples[name]) for name in contest]
-
-
 @dataclass(frozen=True, slots=True)
 class _Contest:
     """The hub's database, and what each contestant does when it is its turn."""
@@ -108,16 +95,16 @@ async def _contest(
         conn = await stack.enter_async_context(connected(database))
         postgres = await cpu.postgres(conn)
         market = await _market(conn, listings)
-        api = await stack.enter_async_context(_api(options, database))
-        clock = cpu.Clock({"API": api.child.psutil} | postgres)
-        contest: dict[str, Turn] = {_HUB: _timed(clock, _orders(options, _HUB, api.port, market))}
+        hub = await stack.enter_async_context(api(options, database))
+        clock = cpu.Clock({"API": hub.child.psutil} | postgres)
+        contest: dict[str, Turn] = {_HUB: timed(clock, _orders(options, _HUB, hub.port, market))}
         peer, market = await stack.enter_async_context(peers.seed_design(options.server))
         if with_express:
             express = await stack.enter_async_context(peers.express(options, peer))
             clock = cpu.Clock({_EXPRESS: express.child.psutil} | postgres)
-            contest[_EXPRESS] = _timed(clock, _orders(options, _EXPRESS, express.port, market))
+            contest[_EXPRESS] = timed(clock, _orders(options, _EXPRESS, express.port, market))
         statements = partial(peers.pgbench, options, peer, listings)
-        contest[_PGBENCH] = _timed(cpu.Clock(postgres), statements)
+        contest[_PGBENCH] = timed(cpu.Clock(postgres), statements)
         yield _Contest(database, contest)
 
 
@@ -129,17 +116,6 @@ async def _market(conn: Connection, listings: int) -> Market:
     return market
 
 
-def _timed(clock: cpu.Clock, turn: Turn) -> Turn:
-    """The same turn, with the CPU time that it took others than the load generator."""
-
-    async def timed(seconds: int) -> Sample:
-        began = clock.read_s()
-        sample = await turn(seconds)
-        return replace(sample, cpu_us=clock.since_us(began, round(sample.per_s * seconds)))
-
-    return timed
-
-
 def _orders(options: Options, name: str, port: int, market: Market) -> Turn:
     """Orders by any buyer for any listing, the same in every run."""
     chance = random.Random(_CHANCE)
@@ -147,16 +123,3 @@ def _orders(options: Options, name: str, port: int, market: Market) -> Turn:
     pairs = ((chance.choice(market.buyers), chance.choice(market.listings)) for _ in range(ORDERS))
     load.write_orders(path, pairs, options.jwt_secret)
     return partial(load.send, options, port, path)
-
-
-@asynccontextmanager
-async def _api(options: Options, database: DatabaseSettings) -> AsyncIterator[Served]:
-    port = free_port()
-    env = environment(database) | {
-        "SOLARHUB_API_PORT": str(port),
-        "SOLARHUB_JWT_SECRET": options.jwt_secret,
-        "SOLARHUB_LOG_LEVEL": "warning",
-    }
-    async with running("api", *solarhub("api"), logs=options.work, env=env) as child:
-        await child.ready(partial(listens, port))
-        yield Served(port, child)

@@ -101,4 +101,4 @@ def _plot(result: Result, path: Path) -> None:
 
 
 def _colours(names: list[str]) -> list[str]:
-    return ["#c98500" if name == "hub" else "#9aa5b1" for name in names]
+    return ["#c98500" if name.startswith("hub") else "#9aa5b1" for name in names]

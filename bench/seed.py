@@ -62,6 +62,17 @@ SELECT ($1::uuid[])[1 + n % cardinality($1)], 1000000, 5 + n % 50 * 0.1,
 RETURNING id
 """
 
+# Between 12.5 and 13.5 degrees north, made one after the other.
+_OFFERS = """
+INSERT INTO energy_listings (seller_id, stated_kwh, price_per_kwh, latitude, longitude,
+                             available_from, available_to, created_at)
+SELECT ($1::uuid[])[1 + n % cardinality($1)], 1000000, 5 + n % 50 * 0.1,
+       12.5 + random(), $2::float8 + random() * ($3::float8 - $2),
+       now() - interval '1 hour', now() + interval '30 days', now() - n * interval '1 second'
+  FROM generate_series($4::int, $5::int) n
+"""
+_OFFERS_AT_ONCE = 50_000
+
 
 @dataclass(frozen=True, slots=True)
 class Market:
@@ -90,6 +101,16 @@ async def market(
         customers = await people(conn, BUYER, buyers)
         await conn.execute(_TOP_UP, customers, balance)
     return Market(customers, [row["id"] for row in rows])
+
+
+async def offers(conn: Connection, *, hosts: int, listings: int, west: float, east: float) -> UUID:
+    """Active listings evenly between two meridians, and somebody who may look at them."""
+    sellers = await people(conn, HOST, hosts)
+    for first in range(1, listings + 1, _OFFERS_AT_ONCE):
+        last = min(listings, first + _OFFERS_AT_ONCE - 1)
+        await conn.execute(_OFFERS, sellers, west, east, first, last)
+    [onlooker] = await people(conn, BUYER, 1)
+    return onlooker
 
 
 async def people(conn: Connection, role: Role, count: int) -> list[UUID]:

@@ -9,17 +9,28 @@ import struct
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, Field
+from starlette.responses import Response
 
-from api.envelope import Page
+from api.envelope import Page, ok_of_json
 from api.fields import Matching
 
 KeyT = TypeVar("KeyT")
 RowT = TypeVar("RowT")
 ItemT = TypeVar("ItemT")
+
+
+class Shown(Protocol):
+    """A row that the database has written as JSON already."""
+
+    @property
+    def shown(self) -> str: ...
+
+
+ShownT = TypeVar("ShownT", bound=Shown)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -56,11 +67,25 @@ class Cursor(Generic[KeyT]):
         show: Callable[[RowT], ItemT],
     ) -> Page[ItemT]:
         """The first `limit` of `limit + 1` rows."""
+        items, next_cursor = self._part(rows, limit, key)
+        return Page(items=[show(row) for row in items], next_cursor=next_cursor)
+
+    def written(
+        self,
+        rows: Sequence[ShownT],
+        limit: int,
+        *,
+        key: Callable[[ShownT], KeyT],
+    ) -> Response:
+        """An answer with the same, of rows that hold their JSON."""
+        items, next_cursor = self._part(rows, limit, key)
+        return ok_of_json([row.shown for row in items], next_cursor)
+
+    def _part(
+        self, rows: Sequence[RowT], limit: int, key: Callable[[RowT], KeyT]
+    ) -> tuple[Sequence[RowT], str | None]:
         more = len(rows) > limit
-        return Page(
-            items=[show(row) for row in rows[:limit]],
-            next_cursor=self._write(key(rows[limit - 1])) if more else None,
-        )
+        return rows[:limit], self._write(key(rows[limit - 1])) if more else None
 
 
 def _instant(text: str) -> datetime:

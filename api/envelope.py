@@ -1,11 +1,12 @@
 """The one format of every answer."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from structlog.contextvars import get_contextvars
 
 from api.fields import ShownInstant
@@ -68,6 +69,16 @@ class Kind(NamedTuple):
 
 def ok(data: T) -> Answer[T]:
     return Answer(data=data)
+
+
+def ok_of_json(items: Sequence[str], next_cursor: str | None) -> Response:
+    """`Answer[Page[…]]` of items that are JSON: for long lists, which models take long to write."""
+    data = f'{{"items":[{",".join(items)}],"next_cursor":{json.dumps(next_cursor)}}}'
+    body = (
+        f'{{"success":true,"statusCode":200,"message":"Success","data":{data},'
+        f'"timestamp":"{rfc3339(datetime.now(UTC))}"}}'
+    )
+    return Response(body, media_type="application/json")
 
 
 def created(data: T) -> Answer[T]:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel, Field, model_validator
+from starlette.responses import Response
 
 from api import routing
 from api.cursors import NEAREST, PageQuery, PartBefore
@@ -105,10 +106,13 @@ class NearbyDeviceView(BaseModel):
     owner: Annotated[PersonView, Field(description="Whose it is")]
 
 
-@router.get("/nearby-listings", responses=answers(NoLocation))
+@router.get(
+    "/nearby-listings", responses=answers(NoLocation),
+    response_model=Answer[Page[NearbyListingView]],
+)  # fmt: skip
 async def nearby_listings(
     pool: PoolDep, caller: CurrentUser, query: Annotated[AroundListings, Query()]
-) -> Answer[Page[NearbyListingView]]:
+) -> Response:
     """Active listings by distance, with seller and device, where their sellers made them public."""
     after = NEAREST.read(query.cursor)
     async with pool.acquire() as conn:
@@ -120,14 +124,7 @@ async def nearby_listings(
             after=after,
             limit=query.limit + 1,
         )
-    return ok(
-        NEAREST.page(
-            found,
-            query.limit,
-            key=lambda near: (near.distance_km, near.listing.id),
-            show=_listing,
-        )
-    )
+    return NEAREST.written(found, query.limit, key=_distance_and_id)
 
 
 @router.get("/nearby-users", responses=answers(NoLocation))
@@ -184,23 +181,8 @@ async def _circle(conn: Connection, user_id: UUID, around: Around) -> Circle:
     return Circle(latitude, longitude, around.radius_km)
 
 
-def _distance_and_id(near: NearbyUser | NearbyDevice) -> tuple[float, UUID]:
+def _distance_and_id(near: NearbyListing | NearbyUser | NearbyDevice) -> tuple[float, UUID]:
     return near.distance_km, near.id
-
-
-def _listing(near: NearbyListing) -> NearbyListingView:
-    listing = near.listing
-    device = None
-    if listing.device_id and near.device_name and near.device_kind:
-        device = SellersDeviceView(
-            id=listing.device_id, name=near.device_name, kind=near.device_kind
-        )
-    return NearbyListingView(
-        **dict(ListingView.model_validate(listing)),
-        distance_km=round(near.distance_km, 3),
-        seller=PersonView(id=listing.seller_id, full_name=near.seller_name),
-        device=device,
-    )
 
 
 def _user(near: NearbyUser) -> NearbyUserView:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import Query
 from pydantic import Field, model_validator
+from starlette.responses import Response
 
 from api import offers, routing
 from api.cursors import LISTED, PageQuery, PartBefore
@@ -29,9 +30,9 @@ from api.offers import Offer
 from api.shown import ListingStatus, ListingView, Pricing
 from core import errors
 from core.errors import Forbidden, IllegalMove, NoLocation, NotFound, OpenListingExists
-from core.listings import Change, Listing, check_price, check_window
+from core.listings import Change, check_price, check_window
 from db import listing_pages, listings
-from db.listing_pages import Filter
+from db.listing_pages import Filter, Listed
 
 router = routing.private("/marketplace", "marketplace")
 
@@ -117,13 +118,13 @@ async def create_listing(pool: PoolDep, host: Host, body: NewListing) -> Answer[
     return created(ListingView.model_validate(listing))
 
 
-@router.get("/listings")
+@router.get("/listings", response_model=Answer[Page[ListingView]])
 async def list_listings(
     pool: PoolDep, _: CurrentUser, query: Annotated[ListingQuery, Query()]
-) -> Answer[Page[ListingView]]:
+) -> Response:
     """Listings, newest or cheapest first."""
     where = Filter(query.status, query.seller_id, query.device_id, query.min_kwh, query.max_price)
-    limit, show = query.limit, ListingView.model_validate
+    limit = query.limit
     made_at, price, last_id = LISTED.read(query.cursor)
     async with pool.acquire() as conn:
         if query.sort == "price_per_kwh":
@@ -134,7 +135,7 @@ async def list_listings(
             found = await listing_pages.newest(
                 conn, where, before=(made_at, last_id), limit=limit + 1
             )
-    return ok(LISTED.page(found, limit, key=_place_in_list, show=show))
+    return LISTED.written(found, limit, key=_place_in_list)
 
 
 @router.get("/listings/{listing_id}", responses=answers(NotFound))
@@ -163,5 +164,5 @@ async def cancel_listing(pool: PoolDep, caller: CurrentUser, listing_id: Id) -> 
     return ok(ListingView.model_validate(listing))
 
 
-def _place_in_list(listing: Listing) -> tuple[datetime, Decimal, UUID]:
+def _place_in_list(listing: Listed) -> tuple[datetime, Decimal, UUID]:
     return listing.created_at, listing.price_per_kwh, listing.id

@@ -13,6 +13,9 @@ What is selected by is part of the key and of the order, which only its own inde
 with `seller_id = $6` sort all of a seller's, since few should be. The cheapest of one seller or
 device have no such index: all of theirs are sorted, for page 1 as for page 1,000. The cheapest end
 at a highest price, where there is one: nothing beyond it is read.
+
+PostgreSQL writes the JSON that is shown, as it does for events: to fetch rows, make objects of them
+and write these as JSON takes the API several times as long.
 """
 
 from dataclasses import dataclass
@@ -20,16 +23,15 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from core.listings import Listing
-from db.listings import listing_of
 from db.pool import Connection
 
 # As in the statements: the most that a part shows, and one to tell whether there is more.
 LIMIT_MAX = 101
 
 _NEWEST = """
-SELECT l FROM (
-    SELECT l FROM energy_listings l
+SELECT id, created_at, price_per_kwh, shown FROM (
+    SELECT l.id, l.created_at, l.price_per_kwh, listing_json(l)::text AS shown
+      FROM energy_listings l
      WHERE (created_at, id) < ($1::timestamptz, $2::uuid)
        AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
        AND CASE WHEN $4::numeric IS NULL THEN true ELSE price_per_kwh <= $4 END
@@ -38,8 +40,9 @@ SELECT l FROM (
 """
 
 _NEWEST_OF_STATUS = """
-SELECT l FROM (
-    SELECT l FROM energy_listings l
+SELECT id, created_at, price_per_kwh, shown FROM (
+    SELECT l.id, l.created_at, l.price_per_kwh, listing_json(l)::text AS shown
+      FROM energy_listings l
      WHERE (status, created_at, id) < ($6::text, $1::timestamptz, $2::uuid) AND status >= $6
        AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
        AND CASE WHEN $4::numeric IS NULL THEN true ELSE price_per_kwh <= $4 END
@@ -48,8 +51,9 @@ SELECT l FROM (
 """
 
 _NEWEST_OF_SELLER = """
-SELECT l FROM (
-    SELECT l FROM energy_listings l
+SELECT id, created_at, price_per_kwh, shown FROM (
+    SELECT l.id, l.created_at, l.price_per_kwh, listing_json(l)::text AS shown
+      FROM energy_listings l
      WHERE (seller_id, created_at, id) < ($6::uuid, $1::timestamptz, $2::uuid) AND seller_id >= $6
        AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
        AND CASE WHEN $4::numeric IS NULL THEN true ELSE price_per_kwh <= $4 END
@@ -59,8 +63,9 @@ SELECT l FROM (
 """
 
 _NEWEST_OF_DEVICE = """
-SELECT l FROM (
-    SELECT l FROM energy_listings l
+SELECT id, created_at, price_per_kwh, shown FROM (
+    SELECT l.id, l.created_at, l.price_per_kwh, listing_json(l)::text AS shown
+      FROM energy_listings l
      WHERE (device_id, created_at, id) < ($6::uuid, $1::timestamptz, $2::uuid) AND device_id >= $6
        AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
        AND CASE WHEN $4::numeric IS NULL THEN true ELSE price_per_kwh <= $4 END
@@ -71,8 +76,9 @@ SELECT l FROM (
 """
 
 _CHEAPEST = """
-SELECT l FROM (
-    SELECT l FROM energy_listings l
+SELECT id, created_at, price_per_kwh, shown FROM (
+    SELECT l.id, l.created_at, l.price_per_kwh, listing_json(l)::text AS shown
+      FROM energy_listings l
      WHERE (price_per_kwh, id) > ($1::numeric, $2::uuid)
        AND price_per_kwh <= coalesce($4::numeric, 'Infinity')
        AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
@@ -81,8 +87,9 @@ SELECT l FROM (
 """
 
 _CHEAPEST_OF_STATUS = """
-SELECT l FROM (
-    SELECT l FROM energy_listings l
+SELECT id, created_at, price_per_kwh, shown FROM (
+    SELECT l.id, l.created_at, l.price_per_kwh, listing_json(l)::text AS shown
+      FROM energy_listings l
      WHERE (status, price_per_kwh, id) > ($6::text, $1::numeric, $2::uuid)
        AND (status, price_per_kwh) <= ($6, coalesce($4::numeric, 'Infinity'))
        AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
@@ -91,8 +98,9 @@ SELECT l FROM (
 """
 
 _CHEAPEST_OF_SELLER = """
-SELECT l FROM (
-    SELECT l FROM energy_listings l
+SELECT id, created_at, price_per_kwh, shown FROM (
+    SELECT l.id, l.created_at, l.price_per_kwh, listing_json(l)::text AS shown
+      FROM energy_listings l
      WHERE seller_id = $6 AND (price_per_kwh, id) > ($1::numeric, $2::uuid)
        AND price_per_kwh <= coalesce($4::numeric, 'Infinity')
        AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
@@ -102,8 +110,9 @@ SELECT l FROM (
 """
 
 _CHEAPEST_OF_DEVICE = """
-SELECT l FROM (
-    SELECT l FROM energy_listings l
+SELECT id, created_at, price_per_kwh, shown FROM (
+    SELECT l.id, l.created_at, l.price_per_kwh, listing_json(l)::text AS shown
+      FROM energy_listings l
      WHERE device_id = $6 AND (price_per_kwh, id) > ($1::numeric, $2::uuid)
        AND price_per_kwh <= coalesce($4::numeric, 'Infinity')
        AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
@@ -125,9 +134,19 @@ class Filter:
     max_price: Decimal | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Where a listing is in the lists, and the JSON that shows it."""
+
+    id: UUID
+    created_at: datetime
+    price_per_kwh: Decimal
+    shown: str
+
+
 async def newest(
     conn: Connection, where: Filter, *, before: tuple[datetime, UUID], limit: int
-) -> list[Listing]:
+) -> list[Listed]:
     """At most `LIMIT_MAX` listings made before one, newest first."""
     statements = _NEWEST, _NEWEST_OF_STATUS, _NEWEST_OF_SELLER, _NEWEST_OF_DEVICE
     return await _part(conn, statements, where, before, limit)
@@ -135,7 +154,7 @@ async def newest(
 
 async def cheapest(
     conn: Connection, where: Filter, *, after: tuple[Decimal, UUID], limit: int
-) -> list[Listing]:
+) -> list[Listed]:
     """At most `LIMIT_MAX` listings dearer than one, cheapest first; equally dear ones by id."""
     statements = _CHEAPEST, _CHEAPEST_OF_STATUS, _CHEAPEST_OF_SELLER, _CHEAPEST_OF_DEVICE
     return await _part(conn, statements, where, after, limit)
@@ -147,11 +166,13 @@ async def _part(
     where: Filter,
     key: tuple[datetime | Decimal, UUID],
     limit: int,
-) -> list[Listing]:
+) -> list[Listed]:
     assert limit <= LIMIT_MAX
     statement, selected = _narrowest(statements, where)
     rows = await conn.fetch(statement, *key, where.min_kwh, where.max_price, limit, *selected)
-    return [listing_of(row["l"]) for row in rows]
+    return [
+        Listed(row["id"], row["created_at"], row["price_per_kwh"], row["shown"]) for row in rows
+    ]
 
 
 def _narrowest(

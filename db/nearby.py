@@ -14,8 +14,6 @@ from uuid import UUID
 import asyncpg
 
 from core.geo import Box, Circle
-from core.listings import Listing
-from db.listings import listing_of
 from db.pool import Connection, Record
 
 # Only what the order needs is carried through the sort; the rest is fetched for what is shown.
@@ -31,8 +29,12 @@ WITH near AS MATERIALIZED (
      WHERE distance_km <= $4 AND (distance_km, id) > ($5::float8, $6::uuid)
      ORDER BY distance_km, id LIMIT $9
 )
-SELECT p.id, l, p.distance_km,
-       u.full_name AS seller_name, d.name AS device_name, d.kind AS device_kind
+SELECT p.id, p.distance_km, (listing_json(l) || jsonb_build_object(
+           'distance_km', round(p.distance_km::numeric, 3),
+           'seller', jsonb_build_object('id', u.id, 'full_name', u.full_name),
+           'device', CASE WHEN d.id IS NOT NULL
+               THEN jsonb_build_object('id', d.id, 'name', d.name, 'kind', d.kind) END
+       ))::text AS shown
   FROM page p
   JOIN energy_listings l ON l.id = p.id
   JOIN users u ON u.id = l.seller_id
@@ -86,13 +88,11 @@ SELECT d.id, d.name, d.kind, d.capacity_w, s.status, m.latitude, m.longitude, m.
 
 @dataclass(frozen=True, slots=True)
 class NearbyListing:
-    """An active listing, who sells it, and what measures it."""
+    """An active listing; `shown` is the JSON of it, with who sells it and what measures it."""
 
-    listing: Listing
+    id: UUID
     distance_km: float
-    seller_name: str
-    device_name: str | None
-    device_kind: str | None
+    shown: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ async def listings(
 ) -> list[NearbyListing]:
     """Active listings inside the circle, nearest first; equally near ones by id."""
     rows = await _nearest(conn, _LISTINGS, circle, after, min_kwh, max_price, limit=limit)
-    return [_listing(row) for row in rows]
+    return [NearbyListing(row["id"], row["distance_km"], row["shown"]) for row in rows]
 
 
 async def users(
@@ -194,16 +194,6 @@ def _parameters(circle: Circle, box: Box) -> tuple[object, ...]:
     """
     corners = asyncpg.Box((box.east, box.north), (box.west, box.south))
     return corners, circle.latitude, circle.longitude, circle.radius_km
-
-
-def _listing(row: Record) -> NearbyListing:
-    return NearbyListing(
-        listing=listing_of(row["l"]),
-        distance_km=row["distance_km"],
-        seller_name=row["seller_name"],
-        device_name=row["device_name"],
-        device_kind=row["device_kind"],
-    )
 
 
 def _user(row: Record) -> NearbyUser:

@@ -115,9 +115,10 @@ class Neighbourhood:
             listings = await nearby.listings(
                 self.conn, circle, min_kwh=None, max_price=None, after=after, limit=limit
             )
+            shown = [json.loads(n.shown) for n in listings]
             return [
-                (n.listing.id, n.distance_km, (n.listing.latitude, n.listing.longitude))
-                for n in listings
+                (n.id, n.distance_km, (its["latitude"], its["longitude"]))
+                for n, its in zip(listings, shown, strict=True)
             ]
         caller = {"caller_id": self.looking.id, "after": after, "limit": limit}
         if what == "users":

@@ -5,9 +5,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
-from core.listings import Listing
 from db import listing_pages
-from db.listing_pages import Filter
+from db.listing_pages import Filter, Listed
 from db.pool import Connection
 from tests.support import plans
 from tests.support.people import add_device, add_user
@@ -72,13 +71,13 @@ def statement_of(order: str, where: Filter) -> tuple[str, tuple[object, ...]]:
     return listing_pages._narrowest(statements, where)
 
 
-async def part(conn: Connection, order: str, where: Filter, key: Any, limit: int) -> list[Listing]:
+async def part(conn: Connection, order: str, where: Filter, key: Any, limit: int) -> list[Listed]:
     if order == "newest":
         return await listing_pages.newest(conn, where, before=key, limit=limit)
     return await listing_pages.cheapest(conn, where, after=key, limit=limit)
 
 
-def key_of(order: str, listing: Listing) -> tuple[Any, UUID]:
+def key_of(order: str, listing: Listed) -> tuple[Any, UUID]:
     return (listing.created_at if order == "newest" else listing.price_per_kwh), listing.id
 
 

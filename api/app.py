@@ -35,6 +35,7 @@ from api.rate_limits import RateLimits
 from api.redis import open_redis
 from api.sandbox import Sandbox
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
+from core.tokens import Verifier
 from db.pool import open_pool
 
 _DESCRIPTION = """
@@ -111,6 +112,7 @@ def _lifespan(
                 pool=pool,
                 redis=redis_link,
                 passwords=Passwords(settings.bcrypt_rounds),
+                tokens=Verifier(settings.jwt_secret.get_secret_value()),
                 rate_limits=RateLimits(settings, redis_link.client),
                 audits=audits,
                 sandbox=Sandbox(pool, settings),

@@ -17,10 +17,9 @@ from api.passwords import Passwords
 from api.rate_limits import RateLimits
 from api.redis import RedisLink
 from api.sandbox import Sandbox
-from core import tokens
 from core.errors import AccountInactive, BadToken, Forbidden
 from core.settings import ApiSettings
-from core.tokens import Identity
+from core.tokens import Identity, Verifier
 from db import users
 from db.pool import Pool
 
@@ -33,6 +32,7 @@ class Services:
     pool: Pool
     redis: RedisLink
     passwords: Passwords
+    tokens: Verifier
     rate_limits: RateLimits
     audits: Audits
     sandbox: Sandbox
@@ -73,8 +73,7 @@ class SignedIn(SecurityBase):
         if scheme.lower() != "bearer":
             raise BadToken
         services = await _services(request)
-        secret = services.settings.jwt_secret.get_secret_value()
-        identity = tokens.verify(secret, token, now=datetime.now(UTC))
+        identity = services.tokens.verify(token, now=datetime.now(UTC))
         sign_in_to_log(identity.user_id)
         if self._looked_up:
             async with services.pool.acquire() as conn:

@@ -7,7 +7,7 @@ import jwt
 import pytest
 
 from core.errors import BadToken, ExpiredToken
-from core.tokens import sign, verify
+from core.tokens import Verifier, sign, verify
 
 SECRET = "0123456789abcdef0123456789abcdef"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -31,6 +31,14 @@ def test_it_expires() -> None:
         verify(SECRET, token(), now=NOW + TTL)
 
 
+def test_one_that_is_remembered_expires_too() -> None:
+    verifier = Verifier(SECRET)
+    for _ in range(2):
+        assert verifier.verify(token(), now=NOW) == verify(SECRET, token(), now=NOW)
+    with pytest.raises(ExpiredToken):
+        verifier.verify(token(), now=NOW + TTL)
+
+
 CLAIMS = {"id": str(USER), "email": "a@b.c", "role": "host", "iat": 0, "exp": 2**40}
 
 
@@ -50,3 +58,5 @@ CLAIMS = {"id": str(USER), "email": "a@b.c", "role": "host", "iat": 0, "exp": 2*
 def test_what_we_did_not_sign_is_refused(forged: str) -> None:
     with pytest.raises(BadToken):
         verify(SECRET, forged, now=NOW)
+    with pytest.raises(BadToken):
+        Verifier(SECRET).verify(forged, now=NOW)

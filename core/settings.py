@@ -161,11 +161,16 @@ class MarketSettings(GridSettings):
     platform_fee_rate: Decimal = Field(Decimal("0.05"), ge=0, lt=1)
 
 
-class MqttSettings(_Part):
+class MqttTrustSettings(_Part):
+    """Whose certificates to believe, for the hub and for simulated devices."""
+
+    mqtt_ca_file: str | None = None
+
+
+class MqttSettings(MqttTrustSettings):
     """`mqtt_url` may carry the hub's own user name and password."""
 
     mqtt_url: MqttUrl
-    mqtt_ca_file: str | None = None
 
 
 class IngestSettings(MqttSettings, GridSettings):

@@ -7,7 +7,8 @@ from urllib.parse import unquote, urlsplit
 
 import aiomqtt
 
-from core.settings import MqttSettings, SettingError, variable
+from core.settings import MqttSettings
+from core.tls import trusting
 
 _CONNECT_S = 5
 
@@ -30,7 +31,7 @@ class Broker:
             port=url.port or (8883 if secure else 1883),
             username=unquote(url.username) if url.username else None,
             password=unquote(url.password) if url.password else None,
-            tls=_trusting(settings.mqtt_ca_file) if secure else None,
+            tls=trusting(settings.mqtt_ca_file) if secure else None,
         )
 
     def client(self, identifier: str, *, clean_session: bool, **options: Any) -> aiomqtt.Client:
@@ -45,11 +46,3 @@ class Broker:
             timeout=_CONNECT_S,
             **options,
         )
-
-
-def _trusting(ca_file: str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:  # ssl.SSLError is one
-        reason = error.strerror or "no certificate in it"
-        raise SettingError(f"{variable('mqtt_ca_file')}: can't be used: {reason}") from None

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import aiomqtt
 
+from core.settings import MqttSettings
 from ingest.accounts import OWN_ROLE, Command, Known
 from ingest.broker import Broker
 
@@ -31,6 +32,10 @@ Answer = dict[str, Any]
 
 class NoPlugin(Exception):
     """The broker does not answer for the plugin: it has none, or the hub may not ask it."""
+
+
+class BrokerAway(Exception):
+    """The broker can't be reached, or does not let the hub in."""
 
 
 class Refused(Exception):
@@ -147,6 +152,16 @@ async def open_plugin(
                 reading.cancel()
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None  # what came first ended the rest
+
+
+async def accounts_at(settings: MqttSettings) -> int:
+    """How many accounts the broker has. Raises NoPlugin, BrokerAway, SettingError."""
+    broker = Broker.of(settings)
+    try:
+        async with open_plugin(broker, f"solarhub-{uuid4().hex}", _MEET_WITHIN_S) as plugin:
+            return len((await plugin.known()).marks)
+    except aiomqtt.MqttError as error:
+        raise BrokerAway(str(error)) from None
 
 
 def _comparable(acls: Sequence[Command]) -> set[tuple[str, str, bool]]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from random import Random
 import aiomqtt
 
 from core.readings import Reading
+from core.tls import trusting
 from simulators.native import encode
 from simulators.whereabouts import Broker
 
@@ -80,7 +80,7 @@ class Links:
         self._tally = tally
         self._gate = asyncio.Semaphore(connects_at_once)
         self._silent = logging.Logger("mqtt", logging.CRITICAL)  # the tally says what is lost
-        self._tls = ssl.create_default_context() if broker.secure else None
+        self._tls = trusting(broker.ca_file) if broker.secure else None
 
     async def run(self, device: Credentials, speak: Speech, *, says_goodbye: bool = True) -> None:
         """Keep a line open for `speak` until it returns; call it again on each new connection.

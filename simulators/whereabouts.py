@@ -11,12 +11,15 @@ class Broker:
     host: str
     port: int
     secure: bool = False
+    ca_file: str | None = None
 
     @classmethod
-    def of(cls, url: str) -> "Broker":
+    def of(cls, url: str, ca_file: str | None = None) -> "Broker":
+        """`ca_file`: certificates to trust for mqtts://, instead of the system's."""
         parts = urlsplit(url)
         secure = parts.scheme == "mqtts"
-        return cls(parts.hostname or "127.0.0.1", parts.port or (8883 if secure else 1883), secure)
+        port = parts.port or (8883 if secure else 1883)
+        return cls(parts.hostname or "127.0.0.1", port, secure, ca_file)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ async def _findings(data: Path) -> AsyncIterator[Finding]:
     yield await _database()
     yield await _redis()
     yield await _mqtt()
+    yield await _accounts()
     yield _secrets()
 
 
@@ -99,6 +100,20 @@ async def _mqtt() -> Finding:
         return Finding(State.BAD, "MQTT", str(error))
     default = 8883 if url.scheme == "mqtts" else 1883
     return await _listens("MQTT", url.hostname or "127.0.0.1", url.port or default)
+
+
+async def _accounts() -> Finding:
+    """Whether the hub gets into the broker, and may keep devices' accounts there."""
+    from ingest.dynsec import BrokerAway, NoPlugin, Refused, accounts_at
+
+    try:
+        count = await accounts_at(load(MqttSettings))
+    except NoPlugin:
+        told = "no dynamic security: the broker itself must know devices"
+        return Finding(State.NOTE, "accounts", told)
+    except (BrokerAway, Refused, SettingError, TimeoutError) as error:
+        return Finding(State.BAD, "accounts", f"{error or 'timeout'} (SOLARHUB_MQTT_URL)")
+    return Finding(State.GOOD, "accounts", f"dynamic security answers: {count:,} accounts")
 
 
 async def _listens(what: str, place: str, port: int | None = None) -> Finding:

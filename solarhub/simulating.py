@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from core.settings import MqttTrustSettings, load
 from simulators.feed import FeedRefused
 from simulators.hub_client import HubError as HubSaysNo
 from simulators.hub_client import Unreachable
@@ -32,10 +33,12 @@ _FILES_BESIDE_DEVICES = 256
 def hub_at(data: Path, *, api_url: str | None, mqtt_url: str | None = None) -> Whereabouts:
     """As told; else the hub that runs on this data directory; else the one on the usual port."""
     run = whereabouts.find(data)
+    ca_file = load(MqttTrustSettings).mqtt_ca_file
     if run is None or api_url not in (None, run.api_url):
-        broker = Broker.of(mqtt_url) if mqtt_url else None
+        broker = Broker.of(mqtt_url, ca_file) if mqtt_url else None
         return Whereabouts((api_url or _NEARBY).rstrip("/"), broker)
-    return Whereabouts(run.api_url, Broker.of(mqtt_url or run.mqtt_url), run.realtime_url)
+    broker = Broker.of(mqtt_url or run.mqtt_url, ca_file)
+    return Whereabouts(run.api_url, broker, run.realtime_url)
 
 
 def wait_for_hub(data: Path, wait_s: float) -> None:

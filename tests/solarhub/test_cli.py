@@ -7,6 +7,7 @@ import pytest
 
 from core.settings import DatabaseSettings
 from tests.support.hubs import run
+from tests.support.mosquitto import SecuredMosquitto
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -93,3 +94,14 @@ def test_the_doctor_tells_what_is_missing(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "BAD  database   SOLARHUB_DATABASE_URL: is required and not set" in done.stdout
     assert "x" * 32 not in done.stdout
+
+
+def test_the_doctor_asks_the_broker_for_devices_accounts(
+    tmp_path: Path, secured: SecuredMosquitto
+) -> None:
+    told = run("doctor", "--data", str(tmp_path), SOLARHUB_MQTT_URL=secured.url).stdout
+    assert "ok   accounts   dynamic security answers: 1 accounts" in told
+    wrong = secured.url.replace("hub-password", "another")
+    told = run("doctor", "--data", str(tmp_path), SOLARHUB_MQTT_URL=wrong).stdout
+    assert "BAD  accounts   " in told
+    assert "another" not in told

@@ -50,6 +50,10 @@ class Owner:
         topics = topics_of(access.id, Dialect(access.dialect), access.external_id)
         return cls(str(access.id), access, topics)
 
+    @property
+    def speaks_a_firmware(self) -> bool:
+        return self.access is not None and self.access.dialect != Dialect.NATIVE
+
     def may(self, action: Action, topic: str) -> bool:
         """Whether it may do that with that topic, or topic filter."""
         if self.topics is None:
@@ -82,7 +86,10 @@ class DeviceAccessPlugin(BaseAuthPlugin, BaseTopicPlugin):
             return False
         if session.will_flag and not owner.may(Action.PUBLISH, session.will_topic or ""):
             _log.warning("mqtt_will_refused", username=username, topic=session.will_topic)
-            return False
+            if not owner.speaks_a_firmware:
+                return False
+            # Some firmwares have a will that can't be set up: they come without it.
+            session.will_flag = False
         session.attributes[_OWNER] = owner
         return True
 

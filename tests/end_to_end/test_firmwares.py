@@ -15,6 +15,7 @@ from core.units import rfc3339
 from db.audit import audit
 from db.pool import Pool
 from tests.api.conftest import Api, serving
+from tests.conftest import Broker
 from tests.ingest.test_service import NOW, ingesting
 from tests.support.mosquitto import Mosquitto
 from tests.support.people import Person, add_user
@@ -151,6 +152,32 @@ async def test_a_device_that_is_registered_speaks_and_its_listing_follows(
         assert (registry.get_sample_value("solarhub_messages_ignored_total") or 0) >= (
             3 if dialect in ("opendtu", "shelly1", "shelly2", "tasmota") else 0
         )
+
+
+async def test_a_device_signs_in_as_itself_and_its_firmwares_last_will_is_no_hindrance(
+    database: DatabaseSettings, pool: Pool, broker: Broker
+) -> None:
+    host = await add_user(pool, "host")
+    async with serving(database) as api, ingesting(broker.url, database):
+        device = await register(api, host, "ahoy", "HM-600")
+        mqtt = device["mqtt"]
+        async with (
+            aiomqtt.Client("127.0.0.1", broker.port, username="hub", password=broker.hub_password)
+            as hub,
+            aiomqtt.Client(
+                "127.0.0.1", broker.port, username=mqtt["username"], password=mqtt["password"],
+                will=aiomqtt.Will("inverter/mqtt", "not connected", qos=1),
+            ) as ahoy,
+        ):  # fmt: skip
+            await hub.subscribe("inverter/#", qos=1)
+            for n in range(2):
+                at = BEGAN_AT + timedelta(minutes=n)
+                for topic, payload in ahoy_by_topic(at, 600_000 + n):
+                    await ahoy.publish(topic.replace("HM-600", "HM-800"), "1", qos=1)
+                    await ahoy.publish(topic, json.dumps(payload), qos=1)
+                await holds_readings(pool, device["id"], n + 1)
+            heard = {(await anext(hub.messages)).topic.value.split("/")[1] for _ in range(8)}
+        assert heard == {"HM-600"}
 
 
 async def register(api: Api, host: Person, dialect: str, external_id: str) -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from uuid import UUID
 
 from ingest.dialects import Decoded, native
@@ -73,6 +74,8 @@ def _of_a_firmware(
     )
 
 
+# Devices speak again and again; to read an id is as much work as to read a reading.
+@lru_cache(maxsize=16_384)
 def _device_id(text: str) -> UUID | None:
     try:
         return UUID(text)

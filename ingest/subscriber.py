@@ -1,25 +1,22 @@
-"""The connection to the broker: a persistent session whose messages are acknowledged by hand.
-
-The only file that touches aiomqtt's inner client. aiomqtt 2 acknowledges on receipt; paho's manual
-acknowledgement (`manual_ack_set`, `ack`) is the way that its maintainers point to. aiomqtt's queue
-drops silently when it is bounded, so it stays unbounded: what the broker sends unacknowledged
-(`max_inflight_messages`) is the bound.
-"""
+"""The connection to the broker: a persistent session that is read into batches."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Protocol
 
 import aiomqtt
 import structlog
+from paho.mqtt.client import MQTTMessage
 
 from core.settings import IngestSettings
 from ingest.broker import Broker
 from ingest.dialects.firmwares import FILTERS
+from ingest.inbox import Inbox
 from ingest.messages import Message, decode
 from ingest.metrics import IngestMetrics
 
@@ -58,9 +55,9 @@ class Subscriber:
         while True:
             began_s = monotonic()
             try:
-                async with self._session() as client:
+                async with self._session() as inbox:
                     connected.set()
-                    await self._read(client)
+                    await self._read(inbox)
             except aiomqtt.MqttError as error:
                 # Soon after it began, it may be another who uses our client id: fight slowly.
                 if monotonic() - began_s > _LASTED_S:
@@ -75,52 +72,43 @@ class Subscriber:
 
         Raises aiomqtt.MqttError when the connection is lost, as it is when that ingester returns.
         """
-        async with self._connection() as client:
-            await client.unsubscribe(self._topics)
+        async with self._connection() as inbox:
+            await inbox.client.unsubscribe(self._topics)
             connected.set()
-            await self._read(client)
+            await self._read(inbox)
 
     @asynccontextmanager
-    async def _session(self) -> AsyncIterator[aiomqtt.Client]:
-        async with self._connection() as client:
-            granted = await client.subscribe([(topic, QOS) for topic in self._topics])
+    async def _session(self) -> AsyncIterator[Inbox]:
+        async with self._connection() as inbox:
+            granted = await inbox.client.subscribe([(topic, QOS) for topic in self._topics])
             codes = [code if isinstance(code, int) else code.value for code in granted]
             if any(code >= _REFUSED for code in codes):
                 raise aiomqtt.MqttError("the broker does not let us read what devices say")
-            self._client = client
+            self._client = inbox.client
             try:
-                yield client
+                yield inbox
             finally:
                 self._client = None
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[aiomqtt.Client]:
+    async def _connection(self) -> AsyncIterator[Inbox]:
         client = self._broker.client(self._client_id, clean_session=False)
         # Before the connection: a persistent session may deliver before anything else is said.
-        client._client.manual_ack_set(True)
+        inbox = Inbox(client)
         async with client:
-            yield client
+            yield inbox
 
-    async def _read(self, client: aiomqtt.Client) -> None:
-        async for incoming in client.messages:
-
-            def acknowledge(mid: int = incoming.mid, qos: int = incoming.qos) -> None:
-                # Bound to this connection: on a later one the same id is another message.
-                client._client.ack(mid, qos)
-
-            message = None
-            if not incoming.retain and isinstance(incoming.payload, bytes):
-                message = decode(
-                    incoming.topic.value,
-                    incoming.payload,
-                    received_at=datetime.now(UTC),
-                    acknowledge=acknowledge,
-                )
-            if message is None:
-                self._metrics.ignored.inc()
-                acknowledge()
-                continue
-            await self._batcher.put(message)
+    async def _read(self, inbox: Inbox) -> None:
+        async for burst in inbox.bursts():
+            received_at = datetime.now(UTC)
+            for incoming in burst:
+                acknowledge = partial(inbox.acknowledge, incoming.mid, incoming.qos)
+                message = _decode(incoming, received_at, acknowledge)
+                if message is None:
+                    self._metrics.ignored.inc()
+                    acknowledge()
+                    continue
+                await self._batcher.put(message)
 
     async def publish(self, topic: str, payload: str, qos: int = QOS) -> None:
         """Publish if connected; what a device is told is a courtesy, not a record."""
@@ -132,3 +120,16 @@ class Subscriber:
                 await self._client.publish(topic, payload, qos=qos, timeout=inf)
         except (aiomqtt.MqttError, TimeoutError) as error:
             _log.warning("answer_not_published", topic=topic, error=repr(error))
+
+
+def _decode(
+    incoming: MQTTMessage, received_at: datetime, acknowledge: Callable[[], None]
+) -> Message | None:
+    """None: a retained copy, or a topic that we don't listen to."""
+    if incoming.retain or not isinstance(incoming.payload, bytes):
+        return None
+    try:
+        topic = incoming.topic
+    except UnicodeDecodeError:
+        return None
+    return decode(topic, incoming.payload, received_at=received_at, acknowledge=acknowledge)

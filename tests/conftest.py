@@ -25,8 +25,8 @@ from tests.support import databases
 from tests.support.mosquitto import Mosquitto, SecuredMosquitto, find, find_plugin
 
 _OURS = {
-    "SOLARHUB_REQUIRE", "SOLARHUB_TEST_ROUNDS", "SOLARHUB_TEST_SEED", "SOLARHUB_TEST_TURMOIL",
-    databases.OWN_SERVER,
+    "SOLARHUB_REQUIRE", "SOLARHUB_TEST_PICTURES", "SOLARHUB_TEST_ROUNDS", "SOLARHUB_TEST_SEED",
+    "SOLARHUB_TEST_TURMOIL", databases.OWN_SERVER,
 }  # fmt: skip
 _servers = pytest.StashKey[tuple[str, str]]()
 
@@ -58,7 +58,7 @@ def require(name: str, found: str | None) -> str:
     """A program that tests need: where it is, or this test is skipped (or fails, if required)."""
     if found is not None:
         return found
-    if name in os.environ.get("SOLARHUB_REQUIRE", "").split(","):
+    if name in os.environ.get("SOLARHUB_REQUIRE", "SOLARHUB_TEST_PICTURES", "").split(","):
         pytest.fail(f"{name} is not installed, and SOLARHUB_REQUIRE asks for it")
     pytest.skip(f"{name} is not installed")
 

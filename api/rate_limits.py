@@ -18,10 +18,10 @@ from uuid import UUID
 import structlog
 from limits import RateLimitItem, parse_many
 from limits.aio.storage import RedisStorage
+from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.aio.strategies import MovingWindowRateLimiter
-from redis.asyncio import Redis
 
-from api.redis import REDIS_ERRORS
+from api.redis import REDIS_ERRORS, Client
 from core.errors import TooMany
 from core.settings import ApiSettings
 
@@ -40,7 +40,7 @@ class RateLimits:
     """`redis` None: there is nothing to count in, and no limit."""
 
     def __init__(
-        self, settings: ApiSettings, redis: Redis | None, *, rest_s: float = _REST_S
+        self, settings: ApiSettings, redis: Client | None, *, rest_s: float = _REST_S
     ) -> None:
         self._per_account = _parsed(settings.rate_limit_login)
         self._per_address = _parsed(settings.sign_ins_per_address)
@@ -70,15 +70,8 @@ class RateLimits:
 class _Counters:
     """Counters in Redis, and patience with it when it is away."""
 
-    def __init__(self, redis: Redis, rest_s: float) -> None:
-        # Only the pool says where Redis is; the URL names the protocol.
-        storage = RedisStorage(
-            "async+redis://",
-            implementation="redispy",
-            key_prefix=_KEY_PREFIX,
-            connection_pool=redis.connection_pool,  # type: ignore[arg-type]
-        )
-        self._windows = MovingWindowRateLimiter(storage)
+    def __init__(self, redis: Client, rest_s: float) -> None:
+        self._windows = MovingWindowRateLimiter(_Storage(redis))
         self._calls = asyncio.Semaphore(_CALLS_AT_ONCE)
         self._rest_s = rest_s
         self._away = False
@@ -119,6 +112,19 @@ class _Counters:
         if now >= self._warns_from:
             self._warns_from = now + _WARN_EVERY_S
             _log.warning("rate_limits_not_counted", error=repr(error))
+
+
+class _Storage(RedisStorage):
+    """Counts by a client that is there already, of a server or of a cluster."""
+
+    def __init__(self, redis: Client) -> None:
+        self._redis = redis
+        # Of the URL nothing counts but the protocol.
+        super().__init__("async+redis://", implementation="redispy", key_prefix=_KEY_PREFIX)
+
+    def configure_bridge(self) -> None:
+        assert isinstance(self.bridge, RedispyBridge)
+        self.bridge.connection_getter = lambda _: self._redis  # type: ignore[assignment,return-value]
 
 
 def network_of(host: str) -> str:

@@ -93,11 +93,32 @@ def _tile_template(value: str) -> str:
     return value
 
 
+def cluster_nodes(redis_url: str) -> list[str]:
+    """The nodes that a cluster's URL names, as URLs of servers; none if it is a server's own."""
+    scheme, _, rest = redis_url.partition("://")
+    if not scheme.endswith("+cluster"):
+        return []
+    authority, slash, more = rest.partition("/")
+    credentials, at, places = authority.rpartition("@")
+    plain = scheme.removesuffix("+cluster")
+    return [f"{plain}://{credentials}{at}{place}{slash}{more}" for place in places.split(",")]
+
+
+def _cluster_has_one_database(redis_url: str) -> str:
+    if any(urlsplit(node).path not in ("", "/", "/0") for node in cluster_nodes(redis_url)):
+        raise ValueError("a cluster has one database: its URL ends after the nodes")
+    return redis_url
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
 Rate = Annotated[str, AfterValidator(_rates)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 DatabaseUrl = Annotated[str, _url("postgresql", "postgres")]
-RedisUrl = Annotated[str, _url("redis", "rediss", "unix")]
+RedisUrl = Annotated[
+    str,
+    _url("redis", "rediss", "unix", "redis+cluster", "rediss+cluster"),
+    AfterValidator(_cluster_has_one_database),
+]
 MqttUrl = Annotated[str, _url("mqtt", "mqtts")]
 HttpUrl = Annotated[str, _url("http", "https")]
 FeedUrl = Annotated[str, _url("ws", "wss")]
@@ -134,6 +155,8 @@ class DatabaseSettings(_Part):
 
 
 class RedisSettings(_Part):
+    """`redis_url` of a cluster names one or some of its nodes: `redis+cluster://a:6379,b:6379`."""
+
     redis_url: RedisUrl
     history_size: int = Field(10_000, ge=1, le=1_000_000)
     history_ttl: Duration = timedelta(hours=1)

@@ -1,109 +1,86 @@
-"""Redis, as the feed uses it: publish with history, read history, heartbeats.
+"""Redis, as the feed uses it: one lane on a server, several that share the nodes of a cluster.
 
-Every feed channel has a history, a stream of its last events, written in the same step (one Lua
-script per batch) as the message that hubs hear. Redis must not evict keys (`noeviction`).
-
-Published once. Three things make a batch come again: a relay that died before it deleted from the
-outbox what it had published, one whose delete failed, and an answer of Redis that came too late.
-So each batch leaves the outbox ids that it published beside the histories. A relay that can't
-know how its last publish ended (or that is new) first makes a claim: that voids whatever is still
-under way, and has those ids skipped when they come again. Ids are compared, never ordered: they
-are in the order of commits within one listing, user or device, not in a whole channel.
+A script may only touch keys of one slot of a cluster. So there the feed has lanes, each with a slot
+of its own, as far apart as can be; a channel belongs to one of them for good, by its name. There
+are as many as divide evenly among up to 12 nodes. What goes to several lanes is done in each, at
+the same time, and is published once in each.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from typing import Any, TypeVar
 from uuid import uuid4
+from zlib import crc32
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
-from core.settings import RedisSettings
+from core.settings import RedisSettings, cluster_nodes
 from db.outbox import Pending
-from realtime.positions import Entry, Offset, Position
+from realtime.lane import BusAway, Lane, Page, away, script
+from realtime.positions import Position
 
 TIMEOUT_S = 2.0
-CHANNEL_PREFIX = "solarhub:feed:channel:"
-BEAT_CHANNEL = "solarhub:feed:beat"
-_HISTORY_PREFIX = "solarhub:feed:history:"
-_EPOCH = "solarhub:feed:epoch"
-_LAST = "solarhub:feed:last"
-_CLAIM = "solarhub:feed:claim"
-_UNDER_WAY = "solarhub:feed:under_way"
-_MAY_COME_AGAIN = "solarhub:feed:may_come_again"
+LANES_OF_CLUSTER = 12
+_PREFIX = "solarhub:feed"
 # In braces: all of a Redis Cluster's keys with the same word there are on one of its nodes.
 _REPORTERS = "solarhub:feed:{reports}"
 _REPORT_PREFIX = "solarhub:feed:{reports}:"
 _REPORT_TTL_MS = 3000
-_REMEMBER_IDS_S = 86_400
-_CONNECTIONS_MAX = 8
+_CALLS_AT_ONCE = LANES_OF_CLUSTER  # each is a connection
+_NEVER_AGAIN = Retry(NoBackoff(), 0)
+_SCRIPTS = ("publish", "claim", "beat", "read")
 
-
-class BusAway(Exception):
-    """Redis did not do it: it can't be reached, is too slow, or refused."""
-
-
-@contextmanager
-def away() -> Iterator[None]:
-    """Whatever keeps Redis from answering is one thing to those who wait for it."""
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError) as error:
-        raise BusAway(f"{type(error).__name__}: {error}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A part of a channel's history.
-
-    `now` is the position of the moment it was read at. `complete`: nothing is missing between
-    where reading began and the last of the entries. `more`: there are entries after them.
-    """
-
-    now: Position
-    entries: tuple[Entry, ...]
-    complete: bool
-    more: bool
+T = TypeVar("T")
 
 
 class Bus:
     """Made by `open_bus`. Its methods raise BusAway."""
 
-    def __init__(self, redis: "Redis", settings: RedisSettings) -> None:
-        self._redis = redis
-        self._size = settings.history_size
-        self._ttl_ms = round(settings.history_ttl.total_seconds() * 1000)
-        self._publish = redis.register_script(_script("publish"))
-        self._claim = redis.register_script(_script("claim"))
-        self._beat = redis.register_script(_script("beat"))
-        self._read = redis.register_script(_script("read"))
+    def __init__(self, redis: Redis | RedisCluster, lanes: Sequence[Lane]) -> None:
+        self._redis: Any = redis
+        self.lanes = lanes
+
+    def lane_of(self, channel: str) -> Lane:
+        return self.lanes[crc32(channel.encode()) % len(self.lanes)]
 
     async def claim(self) -> str:
         """Become the one that publishes, and learn by what name."""
         name = uuid4().hex
-        keys = [_EPOCH, _LAST, _CLAIM, _UNDER_WAY, _MAY_COME_AGAIN]
-        await self._call(self._claim, keys, [_new_epoch(), name, _REMEMBER_IDS_S])
+        await _at_once(lane.claim(name) for lane in self.lanes)
         return name
 
     async def publish(self, claim: str, batch: Sequence[Pending]) -> int | None:
         """Publish, in order, what was not published before. None: the claim is void."""
-        args: list[Any] = [_new_epoch(), claim, _HISTORY_PREFIX, CHANNEL_PREFIX]
-        args += [self._size, self._ttl_ms]
-        for event in batch:
-            args += [event.id, event.event_json, len(event.channels), *event.channels]
-        keys = [_EPOCH, _LAST, _CLAIM, _UNDER_WAY, _MAY_COME_AGAIN]
-        published: int | None = await self._call(self._publish, keys, args)
-        return published
+        published = await _at_once(lane.publish(claim, own) for lane, own in self._shares(batch))
+        ids: set[int] = set()
+        for in_lane in published:
+            if in_lane is None:
+                return None
+            ids |= in_lane
+        return len(ids)
+
+    def _shares(self, batch: Sequence[Pending]) -> Iterator[tuple[Lane, list[Pending]]]:
+        """What of a batch goes to each lane."""
+        for lane in self.lanes:
+            shares = (
+                replace(event, channels=tuple(c for c in event.channels if self.lane_of(c) is lane))
+                for event in batch
+            )
+            if own := [event for event in shares if event.channels]:
+                yield lane, own
 
     async def beat(self) -> None:
         """Tell every hub that it can hear."""
-        await self._call(self._beat, [_EPOCH, _LAST], [_new_epoch(), BEAT_CHANNEL])
+        await _at_once(lane.beat() for lane in self.lanes)
 
     async def report(self, name: str, figures: str) -> None:
         """Let relays know for a few seconds how the hub of this name is."""
@@ -126,86 +103,89 @@ class Bus:
             return [one for one in found if one is not None]
 
     async def read(self, channel: str, after: Position | None, *, count: int) -> Page:
-        """What came after a position, oldest first; after None: only where the feed stands."""
-        keys = [_EPOCH, _LAST, _HISTORY_PREFIX + channel]
-        args = [_new_epoch(), str(after.offset) if after else "", count]
-        epoch, now, exists, found = await self._call(self._read, keys, args)
-        here = Position(epoch.decode(), Offset.parse(now))
-        if after is None:
-            return Page(here, (), complete=True, more=False)
-        if after.epoch != here.epoch or after.offset > here.offset:
-            return Page(here, (), complete=False, more=False)
-        entries = tuple(_entry(here.epoch, raw) for raw in found)
-        preceding = _preceding(found[0]) if found else None
-        complete = (
-            preceding <= after.offset
-            if preceding is not None
-            else (bool(exists) and not found) or self._remembers(after, entries, here)
-        )
-        return Page(here, entries, complete, more=len(entries) == count)
+        """As `Lane.read` says."""
+        return await self.lane_of(channel).read(channel, after, count=count)
 
-    def _remembers(self, after: Position, entries: Sequence[Entry], now: Position) -> bool:
-        """Whether a history that lacks a beginning would still hold what came after a position.
 
-        A history lives for its TTL after its newest event. If there had been one after the
-        position, then it would have been there when the next came, or would be now.
-        """
-        until = entries[0].offset if entries else now.offset
-        return until.time_ms - after.offset.time_ms < self._ttl_ms
+async def _at_once(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All answers, in order. Raises what one of them raised, once none is under way any more."""
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return answers  # type: ignore[return-value]
 
-    async def _call(self, script: Any, keys: list[str], args: list[Any]) -> Any:
+
+class _Scripts:
+    """Runs the scripts of the feed, within a limit of time, a few of them at once."""
+
+    def __init__(self, redis: Redis | RedisCluster) -> None:
+        self._scripts = {name: redis.register_script(script(name)) for name in _SCRIPTS}
+        self._calls = asyncio.Semaphore(_CALLS_AT_ONCE)
+
+    async def call(self, name: str, keys: list[str], args: list[Any]) -> Any:
         with away():
-            async with asyncio.timeout(TIMEOUT_S):
-                return await script(keys=keys, args=args)
-
-
-def _script(name: str) -> str:
-    lua = files("realtime") / "lua"
-    return (lua / "common.lua").read_text() + (lua / f"{name}.lua").read_text()
-
-
-def _new_epoch() -> str:
-    return uuid4().hex[:8]
-
-
-def _entry(epoch: str, raw: Any) -> Entry:
-    offset, (_, _, _, event) = raw
-    return Entry(Position(epoch, Offset.parse(offset)), event)
-
-
-def _preceding(raw: Any) -> Offset | None:
-    """What came before an entry in its history; None when it is the first of all."""
-    _, (_, preceding, _, _) = raw
-    return Offset.parse(preceding) if preceding else None
-
-
-def heard(message: bytes) -> list[Entry]:
-    """The entries that one message on a channel holds."""
-    epoch, *lines = message.split(b"\n")
-    name = epoch.decode()
-    entries = []
-    for line in lines:
-        offset, _, event = line.partition(b" ")
-        entries.append(Entry(Position(name, Offset.parse(offset)), event))
-    return entries
-
-
-def heard_beat(message: bytes) -> Position:
-    epoch, _, offset = message.partition(b" ")
-    return Position(epoch.decode(), Offset.parse(offset))
+            async with asyncio.timeout(TIMEOUT_S), self._calls:
+                return await self._scripts[name](keys=keys, args=args)
 
 
 @asynccontextmanager
 async def open_bus(settings: RedisSettings) -> AsyncIterator[Bus]:
     """A bus that connects when first used, so that a process may start before its Redis."""
-    pool = BlockingConnectionPool.from_url(
-        settings.redis_url, max_connections=_CONNECTIONS_MAX, timeout=TIMEOUT_S,
-        # Timeouts are ours (`_call`): redis-py's own are made with asyncio.wait_for, which before
-        # Python 3.12 may swallow a cancellation. Whether to try again is for the caller to say.
-        socket_timeout=None, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0),
-    )  # fmt: skip
-    redis = Redis.from_pool(pool)
+    nodes = cluster_nodes(settings.redis_url)
+    redis = _cluster(nodes) if nodes else _server(settings.redis_url)
+    scripts, dial = _Scripts(redis), partial(_dial, redis)
+    prefixes = _slot_prefixes() if nodes else [_PREFIX]
     try:
-        yield Bus(redis, settings)
+        yield Bus(redis, [Lane(prefix, settings, scripts.call, dial) for prefix in prefixes])
     finally:
         await redis.aclose()
+
+
+def _options() -> dict[str, Any]:
+    # Timeouts are ours (`_Scripts`): redis-py's own are made with asyncio.wait_for, which before
+    # Python 3.12 may swallow a cancellation. Whether to try again is for the caller to say.
+    return {
+        "protocol": 2, "socket_timeout": None, "socket_connect_timeout": TIMEOUT_S,
+        "retry": _NEVER_AGAIN,
+    }  # fmt: skip
+
+
+def _server(url: str) -> Redis:
+    return Redis.from_pool(ConnectionPool.from_url(url, **_options()))
+
+
+def _cluster(nodes: Sequence[str]) -> RedisCluster:
+    """It learns from any node that answers which others there are."""
+    places = [parse_url(node) for node in nodes]
+    startup_nodes = [ClusterNode(place["host"], place.get("port", 6379)) for place in places]
+    # Slots that moved are no reason to close connections that others use: no reinitialize_steps.
+    return RedisCluster.from_url(
+        nodes[0], startup_nodes=startup_nodes, reinitialize_steps=0, **_options()
+    )
+
+
+def _dial(redis: Redis | RedisCluster, key: str) -> AbstractConnection:
+    """A connection of its own to the server that has a key; not connected yet."""
+    connection: AbstractConnection
+    if isinstance(redis, Redis):
+        connection = redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    else:
+        node = redis.get_node_from_key(key)
+        if node is None:
+            raise BusAway("no node of the cluster has the slot")
+        connection = node.connection_class(**node.connection_kwargs, retry=_NEVER_AGAIN)
+    return connection
+
+
+def _slot_prefixes() -> list[str]:
+    """Prefixes of keys, the nth of which are in the nth part of a cluster's slots."""
+    return [next(p for p in _tagged(n) if _part(p) == n) for n in range(LANES_OF_CLUSTER)]
+
+
+def _tagged(n: int) -> Iterator[str]:
+    return (f"{_PREFIX}:{{{n}.{attempt}}}" for attempt in count())
+
+
+def _part(prefix: str) -> int:
+    return key_slot(prefix.encode()) * LANES_OF_CLUSTER // REDIS_CLUSTER_HASH_SLOTS

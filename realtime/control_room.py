@@ -18,7 +18,7 @@ from db import flow, power
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Pool
 from realtime.hub import Hub
-from realtime.listener import Listener
+from realtime.listening import Listening
 
 _EVERY_S = 1.0
 _OVERLAP = timedelta(seconds=2)
@@ -29,10 +29,10 @@ _log = structlog.get_logger()
 
 
 class ControlRoom:
-    def __init__(self, pool: Pool, hub: Hub, listener: Listener, due: asyncio.Event) -> None:
+    def __init__(self, pool: Pool, hub: Hub, listening: Listening, due: asyncio.Event) -> None:
         self._pool = pool
         self._hub = hub
-        self._listener = listener
+        self._listening = listening
         self._due = due
         self._told_until: datetime | None = None  # None: nobody listened a moment ago
         self._powers: dict[object, datetime] = {}
@@ -71,7 +71,7 @@ class ControlRoom:
 
     def _tell(self, kind: EventType, data: dict[str, Any]) -> None:
         event = {"type": kind, "time": rfc3339(datetime.now(UTC)), "data": data}
-        self._hub.tell(ADMIN, event, self._listener.heard_until)
+        self._hub.tell(ADMIN, event, self._listening.heard_until(ADMIN))
         self._due.set()
 
 

@@ -1,4 +1,4 @@
-"""The one connection by which a hub process hears Redis. It never reconnects by itself."""
+"""The one connection by which a hub process hears a lane. It never reconnects by itself."""
 
 import asyncio
 import math
@@ -7,14 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
-from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from core.settings import RedisSettings
 from realtime.bus import TIMEOUT_S
+from realtime.lane import Lane
 
 _log = structlog.get_logger()
 
@@ -31,29 +28,25 @@ class Message:
 class Ear:
     """One task reads; any may ask, and `run` sends what they ask for, in that order."""
 
-    def __init__(self, settings: RedisSettings) -> None:
-        self._url = settings.redis_url
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
         self._connection: AbstractConnection | None = None
         self._asked: list[tuple[str, ...]] = []
         self._asking = asyncio.Event()
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
-        """Connected, and subscribed to nothing yet. Raises RedisError, OSError, TimeoutError."""
-        redis = Redis.from_url(
-            self._url, protocol=2, single_connection_client=True,
-            socket_timeout=None, socket_connect_timeout=TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),  # a silent reconnection would be a silent hole
-        )  # fmt: skip
+        """Connected, and subscribed to nothing yet. Raises BusAway, RedisError, OSError."""
+        connection = self._lane.connection()
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                await redis.initialize()
+                await connection.connect()  # type: ignore[no-untyped-call]
             self._asked.clear()
-            self._connection = redis.connection
+            self._connection = connection
             yield
         finally:
             self._connection = None
-            await redis.aclose()
+            await connection.disconnect(nowait=True)
 
     async def read(self) -> Message:
         """The next message, however long that takes. Only while connected."""
@@ -62,7 +55,7 @@ class Ear:
         return Message(kind, channel.decode(), payload)
 
     def ask(self, command: str, *channels: str) -> bool:
-        """Have SUBSCRIBE or UNSUBSCRIBE sent. False: there is no connection."""
+        """Have SSUBSCRIBE or SUNSUBSCRIBE sent. False: there is no connection."""
         if self._connection is None:
             return False
         self._asked.append((command, *channels))

@@ -16,7 +16,8 @@ from db import flow
 from db.flow import FeedFigures
 from db.outbox import Backlog
 from db.pool import Connection
-from realtime.bus import Bus, BusAway
+from realtime.bus import Bus
+from realtime.lane import BusAway
 from realtime.metrics import HubMetrics
 
 _EVERY_S = 1.0

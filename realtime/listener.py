@@ -1,4 +1,4 @@
-"""One connection to Redis that hears for all clients of a hub process, and leaves no holes.
+"""One connection that hears a lane for all clients of a hub process, and leaves no holes.
 
 A channel is followed while someone listens to it. When the connection breaks, what was missed is
 read from the histories before anything new is taken. Where that can't be done (too much was
@@ -12,19 +12,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from core.settings import RedisSettings
-from realtime.bus import (
-    BEAT_CHANNEL,
-    CHANNEL_PREFIX,
-    TIMEOUT_S,
-    Bus,
-    BusAway,
-    away,
-    heard,
-    heard_beat,
-)
+from realtime.bus import TIMEOUT_S
 from realtime.ear import Ear, Message
 from realtime.hub import Hub
+from realtime.lane import BusAway, Lane, away, heard, heard_beat
 from realtime.positions import ORIGIN, Entry, Position
 
 DEAF_AFTER_S = 3.0
@@ -45,11 +36,11 @@ class Listener:
     """`due` is set when the hub holds something to flush, `flush` called when it holds its fill."""
 
     def __init__(
-        self, settings: RedisSettings, bus: Bus, hub: Hub, *, due: asyncio.Event,
+        self, lane: Lane, hub: Hub, *, due: asyncio.Event,
         flush: Callable[[], None], lost: Callable[[str], None],
     ) -> None:  # fmt: skip
-        self._ear = Ear(settings)
-        self._bus = bus
+        self._ear = Ear(lane)
+        self._lane = lane
         self._hub = hub
         self._due = due
         self._flush = flush
@@ -74,7 +65,7 @@ class Listener:
 
     @property
     def heard_until(self) -> Position | None:
-        """All that was published on followed channels up to there has reached the hub."""
+        """What was published on followed channels of the lane up to there has reached the hub."""
         return Position(self._epoch, self._heard_until) if self._epoch else None
 
     async def follow(self, source: str) -> None:
@@ -86,7 +77,7 @@ class Listener:
         if followed is None:
             followed = self._followed[source] = _Followed()
             self._hub.open(source)
-            self._ask("SUBSCRIBE", source)
+            self._ask("SSUBSCRIBE", self._lane.subscription(source))
         followed.listeners += 1
         with away():
             async with asyncio.timeout(TIMEOUT_S):
@@ -98,7 +89,7 @@ class Listener:
         if followed.listeners == 0:
             del self._followed[source]
             self._hub.close(source)
-            self._ask("UNSUBSCRIBE", source)
+            self._ask("SUNSUBSCRIBE", self._lane.subscription(source))
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -113,18 +104,19 @@ class Listener:
             for followed in self._followed.values():
                 followed.confirmed.clear()
             try:
+                # To ask for that first also finds out which node of a cluster has the lane now.
+                now = await self._lane.now()
                 with away():
                     async with self._ear.connected():
-                        await self._listen()
+                        await self._listen(now)
             except BusAway as error:
                 _log.warning("hub_lost_redis", error=str(error), retry_in_s=wait_s)
             await asyncio.sleep(wait_s)
             wait_s = _RETRY_FIRST_S if self.hears else min(2 * wait_s, _RETRY_MAX_S)
 
-    async def _listen(self) -> None:
+    async def _listen(self, now: Position) -> None:
         """Subscribe, make up for what was missed meanwhile, then take what comes."""
         if self._epoch is None:
-            now = (await self._bus.read("", None, count=0)).now
             self._epoch, self._heard_until = now.epoch, now.offset
         set_aside = await self._subscribe()
         await self._catch_up(self._epoch)
@@ -134,17 +126,18 @@ class Listener:
             while True:
                 message = await self._ear.read()
                 await self._take(message)
-                if message.channel == BEAT_CHANNEL:
+                if message.channel == self._lane.beat_channel:
                     patience.reschedule(asyncio.get_running_loop().time() + DEAF_AFTER_S)
 
     async def _subscribe(self) -> list[Message]:
         """Ask for all that is followed. Returns what came before the last confirmation did."""
-        self._ask("SUBSCRIBE", *self._followed, BEAT_CHANNEL)
+        beat_channel = self._lane.beat_channel
+        self._ask("SSUBSCRIBE", *map(self._lane.subscription, self._followed), beat_channel)
         set_aside = []
         async with asyncio.timeout(DEAF_AFTER_S):
-            while self._unconfirmed[BEAT_CHANNEL]:
+            while self._unconfirmed[beat_channel]:
                 message = await self._ear.read()
-                if message.kind == b"message":
+                if message.kind == b"smessage":
                     set_aside.append(message)
                 else:
                     await self._take(message)
@@ -156,7 +149,7 @@ class Listener:
             more = True
             while more and source in self._followed:
                 since = Position(epoch, max(self._hub.seen(source), self._heard_until))
-                page = await self._bus.read(source, since, count=_PAGE_ENTRIES)
+                page = await self._lane.read(source, since, count=_PAGE_ENTRIES)
                 self._note(page.now.epoch)
                 if not page.complete:
                     self._lost("what was missed meanwhile is no longer known")
@@ -165,25 +158,29 @@ class Listener:
                 more = page.more
 
     async def _take(self, message: Message) -> None:
-        if message.kind == b"subscribe":
-            self._confirm(_source(message))
-        elif message.channel == BEAT_CHANNEL:
+        if message.kind == b"ssubscribe":
+            self._confirm(message.channel)
+        elif message.kind == b"sunsubscribe":
+            if message.channel == self._lane.beat_channel:
+                raise BusAway("the lane has moved to another node")
+        elif message.channel == self._lane.beat_channel:
             beat = heard_beat(message.payload)
             self._note(beat.epoch)
             self._heard_until = beat.offset
             self._beat_at = asyncio.get_running_loop().time()
-        elif message.kind == b"message":
+        else:
             entries = heard(message.payload)
             self._note(entries[0].position.epoch)
-            await self._publish(_source(message), entries)
+            await self._publish(self._lane.channel(message.channel), entries)
 
-    def _confirm(self, source: str) -> None:
+    def _confirm(self, subscription: str) -> None:
         """Only the last of several subscriptions says that a channel is heard from now on."""
-        self._unconfirmed[source] -= 1
-        if self._unconfirmed[source] == 0:
-            del self._unconfirmed[source]
-            if source in self._followed:
-                self._followed[source].confirmed.set()
+        self._unconfirmed[subscription] -= 1
+        if self._unconfirmed[subscription] == 0:
+            del self._unconfirmed[subscription]
+            followed = self._followed.get(self._lane.channel(subscription))
+            if followed is not None:
+                followed.confirmed.set()
 
     def _note(self, epoch: str) -> None:
         if epoch != self._epoch:
@@ -197,14 +194,6 @@ class Listener:
             self._flush()
             await asyncio.sleep(0)  # what was written leaves between two turns of the loop
 
-    def _ask(self, command: str, *sources: str) -> None:
-        if self._ear.ask(command, *map(_channel, sources)) and command == "SUBSCRIBE":
-            self._unconfirmed.update(sources)
-
-
-def _channel(source: str) -> str:
-    return source if source == BEAT_CHANNEL else CHANNEL_PREFIX + source
-
-
-def _source(message: Message) -> str:
-    return message.channel.removeprefix(CHANNEL_PREFIX)
+    def _ask(self, command: str, *subscriptions: str) -> None:
+        if self._ear.ask(command, *subscriptions) and command == "SSUBSCRIBE":
+            self._unconfirmed.update(subscriptions)

@@ -1,7 +1,8 @@
 """Where in the feed something is. Opaque to clients; `<epoch>-<milliseconds>-<number>` to us.
 
-Offsets grow over all channels of one epoch, so a position stands for one moment of the whole feed.
-An epoch ends when Redis restarts or is emptied: positions of another epoch mean nothing.
+Offsets grow over all channels of one epoch, so a position stands for one moment of all that is in
+its lane (`lane.py`). An epoch ends when Redis restarts or is emptied: positions of another epoch,
+or of another lane, mean nothing.
 """
 
 import re

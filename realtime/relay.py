@@ -13,8 +13,9 @@ from core.settings import DatabaseSettings, RedisSettings
 from db import outbox
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Connection, open_connection
-from realtime.bus import Bus, BusAway, open_bus
+from realtime.bus import Bus, open_bus
 from realtime.flow_log import FlowLog
+from realtime.lane import BusAway
 from realtime.metrics import RelayMetrics
 
 BATCH_MAX = 100

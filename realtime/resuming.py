@@ -3,12 +3,13 @@
 import json
 from collections.abc import Awaitable, Callable, Sequence
 
-from realtime.bus import Bus, Page
+from realtime.bus import Bus
 from realtime.channels import Channel
 from realtime.circles import Circle
 from realtime.closing import CloseCode, Closing
 from realtime.frames import encode, events_frames, pieces
 from realtime.hub import Hub
+from realtime.lane import Page
 from realtime.positions import Entry, Offset, Position
 
 PAGE_ENTRIES = 250

@@ -20,7 +20,7 @@ from realtime.control_room import ControlRoom
 from realtime.doorkeeper import Doorkeeper
 from realtime.flow_log import report
 from realtime.hub import Hub
-from realtime.listener import Listener
+from realtime.listening import Listening
 from realtime.metrics import HubMetrics
 from realtime.roster import Roster
 from realtime.session import House, Session
@@ -58,21 +58,21 @@ async def run(
         open_pool(database, application_name="realtime", max_size=_POOL_MAX) as pool,
         open_bus(redis) as bus,
     ):
-        listener = Listener(redis, bus, hub, due=due, flush=hub.flush_all, lost=lost)
-        watch = Watch(pool, hub, listener, due)
+        listening = Listening(bus, hub, due=due, lost=lost)
+        watch = Watch(pool, hub, listening, due)
         doorkeeper = Doorkeeper(pool, roster)
         house = House(
-            secret=realtime.jwt_secret.get_secret_value(), hub=hub, listener=listener, bus=bus,
+            secret=realtime.jwt_secret.get_secret_value(), hub=hub, listening=listening, bus=bus,
             roster=roster, doorkeeper=doorkeeper, watch=watch, metrics=metrics,
         )  # fmt: skip
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(listener.run())
+            tasks.create_task(listening.run())
             tasks.create_task(_flush(hub, due))
             tasks.create_task(watch.run())
             tasks.create_task(doorkeeper.run())
-            tasks.create_task(ControlRoom(pool, hub, listener, due).run())
+            tasks.create_task(ControlRoom(pool, hub, listening, due).run())
             tasks.create_task(report(bus, metrics))
-            tasks.create_task(_watch(listener, roster))
+            tasks.create_task(_watch(listening, roster))
             async with _serving(realtime, house, registry):
                 started.set()
                 await asyncio.Event().wait()
@@ -91,14 +91,14 @@ async def _flush(hub: Hub, due: asyncio.Event) -> None:
         next_s = hub.flush()
 
 
-async def _watch(listener: Listener, roster: Roster) -> None:
+async def _watch(listening: Listening, roster: Roster) -> None:
     """Send clients elsewhere while the hub is deaf."""
     while True:
         await asyncio.sleep(_WATCH_S)
-        if listener.deaf:
+        if listening.deaf:
             # After a stall of this process the heartbeats may just not be read yet: look again.
             await asyncio.sleep(_WATCH_S)
-            if listener.deaf:
+            if listening.deaf:
                 roster.end_all(CloseCode.HUB_UNWELL, "the hub can't hear")
 
 
@@ -150,7 +150,7 @@ def _answer(
             return None
         case "/healthz":
             return connection.respond(HTTPStatus.OK, "alive\n")
-        case "/readyz" if house.listener.hears:
+        case "/readyz" if house.listening.hears:
             return connection.respond(HTTPStatus.OK, "ready\n")
         case "/readyz":
             text = "no heartbeat of the relay comes through Redis\n"

@@ -16,13 +16,14 @@ from core.errors import Unauthenticated
 from core.tokens import Identity, verify
 from core.units import rfc3339
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
-from realtime.bus import Bus, BusAway
+from realtime.bus import Bus
 from realtime.channels import Channel, Refused, named, requested
 from realtime.closing import CloseCode, Closing
 from realtime.doorkeeper import Doorkeeper
 from realtime.frames import decode, encode, error
 from realtime.hub import Hub
-from realtime.listener import Listener
+from realtime.lane import BusAway
+from realtime.listening import Listening
 from realtime.metrics import HubMetrics
 from realtime.resuming import resume
 from realtime.roster import Roster
@@ -56,7 +57,7 @@ class House:
 
     secret: str
     hub: Hub
-    listener: Listener
+    listening: Listening
     bus: Bus
     roster: Roster
     doorkeeper: Doorkeeper
@@ -205,7 +206,7 @@ class Session:
             await self._watch(channel.device_id, who)
         self._subscriptions[channel.name] = channel
         try:
-            await self._house.listener.follow(channel.source)
+            await self._house.listening.follow(channel.source)
             at = await resume(self._house.bus, self._house.hub, channel, position, self._send)
         except BusAway as reason:
             raise Closing(CloseCode.HUB_UNWELL, "the hub can't hear") from reason
@@ -226,7 +227,7 @@ class Session:
 
     def _stop(self, channel: Channel) -> None:
         self._house.hub.detach(self, channel)
-        self._house.listener.unfollow(channel.source)
+        self._house.listening.unfollow(channel.source)
         if channel.device_id is not None:
             self._house.watch.end(channel.device_id)
 

@@ -19,7 +19,7 @@ from db import live_readings
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Pool
 from realtime.hub import Hub
-from realtime.listener import Listener
+from realtime.listening import Listening
 
 _EVERY_S = 1.0
 
@@ -27,10 +27,10 @@ _log = structlog.get_logger()
 
 
 class Watch:
-    def __init__(self, pool: Pool, hub: Hub, listener: Listener, due: asyncio.Event) -> None:
+    def __init__(self, pool: Pool, hub: Hub, listening: Listening, due: asyncio.Event) -> None:
         self._pool = pool
         self._hub = hub
-        self._listener = listener
+        self._listening = listening
         self._due = due
         self._watchers: Counter[UUID] = Counter()
         self._known_until: dict[UUID, datetime | None] = {}
@@ -73,14 +73,15 @@ class Watch:
         if device_id not in self._known_until:
             return
         self._known_until[device_id] = reading.time
+        source = device_channel(device_id)
         self._hub.tell(
-            device_channel(device_id),
+            source,
             {
                 "type": EventType.DEVICE_TELEMETRY,
                 "time": rfc3339(datetime.now(UTC)),
                 "data": {"device_id": str(device_id), **_shown(reading)},
             },
-            self._listener.heard_until,
+            self._listening.heard_until(source),
         )
         self._due.set()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from core.settings import (
     ApiSettings,
@@ -17,6 +17,7 @@ from core.settings import (
     RedisSettings,
     SettingError,
     TokenSettings,
+    cluster_nodes,
     load,
 )
 from db import schema
@@ -85,12 +86,15 @@ async def _database() -> Finding:
 
 async def _redis() -> Finding:
     try:
-        url = urlsplit(load(RedisSettings).redis_url)
+        redis_url = load(RedisSettings).redis_url
     except SettingError as error:
         return Finding(State.BAD, "Redis", str(error))
-    if url.scheme == "unix":
-        return await _listens("Redis", url.path)
-    return await _listens("Redis", url.hostname or "127.0.0.1", url.port or 6379)
+    for server in map(urlsplit, cluster_nodes(redis_url) or [redis_url]):
+        place = (server.path,) if server.scheme == "unix" else _place(server, 6379)
+        finding = await _listens("Redis", *place)
+        if finding.state is State.GOOD:
+            break  # any node of a cluster tells of the others
+    return finding
 
 
 async def _mqtt() -> Finding:
@@ -99,7 +103,11 @@ async def _mqtt() -> Finding:
     except SettingError as error:
         return Finding(State.BAD, "MQTT", str(error))
     default = 8883 if url.scheme == "mqtts" else 1883
-    return await _listens("MQTT", url.hostname or "127.0.0.1", url.port or default)
+    return await _listens("MQTT", *_place(url, default))
+
+
+def _place(url: SplitResult, default_port: int) -> tuple[str, int]:
+    return url.hostname or "127.0.0.1", url.port or default_port
 
 
 async def _accounts() -> Finding:

@@ -12,8 +12,8 @@ local function current_epoch()
   return ARGV[1]
 end
 
--- Offsets are `<milliseconds>-<number>`, as ids of stream entries are, and grow over all channels
--- even when the clock steps back: a position stands for one moment of the whole feed.
+-- Offsets are `<milliseconds>-<number>`, as ids of stream entries are, and grow over all channels of
+-- the lane even when the clock steps back: a position stands for one moment of all of them.
 local last_ms, last_number = string.match(redis.call('GET', KEYS[2]) or '0-0', '(%d+)-(%d+)')
 last_ms, last_number = tonumber(last_ms), tonumber(last_number)
 

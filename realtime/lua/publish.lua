@@ -2,7 +2,7 @@
 -- ARGV[2]: the caller's claim, [3]: prefix of histories, [4]: prefix of channels, [5]: events that a
 -- history keeps, [6]: milliseconds that it is kept; then for each event its outbox id, its JSON, the
 -- number of its channels, and they. One message per channel: the epoch, and a line for each event.
--- Returns nil when the claim is void.
+-- Returns the ids of those that were published now, nil when the claim is void.
 if redis.call('GET', KEYS[3]) ~= ARGV[2] then
   return false
 end
@@ -27,20 +27,20 @@ local function append(channel, json)
 end
 
 redis.call('DEL', KEYS[4])
-local published, at = 0, 7
+local published, at = {}, 7
 while at <= #ARGV do
   local id, json, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
   if redis.call('SISMEMBER', KEYS[5], id) == 0 then
     for n = at + 3, at + 2 + count do
       append(ARGV[n], json)
     end
-    published = published + 1
+    table.insert(published, id)
   end
   redis.call('SADD', KEYS[4], id)
   at = at + 3 + count
 end
 for _, channel in ipairs(channels) do
-  redis.call('PUBLISH', ARGV[4] .. channel, table.concat(messages[channel], '\n'))
+  redis.call('SPUBLISH', ARGV[4] .. channel, table.concat(messages[channel], '\n'))
 end
 keep_last_offset()
 return published

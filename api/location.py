@@ -20,7 +20,7 @@ from api.fields import (
     View,
     check_together,
 )
-from api.shown import ListingView
+from api.shown import ListingView, ShownFunded, ShownShare, ShownTarget
 from core.errors import NoLocation
 from core.geo import Circle
 from db import addresses, nearby
@@ -103,6 +103,9 @@ class NearbyDeviceView(BaseModel):
     latitude: Annotated[float, Field(description="To 0.01°, unless it is the caller's own")]
     longitude: Annotated[float, Field(description="To 0.01°, unless it is the caller's own")]
     distance_km: DistanceKm
+    funding_target: ShownTarget
+    revenue_share: ShownShare
+    funded: ShownFunded
     owner: Annotated[PersonView, Field(description="Whose it is")]
 
 
@@ -201,6 +204,9 @@ def _device(near: NearbyDevice) -> NearbyDeviceView:
             "latitude": near.latitude,
             "longitude": near.longitude,
             "distance_km": round(near.distance_km, 3),
+            "funding_target": near.funding_target,
+            "revenue_share": near.revenue_share,
+            "funded": near.funded,
             "owner": {"id": near.owner_id, "full_name": near.owner_name},
         }
     )

@@ -55,7 +55,7 @@ async def change(
             raise CapacityFixed
         await devices.change(conn, after)
         await _announce(conn, EventType.DEVICE_CHANGED, after)
-    return after
+        return await own_device(conn, caller, device_id)
 
 
 async def remove(pool: Pool, caller: Identity, device_id: UUID) -> None:

@@ -1,5 +1,6 @@
 """How listings, transactions and wallets are shown; events show them in the same way."""
 
+from decimal import Decimal
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -57,3 +58,19 @@ class WalletView(View):
     user_id: UUID
     currency: str
     balance: ShownMoney
+
+
+# Of devices: what their hosts ask of investors.
+ShownTarget = Annotated[
+    ShownMoney | None,
+    Field(description="What investors may put into it, INR; null: not open for funding"),
+]
+ShownShare = Annotated[
+    Decimal | None,
+    Field(
+        examples=["0.3000"],
+        description="Part of what its sales leave the seller that goes to investors: all of "
+        "it once it is wholly funded; 4 decimals",
+    ),
+]
+ShownFunded = Annotated[ShownMoney, Field(description="INR that investors have put in")]

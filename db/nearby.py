@@ -74,7 +74,8 @@ WITH near AS MATERIALIZED (
     SELECT id, latitude, longitude, distance_km($2, $3, latitude, longitude) AS distance_km
       FROM near
 )
-SELECT d.id, d.name, d.kind, d.capacity_w, s.status, m.latitude, m.longitude, m.distance_km,
+SELECT d.id, d.name, d.kind, d.capacity_w, d.funding_target, d.revenue_share, d.funded, s.status,
+       m.latitude, m.longitude, m.distance_km,
        u.id AS owner_id, u.full_name AS owner_name
   FROM measured m
   JOIN devices d ON d.id = m.id
@@ -119,6 +120,9 @@ class NearbyDevice:
     latitude: float
     longitude: float
     distance_km: float
+    funding_target: Decimal | None
+    revenue_share: Decimal | None
+    funded: Decimal
     owner_id: UUID
     owner_name: str
 
@@ -217,6 +221,9 @@ def _device(row: Record) -> NearbyDevice:
         latitude=row["latitude"],
         longitude=row["longitude"],
         distance_km=row["distance_km"],
+        funding_target=row["funding_target"],
+        revenue_share=row["revenue_share"],
+        funded=row["funded"],
         owner_id=row["owner_id"],
         owner_name=row["owner_name"],
     )

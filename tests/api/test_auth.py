@@ -252,6 +252,13 @@ async def test_people_change_their_account_and_the_profile_of_their_role(
     assert data_of(session)["user"] == cleared
 
 
+async def test_a_change_is_answered_as_it_is_kept(api: Api, pool: Pool) -> None:
+    host = await add_user(pool, "host")
+    changed = data_of(await api.call("PATCH", ME, host, json={"tariff_per_kwh": 7.5}))
+    assert changed["profile"]["tariff_per_kwh"] == "7.5000"
+    assert changed == await api.get(ME, host)
+
+
 async def test_changes_at_once_are_all_kept(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     wanted = {"full_name": "Asha", "phone": "98450 12345"} | PROFILES["host"]

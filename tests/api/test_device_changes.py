@@ -49,10 +49,11 @@ async def test_a_place_and_funding_terms_are_whole_or_not_there(api: Api, pool: 
     ):
         response = await api.call("PATCH", path, host, json=half)
         assert fields_of(response) == [missing]
-    terms = {"funding_target": "100.00", "revenue_share": "0.5000"}
+    terms = {"funding_target": 100, "revenue_share": "0.5"}
     nowhere = {"latitude": None, "longitude": None}
     changed = data_of(await api.call("PATCH", path, host, json=terms | nowhere))
-    assert terms.items() <= changed.items()
+    assert changed == await api.get(path, host)
+    assert (changed["funding_target"], changed["revenue_share"]) == ("100.00", "0.5000")
     assert nowhere.items() <= changed.items()
     closed = {"funding_target": None, "revenue_share": None}
     assert closed.items() <= data_of(await api.call("PATCH", path, host, json=closed)).items()

@@ -177,6 +177,24 @@ async def test_telemetry_is_shown_raw_and_in_buckets(api: Api, pool: Pool) -> No
     assert latest["status"] == "pending"
 
 
+async def test_raw_telemetry_comes_in_parts_of_ten_thousand_at_most(api: Api, pool: Pool) -> None:
+    host = await add_user(pool, "host")
+    device_id = await add_device(pool, host)
+    await pool.execute(
+        "INSERT INTO telemetry (device_id, time, power_w)"
+        " SELECT $1, now() - n * interval '1 second', n FROM generate_series(0, 10_000) n",
+        device_id,
+    )
+    url = f"{DEVICES}/{device_id}/telemetry"
+    refused = await api.call("GET", url, host, params={"limit": 10_001})
+    assert fields_of(refused) == ["limit"]
+    part = await api.get(url, host, limit=10_000)
+    rest = await api.get(url, host, limit=10_000, cursor=part["next_cursor"])
+    powers = [point["power_w"] for point in [*part["items"], *rest["items"]]]
+    assert powers == [float(n) for n in range(10_000, -1, -1)]
+    assert (len(part["items"]), rest["next_cursor"]) == (10_000, None)
+
+
 async def test_the_latest_reading_is_the_last_by_measurement_time(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     device_id, now = await add_device(pool, host), datetime.now(UTC)

@@ -227,6 +227,33 @@ async def test_a_cancelled_listing_stays_cancelled(api: Api, pool: Pool) -> None
     assert code_of(await change(api, host, listing, status="active")) == "illegal_move"
 
 
+@pytest.mark.parametrize(
+    ("status", "wanted"),
+    [
+        ("sold", "active"), ("sold", "paused"),
+        ("expired", "active"), ("expired", "paused"), ("expired", "cancelled"),
+        ("cancelled", "active"), ("cancelled", "paused"), ("cancelled", "cancelled"),
+    ],
+)  # fmt: skip
+async def test_a_move_that_is_illegal_is_named(
+    api: Api, pool: Pool, status: str, wanted: str
+) -> None:
+    host = await add_user(pool, "host")
+    listing = {"id": str(await add_listing(pool, host))}
+    await pool.execute(
+        "UPDATE energy_listings SET status = $1, closed_at = CASE WHEN $1 <> 'sold' THEN now() END",
+        status,
+    )
+    if wanted == "cancelled":
+        refused = await api.call("DELETE", f"{LISTINGS}/{listing['id']}", host)
+    else:
+        refused = await change(api, host, listing, status=wanted)
+    assert (refused.status_code, code_of(refused)) == (409, "illegal_move")
+    expected = f"A listing that is {status} can't become {wanted}."
+    assert refused.json()["message"] == expected
+    assert (await api.get(f"{LISTINGS}/{listing['id']}", host))["status"] == status
+
+
 async def test_only_its_seller_changes_a_listing(api: Api, pool: Pool) -> None:
     listing = {"id": str(await add_listing(pool, await add_user(pool, "host")))}
     other = await add_user(pool, "host")

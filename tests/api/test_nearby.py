@@ -184,6 +184,7 @@ async def test_the_owner_alone_sees_where_a_device_is_and_nobody_its_secrets(
     shown = {
         "id": device_id, "name": "Roof", "kind": "inverter", "capacity_w": 5000.0,
         "status": "pending", "latitude": 12.98, "longitude": 77.6, "distance_km": 1.102,
+        "funding_target": None, "revenue_share": None, "funded": "0.00",
         "owner": {"id": str(host.id), "full_name": "Host"},
     }  # fmt: skip
     assert (await api.get(DEVICES, other, **HERE))["items"] == [shown]

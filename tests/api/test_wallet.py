@@ -196,6 +196,25 @@ async def test_a_withdrawal_leaves_the_wallet_at_once_and_once(
     assert await the_books_are_right(pool, database)
 
 
+async def test_withdrawals_and_purchases_that_race_for_a_balance_never_overdraw_it(
+    api: Api, pool: Pool, database: DatabaseSettings
+) -> None:
+    buyer = await add_user(pool, balance=500)
+    method = await add_method(api, buyer)
+    listing_id = await add_listing(pool, await add_user(pool, "host"), kwh=1000, price_per_kwh=10)
+    order = {"listing_id": str(listing_id), "energy_kwh": 5}
+    answers = await asyncio.gather(
+        *(ask(api, WITHDRAWALS, buyer, 50, method) for _ in range(10)),
+        *(api.call("POST", "/api/v1/marketplace/purchase", buyer, json=order) for _ in range(10)),
+    )
+    outcomes = Counter(answer.status_code for answer in answers)
+    assert outcomes == {201: 10, 409: 10}
+    refused = {code_of(answer) for answer in answers if answer.status_code == 409}
+    assert refused == {"insufficient_balance"}
+    assert (await api.get(WALLET, buyer))["balance"] == "0.00"
+    assert await the_books_are_right(pool, database)
+
+
 async def test_a_withdrawal_that_failed_comes_back(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:

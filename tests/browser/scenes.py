@@ -28,7 +28,8 @@ _FLOW = """
 INSERT INTO flow_samples SELECT $1, $2, $3, $4, $5, $6, 0, $7, $8, $9, $10
 """
 _COUNTS = """
-UPDATE device_states SET received = $2, stored = $2 - 500, duplicate = 480, rejected = 20
+UPDATE device_states
+   SET received = $2::bigint, stored = $2::bigint - 500, duplicate = 480, rejected = 20
  WHERE device_id = $1
 """
 _RECEIVED = 812_400

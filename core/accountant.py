@@ -27,10 +27,13 @@ reports.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
 from math import gcd
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from core.intervals import Interval, Quality, Reason, spread
 from core.readings import Reading
@@ -48,8 +51,7 @@ AGREEING_READINGS = 3
 _MWH_PER_WS = 1000 / 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Suspect:
+class Suspect(Struct, frozen=True, gc=False):
     """A level that is too high to be true until enough readings in a row agree with it."""
 
     level_mwh: int
@@ -57,8 +59,7 @@ class Suspect:
     readings: int
 
 
-@dataclass(frozen=True, slots=True)
-class Counter:
+class Counter(Struct, frozen=True, gc=False):
     """What is known of one lifetime counter. `at`: its last reading that was no spike.
 
     `marked_at`: what rises above the mark has had the time since then. It is the mark's first
@@ -72,8 +73,7 @@ class Counter:
     suspect: Suspect | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True, gc=False):
     """A device's past, as far as its future needs it."""
 
     last_at: datetime
@@ -100,8 +100,7 @@ class Accounted:
     checkpoints: dict[datetime, Account]
 
 
-@dataclass(frozen=True, slots=True)
-class _Credit:
+class _Credit(Struct, frozen=True, gc=False):
     """Energy of one counter between two readings."""
 
     start: datetime

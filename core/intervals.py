@@ -1,10 +1,11 @@
 """Energy per 15-minute slot: how it is spread over slots, and how parts of one slot add up."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+
+from msgspec import Struct
 
 from core.units import SLOT, slot_of, wh_of_mwh
 
@@ -34,8 +35,7 @@ class Reason(StrEnum):
     POWER_ONLY = "power_only"
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(Struct, frozen=True, gc=False):
     """What was generated, and left over to sell, in one slot: exact milliwatt-hours."""
 
     generated_mwh: int
@@ -53,10 +53,11 @@ class Interval:
         The quality is the worst of the parts that carry energy: a refused spike beside good
         energy leaves its reason, it does not spoil what was measured.
         """
+        alike = self.quality is other.quality
         return Interval(
             self.generated_mwh + other.generated_mwh,
             self.surplus_mwh + other.surplus_mwh,
-            max(self, other, key=_doubt).quality,
+            self.quality if alike else max(self, other, key=_doubt).quality,
             self.reasons | other.reasons,
         )
 

@@ -8,13 +8,19 @@ from uuid import UUID
 from core.readings import Reading, Refused
 from db.pool import Connection
 
+# Says what is not new, which is next to nothing, rather than what is.
 _STORE = """
-INSERT INTO telemetry (device_id, time, power_w, energy_wh, export_wh, import_wh, load_w,
-                       voltage_v, current_a, frequency_hz, temperature_c, battery_soc_pct)
-SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::float8[], $4::float8[], $5::float8[],
-                     $6::float8[], $7::float8[], $8::float8[], $9::float8[], $10::float8[],
-                     $11::float8[], $12::float8[])
-    ON CONFLICT DO NOTHING RETURNING device_id, time
+WITH stored AS (
+    INSERT INTO telemetry (device_id, time, power_w, energy_wh, export_wh, import_wh, load_w,
+                           voltage_v, current_a, frequency_hz, temperature_c, battery_soc_pct)
+    SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::float8[], $4::float8[], $5::float8[],
+                         $6::float8[], $7::float8[], $8::float8[], $9::float8[], $10::float8[],
+                         $11::float8[], $12::float8[])
+        ON CONFLICT DO NOTHING RETURNING device_id, time
+)
+SELECT device_id, time FROM unnest($1::uuid[], $2::timestamptz[]) AS given (device_id, time)
+EXCEPT ALL
+SELECT device_id, time FROM stored
 """
 
 _SINCE = """
@@ -59,8 +65,8 @@ class Rejection:
 async def store(
     conn: Connection, readings: Sequence[tuple[UUID, Reading]]
 ) -> set[tuple[UUID, datetime]]:
-    """Store what is not there yet. Returns which readings are new; none may be given twice."""
-    stored = await conn.fetch(
+    """Store what is not there yet. Returns what is there already; nothing may be given twice."""
+    known = await conn.fetch(
         _STORE,
         [device_id for device_id, _ in readings],
         [r.time for _, r in readings],
@@ -75,7 +81,7 @@ async def store(
         [r.temperature_c for _, r in readings],
         [r.battery_soc_pct for _, r in readings],
     )
-    return {(r["device_id"], r["time"]) for r in stored}
+    return {(r["device_id"], r["time"]) for r in known}
 
 
 async def since(conn: Connection, device_id: UUID, after: datetime | None) -> list[Reading]:

@@ -18,9 +18,9 @@ from ingest.messages import Message
 
 @dataclass(slots=True)
 class Intake:
-    """What a batch holds. `fresh` has each (device, measurement time) once: the first one wins."""
+    """What a batch holds. `fresh`: by device, each measurement time once: the first one wins."""
 
-    fresh: dict[tuple[UUID, datetime], Reading] = field(default_factory=dict)
+    fresh: dict[UUID, dict[datetime, Reading]] = field(default_factory=dict)
     rejections: list[Rejection] = field(default_factory=list)
     received: int = 0
 
@@ -48,6 +48,7 @@ def _take(intake: Intake, message: Message, state: DeviceState, late_horizon: ti
     decoded, received_at = message.decoded, message.received_at
     _note_presence(state, message)
     refusals = list(decoded.refused)
+    fresh = intake.fresh.setdefault(state.device_id, {})
     for reading in decoded.readings:
         at = reading.time or received_at
         reason = refusal_by_age(at, now=received_at, late_horizon=late_horizon)
@@ -55,11 +56,10 @@ def _take(intake: Intake, message: Message, state: DeviceState, late_horizon: ti
             refusals.append(Refused(reason, time=at))
             continue
         state.received += 1
-        if (state.device_id, at) in intake.fresh:
+        if at in fresh:
             state.duplicate += 1
         else:
-            timed = reading if reading.time else structs.replace(reading, time=at)
-            intake.fresh[state.device_id, at] = timed
+            fresh[at] = reading if reading.time else structs.replace(reading, time=at)
     _refuse(intake, message, state, refusals)
     intake.received += len(decoded.readings) + len(decoded.refused)
 

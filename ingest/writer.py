@@ -4,7 +4,6 @@ Lock order: device states by id, then listings by id. Writing the same batch aga
 but the counts of what was received and was there already.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -68,18 +67,16 @@ async def _store(
     conn: Connection, states: Mapping[UUID, DeviceState], intake: Intake
 ) -> dict[UUID, list[Reading]]:
     """Store what is fresh; count it, and learn which of it is new."""
-    new_readings: dict[UUID, list[Reading]] = defaultdict(list)
-    if not intake.fresh:
-        return new_readings
-    fresh = [(device_id, reading) for (device_id, _), reading in intake.fresh.items()]
-    stored = await readings.store(conn, fresh)
-    for key, reading in intake.fresh.items():
-        state = states[key[0]]
-        if key in stored:
-            state.stored += 1
-            new_readings[state.device_id].append(reading)
-        else:
-            state.duplicate += 1
+    fresh = [(d, r) for d, readings_of in intake.fresh.items() for r in readings_of.values()]
+    known = await readings.store(conn, fresh) if fresh else set()
+    new_readings: dict[UUID, list[Reading]] = {}
+    for device_id, readings_of in intake.fresh.items():
+        state = states[device_id]
+        new = [r for at, r in readings_of.items() if not known or (device_id, at) not in known]
+        state.stored += len(new)
+        state.duplicate += len(readings_of) - len(new)
+        if new:
+            new_readings[device_id] = new
     await _note_charges(conn, states, new_readings)
     return new_readings
 

@@ -30,7 +30,7 @@ LIMIT_MAX = 101
 
 _NEWEST = """
 SELECT id, created_at, price_per_kwh, shown FROM (
-    SELECT l.id, l.created_at, l.price_per_kwh, listing_json(l)::text AS shown
+    SELECT l.id, l.created_at, l.price_per_kwh, listing_text(l) AS shown
       FROM energy_listings l
      WHERE (created_at, id) < ($1::timestamptz, $2::uuid)
        AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
@@ -41,7 +41,7 @@ SELECT id, created_at, price_per_kwh, shown FROM (
 
 _NEWEST_OF_STATUS = """
 SELECT id, created_at, price_per_kwh, shown FROM (
-    SELECT l.id, l.created_at, l.price_per_kwh, listing_json(l)::text AS shown
+    SELECT l.id, l.created_at, l.price_per_kwh, listing_text(l) AS shown
       FROM energy_listings l
      WHERE (status, created_at, id) < ($6::text, $1::timestamptz, $2::uuid) AND status >= $6
        AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
@@ -52,7 +52,7 @@ SELECT id, created_at, price_per_kwh, shown FROM (
 
 _NEWEST_OF_SELLER = """
 SELECT id, created_at, price_per_kwh, shown FROM (
-    SELECT l.id, l.created_at, l.price_per_kwh, listing_json(l)::text AS shown
+    SELECT l.id, l.created_at, l.price_per_kwh, listing_text(l) AS shown
       FROM energy_listings l
      WHERE (seller_id, created_at, id) < ($6::uuid, $1::timestamptz, $2::uuid) AND seller_id >= $6
        AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
@@ -64,7 +64,7 @@ SELECT id, created_at, price_per_kwh, shown FROM (
 
 _NEWEST_OF_DEVICE = """
 SELECT id, created_at, price_per_kwh, shown FROM (
-    SELECT l.id, l.created_at, l.price_per_kwh, listing_json(l)::text AS shown
+    SELECT l.id, l.created_at, l.price_per_kwh, listing_text(l) AS shown
       FROM energy_listings l
      WHERE (device_id, created_at, id) < ($6::uuid, $1::timestamptz, $2::uuid) AND device_id >= $6
        AND CASE WHEN $3::numeric IS NULL THEN true ELSE energy_amount_kwh >= $3 END
@@ -77,7 +77,7 @@ SELECT id, created_at, price_per_kwh, shown FROM (
 
 _CHEAPEST = """
 SELECT id, created_at, price_per_kwh, shown FROM (
-    SELECT l.id, l.created_at, l.price_per_kwh, listing_json(l)::text AS shown
+    SELECT l.id, l.created_at, l.price_per_kwh, listing_text(l) AS shown
       FROM energy_listings l
      WHERE (price_per_kwh, id) > ($1::numeric, $2::uuid)
        AND price_per_kwh <= coalesce($4::numeric, 'Infinity')
@@ -88,7 +88,7 @@ SELECT id, created_at, price_per_kwh, shown FROM (
 
 _CHEAPEST_OF_STATUS = """
 SELECT id, created_at, price_per_kwh, shown FROM (
-    SELECT l.id, l.created_at, l.price_per_kwh, listing_json(l)::text AS shown
+    SELECT l.id, l.created_at, l.price_per_kwh, listing_text(l) AS shown
       FROM energy_listings l
      WHERE (status, price_per_kwh, id) > ($6::text, $1::numeric, $2::uuid)
        AND (status, price_per_kwh) <= ($6, coalesce($4::numeric, 'Infinity'))
@@ -99,7 +99,7 @@ SELECT id, created_at, price_per_kwh, shown FROM (
 
 _CHEAPEST_OF_SELLER = """
 SELECT id, created_at, price_per_kwh, shown FROM (
-    SELECT l.id, l.created_at, l.price_per_kwh, listing_json(l)::text AS shown
+    SELECT l.id, l.created_at, l.price_per_kwh, listing_text(l) AS shown
       FROM energy_listings l
      WHERE seller_id = $6 AND (price_per_kwh, id) > ($1::numeric, $2::uuid)
        AND price_per_kwh <= coalesce($4::numeric, 'Infinity')
@@ -111,7 +111,7 @@ SELECT id, created_at, price_per_kwh, shown FROM (
 
 _CHEAPEST_OF_DEVICE = """
 SELECT id, created_at, price_per_kwh, shown FROM (
-    SELECT l.id, l.created_at, l.price_per_kwh, listing_json(l)::text AS shown
+    SELECT l.id, l.created_at, l.price_per_kwh, listing_text(l) AS shown
       FROM energy_listings l
      WHERE device_id = $6 AND (price_per_kwh, id) > ($1::numeric, $2::uuid)
        AND price_per_kwh <= coalesce($4::numeric, 'Infinity')

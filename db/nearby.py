@@ -29,12 +29,12 @@ WITH near AS MATERIALIZED (
      WHERE distance_km <= $4 AND (distance_km, id) > ($5::float8, $6::uuid)
      ORDER BY distance_km, id LIMIT $9
 )
-SELECT p.id, p.distance_km, (listing_json(l) || jsonb_build_object(
-           'distance_km', round(p.distance_km::numeric, 3),
-           'seller', jsonb_build_object('id', u.id, 'full_name', u.full_name),
-           'device', CASE WHEN d.id IS NOT NULL
-               THEN jsonb_build_object('id', d.id, 'name', d.name, 'kind', d.kind) END
-       ))::text AS shown
+SELECT p.id, p.distance_km, concat(
+           left(listing_text(l), -1), ',"distance_km":', round(p.distance_km::numeric, 3),
+           ',"seller":{"id":"', u.id, '","full_name":', to_json(u.full_name), '},"device":',
+           CASE WHEN d.id IS NULL THEN 'null' ELSE concat(
+               '{"id":"', d.id, '","name":', to_json(d.name), ',"kind":"', d.kind, '"}') END,
+           '}') AS shown
   FROM page p
   JOIN energy_listings l ON l.id = p.id
   JOIN users u ON u.id = l.seller_id

@@ -52,6 +52,34 @@ async def test_listings_near_home_come_by_distance_with_seller_and_device(
     assert items[1]["device"] is None
 
 
+async def test_whatever_people_are_called_is_shown_as_it_is(api: Api, pool: Pool) -> None:
+    buyer, host = await add_user(pool), await add_user(pool, "host")
+    name = '"O\\Brien", \t{"id": null} é🌞'
+    device_id = await add_device(pool, host)
+    await pool.execute("UPDATE users SET full_name = $2 WHERE id = $1", host.id, name)
+    await pool.execute("UPDATE devices SET name = $2 WHERE id = $1", device_id, name)
+    await add_listing(pool, host, device_id=device_id)
+    [item] = (await api.get(NEARBY, buyer, lat=BANGALORE[0], lon=BANGALORE[1], radius_km=1))[
+        "items"
+    ]
+    assert (item["seller"]["full_name"], item["device"]["name"]) == (name, name)
+
+
+async def test_what_is_near_is_shown_as_everywhere(api: Api, pool: Pool) -> None:
+    buyer, host = await add_user(pool), await add_user(pool, "host")
+    device_id = await add_device(pool, host)
+    listing_id = await add_listing(pool, host, device_id=device_id, place=(-0.00001, 179.99999))
+    await pool.execute(
+        "UPDATE energy_listings SET pricing = 'dynamic', price_floor = 1, price_cap = 9,"
+        " reserve_soc_pct = 0.1"
+    )
+    whole = await api.get(f"/api/v1/marketplace/listings/{listing_id}", buyer)
+    [listed] = (await api.get("/api/v1/marketplace/listings", buyer))["items"]
+    [near] = (await api.get(NEARBY, buyer, lat=0, lon=-180, radius_km=1))["items"]
+    assert listed == whole
+    assert near.items() >= whole.items()
+
+
 async def test_equally_near_listings_keep_their_order_from_part_to_part(
     api: Api, pool: Pool
 ) -> None:

@@ -67,7 +67,7 @@ async def test_a_purchase_moves_energy_and_money_and_is_announced(
     ]  # fmt: skip
     assert events[0]["data"] == listing
     assert events[1]["data"] == bought
-    assert set(events[1]["channels"]) == {f"user:{buyer.id}", f"user:{seller.id}"}
+    assert set(events[1]["channels"]) == {f"user:{buyer.id}", f"user:{seller.id}", "admin"}
     announced = {event["data"]["user_id"]: event["data"] for event in events[2:]}
     for person in (buyer, seller):
         assert announced[str(person.id)] == await api.get("/api/v1/wallet", person)

@@ -73,6 +73,23 @@ def test_purchases_are_measured_against_bare_statements(scratch: Path) -> None:
     assert left_running(scratch) == []
 
 
+def test_browsing_is_measured_in_small_and_large_markets(scratch: Path) -> None:
+    require("wrk", shutil.which("wrk"))
+    run = bench(scratch, "nearby", "listings", "--seconds=1", "--listings=30000")
+    assert run.returncode == 0, run.stderr
+    for case, names in (
+        ("nearby", ["hub, 10,000", "hub, 30,000"]),
+        ("listings", ["hub, page 1", "hub, page 1,000"]),
+    ):
+        result = written(scratch, case)
+        assert result["audit_passed"]
+        hub = [c for c in result["contestants"] if c["name"].startswith("hub")]
+        assert [c["name"] for c in hub] == names
+        assert min(c["samples"][0]["p99_ms"] for c in hub) > 0
+        assert f"time of {names[1]}" in [target["what"] for target in result["targets"]]
+    assert left_running(scratch) == []
+
+
 def test_what_is_missing_is_named(scratch: Path) -> None:
     run = bench(scratch, "ingest", "purchase", PATH="/nowhere")
     assert run.returncode == 1

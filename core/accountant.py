@@ -65,12 +65,16 @@ class Counter(Struct, frozen=True, gc=False):
     `marked_at`: what rises above the mark has had the time since then. It is the mark's first
     reading, for the counters that are slow to show: but at most two slots before its last. And it
     is later than that while the capacity has yet to make up for what was credited.
+
+    `earned_mwh`: after a level that three readings agreed on, the mark that it would have without.
+    When that level was garbage, the counter comes back to what was credited before.
     """
 
     at: datetime
     mark_mwh: int
     marked_at: datetime
     suspect: Suspect | None = None
+    earned_mwh: int | None = None
 
 
 class Account(Struct, frozen=True, gc=False):
@@ -178,23 +182,38 @@ def _rise(
         if rise_mwh
         else _still(counter.marked_at, at)
     )
-    return Counter(at, value_mwh, marked_at), _difference(counter, rise_mwh, at)
+    earned_mwh = None if counter.earned_mwh is None else counter.earned_mwh + rise_mwh
+    risen = Counter(at, value_mwh, marked_at, earned_mwh=earned_mwh)
+    return risen, _difference(counter, rise_mwh, at)
 
 
 def _fall(
     counter: Counter, value_mwh: int, at: datetime, capacity_w: float
 ) -> tuple[Counter, _Credit]:
     if value_mwh == 0:
-        kept = Counter(at, counter.mark_mwh, counter.marked_at)
-        return kept, _difference(counter, 0, at, Reason.ZERO)
-    if 100 * value_mwh >= DIP_FLOOR_PCT * counter.mark_mwh:
-        kept = Counter(at, counter.mark_mwh, counter.marked_at)
-        return kept, _difference(counter, 0, at, Reason.DIP)
+        return replace(counter, at=at, suspect=None), _difference(counter, 0, at, Reason.ZERO)
+    if _is_dip(counter.mark_mwh, value_mwh):
+        return replace(counter, at=at, suspect=None), _difference(counter, 0, at, Reason.DIP)
+    return _reset(counter, value_mwh, at, capacity_w)
+
+
+def _is_dip(mark_mwh: int, value_mwh: int) -> bool:
+    return 100 * value_mwh >= DIP_FLOOR_PCT * mark_mwh
+
+
+def _reset(
+    counter: Counter, value_mwh: int, at: datetime, capacity_w: float
+) -> tuple[Counter, _Credit]:
     since = max(counter.at, counter.marked_at)
     possible = _possible(counter.mark_mwh, value_mwh, value_mwh, at - since, capacity_w)
-    energy_mwh = value_mwh if possible else 0
+    mark_mwh, energy_mwh = value_mwh, value_mwh if possible else 0
+    earned_mwh = counter.earned_mwh
+    if earned_mwh is not None and _is_dip(earned_mwh, value_mwh):
+        # No reset: it comes back from garbage, and what it shows was credited up to there.
+        energy_mwh = min(energy_mwh, max(0, value_mwh - earned_mwh))
+        mark_mwh = max(value_mwh, earned_mwh)
     marked_at = _made_up_for(since, energy_mwh, at, capacity_w)
-    return Counter(at, value_mwh, marked_at), _difference(counter, energy_mwh, at, Reason.RESET)
+    return Counter(at, mark_mwh, marked_at), _difference(counter, energy_mwh, at, Reason.RESET)
 
 
 def _difference(
@@ -258,7 +277,9 @@ def _suspect_again(
     counter: Counter, suspect: Suspect, value_mwh: int, at: datetime
 ) -> tuple[Counter, _Credit]:
     if suspect.readings + 1 == AGREEING_READINGS:
-        return Counter(at, value_mwh, max(at, counter.marked_at)), _spike(counter)
+        earned_mwh = counter.mark_mwh if counter.earned_mwh is None else counter.earned_mwh
+        level = Counter(at, value_mwh, max(at, counter.marked_at), earned_mwh=earned_mwh)
+        return level, _spike(counter)
     since = _still(suspect.at, at) if value_mwh == suspect.level_mwh else at
     again = Suspect(value_mwh, since, suspect.readings + 1)
     return replace(counter, suspect=again), _spike(counter)

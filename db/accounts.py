@@ -41,6 +41,8 @@ def _counter_to_json(counter: Counter) -> Json:
             "at": _ticks(counter.suspect.at),
             "readings": counter.suspect.readings,
         }
+    if counter.earned_mwh is not None:
+        value["earned_mwh"] = counter.earned_mwh
     return value
 
 
@@ -52,6 +54,7 @@ def _counter_from_json(value: Json) -> Counter:
         marked_at=_instant(value["marked_at"]),
         suspect=suspect
         and Suspect(suspect["level_mwh"], _instant(suspect["at"]), suspect["readings"]),
+        earned_mwh=value.get("earned_mwh"),
     )
 
 

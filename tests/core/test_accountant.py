@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from core.accountant import Account, Accounted, advance
 from core.intervals import Interval, Quality, Reason
 from core.readings import Reading
-from core.units import SLOT
+from core.units import SLOT, slot_of
 from tests.support.meters import CAPACITY_W, NOON, histories, honest_counters, reading
 
 
@@ -112,6 +112,22 @@ def test_three_garbage_readings_that_agree_cost_energy_but_invent_none() -> None
     assert intervals == {
         0: Interval(30_000, 30_000, Quality.MEASURED, frozenset({Reason.SPIKE, Reason.RESET}))
     }
+
+
+def test_a_young_counter_that_comes_back_from_garbage_is_not_credited_again() -> None:
+    young = [reading(0, 18_000_000), reading(5, 30), reading(10, 300)]
+    garbage = [reading(minute, 4_294_967_295) for minute in (15, 20, 25, 30)]
+    assert generated_wh(*young, *garbage) == 300
+    assert generated_wh(*young, *garbage, reading(50, 900)) == 900
+    assert generated_wh(*young, *garbage, reading(50, 295), reading(55, 310)) == 310
+    assert generated_wh(*young, *garbage, reading(50, 25), reading(55, 30)) == 330
+
+
+def test_a_young_counter_that_counts_on_in_garbage_is_not_credited_again() -> None:
+    young = [reading(0, 18_000_000), reading(5, 30), reading(10, 300)]
+    garbage = [reading(minute, 1e9 + 10 * minute) for minute in (15, 20, 25, 30)]
+    assert generated_wh(*young, *garbage) == 350
+    assert generated_wh(*young, *garbage, reading(50, 400)) == 400
 
 
 def test_a_reset_right_after_a_spike_counts_the_new_value() -> None:
@@ -296,8 +312,7 @@ def test_every_slot_between_the_first_and_the_last_counter_value_is_accounted_fo
     assert accounted is not None
     if len(counted) < 2:
         return
-    slot = min(accounted.intervals)
-    assert slot <= counted[0]
+    slot = slot_of(counted[0])
     while slot < counted[-1]:
         assert slot in accounted.intervals
         slot += SLOT

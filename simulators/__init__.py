@@ -8,7 +8,8 @@ caller owns and may read meanwhile.
 Invariants: they know `core` and the public contract only, nothing of how the hub is built, so that
 what works for them works for anyone. Chance comes from a seed and time from a clock that are
 passed in. Counters never lose or invent energy: a reading that the broker did not take is sent
-again.
+again. What goes wrong with `--faults` does so in `faults` and `delivery`, both pure, between a
+home's own meters, which are the truth, and what is sent.
 
 How they fail: a broker or hub that is away is waited for, with a growing pause; a refusal that no
 waiting mends is raised (`hub_client.Refused`, `recording.NothingToReplay`). Imported by

@@ -1,26 +1,28 @@
 """A fleet of homes: each measures itself and publishes over MQTT with its own credentials."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from simulators.homes import Dwelling, dwelling, move_in
-from simulators.hub_client import open_hub
+from simulators.departures import Departures
+from simulators.homes import dwelling
+from simulators.hub_client import Account, open_hub
 from simulators.link import Line, Links, LinkTally
 from simulators.native import MESSAGE_MAX_READINGS
 from simulators.outgoing import Outgoing
-from simulators.residents import Resident, Residents
-from simulators.sun import Sky, SunClock, local_hour
+from simulators.past import Past, moments
+from simulators.residents import Residents
+from simulators.station import Clock, Station, Weather
+from simulators.sun import Sky, SunClock
 from simulators.together import together
 from simulators.whereabouts import Whereabouts
 
 _SAVE_EVERY_S = 20.0
 _JITTER = 0.2
-
-Clock = Callable[[], datetime]
+_LEAVES_WITHIN_S = 10.0
 
 
 def utc_now() -> datetime:
@@ -29,7 +31,11 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
-    """`sun_hour`: at which hour of the day the simulated sun starts; None: as it is now."""
+    """`sun_hour`: at which hour of the day the simulated sun starts; None: as it is now.
+
+    `backfill`: measure so much of the past as fast as the broker takes it, up to `batch` readings a
+    message, and end. `faults`: what goes wrong, and the truth is kept beside it; None: nothing.
+    """
 
     count: int
     rate_hz: float
@@ -37,6 +43,9 @@ class FleetPlan:
     sun_hour: float | None = None
     sun_speed: float = 1.0
     seed: int = 1
+    faults: int | None = None
+    backfill: timedelta | None = None
+    batch: int = 1
 
 
 @dataclass(slots=True)
@@ -46,6 +55,11 @@ class FleetTally:
     registered: int = 0
     readings: int = 0
     links: LinkTally = field(default_factory=LinkTally)
+    stations: Sequence[Station] = ()
+    owners: Sequence[Account] = ()
+
+    def sent(self, readings: int) -> None:
+        self.readings += readings
 
 
 async def run(
@@ -60,54 +74,51 @@ async def run(
 
     Raises HubError when the hub does not take them.
     """
-    sky, sun = Sky(plan.seed), SunClock.starting(now(), hour=plan.sun_hour, speed=plan.sun_speed)
+    ends = now()
+    begins = ends - (plan.backfill or timedelta(0))
+    sky, sun = Sky(plan.seed), SunClock.starting(begins, hour=plan.sun_hour, speed=plan.sun_speed)
     dwellings = [dwelling(plan.seed, index) for index in range(plan.count)]
     roofs = {home.roof for home in dwellings}
     async with open_hub(hub.api_url) as client:
         residents = Residents(client, remembered_in)
         await together(
             [
-                residents.settle(dwellings, now()),
-                asyncio.to_thread(sky.prepare, roofs, sun.at(now())),
+                residents.settle(dwellings, begins),
+                asyncio.to_thread(sky.prepare, roofs, sun.at(begins)),
             ]
         )
-    tally.registered = len(residents.settled)
+    tally.registered, tally.owners = len(residents.settled), residents.owners
+    weather = Weather(sky, sun)
+    first_at, live = (begins, False) if plan.backfill else (now(), True)
+    tally.stations = [
+        Station(one, weather, first_at, faults=plan.faults, live=live) for one in residents.settled
+    ]
     try:
-        await _publish(plan, hub, residents, _Weather(sky, sun, now), tally)
+        if plan.backfill:
+            await _backfill(plan, hub, tally, begins, ends)
+        else:
+            await _publish(plan, hub, residents, tally, now)
     finally:
         residents.save()
 
 
-@dataclass(frozen=True, slots=True)
-class _Weather:
-    """What a home sees of the outside: the time, and the sun on its roof."""
-
-    sky: Sky
-    sun: SunClock
-    now: Clock
-
-    def power_w(self, home: Dwelling, at: datetime) -> float:
-        return home.capacity_w * self.sky.power_w_per_w(home.roof, self.sun.at(at))
-
-    def hour(self, at: datetime) -> float:
-        return local_hour(self.sun.at(at))
+def _links(plan: FleetPlan, hub: Whereabouts, tally: FleetTally) -> Links:
+    broker = hub.broker or tally.stations[0].resident.registered.broker
+    return Links(broker, Random(plan.seed), tally.links)
 
 
 async def _publish(
-    plan: FleetPlan,
-    hub: Whereabouts,
-    residents: Residents,
-    weather: _Weather,
-    tally: FleetTally,
+    plan: FleetPlan, hub: Whereabouts, residents: Residents, tally: FleetTally, now: Clock
 ) -> None:
-    chance = Random(plan.seed)
-    links = Links(hub.broker or residents.settled[0].registered.broker, chance, tally.links)
+    links, chance = _links(plan, hub, tally), Random(plan.seed)
+    # They end by themselves, in peace; but not if they can't.
+    patience_s = None if plan.duration_s is None else plan.duration_s + _LEAVES_WITHIN_S
     try:
-        async with asyncio.timeout(plan.duration_s) as limit, asyncio.TaskGroup() as tasks:
-            tasks.create_task(_save_often(residents))
-            for resident in residents.settled:
-                device = _Device(resident, weather, links, 1 / plan.rate_hz, chance, tally)
-                tasks.create_task(device.run())
+        async with asyncio.timeout(patience_s) as limit, asyncio.TaskGroup() as tasks:
+            saving = tasks.create_task(_save_often(residents))
+            devices = [_Device(one, plan, links, chance, now, tally) for one in tally.stations]
+            await together(device.run() for device in devices)
+            saving.cancel()
     except TimeoutError:
         if not limit.expired():
             raise
@@ -120,56 +131,71 @@ async def _save_often(residents: Residents) -> None:
         residents.save()
 
 
+async def _backfill(
+    plan: FleetPlan, hub: Whereabouts, tally: FleetTally, begins: datetime, ends: datetime
+) -> None:
+    def past(station: Station) -> Past:
+        chance = Random(f"{plan.seed}:{station.resident.dwelling.key}:pace")
+        times = moments(begins, ends, 1 / plan.rate_hz, _JITTER, chance)
+        return Past(station, times, ends, plan.batch, tally.sent)
+
+    links = _links(plan, hub, tally)
+    devices = [past(station) for station in tally.stations]
+    await together(
+        links.run(device.station.resident.registered.credentials, device.speak)
+        for device in devices
+    )
+
+
 class _Device:
     """Measures at its own pace. What can't be sent waits, up to one message full of readings."""
 
     def __init__(
         self,
-        resident: Resident,
-        weather: _Weather,
+        station: Station,
+        plan: FleetPlan,
         links: Links,
-        period_s: float,
         chance: Random,
+        now: Clock,
         tally: FleetTally,
     ) -> None:
-        self._dwelling = resident.dwelling
-        self._credentials = resident.registered.credentials
-        self._home = move_in(resident.dwelling, resident.meters, weather.now())
-        self._weather = weather
+        self._station = station
+        self._plan = plan
+        self._period_s = 1 / plan.rate_hz
         self._links = links
-        self._period_s = period_s
         self._chance = chance
+        self._now = now
         self._tally = tally
-        self._outgoing = Outgoing(waiting_max=MESSAGE_MAX_READINGS)
+        self._departures = Departures(Outgoing(waiting_max=MESSAGE_MAX_READINGS))
         self._measured = asyncio.Event()
+        self._done = False
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._measure())
-            tasks.create_task(self._links.run(self._credentials, self._speak))
+            credentials = self._station.resident.registered.credentials
+            tasks.create_task(self._links.run(credentials, self._speak))
 
     async def _measure(self) -> None:
-        await asyncio.sleep(self._chance.uniform(0, self._period_s))
-        while True:
-            at = self._weather.now()
-            power_w = self._weather.power_w(self._dwelling, at)
-            hour = self._weather.hour(at)
-            reading = self._home.measure(at, power_w=power_w, hour=hour)
-            self._outgoing.add(reading)
+        try:
+            async with asyncio.timeout(self._plan.duration_s):
+                await asyncio.sleep(self._chance.uniform(0, self._period_s))
+                while True:
+                    self._departures.add(self._station.measure(self._now()))
+                    self._measured.set()
+                    jitter = self._chance.uniform(1 - _JITTER, 1 + _JITTER)
+                    await asyncio.sleep(self._period_s * jitter)
+        except TimeoutError:
+            self._departures.add(self._station.measure_well(self._now()))
+            self._done = True
             self._measured.set()
-            await asyncio.sleep(self._period_s * self._chance.uniform(1 - _JITTER, 1 + _JITTER))
 
     async def _speak(self, line: Line) -> None:
-        self._outgoing.connected_anew()
+        self._departures.connected_anew()
         while True:
-            while self._outgoing:
-                await self._send(line)
+            while self._departures:
+                self._tally.sent(await self._departures.send(line, MESSAGE_MAX_READINGS))
+            if self._done:
+                return
             self._measured.clear()
             await self._measured.wait()
-
-    async def _send(self, line: Line) -> None:
-        """Send what waits; it goes on waiting when the line is lost meanwhile."""
-        readings = self._outgoing.ahead(MESSAGE_MAX_READINGS)
-        await line.send(readings)
-        self._outgoing.taken(len(readings))
-        self._tally.readings += len(readings)

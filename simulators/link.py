@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from math import inf
 from random import Random
+from typing import NoReturn
 
 import aiomqtt
 
@@ -45,6 +47,16 @@ class Line:
 
     async def tell_status(self, status: str) -> None:
         await self._publish("status", status, retain=True)
+
+    async def cut(self) -> NoReturn:
+        """Lose the connection, as a device that is unplugged. Raises aiomqtt.MqttError."""
+        # aiomqtt has no such thing, but what it wraps hands out its socket.
+        wire = self.client._client.socket()
+        if isinstance(wire, socket.socket):
+            with suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)
+        await asyncio.sleep(_TAKEN_S)  # whoever listens on the line hears that it is lost
+        raise aiomqtt.MqttError("the line was cut")
 
     async def _publish(self, word: str, payload: str, *, retain: bool = False) -> None:
         topic = f"solar/{self.device_id}/{word}"

@@ -37,7 +37,7 @@ class Residents:
         self._hub = hub
         self._path = path
         known = notes.read(path) or {"owners": [], "homes": {}}
-        self._owners = [Account(**account) for account in known["owners"]]
+        self.owners = [Account(**account) for account in known["owners"]]
         self._homes: dict[str, dict[str, Any]] = known["homes"]
         self.settled: list[Resident] = []
 
@@ -54,18 +54,18 @@ class Residents:
     async def _sign_in(self, count: int) -> list[Session]:
         """All owners who are remembered, and as many new ones as it takes."""
         try:
-            sessions = await together(Session.sign_in(self._hub, a) for a in self._owners)
+            sessions = await together(Session.sign_in(self._hub, a) for a in self.owners)
         except Refused as refusal:
             if refusal.status != 401:
                 raise
             # Another hub, or the same with an empty database: nobody is known there.
-            self._owners, self._homes, sessions = [], {}, []
+            self.owners, self._homes, sessions = [], {}, []
         fresh = [
             invent_account(f"Host {number + 1}", "host")
-            for number in range(len(self._owners), count)
+            for number in range(len(self.owners), count)
         ]
         sessions += await together(Session.register(self._hub, account) for account in fresh)
-        self._owners += fresh
+        self.owners += fresh
         return sessions
 
     async def _settle(
@@ -104,7 +104,7 @@ class Residents:
                 "broker": asdict(resident.registered.broker),
                 "meters": asdict(resident.meters),
             }
-        owners = [asdict(account) for account in self._owners]
+        owners = [asdict(account) for account in self.owners]
         notes.write(self._path, {"owners": owners, "homes": self._homes})
 
 

@@ -7,6 +7,7 @@ Sources, all through pvlib: Ineichen & Perez, Solar Energy 73 (2002) for the cle
 Prog. Photovolt. 16 (2008) for the cell's temperature; Dobos, PVWatts Version 5, NREL/TP-6A20-62641.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -27,6 +28,7 @@ _CLEAR_MEAN_S = 900.0
 _CLOUD_MEAN_S = 240.0
 _CLOUD_TRANSMITS = (0.25, 0.85)
 _EDGE_STEPS = 2
+_DAYS_KEPT = 9  # a week that is simulated at once, and what it begins and ends in
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Sky:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._days: dict[Roof, tuple[date, Sequence[float]]] = {}
+        self._days: dict[Roof, dict[date, Sequence[float]]] = defaultdict(dict)
 
     def power_w_per_w(self, roof: Roof, at: datetime) -> float:
         """AC watts at the instant `at` for each watt of panels, 0 at night, below 1 always."""
@@ -60,11 +62,13 @@ class Sky:
             self._day(roof, at.astimezone(UTC).date())
 
     def _day(self, roof: Roof, day: date) -> Sequence[float]:
-        known = self._days.get(roof)
-        if known is None or known[0] != day:
+        days = self._days[roof]
+        if day not in days:
+            if len(days) == _DAYS_KEPT:
+                del days[min(days)]
             chance = Random(f"{self._seed}:{roof.place.name}:{day}")
-            known = self._days[roof] = (day, power_curve(roof, day, clouds(chance)))
-        return known[1]
+            days[day] = power_curve(roof, day, clouds(chance))
+        return days[day]
 
 
 def clouds(chance: Random) -> list[float]:
@@ -160,3 +164,8 @@ def local_hour(at: datetime) -> float:
     """The hour of the day where the homes are, with its part."""
     local = at.astimezone(UTC) + timedelta(hours=UTC_OFFSET_H)
     return local.hour + local.minute / 60 + local.second / 3600
+
+
+def local_day(at: datetime) -> date:
+    """The day where the homes are."""
+    return (at.astimezone(UTC) + timedelta(hours=UTC_OFFSET_H)).date()

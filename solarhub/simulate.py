@@ -1,8 +1,10 @@
 """`solarhub simulate …`: devices, recordings and people, as the outside world would be."""
 
 import re
+from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from statistics import median
 from threading import Thread
 from typing import Annotated
@@ -10,8 +12,9 @@ from typing import Annotated
 import typer
 
 from simulators import buyers, fleet
+from simulators.checking import Checked
 from simulators.progress import shown
-from solarhub import simulate_replay
+from solarhub import fleet_truth, simulate_replay
 from solarhub.errors import HubError
 from solarhub.options import DATA, Data, Seconds
 from solarhub.simulating import (
@@ -41,6 +44,25 @@ def devices(
     sun_speed: Annotated[
         float, typer.Option(min=0, help="Simulated seconds of sun per second; 0: it stands still.")
     ] = 1.0,
+    faults: Annotated[
+        int | None,
+        typer.Option(help="Meters and lines go wrong; the same seed makes the same faults."),
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="With --faults: a file for what was truly generated.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option(help="With --faults: hold the hub's energy against the truth.")
+    ] = False,
+    backfill: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, max=160, help="New homes tell of so many hours before now, as fast as it goes."
+        ),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, max=1000, help="With --backfill: readings per message, at most.")
+    ] = 50,
     seed: Seed = 1,
     data: Data = DATA,
     wait: Wait = 0,
@@ -53,23 +75,40 @@ def devices(
     """
     if find_spec("pvlib") is None:
         raise HubError("the simulated sun needs pvlib: pip install 'solarhub[simulators]'")
+    if faults is None and (truth is not None or check):
+        raise typer.BadParameter("--truth and --check need --faults")
     allow_connections(count)
     # It takes seconds to load: they pass while the hub comes up and homes are settled.
     Thread(target=import_module, args=("pvlib",), daemon=True).start()
     wait_for_hub(data, wait)
-    plan = fleet.FleetPlan(count, rate, duration, _sun_hour(sun), sun_speed, seed)
+    past = None if backfill is None else timedelta(hours=backfill)
+    plan = fleet.FleetPlan(
+        count, rate, duration, _sun_hour(sun), sun_speed, seed, faults, past, batch
+    )
     tally = fleet.FleetTally()
     hub = hub_at(data, api_url=api_url, mqtt_url=mqtt_url)
+    remembered_in = data / "fleet.json"
+    if past is not None:
+        # What homes have told of already they can't tell again: these are others.
+        remembered_in = data / "past-fleet.json"
+        remembered_in.unlink(missing_ok=True)
+    checked: list[Checked] = []
 
     async def work() -> None:
         async with shown("Readings", None, lambda: tally.readings, lambda: told(tally.links)):
-            await fleet.run(plan, hub, data / "fleet.json", tally)
+            await fleet.run(plan, hub, remembered_in, tally)
+            if check:
+                checked.extend(await fleet_truth.check(hub, tally))
 
     until_done_or_stopped(work())
     typer.echo(
         f"{tally.registered:,} devices sent {tally.readings:,} readings;"
         f" {tally.links.lost:,} connections were lost."
     )
+    if faults is not None:
+        fleet_truth.tell(tally, faults, truth)
+    if checked:
+        raise typer.Exit(fleet_truth.verdict(checked))
 
 
 @app.command(name="buyers")

@@ -69,3 +69,10 @@ def test_without_a_running_hub_the_usual_port_is_tried(tmp_path: Path) -> None:
     assert hub_at(tmp_path, api_url=None) == Whereabouts("http://127.0.0.1:8000")
     told = hub_at(tmp_path, api_url=None, mqtt_url="mqtts://broker.example")
     assert told.broker == Broker("broker.example", 8883, secure=True)
+
+
+@pytest.mark.parametrize("option", [("--truth", "truth.json"), ("--check",)])
+def test_there_is_no_truth_to_tell_without_faults(option: tuple[str, ...]) -> None:
+    ended = CliRunner().invoke(app, ["devices", *option])
+    assert ended.exit_code == 2
+    assert "--faults" in ended.output

@@ -1,0 +1,83 @@
+"""Asks the hub what it counted of a fleet, and holds it against the truth."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from core.intervals import SELLABLE
+from core.units import SLOT, rfc3339, slot_of
+from simulators.hub_client import Account, HubError, Session, open_hub
+from simulators.reckoning import Reckoned, Told, reckon
+from simulators.station import Station
+from simulators.together import together
+
+_LOOK_EVERY_S = 0.5
+_INSTANT = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One device: what it generated, and what it exported."""
+
+    device_id: str
+    generated: Reckoned
+    exported: Reckoned
+
+    @property
+    def is_sound(self) -> bool:
+        return self.generated.is_sound and self.exported.is_sound
+
+
+async def check(
+    api_url: str, owners: Sequence[Account], stations: Sequence[Station], *, patience_s: float
+) -> list[Checked]:
+    """Once the hub has the last reading of each. Raises HubError when it doesn't get there."""
+    async with open_hub(api_url) as client:
+        sessions = await together(Session.sign_in(client, owner) for owner in owners)
+        try:
+            async with asyncio.timeout(patience_s):
+                return [await _check(sessions[s.resident.owner], s) for s in stations]
+        except TimeoutError:
+            raise HubError(f"the hub has not taken all readings within {patience_s:g} s") from None
+
+
+async def _check(owner: Session, station: Station) -> Checked:
+    device_id = station.resident.registered.credentials.device_id
+    truth = station.truth
+    assert truth.first_at is not None
+    assert truth.last_at is not None
+    await _until_taken(owner, device_id, truth.last_at)
+    slots = (
+        await owner.get(
+            f"devices/{device_id}/energy",
+            **{"from": rfc3339(slot_of(truth.first_at)), "to": rfc3339(truth.last_at + SLOT)},
+            limit=10_000,
+        )
+    )["items"]
+    generated = {slot: e.generated_uwh / 1e6 for slot, e in truth.slots.items()}
+    exported = {slot: e.exported_uwh / 1e6 for slot, e in truth.slots.items()}
+    return Checked(
+        device_id,
+        reckon(generated, _told(slots, "generated_wh")),
+        reckon(exported, _told(slots, "surplus_wh")),
+    )
+
+
+async def _until_taken(owner: Session, device_id: str, at: datetime) -> None:
+    """Until the hub has the reading of `at`."""
+    span = {"from": rfc3339(at), "to": rfc3339(at + _INSTANT)}
+    while True:
+        if (await owner.get(f"devices/{device_id}/telemetry", **span))["items"]:
+            return
+        await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def _told(slots: Sequence[Mapping[str, Any]], energy: str) -> dict[datetime, Told]:
+    return {
+        datetime.fromisoformat(slot["slot_start"]): Told(
+            slot[energy] if slot["quality"] in SELLABLE else 0.0, frozenset(slot["reasons"])
+        )
+        for slot in slots
+    }

@@ -1,0 +1,91 @@
+"""One device: its home's meters, what goes wrong with them, and what is to be sent."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from random import Random
+
+from core.readings import Reading
+from simulators.delivery import FaultyWay, Sending, Storms
+from simulators.faults import FaultyMeter, Hit
+from simulators.homes import Dwelling, move_in
+from simulators.residents import Resident
+from simulators.sun import Sky, SunClock, local_hour
+from simulators.truth import Truth
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """What a home sees of the outside: the sun on its roof, and the hour of the day."""
+
+    sky: Sky
+    sun: SunClock
+
+    def power_w(self, home: Dwelling, at: datetime) -> float:
+        return home.capacity_w * self.sky.power_w_per_w(home.roof, self.sun.at(at))
+
+    def hour(self, at: datetime) -> float:
+        return local_hour(self.sun.at(at))
+
+
+class Station:
+    """Measures when it is told to. With a seed of faults it is unreliable, and knows the truth."""
+
+    def __init__(
+        self,
+        resident: Resident,
+        weather: Weather,
+        begins: datetime,
+        *,
+        faults: int | None = None,
+        live: bool = True,
+    ) -> None:
+        self.resident = resident
+        self._home = move_in(resident.dwelling, resident.meters, begins)
+        self._weather = weather
+        self._troubles = None
+        if faults is not None:
+            self._troubles = _Troubles(faults, resident.dwelling.key, live)
+
+    def measure(self, at: datetime) -> list[Sending]:
+        """What is sent now that it was measured: this, something else, or nothing."""
+        reading = self._read(at)
+        if self._troubles is None:
+            return [Sending((reading,))]
+        return self._troubles.way.send(self._troubles.meter.show(reading))
+
+    def measure_well(self, at: datetime) -> list[Sending]:
+        """As the last act: nothing is wrong any more, and nothing held back."""
+        reading = self._read(at)
+        if self._troubles is None:
+            return [Sending((reading,))]
+        shown = self._troubles.meter.show_well(reading)
+        return [*self._troubles.way.rest(), Sending((shown,))]
+
+    @property
+    def truth(self) -> Truth:
+        assert self._troubles is not None
+        return self._troubles.truth
+
+    @property
+    def hits(self) -> Sequence[Hit]:
+        assert self._troubles is not None
+        return [*self._troubles.meter.hits, *self._troubles.way.hits]
+
+    def _read(self, at: datetime) -> Reading:
+        home, weather = self.resident.dwelling, self._weather
+        reading = self._home.measure(at, power_w=weather.power_w(home, at), hour=weather.hour(at))
+        if self._troubles is not None:
+            self._troubles.truth.measured(self._home.measured_at, self._home.meters)
+        return reading
+
+
+class _Troubles:
+    """What a seed has in store for a home."""
+
+    def __init__(self, seed: int, key: str, live: bool) -> None:
+        self.meter = FaultyMeter(Random(f"{seed}:{key}:meter"), live=live)
+        self.way = FaultyWay(Random(f"{seed}:{key}:way"), Storms(Random(f"{seed}:storms")))
+        self.truth = Truth()

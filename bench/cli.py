@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import browse, ingest, machine, purchase, report
+from bench import browse, fanout, ingest, latency, machine, memory, purchase, report
 from bench.database import server
 from bench.options import Options
 from bench.processes import program
@@ -27,6 +27,9 @@ class Case(StrEnum):
     PURCHASE_HOT = "purchase-hot"
     NEARBY = "nearby"
     LISTINGS = "listings"
+    FANOUT = "fanout"
+    LATENCY = "latency"
+    MEMORY = "memory"
 
 
 _RUN: dict[Case, Callable[[Options], Awaitable[Result]]] = {
@@ -36,6 +39,9 @@ _RUN: dict[Case, Callable[[Options], Awaitable[Result]]] = {
     Case.PURCHASE_HOT: purchase.hot,
     Case.NEARBY: browse.nearby,
     Case.LISTINGS: browse.listings,
+    Case.FANOUT: fanout.burst,
+    Case.LATENCY: latency.purchases,
+    Case.MEMORY: memory.idle,
 }
 
 _PROGRAMS = {
@@ -87,7 +93,8 @@ async def _run(
     """Run the cases one after the other; whether every audit passed."""
     _end_cleanly_on_sigterm()
     for case in cases:
-        program(_PROGRAMS[case])
+        if case in _PROGRAMS:
+            program(_PROGRAMS[case])
     console, passed = Console(), True
     with tempfile.TemporaryDirectory(prefix="solarhub-bench-") as directory:
         async with server(database_url, Path(directory)) as database_server:

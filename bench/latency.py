@@ -1,0 +1,98 @@
+"""Case `latency`: from a purchase's event to the buyer's socket, one of 1,000 that are open."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from decimal import Decimal
+from random import Random
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+
+from bench import load, seed
+from bench.audience import Crowd, crowd, feed
+from bench.contest import api
+from bench.database import analyze, audit, connected
+from bench.options import Options
+from bench.processes import BenchError
+from bench.result import Contestant, Result, Sample, Target
+
+BUYERS, HOSTS, LISTINGS = 1_000, 200, 2_000
+ORDERS_PER_S = 100
+_BALANCE = Decimal(1_000_000)
+_WARM_UP_S = 2
+_CHANCE = 1
+
+
+async def purchases(options: Options) -> Result:
+    """Each of 1,000 buyers listens to what happens to their account."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(options.server.hub_database())
+        async with connected(database) as conn:
+            market = await seed.market(
+                conn, hosts=HOSTS, buyers=BUYERS, listings=LISTINGS, balance=_BALANCE
+            )
+            await analyze(conn)
+        hub = (await stack.enter_async_context(feed(options, database))).hub
+        served = await stack.enter_async_context(api(options, database))
+        listening = await stack.enter_async_context(
+            crowd(options, hub.port, BUYERS, users=market.buyers, channels=["user"])
+        )
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}")
+        )
+        orders = _Orders(options, http, market)
+        await orders.turn(listening, _WARM_UP_S)
+        samples = [await orders.turn(listening, options.seconds) for _ in range(options.rounds)]
+        passed = await audit(database)
+    contestant = Contestant("hub", "one API process, relay, Redis, hub", samples)
+    return Result(
+        case="latency",
+        what=f"purchase → buyer's socket, {BUYERS:,} sockets, {ORDERS_PER_S} purchases/s",
+        unit="purchases/s",
+        contestants=[contestant],
+        targets=(
+            Target("p50 ms", 25, contestant.p50_ms or 0, at_most=True),
+            Target("p99 ms", 100, contestant.p99_ms or 0, at_most=True),
+        ),
+        audit_passed=passed,
+        parameters={
+            "sockets": BUYERS, "purchases_per_s": ORDERS_PER_S, "rounds": options.rounds,
+            "seconds_per_turn": options.seconds,
+        },
+    )  # fmt: skip
+
+
+class _Orders:
+    def __init__(self, options: Options, http: httpx.AsyncClient, market: seed.Market) -> None:
+        self._options = options
+        self._http = http
+        self._market = market
+        self._chance = Random(_CHANCE)
+
+    async def turn(self, listening: Crowd, seconds: int) -> Sample:
+        """An order every 10 ms, whether the one before is answered or not."""
+        count = ORDERS_PER_S * seconds
+        await listening.ask("purchases", str(count))
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        async with asyncio.TaskGroup() as tasks:
+            for n in range(count):
+                await asyncio.sleep(began_at + n / ORDERS_PER_S - loop.time())
+                tasks.create_task(self._order())
+        took_s = loop.time() - began_at
+        told: Sequence[float] = (await listening.answer())["took_ms"]
+        if len(told) != count:
+            raise BenchError(f"{len(told)} of {count} purchases were told")
+        return Sample(count / took_s, p50_ms=told[count // 2], p99_ms=told[count * 99 // 100])
+
+    async def _order(self) -> None:
+        buyer: UUID = self._chance.choice(self._market.buyers)
+        headers = {
+            "Authorization": f"Bearer {load.token_of(self._options.jwt_secret, buyer)}",
+            "Idempotency-Key": str(uuid4()),
+        }
+        listing_id = str(self._chance.choice(self._market.listings))
+        order: dict[str, Any] = {"listing_id": listing_id, "energy_kwh": "0.5"}
+        (await self._http.post(load.PATH, json=order, headers=headers)).raise_for_status()

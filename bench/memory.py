@@ -1,0 +1,61 @@
+"""Case `memory`: what a hub holds for each client that is signed in and silent."""
+
+import sys
+from functools import partial
+
+import psutil
+
+from bench import seed
+from bench.audience import SOCKETS_PER_USER, crowd, feed
+from bench.database import audit, connected
+from bench.options import Options
+from bench.processes import free_port, listens, running
+from bench.result import Contestant, Result, Sample, Target
+from bench.seed import BUYER
+
+SOCKETS = 5_000
+# A first few, so that what is loaded and made once does not count.
+_FIRST = 100
+
+
+async def idle(options: Options) -> Result:
+    """Resident memory for each of 5,000 sockets, against the bare library's."""
+    samples: dict[str, list[Sample]] = {"hub": [], "websockets": []}
+    async with options.server.hub_database() as database:
+        async with connected(database) as conn:
+            users = await seed.people(conn, BUYER, SOCKETS // SOCKETS_PER_USER + _FIRST)
+        for _ in range(options.rounds):
+            async with feed(options, database) as ours:
+                hub, process = ours.hub, ours.hub.child.psutil
+                async with crowd(options, hub.port, _FIRST, users=users[-_FIRST:]):
+                    before_bytes = process.memory_info().rss
+                    async with crowd(options, hub.port, SOCKETS, users=users[:-_FIRST]):
+                        samples["hub"].append(_per_socket(process, before_bytes))
+            samples["websockets"].append(await _bare(options))
+        passed = await audit(database)
+    hub_found = Contestant("hub", "signed in", samples["hub"])
+    return Result(
+        case="memory",
+        what=f"resident memory of {SOCKETS:,} idle sockets",
+        unit="KiB/socket",
+        contestants=[hub_found, Contestant("websockets", "open", samples["websockets"])],
+        targets=(Target("KiB per signed-in socket", 30, hub_found.per_s, at_most=True),),
+        audit_passed=passed,
+        parameters={"sockets": SOCKETS, "rounds": options.rounds},
+    )
+
+
+async def _bare(options: Options) -> Sample:
+    """A server of the library, which does nothing."""
+    port = free_port()
+    argv = (sys.executable, "-m", "bench.bare", str(port))
+    async with running("bare", *argv, logs=options.work) as child:
+        await child.ready(partial(listens, port))
+        async with crowd(options, port, _FIRST, speech="plain"):
+            before_bytes = child.psutil.memory_info().rss
+            async with crowd(options, port, SOCKETS, speech="plain"):
+                return _per_socket(child.psutil, before_bytes)
+
+
+def _per_socket(process: psutil.Process, before_bytes: int) -> Sample:
+    return Sample((process.memory_info().rss - before_bytes) / SOCKETS / 1024)

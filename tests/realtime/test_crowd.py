@@ -1,0 +1,48 @@
+"""The crowd of the benchmarks knows when it has heard everything, and when it has not."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from bench.audience import Crowd, crowd
+from bench.database import Server
+from bench.options import Options
+from core.events import LISTINGS, Event, EventType, user_channel
+from core.settings import DatabaseSettings
+from db.pool import Pool
+from tests.realtime.announcing import announce, listing_event
+from tests.realtime.client import ANYBODY, SECRET
+
+CLIENTS = 15
+
+
+@pytest.fixture
+async def listening(feed: str, database: DatabaseSettings, tmp_path: Path) -> AsyncIterator[Crowd]:
+    options = Options(Server(database.database_url), tmp_path, jwt_secret=SECRET)
+    port = int(feed.split(":")[2].removesuffix("/ws"))
+    async with crowd(
+        options, port, CLIENTS, users=[ANYBODY], channels=[LISTINGS, "user"]
+    ) as entered:
+        yield entered
+
+
+@pytest.mark.parametrize(("expected", "complete"), [(30, True), (31, False)])
+async def test_a_burst_is_complete_when_every_event_of_it_was_heard(
+    listening: Crowd, pool: Pool, expected: int, complete: bool
+) -> None:
+    ids = [uuid4() for _ in range(30)]
+    await listening.ask("burst", str(ids[-1]), str(expected))
+    await announce(pool, *map(listing_event, ids))
+    assert (await listening.answer())["complete"] is complete
+
+
+async def test_every_purchase_that_is_told_is_timed(listening: Crowd, pool: Pool) -> None:
+    await listening.ask("purchases", str(2 * CLIENTS))
+    data = {"id": str(uuid4())}
+    bought = Event(EventType.PURCHASE_COMPLETED, (user_channel(ANYBODY),), data)
+    await announce(pool, bought, bought)
+    took_ms = (await listening.answer())["took_ms"]
+    assert len(took_ms) == 2 * CLIENTS
+    assert all(0 < took < 10_000 for took in took_ms)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import browse, fanout, ingest, latency, machine, memory, purchase, report
+from bench import browse, fanout, ingest, latency, machine, memory, purchase, report, scale
 from bench.database import server
 from bench.options import Options
 from bench.processes import program
@@ -30,6 +30,7 @@ class Case(StrEnum):
     FANOUT = "fanout"
     LATENCY = "latency"
     MEMORY = "memory"
+    SCALE = "scale"
 
 
 _RUN: dict[Case, Callable[[Options], Awaitable[Result]]] = {
@@ -42,6 +43,7 @@ _RUN: dict[Case, Callable[[Options], Awaitable[Result]]] = {
     Case.FANOUT: fanout.burst,
     Case.LATENCY: latency.purchases,
     Case.MEMORY: memory.idle,
+    Case.SCALE: scale.devices,
 }
 
 _PROGRAMS = {
@@ -51,6 +53,7 @@ _PROGRAMS = {
     Case.PURCHASE_HOT: "wrk",
     Case.NEARBY: "wrk",
     Case.LISTINGS: "wrk",
+    Case.SCALE: "mosquitto",
 }
 
 app = typer.Typer()

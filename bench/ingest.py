@@ -23,9 +23,11 @@ from db.pool import Connection
 TOPICS = ("solar/+/telemetry", "solar/+/status")
 READINGS_PER_ARRAY = 50
 DRAIN_WITHIN_S = 300
+RSS_MAX_MB = 300
 _HUB_CLIENT, _FLOOR_CLIENT = "bench-hub", "bench-floor"
 _AGO = timedelta(minutes=20)
-_POLL_S = 0.02
+_POLL_S = 0.05
+_MB = 1e6
 
 _STORED = "SELECT coalesce(sum(stored), 0)::bigint FROM device_states"
 
@@ -34,7 +36,7 @@ _COPY_TABLE = "CREATE TABLE IF NOT EXISTS copied (LIKE telemetry INCLUDING ALL)"
 
 async def singles(options: Options) -> Result:
     """One reading per message, against a loop that only acknowledges."""
-    async with _fleet(options, readings_each=1) as fleet:
+    async with fleet_of(options, readings_each=1) as fleet:
         samples = await fleet.measure({"hub": fleet.hub, "floor": fleet.floor})
         passed = await audit(fleet.database)
     hub = Contestant("hub", "decode, dedupe, account, adjust, commit, ack", samples["hub"])
@@ -47,6 +49,7 @@ async def singles(options: Options) -> Result:
         targets=(
             Target("readings/s", 12_000, hub.per_s),
             Target("of the floor", 0.5, ratio(hub, floor)),
+            Target("RSS of the ingester, MB", RSS_MAX_MB, hub.rss_mb or 0, at_most=True),
         ),
         audit_passed=passed,
         parameters=fleet.parameters,
@@ -55,7 +58,7 @@ async def singles(options: Options) -> Result:
 
 async def arrays(options: Options) -> Result:
     """Fifty readings per message, against COPY of the same rows."""
-    async with _fleet(options, readings_each=READINGS_PER_ARRAY) as fleet:
+    async with fleet_of(options, readings_each=READINGS_PER_ARRAY) as fleet:
         samples = await fleet.measure({"hub": fleet.hub, "COPY": fleet.copy})
         passed = await audit(fleet.database)
     hub = Contestant("hub", "decode, dedupe, account, adjust, commit, ack", samples["hub"])
@@ -68,6 +71,7 @@ async def arrays(options: Options) -> Result:
         targets=(
             Target("readings/s", 50_000, hub.per_s),
             Target("of COPY", 0.25, ratio(hub, copy)),
+            Target("RSS of the ingester, MB", RSS_MAX_MB, hub.rss_mb or 0, at_most=True),
         ),
         audit_passed=passed,
         parameters=fleet.parameters,
@@ -75,7 +79,7 @@ async def arrays(options: Options) -> Result:
 
 
 @asynccontextmanager
-async def _fleet(options: Options, *, readings_each: int) -> AsyncIterator["_Fleet"]:
+async def fleet_of(options: Options, *, readings_each: int) -> AsyncIterator["Fleet"]:
     """A broker that queues for the hub and the floor, and devices that have yet to say a word."""
     ticks = options.readings // options.devices // readings_each * readings_each
     span = options.rounds * ticks * STEP
@@ -88,11 +92,11 @@ async def _fleet(options: Options, *, readings_each: int) -> AsyncIterator["_Fle
         for client_id in (_HUB_CLIENT, _FLOOR_CLIENT):
             await asyncio.to_thread(mqtt.open_session, broker.port, client_id, TOPICS)
         devices = await seed.fleet(conn, devices=options.devices, began_at=began_at)
-        yield _Fleet(options, database, conn, broker, devices, began_at, ticks, readings_each)
+        yield Fleet(options, database, conn, broker, devices, began_at, ticks, readings_each)
 
 
 @dataclass(frozen=True, slots=True)
-class _Fleet:
+class Fleet:
     options: Options
     database: DatabaseSettings
     conn: Connection
@@ -116,13 +120,18 @@ class _Fleet:
     ) -> dict[str, list[Sample]]:
         samples: dict[str, list[Sample]] = {name: [] for name in contestants}
         for number in range(self.options.rounds):
-            stretch = Stretch(self.devices, self.began_at, number * self.ticks, self.ticks)
-            messages = stretch.messages(self.readings_each)
-            await asyncio.to_thread(mqtt.publish, self.broker.port, messages)
-            await analyze(self.conn)
+            stretch = await self.queue(number)
             for name in turns(list(contestants), number):
                 samples[name].append(await contestants[name](stretch))
         return samples
+
+    async def queue(self, number: int) -> Stretch:
+        """Fill the broker's queues with what the fleet says in a round."""
+        stretch = Stretch(self.devices, self.began_at, number * self.ticks, self.ticks)
+        messages = stretch.messages(self.readings_each)
+        await asyncio.to_thread(mqtt.publish, self.broker.port, messages)
+        await analyze(self.conn)
+        return stretch
 
     async def hub(self, stretch: Stretch) -> Sample:
         env = environment(self.database) | {
@@ -146,13 +155,16 @@ class _Fleet:
         while (first := await self._wait(ingester)) == idle:
             continue
         began, cpu_began = perf_counter(), clock.read_s()
-        deadline = began + DRAIN_WITHIN_S
+        deadline, rss = began + DRAIN_WITHIN_S, 0
         while (stored := await self._wait(ingester)) < goal:
+            rss = max(rss, ingester.psutil.memory_info().rss)
             if perf_counter() > deadline:
                 raise BenchError(f"the ingester stored {stored} of {goal} readings in time")
         readings = stored - first
         return Sample(
-            readings / (perf_counter() - began), cpu_us=clock.since_us(cpu_began, readings)
+            readings / (perf_counter() - began),
+            cpu_us=clock.since_us(cpu_began, readings),
+            rss_mb=rss / _MB if rss else None,
         )
 
     async def _wait(self, ingester: Child) -> int:

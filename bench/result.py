@@ -16,12 +16,14 @@ class Sample:
     """One contestant's turn in one round; latencies where it was asked one by one.
 
     `cpu_us`: CPU time per item of each process that took part, by name, where it could be read.
+    `rss_mb`: the most memory that the contestant held, where it was watched.
     """
 
     per_s: float
     p50_ms: float | None = None
     p99_ms: float | None = None
     cpu_us: Mapping[str, float] = field(default_factory=dict)
+    rss_mb: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,10 @@ class Contestant:
     def cpu_us(self) -> dict[str, float]:
         names = dict.fromkeys(name for s in self.samples for name in s.cpu_us)
         return {n: median(s.cpu_us[n] for s in self.samples if n in s.cpu_us) for n in names}
+
+    @property
+    def rss_mb(self) -> float | None:
+        return max((s.rss_mb for s in self.samples if s.rss_mb is not None), default=None)
 
 
 def _median_of(values: Sequence[float]) -> float | None:

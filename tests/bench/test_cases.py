@@ -62,6 +62,16 @@ def test_ingestion_is_measured_against_its_floors(scratch: Path) -> None:
     assert list(scratch.glob("solarhub-*")) == []
 
 
+def test_ingestion_is_measured_as_a_fleet_grows(scratch: Path) -> None:
+    require("mosquitto", find())
+    run = bench(scratch, "scale", "--readings=10000")
+    assert run.returncode == 0, run.stderr
+    result = written(scratch, "scale")
+    assert result["audit_passed"]
+    assert [c["name"] for c in result["contestants"]][-1] == "10,000 devices"
+    assert all(c["samples"][0]["rss_mb"] > 0 for c in result["contestants"])
+
+
 def test_purchases_are_measured_against_bare_statements(scratch: Path) -> None:
     require("wrk", shutil.which("wrk"))
     run = bench(scratch, "purchase-hot", "--seconds=1")

@@ -16,6 +16,7 @@ from core.units import wh_of_mwh
 from db import accounts
 from db.pool import Connection
 
+# Not a join of added and old: the planner takes them for ten rows, and would try each with each.
 _ADD = """
 WITH new AS (
     SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::numeric[], $4::numeric[], $5::text[],
@@ -34,11 +35,15 @@ WITH new AS (
            quality = worse_quality(
                i.quality, i.generated_wh > 0 OR i.surplus_wh > 0,
                excluded.quality, excluded.generated_wh > 0 OR excluded.surplus_wh > 0),
-           reasons = ARRAY(SELECT DISTINCT unnest(i.reasons || excluded.reasons) ORDER BY 1)
+           reasons = CASE WHEN i.reasons = excluded.reasons THEN i.reasons ELSE
+               ARRAY(SELECT DISTINCT unnest(i.reasons || excluded.reasons) ORDER BY 1) END
     RETURNING i.device_id, i.slot_start, sellable_wh(i.quality, i.surplus_wh) AS sellable_wh
 )
-SELECT device_id, slot_start, added.sellable_wh - coalesce(old.sellable_wh, 0) AS change_wh
-  FROM added LEFT JOIN old USING (device_id, slot_start)
+SELECT device_id, slot_start, sum(wh) AS change_wh
+  FROM (SELECT device_id, slot_start, sellable_wh AS wh FROM added
+         UNION ALL
+        SELECT device_id, slot_start, -sellable_wh FROM old) AS change
+ GROUP BY device_id, slot_start
 """
 
 _REMOVE_FROM = """

@@ -1,16 +1,17 @@
 """What a listing that follows a meter should offer now."""
 
-from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from core.events import EventType
 from core.units import kwh_of_wh
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True, gc=False):
     """How the device behind a listing is. `soc_pct`: None when it says nothing of a battery."""
 
     status: str
@@ -23,8 +24,7 @@ class Condition:
         return reserve_soc_pct is None or self.soc_pct is None or self.soc_pct >= reserve_soc_pct
 
 
-@dataclass(frozen=True, slots=True)
-class Follower:
+class Follower(Struct, frozen=True, gc=False):
     """An open auto-adjusted listing, as far as its device can change it."""
 
     id: UUID
@@ -44,8 +44,7 @@ class Follower:
         return max(Decimal(0), self.stated_kwh + kwh_of_wh(self.measured_wh) - self.sold_kwh)
 
 
-@dataclass(frozen=True, slots=True)
-class Adjustment:
+class Adjustment(Struct, frozen=True, gc=False):
     """What becomes of a follower; `event` is None when nobody can see a difference."""
 
     listing: Follower

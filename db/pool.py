@@ -1,12 +1,12 @@
 """Connections: codecs, timeouts, application name."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
+from msgspec.json import decode, encode
 
 from core.settings import DatabaseSettings
 
@@ -23,11 +23,11 @@ _IDLE_CONNECTION_LIFETIME_S = 300.0
 
 
 def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return encode(value).decode()
 
 
 async def _set_codecs(conn: Connection) -> None:
-    await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=_compact, decoder=json.loads)
+    await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=_compact, decoder=decode)
 
 
 async def _keep(_: Connection) -> None:

@@ -1,11 +1,11 @@
 """A listing that follows a meter: what it should offer now."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from core.events import EventType
 from core.market import Adjustment, Condition, Follower, adjust

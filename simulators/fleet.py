@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
+from core.dialects import Dialect
 from simulators.departures import Departures
 from simulators.homes import dwelling
 from simulators.hub_client import Account, open_hub
@@ -35,6 +36,7 @@ class FleetPlan:
 
     `backfill`: measure so much of the past as fast as the broker takes it, up to `batch` readings a
     message, and end. `faults`: what goes wrong, and the truth is kept beside it; None: nothing.
+    `dialects`: what homes speak, one after the other.
     """
 
     count: int
@@ -46,6 +48,7 @@ class FleetPlan:
     faults: int | None = None
     backfill: timedelta | None = None
     batch: int = 1
+    dialects: Sequence[Dialect] = (Dialect.NATIVE,)
 
 
 @dataclass(slots=True)
@@ -83,7 +86,7 @@ async def run(
         residents = Residents(client, remembered_in)
         await together(
             [
-                residents.settle(dwellings, begins),
+                residents.settle(dwellings, begins, plan.dialects),
                 asyncio.to_thread(sky.prepare, roofs, sun.at(begins)),
             ]
         )

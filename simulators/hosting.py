@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from core.dialects import Dialect
 from core.units import rfc3339
 from simulators.hub_client import Refused, Session
 from simulators.link import Credentials
@@ -19,20 +20,29 @@ class Registered:
 
 
 async def register_device(
-    host: Session, *, name: str, kind: str, capacity_w: float, place: Place
+    host: Session,
+    *,
+    name: str,
+    kind: str,
+    capacity_w: float,
+    place: Place,
+    dialect: Dialect = Dialect.NATIVE,
+    external_id: str | None = None,
 ) -> Registered:
-    body = {
+    body: dict[str, object] = {
         "name": name,
         "kind": kind,
         "capacity_w": capacity_w,
         "latitude": place.latitude,
         "longitude": place.longitude,
+        "dialect": dialect,
     }
+    if external_id is not None:
+        body["external_id"] = external_id
     device = await host.post("devices", body)
     mqtt = device["mqtt"]
-    return Registered(
-        Credentials(mqtt["username"], mqtt["password"]), Broker(mqtt["host"], mqtt["port"])
-    )
+    credentials = Credentials(mqtt["username"], mqtt["password"], dialect, external_id)
+    return Registered(credentials, Broker(mqtt["host"], mqtt["port"]))
 
 
 async def offer_surplus(

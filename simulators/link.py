@@ -3,17 +3,20 @@
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from random import Random
 from typing import NoReturn
 
 import aiomqtt
 
+from core.dialects import Dialect
 from core.readings import Reading
 from core.tls import trusting
+from simulators.dialects.speakers import VOICES
+from simulators.dialects.voice import Publication, Voice
 from simulators.native import encode
 from simulators.whereabouts import Broker
 
@@ -24,6 +27,7 @@ _GOODBYE_S = 2.0
 _RECONNECT_FIRST_S = 0.5
 _RECONNECT_MAX_S = 30.0
 _KEEPALIVE_S = 60
+_ANSWERS_FOR_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,34 @@ class Credentials:
 
     device_id: str
     password: str
+    dialect: Dialect = Dialect.NATIVE
+    external_id: str | None = None
+
+    @property
+    def voice(self) -> Voice:
+        return VOICES[self.dialect]
+
+    @property
+    def name(self) -> str:
+        """What it calls itself in its topics."""
+        return self.external_id or self.device_id
+
+
+class _Asked:
+    """When a device was asked to speak: the answer is due for a while."""
+
+    def __init__(self) -> None:
+        self._until_s = -inf
+        self._asked = asyncio.Event()
+
+    def again(self) -> None:
+        self._until_s = asyncio.get_running_loop().time() + _ANSWERS_FOR_S
+        self._asked.set()
+
+    async def lately(self) -> None:
+        while self._until_s < asyncio.get_running_loop().time():
+            self._asked.clear()
+            await self._asked.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +71,31 @@ class Line:
     """An open connection, as a device uses it."""
 
     client: aiomqtt.Client
-    device_id: str
+    device: Credentials
+    asked: _Asked = field(default_factory=_Asked)
+
+    async def arrive(self) -> None:
+        """Say that it is there, and listen, if it speaks only when it is asked to."""
+        voice = self.device.voice
+        if voice.asked_on is not None:
+            await self.client.subscribe(voice.asked_on.format(self.device.name), qos=_QOS)
+        await self._say(voice.arrive(self.device.name))
+
+    async def leave(self) -> None:
+        will = self.device.voice.will(self.device.name)
+        await self._say([will] if will else [])
 
     async def send(self, readings: Sequence[Reading]) -> None:
-        """Publish one message and wait for the broker to have it. Raises aiomqtt.MqttError."""
-        await self._publish("telemetry", encode(readings))
-
-    async def tell_status(self, status: str) -> None:
-        await self._publish("status", status, retain=True)
+        """Publish and wait for the broker to have it. Raises aiomqtt.MqttError."""
+        voice = self.device.voice
+        if voice.asked_on is not None:
+            await self.asked.lately()
+        if self.device.dialect == Dialect.NATIVE:
+            topic = f"solar/{self.device.device_id}/telemetry"
+            await self._say([Publication(topic, encode(readings))])
+            return
+        for reading in readings if voice.has_clock else readings[-1:]:
+            await self._say(voice.say(self.device.name, reading))
 
     async def cut(self) -> NoReturn:
         """Lose the connection, as a device that is unplugged. Raises aiomqtt.MqttError."""
@@ -58,13 +107,18 @@ class Line:
         await asyncio.sleep(_TAKEN_S)  # whoever listens on the line hears that it is lost
         raise aiomqtt.MqttError("the line was cut")
 
-    async def _publish(self, word: str, payload: str, *, retain: bool = False) -> None:
-        topic = f"solar/{self.device_id}/{word}"
+    async def _say(self, publications: Iterable[Publication]) -> None:
+        for said in publications:
+            await self._publish(said)
+
+    async def _publish(self, said: Publication) -> None:
         try:
             # aiomqtt's own timeout is a wait_for, which swallows a cancellation that meets the
             # result (before Python 3.12): with thousands of devices some would never stop.
             async with asyncio.timeout(_TAKEN_S):
-                await self.client.publish(topic, payload, qos=_QOS, retain=retain, timeout=inf)
+                await self.client.publish(
+                    said.topic, said.payload, qos=_QOS, retain=said.retain, timeout=inf
+                )
         except TimeoutError:
             raise aiomqtt.MqttError(f"not acknowledged within {_TAKEN_S:g} s") from None
 
@@ -115,19 +169,20 @@ class Links:
     @asynccontextmanager
     async def _line(self, device: Credentials, says_goodbye: bool) -> AsyncIterator[Line]:
         client = self._client(device)
-        line = Line(client, device.device_id)
+        line = Line(client, device)
         async with self._gate:
             await _connect(client)
         self._tally.connected += 1
         try:
-            await line.tell_status("online")
+            await line.arrive()
             yield line
         finally:
             self._tally.connected -= 1
             await _hang_up(line, says_goodbye)
 
     def _client(self, device: Credentials) -> aiomqtt.Client:
-        will = aiomqtt.Will(f"solar/{device.device_id}/status", "offline", _QOS, retain=True)
+        last = device.voice.will(device.name)
+        will = aiomqtt.Will(last.topic, last.payload, _QOS, retain=last.retain) if last else None
         return aiomqtt.Client(
             hostname=self._broker.host,
             port=self._broker.port,
@@ -147,7 +202,7 @@ async def _converse(line: Line, speak: Speech) -> None:
     lost: aiomqtt.MqttError | None = None
     try:
         async with asyncio.TaskGroup() as tasks:
-            listening = tasks.create_task(_listen(line.client))
+            listening = tasks.create_task(_listen(line))
             await speak(line)
             listening.cancel()
     except* aiomqtt.MqttError as errors:
@@ -156,10 +211,10 @@ async def _converse(line: Line, speak: Speech) -> None:
         raise lost
 
 
-async def _listen(client: aiomqtt.Client) -> None:
-    """Nothing is expected; the iterator raises when the connection is lost."""
-    async for _ in client.messages:
-        pass
+async def _listen(line: Line) -> None:
+    """Only to be asked to speak; the iterator raises when the connection is lost."""
+    async for _ in line.client.messages:
+        line.asked.again()
 
 
 async def _connect(client: aiomqtt.Client) -> None:
@@ -179,6 +234,6 @@ async def _hang_up(line: Line, says_goodbye: bool) -> None:
     with suppress(aiomqtt.MqttError, TimeoutError):
         async with asyncio.timeout(_GOODBYE_S):
             if says_goodbye:
-                await line.tell_status("offline")
+                await line.leave()
     with suppress(aiomqtt.MqttError):
         await line.client.__aexit__(None, None, None)

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
+from core.dialects import Dialect
 from simulators import notes
+from simulators.dialects.speakers import invent_name
 from simulators.homes import Dwelling, new_meters
 from simulators.hosting import Registered, offer_surplus, register_device
 from simulators.household import Meters
@@ -41,12 +44,20 @@ class Residents:
         self._homes: dict[str, dict[str, Any]] = known["homes"]
         self.settled: list[Resident] = []
 
-    async def settle(self, dwellings: Sequence[Dwelling], now: datetime) -> None:
-        """Everyone signed in, every device registered, every surplus on offer. Raises HubError."""
+    async def settle(
+        self,
+        dwellings: Sequence[Dwelling],
+        now: datetime,
+        dialects: Sequence[Dialect] = (Dialect.NATIVE,),
+    ) -> None:
+        """Homes that are new here speak one of the dialects after the other.
+
+        Everyone signed in, every device registered, every surplus on offer. Raises HubError."""
         owners = await self._sign_in(max(1, min(_HOSTS_MAX, len(dwellings) // _HOMES_PER_HOST)))
         try:
             await together(
-                self._settle(home, number, owners, now) for number, home in enumerate(dwellings)
+                self._settle(home, number, owners, now, dialects[number % len(dialects)])
+                for number, home in enumerate(dwellings)
             )
         finally:
             self.save()
@@ -69,11 +80,16 @@ class Residents:
         return sessions
 
     async def _settle(
-        self, dwelling: Dwelling, number: int, owners: Sequence[Session], now: datetime
+        self,
+        dwelling: Dwelling,
+        number: int,
+        owners: Sequence[Session],
+        now: datetime,
+        dialect: Dialect,
     ) -> None:
         known = self._homes.get(dwelling.key)
         if known is None:
-            resident = await self._move_in(dwelling, number % len(owners), owners)
+            resident = await self._move_in(dwelling, number % len(owners), owners, dialect)
         else:
             resident = _remembered(dwelling, known)
         self.settled.append(resident)
@@ -85,13 +101,17 @@ class Residents:
             available_to=now + _OFFERED_FOR,
         )
 
-    async def _move_in(self, dwelling: Dwelling, owner: int, owners: Sequence[Session]) -> Resident:
+    async def _move_in(
+        self, dwelling: Dwelling, owner: int, owners: Sequence[Session], dialect: Dialect
+    ) -> Resident:
         registered = await register_device(
             owners[owner],
             name=dwelling.name,
             kind="inverter",
             capacity_w=dwelling.capacity_w,
             place=dwelling.place,
+            dialect=dialect,
+            external_id=invent_name(dialect, SystemRandom()),
         )
         return Resident(dwelling, owner, registered, new_meters(dwelling))
 

@@ -1,6 +1,7 @@
 """`solarhub simulate …`: devices, recordings and people, as the outside world would be."""
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from core.dialects import Dialect
 from simulators import buyers, fleet
 from simulators.checking import Checked
 from simulators.progress import shown
@@ -44,6 +46,9 @@ def devices(
     sun_speed: Annotated[
         float, typer.Option(min=0, help="Simulated seconds of sun per second; 0: it stands still.")
     ] = 1.0,
+    dialect: Annotated[
+        str, typer.Option(help="What devices speak: native, opendtu, …, or mixed: one of each.")
+    ] = "native",
     faults: Annotated[
         int | None,
         typer.Option(help="Meters and lines go wrong; the same seed makes the same faults."),
@@ -77,14 +82,18 @@ def devices(
         raise HubError("the simulated sun needs pvlib: pip install 'solarhub[simulators]'")
     if faults is None and (truth is not None or check):
         raise typer.BadParameter("--truth and --check need --faults")
+    if dialect != Dialect.NATIVE and (faults is not None or backfill is not None):
+        raise typer.BadParameter("--faults and --backfill need devices that speak native")
+    dialects = _dialects(dialect)
     allow_connections(count)
     # It takes seconds to load: they pass while the hub comes up and homes are settled.
     Thread(target=import_module, args=("pvlib",), daemon=True).start()
     wait_for_hub(data, wait)
     past = None if backfill is None else timedelta(hours=backfill)
     plan = fleet.FleetPlan(
-        count, rate, duration, _sun_hour(sun), sun_speed, seed, faults, past, batch
-    )
+        count, rate, duration, _sun_hour(sun), sun_speed, seed, faults, past, batch,
+        dialects,
+    )  # fmt: skip
     tally = fleet.FleetTally()
     hub = hub_at(data, api_url=api_url, mqtt_url=mqtt_url)
     remembered_in = data / "fleet.json"
@@ -146,6 +155,14 @@ def _bought(tally: buyers.BuyersTally) -> str:
         words.append(f"{tally.nothing_on_offer:,} times nothing on offer")
     words += [f"{count:,} {code}" for code, count in sorted(tally.refused.items())]
     return ", ".join(words)
+
+
+def _dialects(text: str) -> Sequence[Dialect]:
+    if text == "mixed":
+        return tuple(Dialect)
+    if text not in set(Dialect):
+        raise typer.BadParameter(f"--dialect must be mixed or one of {', '.join(Dialect)}")
+    return (Dialect(text),)
 
 
 def _sun_hour(text: str) -> float | None:

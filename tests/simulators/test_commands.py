@@ -76,3 +76,13 @@ def test_there_is_no_truth_to_tell_without_faults(option: tuple[str, ...]) -> No
     ended = CliRunner().invoke(app, ["devices", *option])
     assert ended.exit_code == 2
     assert "--faults" in ended.output
+
+
+@pytest.mark.parametrize(
+    "options", [("--dialect", "klingon"), ("--dialect", "opendtu", "--faults", "1")]
+)
+def test_a_dialect_that_nobody_speaks_or_that_has_no_faults_is_wrong_use(
+    options: tuple[str, ...],
+) -> None:
+    ended = CliRunner().invoke(app, ["devices", *options])
+    assert ended.exit_code == 2

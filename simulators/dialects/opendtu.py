@@ -1,0 +1,30 @@
+"""OpenDTU: one bare number per topic, totals in kWh to the watt-hour, the time last."""
+
+from core.readings import Reading
+from simulators.dialects.voice import Publication, Voice, kwh, time_of
+
+
+def _say(serial: str, reading: Reading) -> list[Publication]:
+    fields = {
+        "power": (reading.power_w, 1),
+        "yieldtotal": (kwh(reading.energy_wh), 3),
+        "voltage": (reading.voltage_v, 1),
+        "current": (reading.current_a, 2),
+        "frequency": (reading.frequency_hz, 2),
+        "temperature": (reading.temperature_c, 1),
+    }
+    said = [("status/reachable", "1"), ("status/producing", str(int((reading.power_w or 0) > 0)))]
+    said.append(("status/last_update", str(int(time_of(reading).timestamp()))))
+    said += [
+        (f"0/{field}", f"{value:.{digits}f}")
+        for field, (value, digits) in fields.items()
+        if value is not None
+    ]
+    return [Publication(f"solar/{serial}/{topic}", payload, True) for topic, payload in said]
+
+
+VOICE = Voice(
+    _say,
+    arrive=lambda serial: [Publication(f"solar/{serial}/status/dtu", "online", True)],
+    will=lambda serial: Publication(f"solar/{serial}/status/dtu", "offline", True),
+)

@@ -1,0 +1,31 @@
+"""Tasmota: totals in kWh to the watt-hour, and a wall clock that shows Indian time."""
+
+import json
+from zoneinfo import ZoneInfo
+
+from core.readings import Reading
+from simulators.dialects.voice import Publication, Voice, kwh, numbers, time_of
+
+_ZONE = ZoneInfo("Asia/Kolkata")
+
+
+def _say(topic: str, reading: Reading) -> list[Publication]:
+    shown = time_of(reading).astimezone(_ZONE).strftime("%Y-%m-%dT%H:%M:%S")
+    energy = numbers(
+        {
+            "Total": kwh(reading.energy_wh),
+            "Power": reading.power_w,
+            "Voltage": reading.voltage_v,
+            "Current": reading.current_a,
+        },
+        3,
+    )
+    sensor = {"Time": shown, "ENERGY": {"TotalStartTime": "2024-01-10T00:00:00", **energy}}
+    return [Publication(f"tele/{topic}/SENSOR", json.dumps(sensor))]
+
+
+VOICE = Voice(
+    _say,
+    arrive=lambda topic: [Publication(f"tele/{topic}/LWT", "Online", True)],
+    will=lambda topic: Publication(f"tele/{topic}/LWT", "Offline", True),
+)

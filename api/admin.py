@@ -11,7 +11,7 @@ from api.cursors import NEWEST, PageQuery
 from api.deps import Admin, Id, PoolDep, ServicesDep
 from api.envelope import Answer, Page, ok
 from api.errors import answers
-from api.fields import Body, Printable, ShownInstant, View
+from api.fields import Body, Flag, Printable, ShownInstant, View
 from core.errors import Forbidden, NotFound, OwnAccount
 from db import audit_results, users
 from db.audit_results import OFFENDING_KEPT
@@ -31,7 +31,7 @@ class UserQuery(PageQuery):
 
 class UserChange(Body):
     is_active: Annotated[
-        bool, Field(description="false: shut out at once, every sign-in ended, listings paused")
+        Flag, Field(description="false: shut out at once, every sign-in ended, listings paused")
     ]
 
 

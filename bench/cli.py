@@ -12,7 +12,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import browse, fanout, ingest, latency, machine, memory, purchase, report, scale
+from bench import (
+    browse,
+    control_room,
+    fanout,
+    ingest,
+    latency,
+    machine,
+    memory,
+    purchase,
+    report,
+    scale,
+)  # fmt: skip
 from bench.database import server
 from bench.options import Options
 from bench.processes import program
@@ -31,6 +42,7 @@ class Case(StrEnum):
     LATENCY = "latency"
     MEMORY = "memory"
     SCALE = "scale"
+    CONTROL_ROOM = "control-room"
 
 
 _RUN: dict[Case, Callable[[Options], Awaitable[Result]]] = {
@@ -44,6 +56,7 @@ _RUN: dict[Case, Callable[[Options], Awaitable[Result]]] = {
     Case.LATENCY: latency.purchases,
     Case.MEMORY: memory.idle,
     Case.SCALE: scale.devices,
+    Case.CONTROL_ROOM: control_room.control_room,
 }
 
 _PROGRAMS = {
@@ -54,6 +67,7 @@ _PROGRAMS = {
     Case.NEARBY: "wrk",
     Case.LISTINGS: "wrk",
     Case.SCALE: "mosquitto",
+    Case.CONTROL_ROOM: "chromium",
 }
 
 app = typer.Typer()
@@ -68,6 +82,9 @@ def bench(
     listings: Annotated[
         int, typer.Option(min=30_000, help="Listings of a large market, to browse.")
     ] = 1_000_000,
+    page_seconds: Annotated[
+        int, typer.Option(min=5, help="How long the control room is watched.")
+    ] = 30,
     out: Annotated[Path, typer.Option(help="Where results go.")] = Path("bench/results"),
     database_url: Annotated[
         str | None,
@@ -80,7 +97,8 @@ def bench(
     """Measure the hub against a floor or a peer in the same run."""
     machine.raise_open_files_limit()
     plan = partial(
-        Options, rounds=rounds, seconds=seconds, readings=readings, listings=listings
+        Options, rounds=rounds, seconds=seconds, readings=readings, listings=listings,
+        page_seconds=page_seconds,
     )  # fmt: skip
     try:
         passed = asyncio.run(_run(cases or list(Case), plan, database_url, out))

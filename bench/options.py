@@ -19,5 +19,6 @@ class Options:
     readings: int = 60_000
     listings: int = 1_000_000
     devices: int = 200
+    page_seconds: int = 30
     connections: int = 32
     jwt_secret: str = field(default_factory=partial(secrets.token_hex, 32))

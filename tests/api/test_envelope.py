@@ -43,7 +43,7 @@ async def test_success_has_an_envelope(api: Api) -> None:
 
 
 async def test_an_unknown_path(api: Api) -> None:
-    for path in ("/", "/nowhere", "/api/v1/wallet/", "/api/v1/%00", "/healthz/"):
+    for path in ("/static/nowhere", "/nowhere", "/api/v1/wallet/", "/api/v1/%00", "/healthz/"):
         failure_of(await api.call("GET", path), 404, "NotFoundError", "no_such_path")
 
 
@@ -231,6 +231,7 @@ async def test_every_route_but_a_few_asks_for_a_token(api: Api) -> None:
     }
     assert open_routes == {
         "/api/v1/auth/register",
+        "/api/v1/auth/code",
         "/api/v1/auth/login",
         "/api/v1/auth/refresh",
         "/api/v1/auth/logout",

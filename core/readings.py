@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
@@ -71,10 +71,22 @@ class Refused:
         return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
 
 
-def refusal_by_age(at: datetime, *, now: datetime, late_horizon: timedelta) -> Refusal | None:
-    """Whether a measurement's time rules it out. `now` is the time of receipt."""
-    if at > now + MAX_CLOCK_AHEAD:
+class Span(NamedTuple):
+    """The measurement times that are taken: both ends are."""
+
+    oldest: datetime
+    newest: datetime
+
+
+def taken_at(now: datetime, late_horizon: timedelta) -> Span:
+    """What a message may tell of that is received now."""
+    return Span(now - late_horizon, now + MAX_CLOCK_AHEAD)
+
+
+def refusal_by_age(at: datetime, span: Span) -> Refusal | None:
+    """Whether a measurement's time rules it out."""
+    if at > span.newest:
         return Refusal.IN_THE_FUTURE
-    if at < now - late_horizon:
+    if at < span.oldest:
         return Refusal.TOO_OLD
     return None

@@ -7,6 +7,7 @@ exact and do not depend on order.
 
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
+from functools import lru_cache
 
 KWH = Decimal("0.001")
 PRICE = Decimal("0.0001")
@@ -41,6 +42,8 @@ def mwh_of_wh(energy_wh: float | Decimal) -> int:
     return round(energy_wh * 1000)
 
 
+# Whoever asks once asks again: of each reading the accountant does four times.
+@lru_cache(maxsize=4096)
 def slot_of(at: datetime) -> datetime:
     """Start of the 15-minute slot that `at` lies in."""
     return at - (at - _EPOCH) % SLOT

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from msgspec import structs
 
-from core.readings import Reading, Refusal, Refused, refusal_by_age
+from core.readings import Reading, Refusal, Refused, refusal_by_age, taken_at
 from db.device_states import DeviceState
 from db.readings import Rejection
 from ingest.messages import Message
@@ -49,9 +49,10 @@ def _take(intake: Intake, message: Message, state: DeviceState, late_horizon: ti
     _note_presence(state, message)
     refusals = list(decoded.refused)
     fresh = intake.fresh.setdefault(state.device_id, {})
+    span = taken_at(received_at, late_horizon)
     for reading in decoded.readings:
         at = reading.time or received_at
-        reason = refusal_by_age(at, now=received_at, late_horizon=late_horizon)
+        reason = refusal_by_age(at, span)
         if reason is not None:
             refusals.append(Refused(reason, time=at))
             continue

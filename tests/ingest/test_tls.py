@@ -1,5 +1,6 @@
 """`mqtts://` with certificates of one's own, for the hub and for devices."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -24,6 +25,13 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning",
     "ignore:unclosed <ssl.SSLSocket:ResourceWarning",
 )
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Let the collector find it here, where it is forgiven, and not in a later test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -122,6 +122,7 @@ class FaultyMeter:
         self._counts: dict[str, _Count] = {}
         self._day: date | None = None
         self._night = False
+        self._was_read = False
         self._hit: Hit | None = None
         self._left = 0
         self._much = 0.0
@@ -139,7 +140,9 @@ class FaultyMeter:
         fault = self._hit.fault if self._hit else None
         if not self._left:
             self._hit = None
-        return self._spoilt(shown, fault)
+        spoilt = self._spoilt(shown, fault)
+        self._was_read = True
+        return spoilt
 
     def show_well(self, reading: Reading) -> Reading:
         """What it shows once nothing is wrong any more."""
@@ -197,7 +200,9 @@ class FaultyMeter:
         return shown
 
     def _is_asleep(self, shown: Reading) -> bool:
-        was, self._night = self._night, self._zero_at_night and shown.power_w == 0
+        # Never at first: who never told what it counts has nothing to be measured from.
+        asleep = self._zero_at_night and self._was_read and shown.power_w == 0
+        was, self._night = self._night, asleep
         if self._night and not was:
             assert shown.time is not None
             self.hits.append(Hit(Fault.NIGHT_ZERO, shown.time, 1))

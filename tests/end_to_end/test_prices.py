@@ -1,42 +1,18 @@
 """From an order that found too little to a price on the feed."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from datetime import datetime
+from contextlib import AsyncExitStack
 from decimal import Decimal
 
 from core.settings import DatabaseSettings, RedisSettings
 from core.units import SLOT
 from db.pool import Pool
-from ingest import pricing
 from tests.api.conftest import code_of, data_of, serving
 from tests.realtime.client import open_client
 from tests.realtime.conftest import Parts
 from tests.support import market
 from tests.support.market import GRID, add_dynamic_listing, slot_after
 from tests.support.people import add_user
-
-
-class Clock:
-    """Turns when it is told to."""
-
-    def __init__(self, at: datetime) -> None:
-        self.at = at
-
-    def __call__(self) -> datetime:
-        return self.at
-
-
-@asynccontextmanager
-async def pricing_by(clock: Clock, pool: Pool) -> AsyncIterator[None]:
-    task = asyncio.create_task(pricing.watch(pool, GRID, clock=clock, every_s=0.01))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+from tests.support.turning import Clock, pricing_by
 
 
 async def test_a_slot_turns_and_everyone_hears_the_new_price_and_pays_it(
@@ -51,7 +27,7 @@ async def test_a_slot_turns_and_everyone_hears_the_new_price_and_pays_it(
         api = await stack.enter_async_context(serving(database))
         await stack.enter_async_context(parts.relay())
         url = await stack.enter_async_context(parts.hub())
-        await stack.enter_async_context(pricing_by(clock, pool))
+        await stack.enter_async_context(pricing_by(clock, pool, GRID))
         client = await stack.enter_async_context(open_client(url, buyer.id))
         await client.subscribe(f"listing:{listing_id}")
 

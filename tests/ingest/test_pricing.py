@@ -1,8 +1,6 @@
 """A slot turns: dynamic listings take the price of their neighbourhood."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -22,6 +20,7 @@ from ingest import pricing
 from tests.support import market
 from tests.support.market import GRID, add_dynamic_listing, slot_after
 from tests.support.people import BANGALORE, Person, add_listing, add_user
+from tests.support.turning import Clock, pricing_by
 from tests.support.waiting import eventually
 
 HOME = neighbourhood(*BANGALORE)
@@ -274,25 +273,6 @@ async def test_figures_are_kept_for_a_day(pool: Pool) -> None:
     assert [row[0] for row in kept] == [first + SLOT, first + SLOT + timedelta(days=1)]
 
 
-class Clock:
-    def __init__(self, at: datetime) -> None:
-        self.at = at
-
-    def __call__(self) -> datetime:
-        return self.at
-
-
-@asynccontextmanager
-async def watching(pool: Pool, clock: Clock) -> AsyncIterator[None]:
-    task = asyncio.create_task(pricing.watch(pool, GRID, clock=clock, every_s=0.01))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
 async def test_the_timer_turns_a_slot_once_it_has_begun_and_survives_the_database(
     pool: Pool,
 ) -> None:
@@ -307,7 +287,7 @@ async def test_the_timer_turns_a_slot_once_it_has_begun_and_survives_the_databas
     async def taken(value: Decimal) -> bool:
         return bool(await pool.fetchval("SELECT price_per_kwh FROM energy_listings") == value)
 
-    async with watching(pool, clock):
+    async with pricing_by(clock, pool, GRID):
         await eventually(lambda: turned_until(next_slot - SLOT))
         with capture_logs() as logs:
             await pool.execute("ALTER TABLE price_slots RENAME TO away")

@@ -1,0 +1,32 @@
+"""Prices that turn when a test's clock does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+
+from core.prices import Grid
+from db.pool import Pool
+from ingest import pricing
+
+
+class Clock:
+    """Turns when it is told to."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+@asynccontextmanager
+async def pricing_by(clock: Clock, pool: Pool, grid: Grid) -> AsyncIterator[None]:
+    """The timer of the ingester, until the block ends."""
+    task = asyncio.create_task(pricing.watch(pool, grid, clock=clock, every_s=0.01))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

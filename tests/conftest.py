@@ -58,7 +58,7 @@ def require(name: str, found: str | None) -> str:
     """A program that tests need: where it is, or this test is skipped (or fails, if required)."""
     if found is not None:
         return found
-    if name in os.environ.get("SOLARHUB_REQUIRE", "SOLARHUB_TEST_PICTURES", "").split(","):
+    if name in os.environ.get("SOLARHUB_REQUIRE", "").split(","):
         pytest.fail(f"{name} is not installed, and SOLARHUB_REQUIRE asks for it")
     pytest.skip(f"{name} is not installed")
 

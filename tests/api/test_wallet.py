@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from api.sandbox import Sandbox
 from api.webhooks import SIGNATURE_HEADER, sign
 from core.settings import DatabaseSettings
 from db.audit import audit
@@ -21,6 +22,16 @@ from tests.support.waiting import eventually
 WALLET, METHODS = "/api/v1/wallet", "/api/v1/payment-methods"
 TOPUPS, WITHDRAWALS = f"{WALLET}/topups", f"{WALLET}/withdrawals"
 WEBHOOK = "/api/v1/payments/webhook/sandbox"
+
+
+@pytest.fixture
+def silent_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sandbox answers nothing: the test speaks for it."""
+
+    async def never(self: Sandbox) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Sandbox, "run", never)
 
 
 async def add_method(api: Api, person: Person, **changes: Any) -> str:
@@ -52,7 +63,7 @@ async def tell(api: Api, event: Any, *, secret: str = WEBHOOK_SECRET) -> httpx.R
 
 
 async def pending_order(pool: Pool, person: Person, kind: str = "topup") -> dict[str, Any]:
-    """An order of 100 that the sandbox does not know of, and the event that completes it."""
+    """An order of 100, and the event that completes it."""
     order_id: UUID = await pool.fetchval(
         "INSERT INTO payment_orders (user_id, provider, kind, amount)"
         " VALUES ($1, 'sandbox', $2, 100) RETURNING id",
@@ -120,6 +131,7 @@ async def test_what_was_ordered_before_a_crash_is_completed_after_it(
 
 
 @pytest.mark.parametrize("signature", [None, "", "sha256=", "sha256=" + "0" * 64, "é"])
+@pytest.mark.usefixtures("silent_provider")
 async def test_a_forged_signature_changes_nothing(
     api: Api, pool: Pool, signature: str | None
 ) -> None:
@@ -132,6 +144,7 @@ async def test_a_forged_signature_changes_nothing(
     assert (await api.get(WALLET, buyer))["balance"] == "0.00"
 
 
+@pytest.mark.usefixtures("silent_provider")
 async def test_a_signature_of_another_secret_or_another_body_is_forged(
     api: Api, pool: Pool
 ) -> None:
@@ -145,6 +158,7 @@ async def test_a_signature_of_another_secret_or_another_body_is_forged(
     assert code_of(response) == "bad_signature"
 
 
+@pytest.mark.usefixtures("silent_provider")
 async def test_an_event_counts_once_however_often_it_comes(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
@@ -159,6 +173,7 @@ async def test_an_event_counts_once_however_often_it_comes(
     assert await the_books_are_right(pool, database)
 
 
+@pytest.mark.usefixtures("silent_provider")
 async def test_an_event_that_fits_no_order_is_refused(api: Api, pool: Pool) -> None:
     event = await pending_order(pool, await add_user(pool))
     unknown = await tell(api, event | {"order_id": str(uuid4())})
@@ -169,6 +184,7 @@ async def test_an_event_that_fits_no_order_is_refused(api: Api, pool: Pool) -> N
     assert (nowhere.status_code, code_of(nowhere)) == (404, "not_found")
 
 
+@pytest.mark.usefixtures("silent_provider")
 async def test_a_topup_that_failed_gives_nothing(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool)
     event = await pending_order(pool, buyer) | {"type": "payment.failed"}
@@ -215,6 +231,7 @@ async def test_withdrawals_and_purchases_that_race_for_a_balance_never_overdraw_
     assert await the_books_are_right(pool, database)
 
 
+@pytest.mark.usefixtures("silent_provider")
 async def test_a_withdrawal_that_failed_comes_back(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:

@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
+from types import MappingProxyType
 
 from db.pool import Pool
 from solarhub.child import Child, Owner, end_orphan, leashed
@@ -60,13 +61,19 @@ class Server:
 
 
 @contextmanager
-def postgres(directory: Path, *, durable: bool = True) -> Iterator[Server]:
+def postgres(
+    directory: Path,
+    *,
+    durable: bool = True,
+    programs: Path | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Server]:
     """Run PostgreSQL with its data in `directory`, made when missing.
 
-    Not `durable`: for tests, which keep nothing.
+    Not `durable`, other `programs` than ours, `settings` over ours: for tests, which keep nothing.
     """
     directory = directory.resolve()
-    programs = postgres_programs()
+    programs = programs or postgres_programs()
     owner = _postgres_owner(directory)
     if owner:
         _let_through(programs)
@@ -75,9 +82,8 @@ def postgres(directory: Path, *, durable: bool = True) -> Iterator[Server]:
         _initialise(directory, programs, owner)
     end_orphan(directory, "postmaster.pid", _POSTGRES_STOP)
     sockets = _socket_directory(directory, ".s.PGSQL.5432", owner)
-    settings = _POSTGRES | {"unix_socket_directories": str(sockets)}
-    if not durable:
-        settings |= _CARELESS_POSTGRES
+    careless = {} if durable else _CARELESS_POSTGRES
+    settings = {**_POSTGRES, "unix_socket_directories": str(sockets), **careless, **settings}
     child = Child(
         "PostgreSQL",
         [str(programs / "postgres"), "-D", str(directory), *_postgres_arguments(settings)],

@@ -1,7 +1,9 @@
 """Real servers for every test: one PostgreSQL per run, one Valkey per worker, brokers per test.
 
-With `SOLARHUB_TEST_DATABASE_URL` the tests run on that server, which may have TimescaleDB. With
-`SOLARHUB_REQUIRE=mosquitto,chromium` a test that lacks one of these fails instead of being skipped.
+With `SOLARHUB_TEST_DATABASE_URL` the tests run on that server, which may have TimescaleDB; with
+`SOLARHUB_TEST_POSTGRES=$(pg_config --bindir)` all do, on servers out of these programs that do have
+it, those that are killed included. With `SOLARHUB_REQUIRE=mosquitto,chromium` a test that lacks one
+of these fails instead of being skipped.
 """
 
 import os
@@ -26,7 +28,7 @@ from tests.support.mosquitto import Mosquitto, SecuredMosquitto, find, find_plug
 
 _OURS = {
     "SOLARHUB_REQUIRE", "SOLARHUB_TEST_PICTURES", "SOLARHUB_TEST_ROUNDS", "SOLARHUB_TEST_SEED",
-    "SOLARHUB_TEST_TURMOIL", databases.OWN_SERVER,
+    "SOLARHUB_TEST_TURMOIL", databases.OWN_SERVER, databases.OWN_PROGRAMS,
 }  # fmt: skip
 _servers = pytest.StashKey[tuple[str, str]]()
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from core.settings import DatabaseSettings
 from db import schema
-from solarhub.embedded import postgres
 from tests.api.conftest import Api, code_of, data_of, serving
+from tests.support.databases import postgres
 from tests.support.people import PASSWORD
 from tests.support.waiting import eventually
 

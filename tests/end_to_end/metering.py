@@ -19,12 +19,11 @@ from db.pool import Pool, open_pool
 from simulators.link import Credentials, Line, Links, LinkTally
 from simulators.outgoing import Outgoing
 from simulators.whereabouts import Broker
-from solarhub import embedded
 from tests.conftest import require
 from tests.end_to_end.load import Meter
 from tests.end_to_end.turmoil import Backing, Part
 from tests.ingest.world import add_device, add_following_listing
-from tests.support.databases import create, url_of
+from tests.support.databases import create, postgres, url_of
 from tests.support.mosquitto import Mosquitto, find
 from tests.support.waiting import eventually
 
@@ -197,7 +196,7 @@ async def _add(pool: Pool, meter: Meter) -> UUID:
 @asynccontextmanager
 async def database_server(directory: Path) -> AsyncIterator[Backing]:
     """PostgreSQL of the test's own, which keeps what it committed when it is killed."""
-    server = Backing(embedded.postgres, directory / "postgres")
+    server = Backing(postgres, directory / "postgres")
     await server.start()
     try:
         yield server

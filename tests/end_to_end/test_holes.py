@@ -28,6 +28,7 @@ from simulators.feed import Feed
 from solarhub import embedded
 from solarhub.ports import free
 from tests.end_to_end.turmoil import Backing, Door, Part, chosen_seed, lasts_s
+from tests.support.databases import postgres
 from tests.support.people import BANGALORE, add_listing, add_user
 from tests.support.waiting import eventually
 
@@ -212,7 +213,7 @@ async def cut_off_some(world: World) -> None:
 @asynccontextmanager
 async def world_of(directory: Path, chance: Random) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
-        database = Backing(embedded.postgres, directory / "postgres")
+        database = Backing(postgres, directory / "postgres")
         redis = Backing(embedded.valkey, directory / "valkey")
         for server in (database, redis):
             stack.push_async_callback(server.stop)

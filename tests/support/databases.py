@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -12,14 +12,34 @@ import asyncpg
 
 from core.settings import DatabaseSettings
 from db import schema
-from solarhub.embedded import postgres
+from solarhub import embedded
+from solarhub.embedded import Server
 
 OWN_SERVER = "SOLARHUB_TEST_DATABASE_URL"
+OWN_PROGRAMS = "SOLARHUB_TEST_POSTGRES"
+
+# Each database with TimescaleDB takes a worker for its scheduler, and more for its jobs.
+_WITH_TIMESCALEDB = {
+    "shared_preload_libraries": "timescaledb",
+    "timescaledb.telemetry_level": "off",
+    "timescaledb.max_background_workers": "40",
+    "max_worker_processes": "64",
+    "max_locks_per_transaction": "256",
+}
 
 _END_OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
  WHERE datname = $1 AND pid <> pg_backend_pid()
 """
+
+
+def postgres(directory: Path, *, durable: bool = True) -> AbstractContextManager[Server]:
+    """PostgreSQL of a test's own: out of the wheel, or of the user's programs with TimescaleDB."""
+    if programs := os.environ.get(OWN_PROGRAMS):
+        return embedded.postgres(
+            directory, durable=durable, programs=Path(programs), settings=_WITH_TIMESCALEDB
+        )
+    return embedded.postgres(directory, durable=durable)
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from api.middleware import Cors, Frame, Guard
 from api.openapi import documented
 from api.passwords import Passwords
 from api.rate_limits import RateLimits
+from api.reads import open_reads
 from api.redis import open_redis
 from api.sandbox import Sandbox
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
@@ -103,6 +104,7 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             open_pool(database, application_name="api") as pool,
+            open_reads(database, pool, metrics) as reads,
             open_redis(redis) as redis_link,
             open_audits(database) as audits,
         ):
@@ -110,6 +112,7 @@ def _lifespan(
             app.state.services = Services(
                 settings=settings,
                 pool=pool,
+                reads=reads,
                 redis=redis_link,
                 passwords=Passwords(settings.bcrypt_rounds),
                 tokens=Verifier(settings.jwt_secret.get_secret_value()),

@@ -1,6 +1,7 @@
 """Routes: what the control room shows beside what the other routes and the live feed tell."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from api import routing
 from api.cursors import NEWEST, PageQuery
-from api.deps import Admin, PoolDep, SettingsDep
+from api.deps import Admin, PoolDep, ReadsDep, SettingsDep
 from api.envelope import Answer, Page, ok
 from api.errors import answers
 from api.fields import ShownInstant, ShownKwh, ShownMoney, ShownPrice, View
@@ -125,11 +126,10 @@ class TradeQuery(PageQuery):
 
 
 @router.get("/map", responses=answers(Forbidden))
-async def get_map(pool: PoolDep, settings: SettingsDep, _: Admin) -> Answer[MapView]:
+async def get_map(reads: ReadsDep, settings: SettingsDep, _: Admin) -> Answer[MapView]:
     """Every device and every active listing, with where it is: a map at a glance."""
-    async with pool.acquire() as conn:
-        devices = await control_room.devices(conn, limit=_MAP_MAX)
-        listings = await control_room.active_listings(conn, limit=_MAP_MAX)
+    devices = await reads.run(partial(control_room.devices, limit=_MAP_MAX))
+    listings = await reads.run(partial(control_room.active_listings, limit=_MAP_MAX))
     return ok(
         MapView(
             devices=[MappedDeviceView.model_validate(device) for device in devices],
@@ -149,13 +149,12 @@ async def get_flow(pool: PoolDep, _: Admin) -> Answer[FlowView]:
 
 @router.get("/market", responses=answers(Forbidden))
 async def get_market(
-    pool: PoolDep, _: Admin, query: Annotated[MarketQuery, Query()]
+    reads: ReadsDep, _: Admin, query: Annotated[MarketQuery, Query()]
 ) -> Answer[MarketView]:
     """Listings by status now, and what was traded in each 15-minute slot."""
     since = slot_of(datetime.now(UTC) - timedelta(hours=query.hours))
-    async with pool.acquire() as conn:
-        counts = await summary.listings_by_status(conn)
-        slots = await control_room.slots(conn, since)
+    counts = await reads.run(summary.listings_by_status)
+    slots = await reads.run(lambda conn: control_room.slots(conn, since))
     return ok(
         MarketView(
             listings=ListingCounts.model_validate(counts),
@@ -166,14 +165,15 @@ async def get_market(
 
 @router.get("/trades", responses=answers(Forbidden))
 async def list_trades(
-    pool: PoolDep, _: Admin, query: Annotated[TradeQuery, Query()]
+    reads: ReadsDep, _: Admin, query: Annotated[TradeQuery, Query()]
 ) -> Answer[Page[TradeView]]:
     """Everyone's purchases, newest first."""
     before = NEWEST.read(query.cursor)
-    async with pool.acquire() as conn:
-        found = await control_room.trades(
+    found = await reads.run(
+        lambda conn: control_room.trades(
             conn, query.device_id, before=before, limit=query.limit + 1
         )
+    )
     return ok(
         NEWEST.page(
             found,

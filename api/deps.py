@@ -15,6 +15,7 @@ from api.metrics import ApiMetrics
 from api.middleware import sign_in_to_log
 from api.passwords import Passwords
 from api.rate_limits import RateLimits
+from api.reads import Reads
 from api.redis import RedisLink
 from api.sandbox import Sandbox
 from core.errors import AccountInactive, BadToken, Forbidden
@@ -30,6 +31,7 @@ class Services:
 
     settings: ApiSettings
     pool: Pool
+    reads: Reads
     redis: RedisLink
     passwords: Passwords
     tokens: Verifier
@@ -46,6 +48,10 @@ async def _services(request: Request) -> Services:
 
 async def _pool(request: Request) -> Pool:
     return (await _services(request)).pool
+
+
+async def _reads(request: Request) -> Reads:
+    return (await _services(request)).reads
 
 
 async def _settings(request: Request) -> ApiSettings:
@@ -91,6 +97,8 @@ async def _client_host(request: Request) -> str:
 
 ServicesDep = Annotated[Services, Depends(_services)]
 PoolDep = Annotated[Pool, Depends(_pool)]
+# For what is only looked at.
+ReadsDep = Annotated[Reads, Depends(_reads)]
 SettingsDep = Annotated[ApiSettings, Depends(_settings)]
 # Where a request comes from, as far as trusted proxies tell.
 ClientHost = Annotated[str, Depends(_client_host)]

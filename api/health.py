@@ -30,6 +30,10 @@ class Ready(BaseModel):
         Literal["ok", "degraded", "off"],
         Field(description="`degraded`: away, buying goes on without it; `off`: none is set"),
     ]
+    replica: Annotated[
+        Literal["ok", "degraded", "off"],
+        Field(description="`degraded`: away or behind, the database answers; `off`: none is set"),
+    ]
 
 
 class Feed(BaseModel):
@@ -50,7 +54,8 @@ async def readyz(services: ServicesDep) -> Answer[Ready] | Response:
     fault = await _database_fault(services.pool)
     if fault is not None:
         return not_ready(fault)
-    return ok(Ready(redis=await services.redis.state()))
+    redis = await services.redis.state()
+    return ok(Ready(redis=redis, replica=services.reads.replica_state))
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api import routing
 from api.cursors import NEAREST, PageQuery, PartBefore
-from api.deps import CurrentUser, PoolDep
+from api.deps import CurrentUser, ReadsDep
 from api.envelope import Answer, Page, ok
 from api.errors import answers
 from api.fields import (
@@ -114,12 +114,13 @@ class NearbyDeviceView(BaseModel):
     response_model=Answer[Page[NearbyListingView]],
 )  # fmt: skip
 async def nearby_listings(
-    pool: PoolDep, caller: CurrentUser, query: Annotated[AroundListings, Query()]
+    reads: ReadsDep, caller: CurrentUser, query: Annotated[AroundListings, Query()]
 ) -> Response:
     """Active listings by distance, with seller and device, where their sellers made them public."""
     after = NEAREST.read(query.cursor)
-    async with pool.acquire() as conn:
-        found = await nearby.listings(
+
+    async def find(conn: Connection) -> list[NearbyListing]:
+        return await nearby.listings(
             conn,
             await _circle(conn, caller.user_id, query),
             min_kwh=query.min_kwh,
@@ -127,20 +128,23 @@ async def nearby_listings(
             after=after,
             limit=query.limit + 1,
         )
+
+    found = await reads.run(find)
     return NEAREST.written(found, query.limit, key=_distance_and_id)
 
 
 @router.get("/nearby-users", responses=answers(NoLocation))
 async def nearby_users(
-    pool: PoolDep, caller: CurrentUser, query: Annotated[AroundUsers, Query()]
+    reads: ReadsDep, caller: CurrentUser, query: Annotated[AroundUsers, Query()]
 ) -> Answer[Page[NearbyUserView]]:
     """People with a default address, by distance.
 
     Homes are private: they are found, measured and shown by their place to 0.01°.
     """
     after = NEAREST.read(query.cursor)
-    async with pool.acquire() as conn:
-        found = await nearby.users(
+
+    async def find(conn: Connection) -> list[NearbyUser]:
+        return await nearby.users(
             conn,
             await _circle(conn, caller.user_id, query),
             caller_id=caller.user_id,
@@ -148,20 +152,23 @@ async def nearby_users(
             after=after,
             limit=query.limit + 1,
         )
+
+    found = await reads.run(find)
     return ok(NEAREST.page(found, query.limit, key=_distance_and_id, show=_user))
 
 
 @router.get("/nearby-devices", responses=answers(NoLocation))
 async def nearby_devices(
-    pool: PoolDep, caller: CurrentUser, query: Annotated[AroundDevices, Query()]
+    reads: ReadsDep, caller: CurrentUser, query: Annotated[AroundDevices, Query()]
 ) -> Answer[Page[NearbyDeviceView]]:
     """Devices that have a place, by distance.
 
     They stand at homes: another one's is found, measured and shown by its place to 0.01°.
     """
     after = NEAREST.read(query.cursor)
-    async with pool.acquire() as conn:
-        found = await nearby.devices(
+
+    async def find(conn: Connection) -> list[NearbyDevice]:
+        return await nearby.devices(
             conn,
             await _circle(conn, caller.user_id, query),
             caller_id=caller.user_id,
@@ -170,6 +177,8 @@ async def nearby_devices(
             after=after,
             limit=query.limit + 1,
         )
+
+    found = await reads.run(find)
     return ok(NEAREST.page(found, query.limit, key=_distance_and_id, show=_device))
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api import offers, routing
 from api.cursors import LISTED, PageQuery, PartBefore
-from api.deps import CurrentUser, Host, Id, PoolDep
+from api.deps import CurrentUser, Host, Id, PoolDep, ReadsDep
 from api.envelope import Answer, Page, created, ok
 from api.errors import answers
 from api.fields import (
@@ -120,29 +120,31 @@ async def create_listing(pool: PoolDep, host: Host, body: NewListing) -> Answer[
 
 @router.get("/listings", response_model=Answer[Page[ListingView]])
 async def list_listings(
-    pool: PoolDep, _: CurrentUser, query: Annotated[ListingQuery, Query()]
+    reads: ReadsDep, _: CurrentUser, query: Annotated[ListingQuery, Query()]
 ) -> Response:
     """Listings, newest or cheapest first."""
     where = Filter(query.status, query.seller_id, query.device_id, query.min_kwh, query.max_price)
     limit = query.limit
     made_at, price, last_id = LISTED.read(query.cursor)
-    async with pool.acquire() as conn:
-        if query.sort == "price_per_kwh":
-            found = await listing_pages.cheapest(
+    if query.sort == "price_per_kwh":
+        found = await reads.run(
+            lambda conn: listing_pages.cheapest(
                 conn, where, after=(price, last_id), limit=limit + 1
             )
-        else:
-            found = await listing_pages.newest(
+        )
+    else:
+        found = await reads.run(
+            lambda conn: listing_pages.newest(
                 conn, where, before=(made_at, last_id), limit=limit + 1
             )
+        )
     return LISTED.written(found, limit, key=_place_in_list)
 
 
 @router.get("/listings/{listing_id}", responses=answers(NotFound))
-async def get_listing(pool: PoolDep, _: CurrentUser, listing_id: Id) -> Answer[ListingView]:
+async def get_listing(reads: ReadsDep, _: CurrentUser, listing_id: Id) -> Answer[ListingView]:
     """One listing."""
-    async with pool.acquire() as conn:
-        listing = await listings.by_id(conn, listing_id)
+    listing = await reads.run(lambda conn: listings.by_id(conn, listing_id))
     if listing is None:
         raise NotFound(what="listing")
     return ok(ListingView.model_validate(listing))

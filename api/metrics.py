@@ -6,6 +6,7 @@ from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from api.replica import Replica
 from db.pool import Pool
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -34,6 +35,20 @@ class ApiMetrics:
             "solarhub_api_pool_connections", "Database connections of the API", ("state",),
             registry=registry,
         )  # fmt: skip
+        self.reads = Counter(
+            "solarhub_reads", "Reads that a replica might answer, by who did", ("server",),
+            registry=registry,
+        )  # fmt: skip
+        self._registry = registry
+
+    def watch_replica(self, replica: Replica) -> None:
+        Gauge(
+            "solarhub_replica_ok", "Whether the replica answers", registry=self._registry
+        ).set_function(lambda: replica.state == "ok")
+        Gauge(
+            "solarhub_replica_behind_bytes", "Of the log, that the replica has not replayed",
+            registry=self._registry,
+        ).set_function(lambda: replica.behind_bytes)  # fmt: skip
 
     def watch_pool(self, pool: Pool) -> None:
         self._connections.labels("open").set_function(pool.get_size)

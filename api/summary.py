@@ -8,12 +8,13 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from api import routing
-from api.deps import CurrentUser, PoolDep
+from api.deps import CurrentUser, ReadsDep
 from api.envelope import Answer, ok
 from api.fields import Instant, ShownInstant, ShownKwh, ShownMoney, ShownPrice
 from core.errors import Invalid
 from core.units import KWH, MONEY, price
 from db import summary
+from db.pool import Connection
 from db.summary import Traded
 
 router = routing.private("/marketplace", "marketplace")
@@ -67,15 +68,21 @@ class SummaryView(BaseModel):
 
 @router.get("/summary")
 async def get_summary(
-    pool: PoolDep, _: CurrentUser, query: Annotated[SummaryQuery, Query()]
+    reads: ReadsDep, _: CurrentUser, query: Annotated[SummaryQuery, Query()]
 ) -> Answer[SummaryView]:
     """What the whole market traded in a span of time, and what is on offer now."""
     begin, end = query.span()
-    # One snapshot: what a purchase moves is counted on one side.
-    async with pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
-        traded = await summary.traded(conn, begin=begin, end=end)
-        counts = await summary.listings_by_status(conn)
-        on_offer_kwh = await summary.energy_on_offer_kwh(conn)
+
+    async def look(conn: Connection) -> tuple[Traded, dict[str, int], Decimal]:
+        # One snapshot: what a purchase moves is counted on one side.
+        async with conn.transaction(isolation="repeatable_read", readonly=True):
+            return (
+                await summary.traded(conn, begin=begin, end=end),
+                await summary.listings_by_status(conn),
+                await summary.energy_on_offer_kwh(conn),
+            )
+
+    traded, counts, on_offer_kwh = await reads.run(look)
     return ok(
         SummaryView(
             begin=begin,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from api import routing
 from api.cursors import NEWEST_ID, OLDEST, IdPageQuery, PartBefore
-from api.deps import CurrentUser, Id, PoolDep
+from api.deps import CurrentUser, Id, ReadsDep
 from api.envelope import Answer, Page, ok
 from api.errors import answers
 from api.fields import Instant, ShownInstant, View
@@ -17,7 +17,9 @@ from api.ownership import own_device
 from core.errors import Invalid, NotFound
 from core.readings import Reading
 from db import telemetry
-from db.telemetry import Bucket, Refusal
+from db.devices import Device
+from db.pool import Connection
+from db.telemetry import Bucket, Counts, Refusal, Slot
 
 router = routing.private("/devices/{device_id}", "devices")
 
@@ -133,11 +135,14 @@ class Rejections(Page[RejectionView]):
 
 
 @router.get("/latest", responses=answers(NotFound))
-async def get_latest(pool: PoolDep, caller: CurrentUser, device_id: Id) -> Answer[LatestView]:
+async def get_latest(reads: ReadsDep, caller: CurrentUser, device_id: Id) -> Answer[LatestView]:
     """The last reading by measurement time, and how the device is."""
-    async with pool.acquire() as conn:
+
+    async def look(conn: Connection) -> tuple[Device, Reading | None]:
         device = await own_device(conn, caller, device_id)
-        reading = await telemetry.latest(conn, device_id)
+        return device, await telemetry.latest(conn, device_id)
+
+    device, reading = await reads.run(look)
     return ok(
         LatestView(
             device_id=device_id,
@@ -151,35 +156,41 @@ async def get_latest(pool: PoolDep, caller: CurrentUser, device_id: Id) -> Answe
 
 @router.get("/telemetry", responses=answers(NotFound))
 async def get_telemetry(
-    pool: PoolDep, caller: CurrentUser, device_id: Id, query: Annotated[TelemetrySpan, Query()]
+    reads: ReadsDep, caller: CurrentUser, device_id: Id, query: Annotated[TelemetrySpan, Query()]
 ) -> Answer[Page[ReadingView] | Page[BucketView]]:
     """Readings as they came (`raw`), or per 15 minutes, hour or day."""
     after, until = query.bounds()
     limit = query.limit
-    async with pool.acquire() as conn:
+
+    async def find(conn: Connection) -> Page[ReadingView] | Page[BucketView]:
         await own_device(conn, caller, device_id)
         if query.resolution == "raw":
             readings = await telemetry.raw(
                 conn, device_id, after=after, until=until, limit=limit + 1
             )
-            return ok(OLDEST.page(readings, limit, key=_time, show=ReadingView.model_validate))
+            return OLDEST.page(readings, limit, key=_time, show=ReadingView.model_validate)
         buckets = await telemetry.buckets(
             conn, device_id, query.resolution, after=after, until=until, limit=limit + 1
         )
-    return ok(OLDEST.page(buckets, limit, key=_time, show=BucketView.model_validate))
+        return OLDEST.page(buckets, limit, key=_time, show=BucketView.model_validate)
+
+    return ok(await reads.run(find))
 
 
 @router.get("/energy", responses=answers(NotFound))
 async def get_energy(
-    pool: PoolDep, caller: CurrentUser, device_id: Id, query: Annotated[Span, Query()]
+    reads: ReadsDep, caller: CurrentUser, device_id: Id, query: Annotated[Span, Query()]
 ) -> Answer[Page[SlotView]]:
     """Energy per 15-minute slot, with its quality and what the meter did."""
     after, until = query.bounds()
-    async with pool.acquire() as conn:
+
+    async def find(conn: Connection) -> list[Slot]:
         await own_device(conn, caller, device_id)
-        slots = await telemetry.energy(
+        return await telemetry.energy(
             conn, device_id, after=after, until=until, limit=query.limit + 1
         )
+
+    slots = await reads.run(find)
     return ok(
         OLDEST.page(
             slots, query.limit, key=lambda slot: slot.slot_start, show=SlotView.model_validate
@@ -189,16 +200,19 @@ async def get_energy(
 
 @router.get("/rejections", responses=answers(NotFound))
 async def get_rejections(
-    pool: PoolDep, caller: CurrentUser, device_id: Id, query: Annotated[IdPageQuery, Query()]
+    reads: ReadsDep, caller: CurrentUser, device_id: Id, query: Annotated[IdPageQuery, Query()]
 ) -> Answer[Rejections]:
     """Readings and payloads that were refused, and why, newest first."""
     before_id = NEWEST_ID.read(query.cursor)
-    async with pool.acquire() as conn:
+
+    async def find(conn: Connection) -> tuple[list[Refusal], Counts]:
         await own_device(conn, caller, device_id)
         found = await telemetry.rejections(
             conn, device_id, before_id=before_id, limit=query.limit + 1
         )
-        counts = await telemetry.counts(conn, device_id)
+        return found, await telemetry.counts(conn, device_id)
+
+    found, counts = await reads.run(find)
     page = NEWEST_ID.page(found, query.limit, key=lambda refusal: refusal.id, show=_shown)
     return ok(Rejections(**dict(page), readings=CountsView.model_validate(counts)))
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from api import routing
 from api.cursors import NEWEST, PageQuery
-from api.deps import Buyer, CurrentUser, Id, IdempotencyKey, PoolDep, ServicesDep
+from api.deps import Buyer, CurrentUser, Id, IdempotencyKey, ReadsDep, ServicesDep
 from api.envelope import Answer, Page, created, ok
 from api.errors import answers
 from api.fields import Body, Kwh, PricePerKwh
@@ -83,12 +83,12 @@ async def buy(
 
 @router.get("/transactions")
 async def list_transactions(
-    pool: PoolDep, caller: CurrentUser, query: Annotated[TransactionQuery, Query()]
+    reads: ReadsDep, caller: CurrentUser, query: Annotated[TransactionQuery, Query()]
 ) -> Answer[Page[TransactionView]]:
     """What the caller bought, sold, or both, newest first."""
     before = NEWEST.read(query.cursor)
-    async with pool.acquire() as conn:
-        found = await transactions.of_user(
+    found = await reads.run(
+        lambda conn: transactions.of_user(
             conn,
             caller.user_id,
             as_buyer=query.as_ != "seller",
@@ -96,6 +96,7 @@ async def list_transactions(
             before=before,
             limit=query.limit + 1,
         )
+    )
     return ok(
         NEWEST.page(
             found,
@@ -108,11 +109,10 @@ async def list_transactions(
 
 @router.get("/transactions/{transaction_id}", responses=answers(NotFound))
 async def get_transaction(
-    pool: PoolDep, caller: CurrentUser, transaction_id: Id
+    reads: ReadsDep, caller: CurrentUser, transaction_id: Id
 ) -> Answer[TransactionView]:
     """A purchase that the caller was part of; an admin's: any."""
-    async with pool.acquire() as conn:
-        found = await transactions.by_id(conn, transaction_id)
+    found = await reads.run(lambda conn: transactions.by_id(conn, transaction_id))
     parties = (found.buyer_id, found.seller_id) if found else ()
     if found is None or (caller.role != "admin" and caller.user_id not in parties):
         raise NotFound(what="transaction")

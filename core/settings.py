@@ -137,7 +137,11 @@ class _Part(BaseSettings):
 
 
 class DatabaseSettings(_Part):
+    """`database_read_url`: a streaming replica of `database_url`, which the API may read from."""
+
     database_url: DatabaseUrl
+    database_read_url: DatabaseUrl | None = None
+    database_read_lag_max: Duration = timedelta(milliseconds=250)
     database_pool_max: int = Field(20, ge=1, le=1000)
     database_connect_timeout: Duration = timedelta(seconds=2)
     database_statement_timeout: Duration = timedelta(seconds=5)

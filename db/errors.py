@@ -25,6 +25,9 @@ UNAVAILABLE = (
 )
 DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
 
+# A replica stops a statement that looks at what its log wants to remove or lock.
+TAKEN_BACK_BY_REPLAY = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+
 # These data will be refused however often they are written.
 UNSTORABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 

@@ -1,6 +1,6 @@
 """Connections: codecs, timeouts, application name."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -36,10 +36,23 @@ async def _keep(_: Connection) -> None:
 
 @asynccontextmanager
 async def open_pool(
-    settings: DatabaseSettings, *, application_name: str, max_size: int | None = None
+    settings: DatabaseSettings,
+    *,
+    application_name: str,
+    max_size: int | None = None,
+    greet: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Pool]:
-    """A pool that connects when first used, so that a process may start before its database."""
+    """A pool that connects when first used, so that a process may start before its database.
+
+    `greet` looks at each new connection, and raises to refuse it.
+    """
     timeout_s = settings.database_statement_timeout.total_seconds()
+
+    async def prepare(conn: Connection) -> None:
+        await _set_codecs(conn)
+        if greet is not None:
+            await greet(conn)
+
     async with asyncpg.create_pool(
         settings.database_url,
         min_size=0,
@@ -47,7 +60,7 @@ async def open_pool(
         max_inactive_connection_lifetime=_IDLE_CONNECTION_LIFETIME_S,
         timeout=settings.database_connect_timeout.total_seconds(),
         command_timeout=timeout_s + 1,
-        init=_set_codecs,
+        init=prepare,
         reset=_keep,
         server_settings=_server_settings(application_name, timeout_s),
     ) as pool:

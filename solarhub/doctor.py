@@ -20,7 +20,7 @@ from core.settings import (
     cluster_nodes,
     load,
 )
-from db import schema
+from db import replicas, schema
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
 from db.pool import open_connection
 from db.server import describe
@@ -62,6 +62,7 @@ async def _findings(data: Path) -> AsyncIterator[Finding]:
     run = whereabouts.find(data)
     yield Finding(State.NOTE, "up", f"runs on {data}" if run else f"does not run on {data}")
     yield await _database()
+    yield await _replica()
     yield await _redis()
     yield await _mqtt()
     yield await _accounts()
@@ -82,6 +83,28 @@ async def _database() -> Finding:
     if revision != schema.newest_revision():
         return Finding(State.BAD, "database", f"{told}: run `solarhub migrate`")
     return Finding(State.GOOD, "database", told)
+
+
+async def _replica() -> Finding:
+    """Whether it may answer for the database: the API asks the same."""
+    try:
+        settings = load(DatabaseSettings)
+        if settings.database_read_url is None:
+            return Finding(State.NOTE, "replica", "none: the database answers everything")
+        own = settings.model_copy(update={"database_url": settings.database_read_url})
+        async with (
+            open_connection(settings, application_name="doctor") as primary,
+            open_connection(own, application_name="doctor") as replica,
+        ):
+            same = await replicas.data(primary) == await replicas.data(replica)
+            written, replayed = await replicas.written(primary), await replicas.replayed(replica)
+    except (SettingError, *UNAVAILABLE, *DATABASE_ERRORS) as error:
+        return Finding(State.BAD, "replica", f"{error} (SOLARHUB_DATABASE_READ_URL)")
+    if not same or replayed is None:
+        told = "no streaming replica of the database (SOLARHUB_DATABASE_READ_URL)"
+        return Finding(State.BAD, "replica", told)
+    behind = max(0, written - replayed)
+    return Finding(State.GOOD, "replica", f"streams, {behind:,} bytes behind")
 
 
 async def _redis() -> Finding:

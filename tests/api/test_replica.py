@@ -1,0 +1,316 @@
+"""A replica answers in the primary's place, and nobody can tell from the answers."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import pytest
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from api.metrics import ApiMetrics
+from api.reads import Reads, open_reads
+from core.settings import DatabaseSettings
+from db.pool import Connection, Pool, open_pool
+from tests.api.conftest import Api, data_of, serving
+from tests.conftest import data_directory
+from tests.support import databases, replicas
+from tests.support.hubs import run
+from tests.support.people import Person, add_listing, add_user
+from tests.support.replicas import Pair, Replica
+from tests.support.waiting import eventually
+
+LISTINGS = "/api/v1/marketplace/listings"
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[Pair, str]]:
+    """The pair, and the name of a migrated database on it."""
+    with (
+        data_directory() as directory,
+        replicas.pair(directory) as pair,
+        databases.template(pair.primary_url) as template,
+    ):
+        yield pair, template
+
+
+@pytest.fixture
+def replica(servers: tuple[Pair, str]) -> Replica:
+    return servers[0].replica
+
+
+@pytest.fixture
+async def database(servers: tuple[Pair, str]) -> AsyncIterator[DatabaseSettings]:
+    """On the primary, with its replica."""
+    pair, template = servers
+    async with databases.clone(pair.primary_url, template) as url:
+        yield DatabaseSettings(database_url=url, database_read_url=pair.replica_url(url))
+
+
+@pytest.fixture
+async def api(database: DatabaseSettings) -> AsyncIterator[Api]:
+    """Of which the replica answers what is only looked at."""
+    async with serving(database) as api:
+        await eventually(lambda: replica_is(api, "ok"))
+        yield api
+
+
+async def replica_is(api: Api, state: str) -> bool:
+    return bool(data_of(await api.call("GET", "/readyz"))["replica"] == state)
+
+
+async def told(api: Api, name: str) -> float:
+    """What a metric says; 0 before it has anything to say."""
+    metrics = (await api.call("GET", "/metrics")).text
+    found = re.search(rf"^{re.escape(name)} (\S+)$", metrics, re.M)
+    return float(found[1]) if found else 0.0
+
+
+async def answered(api: Api, server: str) -> float:
+    return await told(api, f'solarhub_reads_total{{server="{server}"}}')
+
+
+async def buys(api: Api, buyer: Person, listing_id: object) -> str:
+    order = {"listing_id": str(listing_id), "energy_kwh": "0.1"}
+    bought = await api.post("/api/v1/marketplace/purchase", buyer, order)
+    return str(bought["id"])
+
+
+async def bought_last(api: Api, buyer: Person) -> str:
+    page = await api.get("/api/v1/marketplace/transactions", buyer, limit=1)
+    return str(page["items"][0]["id"])
+
+
+async def test_what_is_looked_at_comes_from_the_replica(api: Api, pool: Pool) -> None:
+    buyer = await add_user(pool, balance=100)
+    listing_id = await add_listing(pool, await add_user(pool, "host"))
+    for path, params in (
+        (LISTINGS, {}),
+        (LISTINGS, {"sort": "price_per_kwh"}),
+        (f"{LISTINGS}/{listing_id}", {}),
+        ("/api/v1/location/nearby-listings", {"lat": 12.97, "lon": 77.59, "radius_km": 5}),
+        ("/api/v1/location/nearby-users", {"lat": 12.97, "lon": 77.59, "radius_km": 5}),
+        ("/api/v1/location/nearby-devices", {"lat": 12.97, "lon": 77.59, "radius_km": 5}),
+        ("/api/v1/marketplace/summary", {}),
+        ("/api/v1/marketplace/transactions", {}),
+    ):
+        before = await answered(api, "replica")
+        await api.get(path, buyer, **params)
+        assert await answered(api, "replica") == before + 1, path
+    assert await answered(api, "primary") == 0
+
+
+async def test_one_sees_at_once_what_one_did(api: Api, pool: Pool) -> None:
+    buyer = await add_user(pool, balance=1000)
+    listing_id = await add_listing(pool, await add_user(pool, "host"))
+    for _ in range(50):
+        assert await buys(api, buyer, listing_id) == await bought_last(api, buyer)
+    assert await answered(api, "replica") > 0
+
+
+async def test_a_replica_that_is_behind_answers_nobody_until_it_has_caught_up(
+    api: Api, pool: Pool, replica: Replica
+) -> None:
+    buyer = await add_user(pool, balance=1000)
+    listing_id = await add_listing(pool, await add_user(pool, "host"))
+    await replica.hold_up()
+    try:
+        bought = await buys(api, buyer, listing_id)
+        assert await bought_last(api, buyer) == bought
+        assert await replica_is(api, "degraded")
+        assert await answered(api, "primary") >= 1
+        assert await told(api, "solarhub_replica_ok") == 0
+        assert await told(api, "solarhub_replica_behind_bytes") > 0
+    finally:
+        await replica.go_on()
+    await eventually(lambda: replica_is(api, "ok"))
+    before = await answered(api, "replica")
+    assert await bought_last(api, buyer) == bought
+    assert await answered(api, "replica") == before + 1
+
+
+async def test_answers_go_on_while_the_replica_is_away(
+    api: Api, pool: Pool, replica: Replica
+) -> None:
+    buyer = await add_user(pool)
+    await api.get(LISTINGS, buyer)
+    replica.kill()
+    try:
+        for _ in range(5):
+            await api.get(LISTINGS, buyer)
+        await eventually(lambda: replica_is(api, "degraded"))
+        assert (await api.call("GET", "/readyz")).status_code == 200
+        assert await answered(api, "primary") > 0
+    finally:
+        replica.start()
+    await eventually(lambda: replica_is(api, "ok"))
+    before = await answered(api, "replica")
+    await api.get(LISTINGS, buyer)
+    assert await answered(api, "replica") == before + 1
+
+
+async def test_a_replica_that_says_nothing_more_is_not_waited_for(
+    api: Api, pool: Pool, replica: Replica
+) -> None:
+    buyer = await add_user(pool)
+    await api.get(LISTINGS, buyer)
+    with replica.frozen():
+        await api.get(LISTINGS, buyer)
+        assert await replica_is(api, "degraded")
+        assert await answered(api, "primary") == 1
+    await eventually(lambda: replica_is(api, "ok"))
+
+
+async def test_without_its_primary_nothing_is_answered(database: DatabaseSettings) -> None:
+    """A replica can't know that it shows all that was committed."""
+    gone = database.model_copy(update={"database_url": "postgresql://solarhub@127.0.0.1:1/none"})
+    async with serving(gone) as api:
+        assert (await api.call("GET", "/readyz")).status_code == 503
+
+
+@asynccontextmanager
+async def reading(database: DatabaseSettings) -> AsyncIterator[Reads]:
+    metrics = ApiMetrics(CollectorRegistry())
+    async with (
+        open_pool(database, application_name="test") as pool,
+        open_reads(database, pool, metrics) as reads,
+    ):
+        yield reads
+
+
+async def is_replica(conn: Connection) -> bool:
+    return bool(await conn.fetchval("SELECT pg_is_in_recovery()"))
+
+
+async def until_well(reads: Reads) -> None:
+    await eventually(lambda: reads.replica_state == "ok")
+
+
+async def test_nothing_is_ever_written_to_it(database: DatabaseSettings) -> None:
+    async with reading(database) as reads:
+        await until_well(reads)
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            await reads.run(lambda conn: conn.execute("DELETE FROM outbox"))
+
+
+async def test_who_reads_as_it_dies_is_answered_by_the_primary(
+    database: DatabaseSettings, replica: Replica
+) -> None:
+    began = asyncio.Event()
+
+    async def slow(conn: Connection) -> bool:
+        if not await is_replica(conn):
+            return False
+        began.set()
+        return bool(await conn.fetchval("SELECT true FROM pg_sleep(60)"))
+
+    async with reading(database) as reads, asyncio.timeout(20):
+        await until_well(reads)
+        asked = asyncio.ensure_future(reads.run(slow))
+        await began.wait()
+        with replica.frozen():
+            assert await asked is False
+        await until_well(reads)
+        began.clear()
+        asked = asyncio.ensure_future(reads.run(slow))
+        await began.wait()
+        replica.kill()
+        try:
+            assert await asked is False
+        finally:
+            replica.start()
+
+
+async def test_what_replay_takes_back_is_read_from_the_primary(
+    database: DatabaseSettings, pool: Pool
+) -> None:
+    """The log drops a table that a reader holds: the reader has to let go."""
+    await pool.execute("CREATE TABLE doomed ()")
+    began = asyncio.Event()
+
+    async def slow(conn: Connection) -> bool:
+        if not await is_replica(conn):
+            return False
+        async with conn.transaction():
+            await conn.fetch("SELECT FROM doomed")
+            began.set()
+            return bool(await conn.fetchval("SELECT true FROM pg_sleep(60)"))
+
+    async with reading(database) as reads, asyncio.timeout(20):
+        await until_well(reads)
+        asked = asyncio.ensure_future(reads.run(slow))
+        await began.wait()
+        await pool.execute("DROP TABLE doomed")
+        assert await asked is False
+        await until_well(reads)
+
+
+async def test_a_server_that_is_no_replica_of_the_database_answers_nobody(
+    database: DatabaseSettings, servers: tuple[Pair, str]
+) -> None:
+    pair, _ = servers
+    for url, why in (
+        (database.database_url, "it is no replica"),
+        (pair.replica.url, "it holds another database"),
+    ):
+        wrong = database.model_copy(update={"database_read_url": url})
+        with capture_logs() as logs:
+            async with reading(wrong) as reads:
+                await eventually(lambda why=why, logs=logs: why in str(logs))
+                assert reads.replica_state == "degraded"
+                assert await reads.run(is_replica) is False
+
+
+async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while data := await source.read(65536):
+        sink.write(data)
+    sink.close()
+
+
+@asynccontextmanager
+async def balancer(urls: Sequence[str]) -> AsyncIterator[str]:
+    """A door to the servers at these URLs: one connection to each in turn, then all to the last."""
+    left = list(urls)
+
+    async def lead_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        url = left.pop(0) if len(left) > 1 else left[0]
+        socket = Path(parse_qs(urlsplit(url).query)["host"][0]) / ".s.PGSQL.5432"
+        from_server, to_server = await asyncio.open_unix_connection(socket)
+        await asyncio.gather(_pour(reader, to_server), _pour(from_server, writer))
+
+    database = urlsplit(urls[0]).path
+    async with await asyncio.start_server(lead_on, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"postgresql://solarhub@127.0.0.1:{port}{database}?sslmode=disable"
+
+
+async def test_a_door_to_several_servers_is_not_used(database: DatabaseSettings) -> None:
+    """How far one of them has replayed says nothing of the others."""
+    assert database.database_read_url is not None
+    async with reading(database) as reads:
+        await until_well(reads)  # the database is there
+    async with balancer([database.database_read_url, database.database_url]) as url:
+        several = database.model_copy(update={"database_read_url": url})
+        with capture_logs() as logs:
+            async with reading(several) as reads:
+                await until_well(reads)
+                assert await reads.run(is_replica) is False
+                assert "it leads to several servers" in str(logs)
+
+
+async def test_the_doctor_looks_at_the_replica(database: DatabaseSettings, data: Path) -> None:
+    assert database.database_read_url is not None
+    for read_url, told in (
+        (database.database_read_url, "ok   replica    streams, "),
+        (database.database_url, "BAD  replica    no streaming replica of the database"),
+        ("postgresql://solarhub@127.0.0.1:1/none", "BAD  replica    "),
+    ):
+        urls = {"DATABASE_URL": database.database_url, "DATABASE_READ_URL": read_url}
+        settings = {f"SOLARHUB_{name}": url for name, url in urls.items()}
+        done = await asyncio.to_thread(run, "doctor", "--data", str(data), **settings)
+        assert told in done.stdout
+        assert done.returncode == 1  # for want of Redis

@@ -153,5 +153,5 @@ async def _on_unavailable(_: Request, error: Exception) -> Response:
 
 def _unavailable(error: Exception) -> Response:
     _log.warning("database_unavailable", error=repr(error))
-    message = "The service can't reach its database; try again shortly."
+    message = "The database can't be reached or is too busy; try again shortly."
     return failure(_DATABASE_AWAY, "database_unavailable", message, headers=_RETRY)

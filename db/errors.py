@@ -10,13 +10,15 @@ import asyncpg
 from core import errors
 from core.errors import DomainError
 
-# The database can't be reached, or is going away; the same call may work later.
+# The database can't be reached, is going away, or is too busy; the same call may work later.
 UNAVAILABLE = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.QueryCanceledError,  # it took longer than `database_statement_timeout`
+    asyncpg.DeadlockDetectedError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # asyncpg, used between the server's last words and its hanging up
     ConnectionError,

@@ -13,10 +13,14 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
+import hypothesis
 import pytest
+import structlog
 import trustme
+from hypothesis import HealthCheck
 from redis.asyncio import Redis
 
 from core.settings import DatabaseSettings, RedisSettings
@@ -32,11 +36,20 @@ _OURS = {
 }  # fmt: skip
 _servers = pytest.StashKey[tuple[str, str]]()
 
+# How fast a machine is, or how busy, decides no test.
+hypothesis.settings.register_profile(
+    "solarhub",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("solarhub")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """The first process starts what all share; it ends with the run, however that ends."""
     for name in [n for n in os.environ if n.startswith("SOLARHUB_") and n not in _OURS]:
         del os.environ[name]
+    _log_plainly()
     if hasattr(config, "workerinput"):
         config.stash[_servers] = config.workerinput["servers"]
         return
@@ -48,6 +61,20 @@ def pytest_configure(config: pytest.Config) -> None:
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="solarhub-")))
     url = stack.enter_context(databases.server(directory / "postgres"))
     config.stash[_servers] = url, stack.enter_context(databases.template(url))
+
+
+def _log_plainly() -> None:
+    """Tracebacks without what variables hold: to render those stops an event loop for seconds."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.dev.ConsoleRenderer(
+                colors=False, exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
+    )
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -70,7 +97,7 @@ async def empty_database(pytestconfig: pytest.Config) -> AsyncIterator[DatabaseS
     """A database that was never migrated."""
     url, _ = pytestconfig.stash[_servers]
     async with databases.clone(url) as database_url:
-        yield DatabaseSettings(database_url=database_url)
+        yield _patient(database_url)
 
 
 @pytest.fixture
@@ -78,7 +105,16 @@ async def database(pytestconfig: pytest.Config) -> AsyncIterator[DatabaseSetting
     """A migrated database of the test's own."""
     url, template = pytestconfig.stash[_servers]
     async with databases.clone(url, template) as database_url:
-        yield DatabaseSettings(database_url=database_url)
+        yield _patient(database_url)
+
+
+def _patient(database_url: str) -> DatabaseSettings:
+    """Timeouts that a busy machine does not reach."""
+    return DatabaseSettings(
+        database_url=database_url,
+        database_connect_timeout=timedelta(seconds=30),
+        database_statement_timeout=timedelta(seconds=30),
+    )
 
 
 @pytest.fixture

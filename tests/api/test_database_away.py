@@ -1,12 +1,14 @@
 """The database goes and comes back; the API stays."""
 
+from datetime import timedelta
 from pathlib import Path
 
 from core.settings import DatabaseSettings
 from db import schema
+from db.pool import Pool
 from tests.api.conftest import Api, code_of, data_of, serving
 from tests.support.databases import postgres
-from tests.support.people import PASSWORD
+from tests.support.people import PASSWORD, add_listing, add_user
 from tests.support.waiting import eventually
 
 ASHA = {"email": "asha@example.org", "password": PASSWORD}
@@ -49,3 +51,22 @@ async def test_the_api_says_so_while_its_database_is_stopped_and_recovers_by_its
                 assert (await api.call("GET", "/readyz")).is_success
                 wallet = data_of(await api.call("GET", "/api/v1/wallet", headers=token))
                 assert wallet["balance"] == "0.00"
+
+
+async def test_what_takes_the_database_too_long_may_be_tried_again(
+    database: DatabaseSettings, pool: Pool
+) -> None:
+    buyer = await add_user(pool, balance=100)
+    listing_id = await add_listing(pool, await add_user(pool, "host"))
+    impatient = database.model_copy(
+        update={"database_statement_timeout": timedelta(milliseconds=200)}
+    )
+    order = {"listing_id": str(listing_id), "energy_kwh": 1}
+    async with serving(impatient) as api:
+        async with pool.acquire() as conn, conn.transaction():
+            await conn.execute("SELECT FROM energy_listings FOR UPDATE")
+            response = await api.call("POST", "/api/v1/marketplace/purchase", buyer, json=order)
+        assert (response.status_code, code_of(response)) == (503, "database_unavailable")
+        assert int(response.headers["Retry-After"]) > 0
+        assert (await api.get("/api/v1/wallet", buyer))["balance"] == "100.00"
+        await api.post("/api/v1/marketplace/purchase", buyer, order)

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.geo import Circle
@@ -146,9 +146,7 @@ def check(found: Found, places: dict[UUID, Place], centre: Place, radius_km: flo
         assert place == places[id_]
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 @given(centres, radii, offsets)
 @example((60.0, 179.999), 100.0, [(0.0, 0.002), (0.5, 1.5), (-0.8, 0.0)])
 @example((90.0, 0.0), 50.0, [(-0.1, 180.0), (-0.44, 90.0), (-1.0, 0.0)])

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from uuid import UUID
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from core.revenue import Stake, Terms, deal_out
 from db.pool import Connection
@@ -26,7 +26,7 @@ VALUES ($1::uuid, $1::text || '@example.org', '', 'Investor', 'investor')
 """
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(sale=sales())
 async def test_it_deals_out_by_the_same_rule(
     conn: Connection, sale: tuple[Terms, Decimal, list[Stake]]

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from decimal import Decimal
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.accountant import advance
@@ -34,11 +34,7 @@ def arrivals(draw: st.DrawFn, history: list[Reading]) -> list[list[Reading]]:
     return batches
 
 
-@settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=25)
 @given(st.data())
 async def test_any_order_and_any_repetition_give_the_same_intervals(
     pool: Pool, database: DatabaseSettings, data: st.DataObject

@@ -116,7 +116,6 @@ def collect(streams: list[list[tuple[str, bytes]]]) -> None:
         max_examples=10,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
-        deadline=None,
     )
     @given(garbage)
     def make_up(stream: list[tuple[str, bytes]]) -> None:

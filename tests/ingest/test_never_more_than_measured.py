@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api import offers
@@ -127,9 +127,7 @@ class Story:
             assert left_kwh == 0
 
 
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30)
 @given(steps, st.integers(0, 300), st.sampled_from([None, 30.0]))
 async def test_it_is_so_after_every_step(
     pool: Pool,

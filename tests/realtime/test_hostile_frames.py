@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
@@ -78,10 +78,7 @@ async def answers(client: Client) -> tuple[list[dict[str, Any]], int | None]:
     return heard, None
 
 
-@settings(
-    max_examples=150, deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)  # fmt: skip
+@settings(max_examples=150)
 @given(st.lists(_messages | _invalid_utf8, min_size=1, max_size=5))
 async def test_hostile_frames_get_an_answer_of_the_protocol(
     feed: str, pool: Pool, caplog: pytest.LogCaptureFixture, said: list[str | bytes]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.accountant import advance
@@ -63,7 +63,6 @@ def reckoned(truth: Truth, seen: Iterable[Reading], capacity_w: float) -> tuple[
 
 
 @pytest.mark.parametrize("minutes", [1, 5])
-@settings(deadline=None)
 @given(SEEDS)
 def test_the_accountant_counts_the_truth_or_says_why_not(minutes: int, seed: int) -> None:
     truth, meter = Truth(), FaultyMeter(Random(seed), live=False)

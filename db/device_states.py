@@ -55,6 +55,10 @@ class DeviceState:
     duplicate: int = 0
     rejected: int = 0
 
+    def measured_before(self, at: datetime) -> bool:
+        """Whether all that is stored of the device was measured before: it is all accounted."""
+        return self.account is None or self.account.last_at < at
+
 
 async def lock(conn: Connection, device_ids: Collection[UUID]) -> dict[UUID, DeviceState]:
     """The registered devices among `device_ids`, locked until commit."""

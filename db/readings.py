@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from core.readings import Reading, Refused
+from msgspec.structs import astuple
+
+from core.readings import FIELDS, Reading, Refused
 from db.pool import Connection
+
+_COLUMNS = ("device_id", *FIELDS)
 
 # Says what is not new, which is next to nothing, rather than what is.
 _STORE = """
@@ -60,6 +64,12 @@ class Rejection:
     refused: Refused
     received_at: datetime
     readings: int = 1
+
+
+async def append(conn: Connection, readings: Sequence[tuple[UUID, Reading]]) -> None:
+    """Store readings that are later than all that their devices measured before, by COPY."""
+    rows = [(device_id, *astuple(reading)) for device_id, reading in readings]
+    await conn.copy_records_to_table("telemetry", records=rows, columns=_COLUMNS)
 
 
 async def store(

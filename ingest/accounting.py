@@ -32,11 +32,12 @@ async def account(
     pending, changes = _Pending(), []
     for device_id, new in new_readings.items():
         state = states[device_id]
-        times = [r.time for r in new if r.time is not None]
-        if state.account is None or min(times) > state.account.last_at:
-            accounted = advance(state.account, sorted(new, key=measured_at), state.capacity_w)
+        new.sort(key=measured_at)
+        oldest_at = measured_at(new[0])
+        if state.measured_before(oldest_at):
+            accounted = advance(state.account, new, state.capacity_w)
         else:
-            accounted, taken_back = await _account_again(conn, state, min(times))
+            accounted, taken_back = await _account_again(conn, state, oldest_at)
             changes += taken_back
         assert accounted is not None
         state.account = accounted.account

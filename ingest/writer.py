@@ -66,9 +66,20 @@ async def write(pool: Pool, batch: Sequence[Message], late_horizon: timedelta) -
 async def _store(
     conn: Connection, states: Mapping[UUID, DeviceState], intake: Intake
 ) -> dict[UUID, list[Reading]]:
-    """Store what is fresh; count it, and learn which of it is new."""
-    fresh = [(d, r) for d, readings_of in intake.fresh.items() for r in readings_of.values()]
-    known = await readings.store(conn, fresh) if fresh else set()
+    """Store what is fresh; count it, and learn which of it is new.
+
+    What a device measured after all that is stored of it is new for certain, while it is locked.
+    """
+    certain: list[tuple[UUID, Reading]] = []
+    to_check: list[tuple[UUID, Reading]] = []
+    for device_id, readings_of in intake.fresh.items():
+        if readings_of:
+            is_new = states[device_id].measured_before(min(readings_of))
+            fresh = certain if is_new else to_check
+            fresh += [(device_id, reading) for reading in readings_of.values()]
+    if certain:
+        await readings.append(conn, certain)
+    known = await readings.store(conn, to_check) if to_check else set()
     new_readings: dict[UUID, list[Reading]] = {}
     for device_id, readings_of in intake.fresh.items():
         state = states[device_id]
@@ -90,9 +101,9 @@ async def _note_charges(
         told = [r for r in new if r.battery_soc_pct is not None]
         if not told:
             continue
-        newest, past = max(told, key=measured_at), states[device_id].account
-        if past is None or measured_at(newest) > past.last_at:
-            states[device_id].battery_soc_pct = newest.battery_soc_pct
+        newest, state = max(told, key=measured_at), states[device_id]
+        if state.measured_before(measured_at(newest)):
+            state.battery_soc_pct = newest.battery_soc_pct
         else:
             late.append(device_id)
     if late:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Scope
 
 from api.envelope import Failure, Kind, failure
 from core import errors
@@ -52,20 +52,19 @@ def kind_of(error: DomainError | type[DomainError]) -> Kind:
     return next((_KINDS[base] for base in cls.__mro__ if base in _KINDS), _UNEXPECTED)
 
 
-def install(app: FastAPI) -> None:
-    app.add_exception_handler(DomainError, _on_domain_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(HTTPException, _on_http_error)
-    for database_error in DATABASE_ERRORS:
-        app.add_exception_handler(database_error, _on_database_error)
-    for unavailable in UNAVAILABLE:
-        app.add_exception_handler(unavailable, _on_unavailable)
-
-
-def last_resort(error: Exception) -> Response:
-    """What nothing else answered: time is up, or a fault of ours, which only the log tells of."""
+def answer_to(error: Exception, scope: Scope) -> Response:
+    """What a client is told of any error; of a fault of ours, only the log tells more."""
+    if isinstance(error, DomainError):
+        return _refused(error)
+    if isinstance(error, RequestValidationError):
+        return _invalid(error)
+    if isinstance(error, HTTPException):
+        return _refused_by_framework(error, scope)
     if isinstance(error, UNAVAILABLE):
         return _unavailable(error)
+    if isinstance(error, DATABASE_ERRORS):
+        _log.error("database_error", exc_info=error)
+        return failure(_DATABASE, "database_error", _OUR_FAULT)
     _log.error("unexpected_error", exc_info=error)
     return failure(_UNEXPECTED, "unexpected", _OUR_FAULT)
 
@@ -97,8 +96,7 @@ def answers(*refusals: type[DomainError]) -> dict[int | str, dict[str, Any]]:
     return documented | {"default": {"model": Failure, "description": "Any other failure"}}
 
 
-async def _on_domain_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, DomainError)
+def _refused(error: DomainError) -> Response:
     kind = kind_of(error)
     details, headers = [], {}
     if isinstance(error, errors.Invalid):
@@ -111,8 +109,7 @@ async def _on_domain_error(_: Request, error: Exception) -> Response:
     return failure(kind, error.code, error.message, details=details, headers=headers)
 
 
-async def _on_invalid_request(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+def _invalid(error: RequestValidationError) -> Response:
     details = [
         {"field": _field(e["loc"]), "message": str(e["msg"]).removeprefix("Value error, ")}
         for e in error.errors()
@@ -128,27 +125,17 @@ def _field(location: Sequence[str | int]) -> str:
     return ".".join(names) or str(place)
 
 
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+def _refused_by_framework(error: HTTPException, scope: Scope) -> Response:
     told = _BY_STATUS.get(error.status_code, _UNREADABLE)
-    headers = {"Allow": _methods_of(request)} if error.status_code == 405 else error.headers
+    headers = {"Allow": _methods_of(scope)} if error.status_code == 405 else error.headers
     return failure(*told, headers=headers)
 
 
-def _methods_of(request: Request) -> str:
+def _methods_of(scope: Scope) -> str:
     """What the path knows: several routes may share it, the framework tells of the first."""
-    here = {**request.scope, "method": ""}
-    routes = (r for r in request.app.routes if r.matches(here)[0] is not Match.NONE)
+    here = {**scope, "method": ""}
+    routes = (r for r in scope["app"].routes if r.matches(here)[0] is not Match.NONE)
     return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
-
-
-async def _on_database_error(_: Request, error: Exception) -> Response:
-    _log.error("database_error", exc_info=error)
-    return failure(_DATABASE, "database_error", _OUR_FAULT)
-
-
-async def _on_unavailable(_: Request, error: Exception) -> Response:
-    return _unavailable(error)
 
 
 def _unavailable(error: Exception) -> Response:

@@ -2,21 +2,19 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel, Field
 
 from api import routing
 from api.deps import ServicesDep, SettingsDep
 from api.envelope import Answer, ok
-from api.errors import answers, not_ready
+from api.errors import not_ready
 from db import schema
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
 from db.pool import Pool
 
-router = APIRouter(
-    tags=["health"], responses=answers(), generate_unique_id_function=routing.name_of
-)
+router = routing.bare("health")
 feed = routing.public("/realtime", "health")
 
 

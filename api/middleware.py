@@ -136,7 +136,7 @@ class Guard:
         except Exception as error:
             if begun:
                 raise
-            await errors.last_resort(error)(scope, receive, send)
+            await errors.answer_to(error, scope)(scope, receive, send)
 
 
 class Cors(CORSMiddleware):

@@ -1,39 +1,45 @@
-"""Routers whose routes read numbers exactly, and document what they may refuse."""
+"""Routers whose routes answer by a handler of ours, and document what they may refuse."""
 
-import json
-from collections.abc import Callable, Coroutine
-from decimal import Decimal
+from collections.abc import Iterable
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import answers
+from api.handler import Handler
 from core.errors import AccountInactive, BadToken, DomainError, ExpiredToken
 
 PREFIX = "/api/v1"
 
 
-class ExactRequest(Request):
-    """A JSON number with a point is a Decimal: a float would drop decimals that are too many."""
-
-    async def json(self) -> Any:
-        if not hasattr(self, "_json"):
-            read = json.loads(await self.body(), parse_float=Decimal)
-            # The framework reads models from objects' attributes too, and a Decimal is an object.
-            self._json = float(read) if isinstance(read, Decimal) else read
-        return self._json
+class Route(APIRoute):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.app = Handler(self)
 
 
-class ExactRoute(APIRoute):
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+class Shortcut:
+    """Leads to a route whose path has no parameters at once: the framework tries each in turn."""
 
-        async def handle_exactly(request: Request) -> Response:
-            return await handle(ExactRequest(request.scope, request.receive))
+    def __init__(self, routes: Iterable[BaseRoute], otherwise: ASGIApp) -> None:
+        self._otherwise = otherwise
+        self._routes = {
+            (method, route.path): route
+            for route in routes
+            if isinstance(route, Route) and not route.param_convertors
+            for method in route.methods or ()
+        }
 
-        return handle_exactly
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._routes.get((scope.get("method"), scope.get("path")))  # type: ignore[arg-type]
+        if route is None:
+            await self._otherwise(scope, receive, send)
+        else:
+            scope["route"] = route
+            await route.app(scope, receive, send)
 
 
 def name_of(route: APIRoute) -> str:
@@ -43,15 +49,24 @@ def name_of(route: APIRoute) -> str:
 
 def public(path: str, tag: str, *refusals: type[DomainError]) -> APIRouter:
     """For routes that need no token."""
-    return APIRouter(
-        prefix=PREFIX + path,
-        tags=[tag],
-        route_class=ExactRoute,
-        responses=answers(*refusals),
-        generate_unique_id_function=name_of,
-    )
+    return _router(PREFIX + path, tag, refusals)
 
 
 def private(path: str, tag: str) -> APIRouter:
     """For routes of whoever is signed in."""
     return public(path, tag, BadToken, ExpiredToken, AccountInactive)
+
+
+def bare(tag: str) -> APIRouter:
+    """For routes outside of the API's prefix."""
+    return _router("", tag, ())
+
+
+def _router(prefix: str, tag: str, refusals: Iterable[type[DomainError]]) -> APIRouter:
+    return APIRouter(
+        prefix=prefix,
+        tags=[tag],
+        route_class=Route,
+        responses=answers(*refusals),
+        generate_unique_id_function=name_of,
+    )

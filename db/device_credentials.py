@@ -9,13 +9,15 @@ from uuid import UUID
 from db.pool import Connection, Pool, Record
 
 _OF = """
-SELECT id, dialect, external_id, credential_version, credential_hash
-  FROM devices WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL
+SELECT devices.id, dialect, external_id, credential_version, credential_hash
+  FROM devices JOIN users ON users.id = owner_id AND is_active
+ WHERE devices.id = ANY($1::uuid[]) AND deleted_at IS NULL
 """
 
 _ALL = """
-SELECT id, dialect, external_id, credential_version, credential_hash
-  FROM devices WHERE deleted_at IS NULL ORDER BY created_at DESC
+SELECT devices.id, dialect, external_id, credential_version, credential_hash
+  FROM devices JOIN users ON users.id = owner_id AND is_active
+ WHERE deleted_at IS NULL ORDER BY devices.created_at DESC
 """
 
 # The number is arbitrary, and ours (outbox.py has others).
@@ -30,6 +32,7 @@ SELECT set_config('tcp_keepalives_idle', '2', false),
 """
 
 _CHANNEL = "device_access"
+_NAMED_MAX = 1000
 
 _NEXT_VERSION = """
 UPDATE devices SET credential_version = credential_version + 1 WHERE id = $1
@@ -53,12 +56,12 @@ class DeviceAccess:
 async def access_of(
     conn: Connection | Pool, device_ids: Sequence[UUID]
 ) -> dict[UUID, DeviceAccess]:
-    """Those of the devices that are still there."""
+    """Those of the devices that may sign in: they are still there, and their host is active."""
     return {row["id"]: _access(row) for row in await conn.fetch(_OF, device_ids)}
 
 
 async def all_access(conn: Connection) -> list[DeviceAccess]:
-    """Every device's, those first that were registered last."""
+    """Of every device that may sign in, those first that were registered last."""
     return [_access(row) for row in await conn.fetch(_ALL)]
 
 
@@ -84,23 +87,28 @@ async def notice_death(conn: Connection) -> None:
 
 
 class Changes:
-    """Tells when devices came or went, or may sign in otherwise than before."""
+    """Tells which devices came or went, or may sign in otherwise than before."""
 
     def __init__(self) -> None:
-        self._changed = asyncio.Event()
+        self._changed: set[UUID] = set()
+        self._noted = asyncio.Event()
 
-    def look(self) -> None:
-        """From now on counts what is changed; what was until now, one is to look at after this."""
-        self._changed.clear()
+    def take(self) -> set[UUID] | None:
+        """Those that have changed since this was last asked. None: too many to name them."""
+        changed, self._changed = self._changed, set()
+        self._noted.clear()
+        return changed if len(changed) <= _NAMED_MAX else None
 
     async def wait(self, within_s: float) -> None:
         """Until something has changed, or it is time to look anyway."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                await self._changed.wait()
+                await self._noted.wait()
 
-    def _note(self, *_: object) -> None:
-        self._changed.set()
+    def _note(self, _: object, __: int, ___: str, device_id: object) -> None:
+        if len(self._changed) <= _NAMED_MAX:
+            self._changed.add(UUID(str(device_id)))
+        self._noted.set()
 
 
 @asynccontextmanager

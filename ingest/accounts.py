@@ -9,7 +9,7 @@ the first, denies all the rest, whatever the broker's defaults are.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,31 +106,42 @@ def shared_roles(*, patterns: bool) -> dict[str, list[Command]]:
     }
 
 
-def due(wanted: Sequence[Account], known: Known, secret: bytes) -> Iterator[Change]:
-    """What the broker lacks, the most urgent first: who is to stop, then who is to begin.
+def due(wanted: Mapping[str, Account], known: Known, secret: bytes) -> Iterator[Change]:
+    """What the broker lacks, the most urgent first: who is to stop, then who is to begin."""
+    gone = [u for u, mark in known.marks.items() if u not in wanted and mark.startswith(MARK)]
+    without_account = {role.removeprefix(OWN_ROLE) for role in known.roles} - wanted.keys()
+    stale = [u for u, a in wanted.items() if known.marks.get(u, a.mark) != a.mark]
+    missing = [u for u in wanted if u not in known.marks]
+    everyone = dict.fromkeys((*gone, *without_account, *stale, *missing))
+    return due_of(everyone, wanted, known, secret)
+
+
+def due_of(
+    usernames: Iterable[str], wanted: Mapping[str, Account], known: Known, secret: bytes
+) -> Iterator[Change]:
+    """What of these the broker lacks, in their order.
 
     An account whose password the secret does not make can't be made; if it is out of date, it goes.
     """
-    stay = {account.username for account in wanted} | known.alone
-    gone = [u for u, mark in known.marks.items() if u not in stay and mark.startswith(MARK)]
-    without_account = {role.removeprefix(OWN_ROLE) for role in known.roles} - stay
-    for username in dict.fromkeys((*gone, *without_account)):
-        yield _deletion(username, known)
-    open_ = [account for account in wanted if account.username not in known.alone]
-    stale = [a for a in open_ if known.marks.get(a.username, a.mark) != a.mark]
-    missing = [a for a in open_ if a.username not in known.marks]
-    for account in (*stale, *missing):
-        device = account.device
-        password = password_of(secret, device.id, device.credential_version)
-        if hash_of(password) == device.credential_hash:
+    for username in usernames:
+        account, mark = wanted.get(username), known.marks.get(username)
+        if username in known.alone or (account is not None and account.mark == mark):
+            continue
+        password = None if account is None else _password(account.device, secret)
+        if account is not None and password is not None:
             yield _renewal(account, password, known)
-        elif known.marks.get(account.username, "").startswith(MARK):
-            yield _deletion(account.username, known)
+        elif (mark or "").startswith(MARK) or f"{OWN_ROLE}{username}" in known.roles:
+            yield _deletion(username, known)
 
 
-def behind(wanted: Sequence[Account], known: Known) -> int:
+def behind(wanted: Mapping[str, Account], known: Known) -> int:
     """How many accounts the broker still lacks, or has as they were."""
-    return sum(known.marks.get(account.username) != account.mark for account in wanted)
+    return sum(known.marks.get(username) != a.mark for username, a in wanted.items())
+
+
+def _password(device: DeviceAccess, secret: bytes) -> str | None:
+    password = password_of(secret, device.id, device.credential_version)
+    return password if hash_of(password) == device.credential_hash else None
 
 
 def _renewal(account: Account, password: str, known: Known) -> Change:

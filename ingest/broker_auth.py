@@ -130,7 +130,7 @@ async def cut_off(broker: Broker, pool: Pool) -> None:
         try:
             async with pool.acquire() as conn, device_credentials.changes(conn) as changes:
                 while True:
-                    changes.look()
+                    changes.take()
                     await _put_out(broker, await _outdated(broker, conn))
                     await changes.wait(_POLL_S)
         except (*UNAVAILABLE, *DATABASE_ERRORS) as error:

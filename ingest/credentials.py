@@ -1,29 +1,41 @@
 """Keeps devices' accounts at Mosquitto in step with the database. Of many ingesters one does.
 
 The broker's own list is what is compared with, so it matters to nobody what was missed: while the
-hub was down, while the broker was away, when the broker has lost all. A notification says that
-there is something to compare; polling guarantees it.
+hub was down, while the broker was away, when the broker has lost all. A notification says which
+devices to compare, and these go first, whatever else there is to do; looking at all of them now
+and then guarantees it.
 """
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
+from uuid import UUID
 
 import aiomqtt
 import structlog
 
 from core.settings import DatabaseSettings, IngestSettings
 from db import device_credentials
-from db.device_credentials import Changes
+from db.device_credentials import Changes, DeviceAccess
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Connection, open_connection
-from ingest.accounts import Account, Change, Known, account_of, behind, due, shared_roles
+from ingest.accounts import (
+    Account,
+    Change,
+    Known,
+    account_of,
+    behind,
+    due,
+    due_of,
+    shared_roles,
+)
 from ingest.broker import Broker
 from ingest.dynsec import NoPlugin, Plugin, Refused, open_plugin
 from ingest.metrics import IngestMetrics
 
-_POLL_S = 5.0  # device_credentials.notice_death counts on it
+_ASK_S = 5.0  # device_credentials.notice_death counts on it
+_LOOK_AGAIN_S = 30.0
 _LIST_AGAIN_S = 300.0
 _LIST_AGAIN_AFTER_REFUSAL_S = 30.0
 _STANDBY_S = 0.5
@@ -32,10 +44,11 @@ _RETRY_MAX_S = 10.0
 _ASK_AGAIN_S = 30.0
 _ANSWER_WITHIN_S = 15.0
 
-# While the plugin works, the broker does nothing else; and before 2.1 it writes its whole file for
-# each command. So a batch grows and shrinks to what it does in a fraction of a second.
-_BATCH_FIRST, _BATCH_MIN, _BATCH_MAX = 16, 4, 256
-_BATCH_SHORT_S, _BATCH_LONG_S = 0.2, 0.6
+# While the plugin works, the broker does nothing else, and who has just been registered waits; and
+# before 2.1 it writes its whole file for each command. So a batch grows and shrinks to what it does
+# in a fraction of a second.
+_BATCH_FIRST, _BATCH_MIN, _BATCH_MAX = 16, 1, 256
+_BATCH_SHORT_S, _BATCH_LONG_S = 0.2, 0.4
 
 _PASSING = (aiomqtt.MqttError, NoPlugin, Refused, *UNAVAILABLE, *DATABASE_ERRORS)
 
@@ -99,21 +112,34 @@ class Keeper:
             _log.info("accounts_listed", accounts=len(known.marks))
             listed_at = time.monotonic()
             while time.monotonic() - listed_at < _listing_holds_s(known):
-                changes.look()
-                await self._catch_up(conn, plugin, known)
-                await changes.wait(_POLL_S)
+                await self._keep_up(conn, plugin, changes, known)
 
-    async def _catch_up(self, conn: Connection, plugin: Plugin, known: Known) -> None:
-        """Look and change a batch, until nothing is left: what is new meanwhile comes first."""
-        while True:
-            wanted = await _wanted(conn, plugin, known)
-            batch = list(islice(due(wanted, known, self._secret), self._batch))
-            if batch:
-                await self._carry_out(plugin, batch, known)
+    async def _keep_up(
+        self, conn: Connection, plugin: Plugin, changes: Changes, known: Known
+    ) -> None:
+        """Look at all, then for a while at what changes; in between, a batch of what is left."""
+        changes.take()
+        wanted = _accounts(await device_credentials.all_access(conn), plugin, known)
+        looked_at = time.monotonic()
+        while time.monotonic() - looked_at < _LOOK_AGAIN_S:
+            changed = changes.take()
+            if changed is None:
+                return
+            wanted = await _looked_again(conn, plugin, wanted, changed, known)
+            stop_first = sorted(map(str, changed), key=wanted.__contains__)
+            await self._change_some(plugin, due_of(stop_first, wanted, known, self._secret), known)
+            some = await self._change_some(plugin, due(wanted, known, self._secret), known)
             self._metrics.accounts.set(len(wanted))
             self._metrics.accounts_behind.set(behind(wanted, known))
-            if not batch:
-                return
+            if not some:
+                await changes.wait(_ASK_S)
+
+    async def _change_some(self, plugin: Plugin, due: Iterable[Change], known: Known) -> bool:
+        """Carry out a batch of what is due, if anything is."""
+        batch = list(islice(due, self._batch))
+        if batch:
+            await self._carry_out(plugin, batch, known)
+        return bool(batch)
 
     async def _carry_out(self, plugin: Plugin, batch: Sequence[Change], known: Known) -> None:
         began = time.monotonic()
@@ -134,15 +160,32 @@ class Keeper:
             self._batch = max(self._batch // 2, _BATCH_MIN)
 
 
-async def _wanted(conn: Connection, plugin: Plugin, known: Known) -> list[Account]:
-    accounts = []
-    for device in await device_credentials.all_access(conn):
+def _accounts(devices: Iterable[DeviceAccess], plugin: Plugin, known: Known) -> dict[str, Account]:
+    """By user name, in the same order."""
+    accounts = {}
+    for device in devices:
         account = account_of(device, patterns=plugin.patterns)
         if account is None:
             known.alone.add(str(device.id))
         else:
-            accounts.append(account)
+            accounts[account.username] = account
     return accounts
+
+
+async def _looked_again(
+    conn: Connection,
+    plugin: Plugin,
+    wanted: dict[str, Account],
+    changed: Collection[UUID],
+    known: Known,
+) -> dict[str, Account]:
+    """What is wanted now that these have changed; they come first."""
+    found = await device_credentials.access_of(conn, list(changed))
+    if not changed:
+        return wanted
+    anew = _accounts(found.values(), plugin, known)
+    names = {str(device_id) for device_id in changed}
+    return anew | {name: account for name, account in wanted.items() if name not in names}
 
 
 def _listing_holds_s(known: Known) -> float:

@@ -31,8 +31,8 @@ from tests.support import databases
 from tests.support.mosquitto import Mosquitto, SecuredMosquitto, find, find_plugin
 
 _OURS = {
-    "SOLARHUB_REQUIRE", "SOLARHUB_TEST_PICTURES", "SOLARHUB_TEST_ROUNDS", "SOLARHUB_TEST_SEED",
-    "SOLARHUB_TEST_TURMOIL", databases.OWN_SERVER, databases.OWN_PROGRAMS,
+    "SOLARHUB_REQUIRE", "SOLARHUB_TEST_FLEET", "SOLARHUB_TEST_PICTURES", "SOLARHUB_TEST_ROUNDS",
+    "SOLARHUB_TEST_SEED", "SOLARHUB_TEST_TURMOIL", databases.OWN_SERVER, databases.OWN_PROGRAMS,
 }  # fmt: skip
 _servers = pytest.StashKey[tuple[str, str]]()
 

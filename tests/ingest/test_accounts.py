@@ -27,6 +27,10 @@ def account(access: DeviceAccess, *, patterns: bool = True) -> Account:
     return made
 
 
+def by_name(*accounts: Account) -> dict[str, Account]:
+    return {account.username: account for account in accounts}
+
+
 def verbs(change: Change) -> list[str]:
     return [command["command"] for command in change.commands]
 
@@ -34,10 +38,10 @@ def verbs(change: Change) -> list[str]:
 def caught_up(wanted: list[Account], known: Known) -> list[list[str]]:
     """Carry out all that is due; then nothing is."""
     told = []
-    for change in list(due(wanted, known, SECRET)):
+    for change in list(due(by_name(*wanted), known, SECRET)):
         told.append(verbs(change))
         change.made(known)
-    assert list(due(wanted, known, SECRET)) == []
+    assert list(due(by_name(*wanted), known, SECRET)) == []
     return told
 
 
@@ -57,7 +61,7 @@ def test_a_rotated_password_is_set_and_nothing_else_is_touched() -> None:
     known, before, other = Known(), device(), device()
     caught_up([account(before), account(other)], known)
     after = device(before.id, version=2)
-    [change] = due([account(after), account(other)], known, SECRET)
+    [change] = due(by_name(account(after), account(other)), known, SECRET)
     assert verbs(change) == ["modifyClient"]
     assert change.commands[0]["password"] == password_of(SECRET, before.id, 2)
 
@@ -79,7 +83,7 @@ def test_who_is_to_stop_comes_before_who_is_to_begin() -> None:
 
 def test_accounts_that_are_not_the_hubs_are_left_alone() -> None:
     known = Known(marks={"hub": "", "grafana": "reads", str(uuid4()): ""})
-    assert list(due([], known, SECRET)) == []
+    assert list(due(by_name(), known, SECRET)) == []
 
 
 def test_a_device_that_was_added_by_hand_is_taken_over() -> None:
@@ -102,8 +106,8 @@ def test_a_newer_broker_needs_no_role_for_each_native_device_any_more() -> None:
 
 def test_a_password_that_the_secret_does_not_make_is_never_handed_on() -> None:
     foreign, known = account(device(secret=b"of before")), Known()
-    assert list(due([foreign], known, SECRET)) == []
-    assert behind([foreign], known) == 1
+    assert list(due(by_name(foreign), known, SECRET)) == []
+    assert behind(by_name(foreign), known) == 1
 
 
 def test_a_password_that_is_out_of_date_stops_even_if_the_new_one_is_not_known() -> None:
@@ -115,7 +119,7 @@ def test_a_password_that_is_out_of_date_stops_even_if_the_new_one_is_not_known()
 
 def test_what_the_broker_refused_is_left_alone_until_it_is_listed_again() -> None:
     refused = account(device())
-    assert list(due([refused], Known(alone={refused.username}), SECRET)) == []
+    assert list(due(by_name(refused), Known(alone={refused.username}), SECRET)) == []
 
 
 def test_a_device_of_a_dialect_that_only_a_newer_hub_knows_is_no_concern_of_ours() -> None:

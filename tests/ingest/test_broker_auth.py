@@ -92,6 +92,29 @@ async def test_a_device_that_may_not_sign_in_any_more_is_cut_off_without_its_wil
         await client(broker, device_id, DEVICE_PASSWORD).__aenter__()
 
 
+async def test_devices_of_a_host_who_is_locked_out_are_cut_off_until_the_host_is_back(
+    broker: Broker, device_id: UUID, pool: Pool
+) -> None:
+    other_id = await add_device(pool, await add_user(pool, "host"))
+    will = aiomqtt.Will(f"solar/{device_id}/status", "offline", qos=1)
+    set_active = """
+        UPDATE users SET is_active = $2 FROM devices WHERE users.id = owner_id AND devices.id = $1
+    """
+    device = await client(broker, device_id, DEVICE_PASSWORD, will).__aenter__()
+    async with heard(broker, "#") as topics, client(broker, other_id, DEVICE_PASSWORD) as other:
+        await pool.execute(set_active, device_id, False)
+        await hung_up(device)
+        await other.publish(f"solar/{other_id}/status", "online", qos=1)
+    assert topics == [f"solar/{other_id}/status"]
+    with contextlib.suppress(aiomqtt.MqttError):
+        await device.__aexit__(None, None, None)
+    with pytest.raises(aiomqtt.MqttError, match="Not authorized"):
+        await client(broker, device_id, DEVICE_PASSWORD).__aenter__()
+    await pool.execute(set_active, device_id, True)
+    async with client(broker, device_id, DEVICE_PASSWORD):
+        pass
+
+
 async def test_a_device_of_a_firmware_has_the_topics_of_its_name(
     broker: Broker, device_id: UUID, pool: Pool
 ) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
@@ -35,18 +34,6 @@ async def register(pool: Pool, dialect: str = "native", external_id: str | None 
     return device_id
 
 
-async def register_many(pool: Pool, count: int) -> None:
-    owner = await people.add_user(pool, "host")
-    ids = [uuid4() for _ in range(count)]
-    hashes = [hash_of(password_of(SECRET, device_id, 1)) for device_id in ids]
-    await pool.execute(
-        "INSERT INTO devices (id, owner_id, name, kind, capacity_w, credential_hash)"
-        " SELECT id, $1, 'Roof', 'inverter', 5000, hash"
-        " FROM unnest($2::uuid[], $3::bytea[]) AS new (id, hash)",
-        owner.id, ids, hashes,
-    )  # fmt: skip
-
-
 async def rotate(pool: Pool, device_id: UUID, version: int = 2) -> None:
     await pool.execute(
         "UPDATE devices SET credential_version = $2, credential_hash = $3 WHERE id = $1",
@@ -56,6 +43,15 @@ async def rotate(pool: Pool, device_id: UUID, version: int = 2) -> None:
 
 async def delete(pool: Pool, device_id: UUID) -> None:
     await pool.execute("UPDATE devices SET deleted_at = now() WHERE id = $1", device_id)
+
+
+async def set_active(pool: Pool, device_id: UUID, active: bool) -> None:
+    """Lock a device's host out, or let them in again."""
+    await pool.execute(
+        "UPDATE users SET is_active = $2"
+        " WHERE id = (SELECT owner_id FROM devices WHERE devices.id = $1)",
+        device_id, active,
+    )  # fmt: skip
 
 
 @asynccontextmanager
@@ -293,6 +289,31 @@ async def test_a_deleted_device_is_cut_off(
         assert await accounts(secured) == set()
 
 
+async def test_devices_of_a_host_who_is_locked_out_are_cut_off_until_the_host_is_back(
+    pool: Pool, database: DatabaseSettings, secured: SecuredMosquitto
+) -> None:
+    roof, plug, other = await register(pool), await register(pool), await register(pool)
+    await pool.execute(
+        "UPDATE devices SET dialect = 'tasmota', external_id = 'plug', owner_id ="
+        " (SELECT owner_id FROM devices WHERE id = $2) WHERE id = $1",
+        plug, roof,
+    )  # fmt: skip
+    async with (
+        kept(secured, database),
+        device_in(secured, other) as bystander,
+    ):
+        async with device_in(secured, roof) as first, device_in(secured, plug) as second:
+            await set_active(pool, roof, False)
+            await is_hung_up(first)
+            await is_hung_up(second)
+            await bystander.publish(f"solar/{other}/status", "online", qos=1)
+        assert await is_refused(secured, roof)
+        assert await is_refused(secured, plug)
+        await set_active(pool, roof, True)
+        await gets_in(secured, roof)
+        await gets_in(secured, plug)
+
+
 async def test_what_changed_while_the_hub_was_down_is_made_up_for(
     pool: Pool, database: DatabaseSettings, secured: SecuredMosquitto
 ) -> None:
@@ -336,31 +357,6 @@ async def test_accounts_of_others_are_left_alone(
         await delete(pool, me)
         await eventually(lambda: is_refused(secured, me))
         assert await accounts(secured) == {"grafana"}
-
-
-async def test_a_fleet_is_made_known_in_batches_and_whoever_comes_meanwhile_need_not_wait(
-    pool: Pool, database: DatabaseSettings, secured: SecuredMosquitto
-) -> None:
-    async with open_plugin(Broker.of(MqttSettings(mqtt_url=secured.url)), "operator", 10) as plugin:
-        # Before 2.1 Mosquitto writes all accounts to its file for each that is made.
-        fleet = 2_000 if plugin.patterns else 200
-    await register_many(pool, fleet)
-    async with hub(secured) as ears:
-        for topic in ("$CONTROL/dynamic-security/v1/response", "solar/last/ack"):
-            await ears.subscribe(topic, qos=1)
-        async with kept(secured, database) as registry:
-            await eventually(
-                lambda: registry.get_sample_value("solarhub_device_account_changes_total")
-            )
-            newest = await register(pool)
-            await gets_in(secured, newest)
-            behind = "solarhub_device_accounts_behind"
-            await eventually(lambda: registry.get_sample_value(behind) == 0, within_s=120)
-        assert len(await accounts(secured)) == fleet + 1
-        batches = [json.loads(m.payload)["responses"] for m in await received(ears)]
-    made = [[a for a in batch if a["command"] == "createClient"] for batch in batches]
-    assert sum(len(batch) for batch in made) == fleet + 1
-    assert max(len(batch) for batch in made) <= 256
 
 
 async def test_of_two_hubs_one_keeps_accounts_and_the_other_takes_over(

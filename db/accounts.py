@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from core.accountant import Account, Counter, Suspect
+from core.accountant import Account
+from core.counters import Counter, Suspect
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
@@ -43,11 +44,15 @@ def _counter_to_json(counter: Counter) -> Json:
         }
     if counter.earned_mwh is not None:
         value["earned_mwh"] = counter.earned_mwh
+    if counter.unshown_mwh:
+        value["unshown_mwh"] = counter.unshown_mwh
+    if counter.stalled_at is not None:
+        value["stalled_at"] = _ticks(counter.stalled_at)
     return value
 
 
 def _counter_from_json(value: Json) -> Counter:
-    suspect = value.get("suspect")
+    suspect, stalled_at = value.get("suspect"), value.get("stalled_at")
     return Counter(
         at=_instant(value["at"]),
         mark_mwh=value["mark_mwh"],
@@ -55,6 +60,8 @@ def _counter_from_json(value: Json) -> Counter:
         suspect=suspect
         and Suspect(suspect["level_mwh"], _instant(suspect["at"]), suspect["readings"]),
         earned_mwh=value.get("earned_mwh"),
+        unshown_mwh=value.get("unshown_mwh", 0),
+        stalled_at=None if stalled_at is None else _instant(stalled_at),
     )
 
 

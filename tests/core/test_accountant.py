@@ -130,6 +130,15 @@ def test_a_young_counter_that_counts_on_in_garbage_is_not_credited_again() -> No
     assert generated_wh(*young, *garbage, reading(50, 400)) == 400
 
 
+def test_garbage_that_stands_is_marked_up_to_where_the_counter_comes_back() -> None:
+    garbage = [reading(minute, 4_294_967_295, power_w=4000) for minute in (10, 20, 30, 40, 50)]
+    back = reading(60, 18_004_000, power_w=4000)
+    intervals = account(reading(0, 18_000_000, power_w=4000), *garbage, back)
+    assert [interval.reasons for interval in intervals.values()] == [
+        {Reason.SPIKE}, {Reason.SPIKE}, {Reason.RESET}, {Reason.RESET}
+    ]  # fmt: skip
+
+
 def test_a_reset_right_after_a_spike_counts_the_new_value() -> None:
     assert generated_wh(reading(1, 90_000), reading(3, 9e9), reading(5, 40), reading(7, 60)) == 60
 
@@ -203,6 +212,104 @@ def test_a_counter_that_is_slow_to_show_is_no_spike() -> None:
 def test_a_night_of_standing_still_excuses_no_jump_at_dawn() -> None:
     night = [reading(minute, 50_000.5) for minute in range(0, 600, 5)]
     assert generated_wh(*night, reading(600, 60_000.5), reading(605, 50_001.5)) == 1
+
+
+def test_a_counter_that_has_only_shown_zero_begins_with_what_it_shows_next() -> None:
+    night = [reading(minute, 0) for minute in (0, 5, 10)]
+    morning = [reading(15, 18_000_000), reading(20, 18_000_040), reading(25, 18_000_100)]
+    assert generated_wh(*night, *morning[:1]) == 0
+    assert generated_wh(*night, *morning) == 100
+    assert account(*night, *morning) == {
+        0: Interval(0, 0, Quality.REJECTED, frozenset({Reason.SPIKE})),
+        15: Interval(100_000, 100_000, Quality.MEASURED),
+    }
+
+
+def test_a_counter_that_begins_at_zero_is_counted_from_there() -> None:
+    assert generated_wh(reading(0, 0), reading(5, 0), reading(10, 60), reading(15, 130)) == 130
+
+
+def test_garbage_after_a_first_zero_spoils_nothing() -> None:
+    garbage = [reading(5, 4_294_967_295)]
+    assert generated_wh(reading(0, 0), *garbage, reading(10, 60), reading(15, 130)) == 130
+    twice = [*garbage, reading(6, 4_294_967_295)]
+    assert generated_wh(reading(0, 0), *twice, reading(15, 130), reading(20, 150)) == 150
+
+
+def test_a_counter_that_has_only_shown_zero_is_not_billed_its_life_while_power_flows() -> None:
+    asleep = [reading(minute, 0, power_w=4000) for minute in range(0, 240, 5)]
+    awake = [reading(240, 9000, power_w=4000), reading(245, 9300, power_w=4000)]
+    assert generated_wh(*asleep, *awake) == 300
+
+
+def stands(minutes: int, level_wh: float = 50_000.5, **fields: float) -> list[Reading]:
+    """A counter that stands still from noon on while power says that it should not."""
+    return [reading(minute, level_wh, power_w=4000, **fields) for minute in range(0, minutes, 5)]
+
+
+def test_a_counter_that_catches_up_after_standing_still_is_credited_where_it_stood() -> None:
+    intervals = account(*stands(120), reading(120, 58_000.5, power_w=4000))
+    assert intervals == {
+        slot: Interval(1_000_000, 1_000_000, Quality.INTERPOLATED, frozenset({Reason.GAP}))
+        for slot in range(0, 120, 15)
+    }
+
+
+def test_a_counter_that_stood_still_catches_up_with_what_power_made_and_no_more() -> None:
+    assert generated_wh(*stands(240), reading(240, 66_000.5, power_w=4000)) == 16_000
+    assert generated_wh(*stands(240), reading(240, 80_000.5, power_w=4000)) == 0
+
+
+def test_slots_in_which_a_counter_stood_still_say_so_whatever_comes_of_it() -> None:
+    gap = Interval(0, 0, Quality.MISSING, frozenset({Reason.GAP}))
+    stood = stands(95)
+    assert account(*stood) == dict.fromkeys(range(0, 90, 15), gap)
+    refused = account(*stood, reading(95, 90_000.5, power_w=4000))
+    assert all(Reason.SPIKE in interval.reasons for interval in refused.values())
+    lost = account(*stood, reading(95, 50_100.5, power_w=4000))
+    assert generated_wh(*stood, reading(95, 50_100.5, power_w=4000)) == 100
+    assert all(i.reasons == {Reason.GAP} for i in lost.values())
+
+
+def test_a_counter_that_froze_in_the_afternoon_catches_up_at_dawn() -> None:
+    night = [reading(minute, 50_000.5, power_w=0) for minute in range(240, 960, 5)]
+    assert generated_wh(*stands(240), *night, reading(960, 66_000.5, power_w=50)) == 16_000
+
+
+def test_what_an_inverter_draws_at_night_excuses_no_jump_at_dawn() -> None:
+    night = [reading(minute, 50_000.5, power_w=20) for minute in range(0, 600, 5)]
+    assert generated_wh(*night, reading(600, 60_000.5), reading(605, 50_001.5)) == 1
+    assert {i.quality for i in account(*night).values()} == {Quality.MEASURED}
+
+
+def test_export_that_stands_still_is_no_gap_unless_the_whole_meter_does() -> None:
+    at_home = [
+        reading(minute, 50_000.5 + 30 * minute, export_wh=700.5, power_w=2000)
+        for minute in range(0, 180, 5)
+    ]
+    assert {(i.quality, i.reasons) for i in account(*at_home).values()} == {
+        (Quality.MEASURED, frozenset())
+    }
+    caught_up = reading(120, 58_000.5, export_wh=6700.5, power_w=4000)
+    intervals = account(*stands(120, export_wh=700.5), caught_up)
+    assert sum(i.surplus_mwh for i in intervals.values()) == 6_000_000
+    assert {(i.quality, i.reasons) for i in intervals.values()} == {
+        (Quality.INTERPOLATED, frozenset({Reason.GAP}))
+    }
+
+
+@pytest.mark.parametrize("count_wh", [100, 1000])
+def test_a_coarse_counter_that_shows_its_counts_late_is_measured_all_the_same(
+    count_wh: int,
+) -> None:
+    power_w = 150
+    shown = [
+        reading(minute, count_wh * (5000 + int(power_w * minute / 60 / count_wh)), power_w=power_w)
+        for minute in range(0, 1200, 5)
+    ]
+    intervals = account(*shown)
+    assert {i.quality for i in intervals.values()} == {Quality.MEASURED}
+    assert generated_wh(*shown) == power_w * 1195 / 60 // count_wh * count_wh
 
 
 def test_ten_watt_hours_are_lent_once_and_not_with_each_reading() -> None:

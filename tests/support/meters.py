@@ -19,14 +19,23 @@ METER_DOES = st.sampled_from(["rise", "same", "dip", "reset", "zero", "spike", "
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Reading]:
-    """Readings in order, of a device whose two meters do whatever meters do, each by itself."""
+    """Readings in order, of a device whose two meters do whatever meters do, each by itself.
+
+    For a while both may stand still, whatever they count meanwhile.
+    """
     levels, at, readings = {"energy_wh": 1_000_000.0, "export_wh": 400_000.0}, 0.0, []
+    if draw(st.booleans()):
+        levels = dict.fromkeys(levels, 0.0)
     exports = draw(st.booleans())
-    for _ in range(draw(st.integers(1, 40))):
+    stalls, counts_again = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    counters: dict[str, float | None] = {}
+    for number in range(draw(st.integers(1, 40))):
         at += draw(st.sampled_from([0.25, 1, 4, 5, 15, 29, 31, 75, 600]))
-        counters = {name: _shown(draw, levels, name) for name in levels}
+        shown = {name: _shown(draw, levels, name) for name in levels}
+        if not stalls <= number < counts_again:
+            counters = shown
         if not exports:
-            del counters["export_wh"]
+            counters.pop("export_wh", None)
         readings.append(reading(at, power_w=draw(st.floats(-50, 5000)), **counters))
     return readings
 

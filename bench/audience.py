@@ -4,14 +4,16 @@ import json
 import sys
 from asyncio import timeout
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from bench import load
+import psutil
+
+from bench import cpu, load
 from bench.crowd import WITHIN_S
 from bench.database import environment
 from bench.options import Options
@@ -28,7 +30,12 @@ _MARGIN_S = 10
 class Feed:
     hub: Served
     relay: Served
-    redis_port: int
+    redis: Served
+
+    def clock(self, others: Mapping[str, psutil.Process]) -> cpu.Clock:
+        """Of all that an event goes through here, and these."""
+        ours = {"hub": self.hub, "relay": self.relay, "Redis": self.redis}
+        return cpu.Clock({**{name: its.child.psutil for name, its in ours.items()}, **others})
 
 
 @asynccontextmanager
@@ -55,7 +62,7 @@ async def feed(options: Options, database: DatabaseSettings) -> AsyncIterator[Fe
             )
             await child.ready(partial(listens, port))
             served.append(Served(port, child))
-        yield Feed(hub=served[1], relay=served[0], redis_port=redis_port)
+        yield Feed(hub=served[1], relay=served[0], redis=Served(redis_port, redis))
 
 
 class Crowd:

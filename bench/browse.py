@@ -16,6 +16,7 @@ from bench.database import audit, connected
 from bench.options import Options
 from bench.processes import Served
 from bench.result import Contestant, Result, Target, ratio
+from bench.seed import BUYER
 from core.settings import DatabaseSettings
 
 FEW, HOSTS = 10_000, 500
@@ -70,6 +71,7 @@ async def nearby(options: Options) -> Result:
         targets=_targets(contestants, of_express=1.5, growth=1.5),
         audit_passed=passed,
         parameters=_parameters(options) | {"radius_km": RADIUS_KM, "places": PLACES},
+        absent=peers.absent(_EXPRESS),
     )
 
 
@@ -91,6 +93,7 @@ async def listings(options: Options) -> Result:
         targets=_targets(contestants, of_express=1.2, growth=1.1),
         audit_passed=passed,
         parameters=_parameters(options) | {"page_rows": PAGE_ROWS},
+        absent=peers.absent(_EXPRESS),
     )
 
 
@@ -129,7 +132,8 @@ async def _market(options: Options, size: int) -> AsyncIterator[_Market]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(options.server.hub_database())
         conn = await stack.enter_async_context(connected(database))
-        onlooker = await seed.offers(conn, hosts=HOSTS, listings=size, west=west, east=east)
+        await seed.offers(conn, hosts=HOSTS, listings=size, west=west, east=east)
+        [onlooker] = await seed.people(conn, BUYER, 1)
         await conn.execute("VACUUM ANALYZE")
         served = {_HUB: await stack.enter_async_context(api(options, database))}
         if peers.has_node():

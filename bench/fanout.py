@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from redis.asyncio import Redis
 
-from bench import peers, seed
+from bench import cpu, peers, seed
 from bench.audience import SOCKETS_PER_USER, Crowd, Feed, crowd, feed
 from bench.database import audit, connected
 from bench.options import Options
@@ -58,6 +58,7 @@ async def burst(options: Options) -> Result:
         ),
         audit_passed=passed,
         parameters={"rounds": options.rounds, **{f"events_to_{n}": m for n, m in SIZES.items()}},
+        absent=peers.absent(_PEER),
     )
 
 
@@ -67,6 +68,7 @@ class _Contest:
     def __init__(self) -> None:
         self.ports: dict[str, int] = {}
         self.bursts: dict[str, Tell] = {}
+        self.clocks: dict[str, cpu.Clock] = {}
 
 
 @asynccontextmanager
@@ -77,9 +79,14 @@ async def _contest(
         contest, running = _Contest(), await stack.enter_async_context(ours)
         contest.ports[_HUB] = running.hub.port
         contest.bursts[_HUB] = lambda events: _commit(conn, events)
+        contest.clocks[_HUB] = running.clock(await cpu.postgres(conn))
         if peers.has_node():
-            url = f"redis://127.0.0.1:{running.redis_port}"
-            contest.ports[_PEER] = await stack.enter_async_context(peers.socketio(options, url))
+            url = f"redis://127.0.0.1:{running.redis.port}"
+            peer = await stack.enter_async_context(peers.socketio(options, url))
+            contest.ports[_PEER] = peer.port
+            contest.clocks[_PEER] = cpu.Clock(
+                {_PEER: peer.child.psutil, "Redis": running.redis.child.psutil}
+            )
             redis = await stack.enter_async_context(Redis.from_url(url))
             contest.bursts[_PEER] = lambda events: _publish(redis, events)
         yield contest
@@ -99,25 +106,27 @@ async def _measure(
             )
         for number in range(-1, options.rounds):
             for name in turns(list(crowds), number):
-                sample = await _burst(crowds[name], contest.bursts[name], clients)
+                sample = await _burst(
+                    crowds[name], contest.bursts[name], contest.clocks[name], clients
+                )
                 if number >= 0:
                     samples[name].append(sample)
     return samples
 
 
-async def _burst(
-    listening: Crowd,
-    tell: Tell,
-    clients: int,
-) -> Sample:
+async def _burst(listening: Crowd, tell: Tell, clock: cpu.Clock, clients: int) -> Sample:
     count = SIZES[clients]
     events = [_listing(uuid4()) for _ in range(count)]
     await listening.ask("burst", events[-1]["id"], str(count))
+    cpu_began = clock.read_s()
     began_at = await tell(events)
     found = await listening.answer()
     if not found["complete"]:
         raise BenchError(f"not everybody heard everything: {found}")
-    return Sample(clients * count / (found["last_at"] - began_at))
+    deliveries = clients * count
+    return Sample(
+        deliveries / (found["last_at"] - began_at), cpu_us=clock.since_us(cpu_began, deliveries)
+    )
 
 
 def _listing(listing_id: UUID) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from bench import load, seed
+from bench import cpu, load, seed
 from bench.audience import Crowd, crowd, feed
 from bench.contest import api
 from bench.database import analyze, audit, connected
@@ -34,15 +34,17 @@ async def purchases(options: Options) -> Result:
                 conn, hosts=HOSTS, buyers=BUYERS, listings=LISTINGS, balance=_BALANCE
             )
             await analyze(conn)
-        hub = (await stack.enter_async_context(feed(options, database))).hub
+            postgres = await cpu.postgres(conn)
+        running = await stack.enter_async_context(feed(options, database))
         served = await stack.enter_async_context(api(options, database))
         listening = await stack.enter_async_context(
-            crowd(options, hub.port, BUYERS, users=market.buyers, channels=["user"])
+            crowd(options, running.hub.port, BUYERS, users=market.buyers, channels=["user"])
         )
         http = await stack.enter_async_context(
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}")
         )
-        orders = _Orders(options, http, market)
+        clock = running.clock({"API": served.child.psutil} | postgres)
+        orders = _Orders(options, http, market, clock)
         await orders.turn(listening, _WARM_UP_S)
         samples = [await orders.turn(listening, options.seconds) for _ in range(options.rounds)]
         passed = await audit(database)
@@ -65,10 +67,13 @@ async def purchases(options: Options) -> Result:
 
 
 class _Orders:
-    def __init__(self, options: Options, http: httpx.AsyncClient, market: seed.Market) -> None:
+    def __init__(
+        self, options: Options, http: httpx.AsyncClient, market: seed.Market, clock: cpu.Clock
+    ) -> None:
         self._options = options
         self._http = http
         self._market = market
+        self._clock = clock
         self._chance = Random(_CHANCE)
 
     async def turn(self, listening: Crowd, seconds: int) -> Sample:
@@ -76,7 +81,7 @@ class _Orders:
         count = ORDERS_PER_S * seconds
         await listening.ask("purchases", str(count))
         loop = asyncio.get_running_loop()
-        began_at = loop.time()
+        began_at, cpu_began = loop.time(), self._clock.read_s()
         async with asyncio.TaskGroup() as tasks:
             for n in range(count):
                 await asyncio.sleep(began_at + n / ORDERS_PER_S - loop.time())
@@ -85,7 +90,12 @@ class _Orders:
         told: Sequence[float] = (await listening.answer())["took_ms"]
         if len(told) != count:
             raise BenchError(f"{len(told)} of {count} purchases were told")
-        return Sample(count / took_s, p50_ms=told[count // 2], p99_ms=told[count * 99 // 100])
+        return Sample(
+            count / took_s,
+            p50_ms=told[count // 2],
+            p99_ms=told[count * 99 // 100],
+            cpu_us=self._clock.since_us(cpu_began, count),
+        )
 
     async def _order(self) -> None:
         buyer: UUID = self._chance.choice(self._market.buyers)

@@ -80,6 +80,12 @@ def has_node() -> bool:
     return shutil.which("node") is not None and shutil.which("npm") is not None
 
 
+def absent(*peers: str) -> tuple[str, ...]:
+    """What a result says of those that could not take part."""
+    needs = "is not measured against: it needs Node and npm, which are not installed"
+    return () if has_node() else tuple(f"{peer} {needs}" for peer in peers)
+
+
 @asynccontextmanager
 async def express(options: Options, database: DatabaseSettings) -> AsyncIterator[Served]:
     """The peer on one worker, as our API runs on one."""
@@ -98,15 +104,15 @@ async def express(options: Options, database: DatabaseSettings) -> AsyncIterator
 
 
 @asynccontextmanager
-async def socketio(options: Options, redis_url: str) -> AsyncIterator[int]:
-    """The peer of the feed in one process, as our hub is one; yields its port."""
+async def socketio(options: Options, redis_url: str) -> AsyncIterator[Served]:
+    """The peer of the feed in one process, as our hub is one."""
     await _install(_SOCKETIO)
     port = free_port()
     env = {"PORT": str(port), "REDIS_URL": redis_url, "NODE_ENV": "production"}
     script = str(_SOCKETIO / "server.js")
     async with running("socketio", "node", script, logs=options.work, env=env) as child:
         await child.ready(partial(listens, port))
-        yield port
+        yield Served(port, child)
 
 
 async def _install(peer: Path) -> None:

@@ -129,11 +129,19 @@ async def output_of(
 
 def program(name: str) -> str:
     """The path of a program. Raises BenchError when it is not installed."""
-    # Debian puts some where only root's PATH leads.
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    found = _find(name)
     if found is None:
         raise BenchError(f"{name} is not installed: install your system's package of that name")
     return found
+
+
+def is_installed(name: str) -> bool:
+    return _find(name) is not None
+
+
+def _find(name: str) -> str | None:
+    # Debian puts some where only root's PATH leads.
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
 
 
 def solarhub(*command: str) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ async def spread(options: Options) -> Result:
         ),
         audit_passed=passed,
         parameters=_parameters(options, LISTINGS),
+        absent=peers.absent(_EXPRESS),
     )
 
 

@@ -12,6 +12,8 @@ from bench.result import Contestant, Result, Target
 
 def show(result: Result, console: Console) -> None:
     console.print(_figures(result))
+    for absent in result.absent:
+        console.print(absent, style="yellow", markup=False, soft_wrap=True)
     for target in result.targets:
         console.print(_verdict(target))
     console.print(
@@ -59,12 +61,14 @@ def _cpu(contestant: Contestant) -> str:
 
 
 def _verdict(target: Target) -> str:
-    sign, colour = ("≤" if target.at_most else "≥"), ("green" if target.met else "red")
-    verdict = "met   " if target.met else "missed"
-    return (
-        f"[{colour}]{verdict}[/] {target.what}: {_figure(target.found)}, "
-        f"wanted {sign} {_figure(target.wanted)}"
-    )
+    verdict = "[green]met   [/]" if target.met else "[red]missed[/]"
+    return f"{verdict} {told(target)}"
+
+
+def told(target: Target) -> str:
+    sign = "≤" if target.at_most else "≥"
+    found, wanted = _figure(target.found), _figure(target.wanted)
+    return f"{target.what}: {found}, wanted {sign} {wanted}"
 
 
 def _figure(value: float) -> str:

@@ -99,6 +99,7 @@ class Result:
     targets: Sequence[Target]
     audit_passed: bool
     parameters: dict[str, int | float | str]
+    absent: Sequence[str] = ()  # who took no part, and what it needs
     machine: Facts = field(default_factory=facts)
     measured_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat("T", "seconds"))
 

@@ -1,15 +1,28 @@
-"""Case `scale`: what a reading costs as the fleet grows."""
+"""Case `scale`: what a reading costs as the fleet grows, and a purchase as the market does."""
 
-from contextlib import AsyncExitStack
-from dataclasses import replace
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import partial
 
-from bench.database import audit
+from bench import cpu, load, seed
+from bench.contest import Turn, api, measure, timed
+from bench.database import audit, connected
 from bench.ingest import Fleet, fleet_of
 from bench.options import Options
 from bench.result import Contestant, Result, Sample, Target, ratio, turns
+from core.settings import DatabaseSettings
 
 DEVICES = (100, 1_000, 10_000)
 COST_MAX = 1.2
+FEW_LISTINGS, HOSTS, BUYERS = 10_000, 500, 300
+_WEST, _EAST = 77.1, 78.1
+_BALANCE = Decimal(1_000_000)
+# As many in each market, so that each has as much at hand from the orders before.
+_WANTED = "SELECT id FROM energy_listings ORDER BY id LIMIT $1"
+_CHANCE = 1
 
 
 async def devices(options: Options) -> Result:
@@ -27,7 +40,7 @@ async def devices(options: Options) -> Result:
                 fleet = fleets[count]
                 samples[count].append(await fleet.hub(await fleet.queue(number)))
         passed = all([await audit(fleet.database) for fleet in fleets.values()])
-    smallest, *larger = [
+    contestants = [
         Contestant(f"{count:,} devices", "in turn, one reading each", samples[count])
         for count in DEVICES
     ]
@@ -35,11 +48,66 @@ async def devices(options: Options) -> Result:
         case="scale",
         what="QoS 1 readings of fleets of several sizes, one ingester",
         unit="readings/s",
-        contestants=(smallest, *larger),
-        targets=tuple(
-            Target(f"time of a reading, {c.name}", COST_MAX, ratio(smallest, c), at_most=True)
-            for c in larger
-        ),
+        contestants=contestants,
+        targets=_within("reading", contestants),
         audit_passed=passed,
         parameters={"readings_per_round": options.readings, "rounds": options.rounds},
     )
+
+
+async def purchases(options: Options) -> Result:
+    """Orders by 300 buyers in a small and in a large market, each in its own database."""
+    async with AsyncExitStack() as stack:
+        markets = {
+            f"{size:,} listings": await stack.enter_async_context(_market(options, size))
+            for size in (FEW_LISTINGS, options.listings)
+        }
+        about = dict.fromkeys(markets, "one API process, any of 10,000 of them")
+        contest: Mapping[str, Turn] = {name: market.turn for name, market in markets.items()}
+        contestants = await measure(options, contest, about)
+        passed = all([await audit(market.database) for market in markets.values()])
+    return Result(
+        case="scale-purchases",
+        what=f"purchases in markets of two sizes, {options.connections} connections",
+        unit="purchases/s",
+        contestants=contestants,
+        targets=_within("purchase", contestants),
+        audit_passed=passed,
+        parameters={
+            "listings": options.listings, "buyers": BUYERS, "connections": options.connections,
+            "rounds": options.rounds, "seconds_per_turn": options.seconds,
+        },
+    )  # fmt: skip
+
+
+def _within(item: str, contestants: Sequence[Contestant]) -> tuple[Target, ...]:
+    """What one costs, to what it costs the smallest."""
+    smallest, *larger = contestants
+    return tuple(
+        Target(f"time of a {item}, {c.name}", COST_MAX, ratio(smallest, c), at_most=True)
+        for c in larger
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Market:
+    database: DatabaseSettings
+    turn: Turn
+
+
+@asynccontextmanager
+async def _market(options: Options, size: int) -> AsyncIterator[_Market]:
+    async with (
+        options.server.hub_database() as database,
+        connected(database) as conn,
+        api(options, database) as served,
+    ):
+        await seed.offers(conn, hosts=HOSTS, listings=size, west=_WEST, east=_EAST)
+        buyers = await seed.customers(conn, BUYERS, _BALANCE)
+        await conn.execute("VACUUM ANALYZE")
+        wanted = [row["id"] for row in await conn.fetch(_WANTED, FEW_LISTINGS)]
+        chance, path = random.Random(_CHANCE), options.work / f"{size}.orders"
+        orders = ((chance.choice(buyers), listing) for listing in wanted)
+        load.write_orders(path, orders, options.jwt_secret)
+        clock = cpu.Clock({"API": served.child.psutil} | await cpu.postgres(conn))
+        yield _Market(database, timed(clock, partial(load.send, options, served.port, path)))

@@ -98,19 +98,23 @@ async def market(
     async with conn.transaction():
         sellers = await people(conn, HOST, hosts)
         rows = await conn.fetch(_LISTINGS, sellers, listings)
-        customers = await people(conn, BUYER, buyers)
-        await conn.execute(_TOP_UP, customers, balance)
-    return Market(customers, [row["id"] for row in rows])
+        buyer_ids = await customers(conn, buyers, balance)
+    return Market(buyer_ids, [row["id"] for row in rows])
 
 
-async def offers(conn: Connection, *, hosts: int, listings: int, west: float, east: float) -> UUID:
-    """Active listings evenly between two meridians, and somebody who may look at them."""
+async def customers(conn: Connection, count: int, balance: Decimal) -> list[UUID]:
+    """Buyers with so much money each."""
+    ids = await people(conn, BUYER, count)
+    await conn.execute(_TOP_UP, ids, balance)
+    return ids
+
+
+async def offers(conn: Connection, *, hosts: int, listings: int, west: float, east: float) -> None:
+    """Active listings evenly between two meridians."""
     sellers = await people(conn, HOST, hosts)
     for first in range(1, listings + 1, _OFFERS_AT_ONCE):
         last = min(listings, first + _OFFERS_AT_ONCE - 1)
         await conn.execute(_OFFERS, sellers, west, east, first, last)
-    [onlooker] = await people(conn, BUYER, 1)
-    return onlooker
 
 
 async def people(conn: Connection, role: Role, count: int) -> list[UUID]:

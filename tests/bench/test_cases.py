@@ -62,14 +62,21 @@ def test_ingestion_is_measured_against_its_floors(scratch: Path) -> None:
     assert list(scratch.glob("solarhub-*")) == []
 
 
-def test_ingestion_is_measured_as_a_fleet_grows(scratch: Path) -> None:
+def test_readings_and_purchases_are_measured_as_fleet_and_market_grow(scratch: Path) -> None:
     require("mosquitto", find())
-    run = bench(scratch, "scale", "--readings=10000")
+    require("wrk", shutil.which("wrk"))
+    run = bench(scratch, "scale", "--readings=10000", "--listings=30000", "--seconds=1")
     assert run.returncode == 0, run.stderr
     result = written(scratch, "scale")
     assert result["audit_passed"]
     assert [c["name"] for c in result["contestants"]][-1] == "10,000 devices"
     assert all(c["samples"][0]["rss_mb"] > 0 for c in result["contestants"])
+    result = written(scratch, "scale-purchases")
+    assert result["audit_passed"]
+    assert [c["name"] for c in result["contestants"]] == ["10,000 listings", "30,000 listings"]
+    assert all(c["samples"][0]["cpu_us"]["PostgreSQL"] > 0 for c in result["contestants"])
+    [target] = result["targets"]
+    assert target["what"] == "time of a purchase, 30,000 listings"
 
 
 def test_purchases_are_measured_against_bare_statements(scratch: Path) -> None:
@@ -81,6 +88,22 @@ def test_purchases_are_measured_against_bare_statements(scratch: Path) -> None:
     assert [c["name"] for c in result["contestants"]] == ["hub", "pgbench"]
     assert result["contestants"][0]["samples"][0]["p99_ms"] > 0
     assert left_running(scratch) == []
+
+
+def test_without_node_the_hub_is_measured_against_the_floor_alone_and_it_says_so(
+    scratch: Path,
+) -> None:
+    programs = scratch / "programs"
+    programs.mkdir()
+    (programs / "wrk").symlink_to(require("wrk", shutil.which("wrk")))
+    run = bench(scratch, "purchase", "--seconds=1", PATH=str(programs))
+    assert run.returncode == 0, run.stderr
+    result = written(scratch, "purchase")
+    assert [c["name"] for c in result["contestants"]] == ["hub", "pgbench"]
+    assert [target["what"] for target in result["targets"]] == ["of pgbench", "p99 ms"]
+    [absent] = result["absent"]
+    assert absent.startswith("Express is not measured against: it needs Node")
+    assert absent in run.stdout
 
 
 def test_browsing_is_measured_in_small_and_large_markets(scratch: Path) -> None:

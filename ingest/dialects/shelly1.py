@@ -4,7 +4,7 @@ Counters: `emeter/<n>/total` counts forwards, `total_returned` backwards, both i
 add up. `relay/0/energy` counts forwards in watt-minutes, and from 0 after a restart. Forwards is
 generation where the device measures an inverter, import where it is a meter; backwards is what an
 inverter draws at night, or what a meter's house exports. Not used: `emeter/<n>/energy`, which is in
-watt-minutes too and forgets.
+watt-minutes too and forgets; and `relay/1` and up, which switch something else.
 """
 
 from collections.abc import Sequence

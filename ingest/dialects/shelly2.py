@@ -2,10 +2,13 @@
 
 `<id>/status/<component>` is a component's whole status, without a time; `<id>/events/rpc` with
 `NotifyStatus` holds what changed of some, and `params.ts`. Both may tell the same measurement
-within milliseconds. Used are `switch:0`, `pm1:0`, `em:0` and `emdata:0`.
+within milliseconds. Used are `switch:0`, `pm1:0`, `em1:0` with `em1data:0`, and `em:0` with
+`emdata:0`, which add up three phases. Components of a higher number measure something else (another
+plug, another clamp), which nobody has registered.
 
-Counters, in Wh: `aenergy.total` and `total_act` count forwards, `ret_aenergy.total` and
-`total_act_ret` backwards; what that means depends on what is measured (`directions`).
+Counters, in Wh: `aenergy.total`, `total_act` and `total_act_energy` count forwards,
+`ret_aenergy.total`, `total_act_ret` and `total_act_ret_energy` backwards; what that means depends
+on what is measured (`directions`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +20,7 @@ from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Speaker, refuse
 from ingest.dialects.directions import backwards, forwards, power
 from ingest.dialects.values import document, number, object_in, part, unix_time
 
-_COMPONENTS = ("switch:0", "pm1:0", "em:0", "emdata:0")
+_COMPONENTS = ("switch:0", "pm1:0", "em:0", "emdata:0", "em1:0", "em1data:0")
 _NOTICES = ("NotifyStatus", "NotifyFullStatus")
 _PRESENCE = {b"true": ONLINE, b"false": OFFLINE}
 
@@ -64,6 +67,11 @@ def _values(component: str, status: Mapping[str, Any], speaker: Speaker) -> dict
             forwards(speaker): number(status.get("total_act")),
             backwards(speaker): number(status.get("total_act_ret")),
         }
+    if component == "em1data:0":
+        return {
+            forwards(speaker): number(status.get("total_act_energy")),
+            backwards(speaker): number(status.get("total_act_ret_energy")),
+        }
     if component == "em:0":
         return {
             "power_w": power(number(status.get("total_act_power")), speaker),
@@ -71,8 +79,9 @@ def _values(component: str, status: Mapping[str, Any], speaker: Speaker) -> dict
             "voltage_v": number(status.get("a_voltage")),
             "frequency_hz": number(status.get("a_freq")),
         }
+    active = "act_power" if component == "em1:0" else "apower"
     return {
-        "power_w": power(number(status.get("apower")), speaker),
+        "power_w": power(number(status.get(active)), speaker),
         "current_a": number(status.get("current")),
         "voltage_v": number(status.get("voltage")),
         "frequency_hz": number(status.get("freq")),

@@ -6,7 +6,8 @@ on devices of several phases, where those without a wire report garbage.
 Counters, in kWh: `Total` is generation where the device measures an inverter. Where it counts both
 directions (it has `ExportActive` or `ImportActive`, or is a meter) `Total` is net: it runs
 backwards, and is not used; `ExportActive` is export, `ImportActive` import. A changed
-`TotalStartTime` says that `Total` was reset. Older firmware has `ENERGY` as a topic of its own.
+`TotalStartTime` says that `Total` was reset. Older firmware has `ENERGY` as a topic of its own. The
+command `Status 8`, or 10, is answered on `stat/<topic>/STATUS8`, with the same in `StatusSNS`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,10 +24,12 @@ _PRESENCE = {b"Online": ONLINE, b"Offline": OFFLINE}
 
 def decode(levels: Sequence[str], payload: bytes, speaker: Speaker, received_at: datetime) -> Heard:
     match tuple(levels):
-        case ("SENSOR" | "ENERGY" as kind,):
+        case ("SENSOR" | "ENERGY" | "STATUS8" | "STATUS10" as kind,):
             message = document(payload)
             if message is None:
                 return refuse(Refusal.MALFORMED, "payload must be a JSON object")
+            if kind.startswith("STATUS"):
+                message, kind = object_in(message, "StatusSNS"), "SENSOR"
             energy = object_in(message, "ENERGY") if kind == "SENSOR" else message
             return _energy(message.get("Time"), energy, speaker, received_at)
         case ("LWT",):

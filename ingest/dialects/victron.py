@@ -3,9 +3,10 @@
 It speaks only while it is asked to (`keepalive`), says what changed, and has no clock. `null` means
 that a quantity is not valid now, an empty payload that it is gone; neither is zero.
 
-Counters, in kWh, all phases and devices added up: `pvinverter/…/Energy/Forward` is generation,
-`grid/…/Energy/Reverse` export, `grid/…/Energy/Forward` import. Not used: the sums that some devices
-send beside their phases (`Ac/Energy/…`), and settings.
+Counters, in kWh, all phases and devices added up: `pvinverter/…/Energy/Forward` and, of panels on a
+battery, `solarcharger/…/Yield/System` are generation, `grid/…/Energy/Reverse` export,
+`grid/…/Energy/Forward` import. Not used: the sums that some devices send beside their phases
+(`Ac/Energy/…`), a charger's `Yield/User`, which its owner may set to 0, and settings.
 """
 
 import re
@@ -38,10 +39,14 @@ def _quantity(levels: Sequence[str]) -> tuple[str | None, float]:
     match tuple(levels):
         case ("system", "0", "Ac", "PvOnGrid" | "PvOnOutput" as side, phase, "Power"):
             return (f"power_w:{side}.{phase}" if phase in _PHASES else None), 1
+        case ("system", "0", "Dc", "Pv", "Power"):
+            return "power_w:Dc", 1
         case (service, instance, *_) if service != "system" and not _INSTANCE.fullmatch(instance):
             return None, 1
         case ("pvinverter", instance, "Ac", phase, "Energy", "Forward") if phase in _PHASES:
             return f"energy_wh:{instance}.{phase}", 1000
+        case ("solarcharger", instance, "Yield", "System"):
+            return f"energy_wh:{instance}.Yield", 1000
         case ("grid", instance, "Ac", phase, "Energy", "Reverse") if phase in _PHASES:
             return f"export_wh:{instance}.{phase}", 1000
         case ("grid", instance, "Ac", phase, "Energy", "Forward") if phase in _PHASES:

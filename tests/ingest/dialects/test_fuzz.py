@@ -19,11 +19,21 @@ from tests.ingest.dialects.hearing import hear
 TOPICS = {
     Dialect.OPENDTU: ["solar/114182940773/0/yieldtotal", "solar/114182940773/status/last_update"],
     Dialect.SHELLY1: ["shellies/em/emeter/0/total", "shellies/em/relay/0/energy"],
-    Dialect.SHELLY2: ["pm/status/switch:0", "pm/status/emdata:0", "pm/events/rpc", "pm/online"],
-    Dialect.TASMOTA: ["tele/plug/SENSOR", "tele/plug/ENERGY", "tele/plug/LWT"],
+    Dialect.SHELLY2: [
+        "pm/status/switch:0",
+        "pm/status/emdata:0",
+        "pm/status/em1:0",
+        "pm/status/em1data:0",
+        "pm/events/rpc",
+        "pm/online",
+    ],
+    Dialect.TASMOTA: ["tele/plug/SENSOR", "tele/plug/ENERGY", "stat/plug/STATUS8", "tele/plug/LWT"],
     Dialect.SENML: ["senml/roof"],
     Dialect.AHOY: ["inverter/HM/ch0", "inverter/HM/ch0/YieldTotal", "inverter/HM/last_success"],
-    Dialect.VICTRON: ["N/c0619aba2ebd/pvinverter/20/Ac/L1/Energy/Forward"],
+    Dialect.VICTRON: [
+        "N/c0619aba2ebd/pvinverter/20/Ac/L1/Energy/Forward",
+        "N/c0619aba2ebd/solarcharger/279/Yield/System",
+    ],
     Dialect.GROTT: ["energy/growatt/NTCIA00001", "energy/growatt"],
 }
 
@@ -31,7 +41,8 @@ TOPICS = {
 WORDS = re.findall(
     r"\S+",
     """
-    Time ENERGY Total TotalStartTime ExportActive ImportActive Power Voltage Current Frequency
+    Time ENERGY Total TotalStartTime ExportActive ImportActive Power Voltage Current
+    Frequency StatusSNS em1:0 em1data:0 act_power total_act_energy total_act_ret_energy
     method params ts NotifyStatus switch:0 em:0 emdata:0 apower aenergy ret_aenergy total total_act
     total_act_power temperature tC value P_AC YieldTotal device time buffered values pvpowerout
     pvenergytotal etogrid_tot rev_act_energy pos_rev_act_power NTCIA00001 bn bt bu bv bs bver n u v
@@ -81,6 +92,9 @@ WHOLE: dict[str, Any] = {
     },
     "pm/events/rpc": {"method": "NotifyStatus", "params": {"ts": 1788945292.88, "switch:0": {
         "apower": 11.5, "aenergy": {"total": 152669.987}, "temperature": {"tC": 55}}}},
+    "stat/plug/STATUS10": {"StatusSNS": {"Time": "2026-03-01T12:00:00", "ENERGY": {
+        "TotalStartTime": "2026-01-01T00:00:00", "Total": 1.5, "Power": 3}}},
+    "pm/status/em1data:0": {"total_act_energy": 6644.9, "total_act_ret_energy": 2595.26},
     "pm/status/emdata:0": {"total_act": 2589773.39, "total_act_ret": 1026.61},
     "inverter/HM/ch0": {"P_AC": 120, "YieldTotal": 465.294, "ts": 1672155690},
     "senml/roof": [{"bn": "roof:", "bt": 1772346600, "bu": "W", "n": "power", "v": 1, "s": 5},

@@ -112,6 +112,21 @@ def test_older_firmware_has_a_topic_for_energy() -> None:
     assert fields(heard) == {"power_w": 3, "energy_wh": 1500}
 
 
+@pytest.mark.parametrize("number", [8, 10])
+def test_who_asks_for_the_sensors_is_answered_with_the_same_reading(number: int) -> None:
+    sensor = {"Time": INDIAN_NOON, "ENERGY": {"Total": 1.5, "Power": 3}}
+    asked = hear(f"stat/plug/STATUS{number}", {"StatusSNS": sensor})
+    assert asked == hear("tele/plug/SENSOR", sensor)
+    assert fields(asked) == {"power_w": 3, "energy_wh": 1500}
+
+
+@pytest.mark.parametrize("payload", [{}, {"StatusSNS": None}, {"StatusSTS": {"POWER": "ON"}}])
+def test_an_answer_without_sensors_says_nothing(payload: object) -> None:
+    assert hear("stat/plug/STATUS10", payload) is NOTHING
+    for other in ("STATUS", "STATUS0", "STATUS11", "RESULT"):
+        assert hear(f"stat/plug/{other}", payload) is None
+
+
 @pytest.mark.parametrize("payload", ["Online", "Offline"])
 def test_tasmota_has_a_last_will(payload: str) -> None:
     assert status(hear("tele/plug/LWT", payload)) == payload.lower()
@@ -165,6 +180,30 @@ def test_an_energy_meter_tells_power_and_counters_apart() -> None:
     assert said(hear(f"{PM}/status/emdata:0", counted)) == {
         "energy_wh": 2589773.39, "import_wh": 1026.61,
     }  # fmt: skip
+
+
+def test_a_meter_of_one_phase_tells_its_own_names_for_the_same() -> None:
+    status = {"id": 0, "current": 22.78, "voltage": 224.6, "act_power": -5080.3, "freq": 50.0}
+    assert said(hear(f"{PM}/status/em1:0", status, is_meter=True)) == {
+        "power_w": 5080.3, "voltage_v": 224.6, "current_a": 22.78, "frequency_hz": 50,
+    }  # fmt: skip
+    counted = {"id": 0, "total_act_energy": 6644.90, "total_act_ret_energy": 2595.26}
+    assert said(hear(f"{PM}/status/em1data:0", counted, is_meter=True)) == {
+        "import_wh": 6644.90, "export_wh": 2595.26,
+    }  # fmt: skip
+    told = notice({"ts": 1698999960.13, "em1:0": {"act_power": 7}, "em1data:0": counted})
+    assert said(told) == {"power_w": 7, "energy_wh": 6644.90, "import_wh": 2595.26}
+
+
+@pytest.mark.parametrize("component", ["switch:1", "pm1:1", "em1:1", "em1data:1", "em1:2"])
+def test_another_clamp_or_plug_of_a_device_is_not_the_one_that_is_registered(
+    component: str,
+) -> None:
+    counted = {"apower": 5, "act_power": 5, "aenergy": {"total": 9}, "total_act_energy": 9}
+    assert hear(f"{PM}/status/{component}", counted) is NOTHING
+    assert notice({"ts": 1698999960.13, component: counted}) is NOTHING
+    both = notice({"ts": 1698999960.13, component: counted, "switch:0": {"apower": 1}})
+    assert said(both) == {"power_w": 1}
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,12 @@ NO_NUMBERS = ["", " ", "nan", "NaN", "null", "inf", "1e400", "1_000", "0x10", "o
         (f"{GX}/grid/30/Ac/L2/Energy/Reverse", {"value": 1.5}, {"export_wh:30.L2": 1500}),
         (f"{GX}/grid/30/Ac/L2/Energy/Forward", {"value": 2.5}, {"import_wh:30.L2": 2500}),
         (f"{GX}/system/0/Dc/Battery/Soc", {"value": 84.5}, {"battery_soc_pct": 84.5}),
+        (f"{GX}/system/0/Dc/Pv/Power", {"value": 512.5}, {"power_w:Dc": 512.5}),
+        (
+            f"{GX}/solarcharger/279/Yield/System",
+            {"value": 1234.56},
+            {"energy_wh:279.Yield": 1234560},
+        ),
     ],
 )
 def test_a_number_is_read_in_the_unit_of_its_topic(
@@ -90,9 +96,13 @@ def test_a_topic_that_is_of_no_use_is_not_even_heeded(topic: str) -> None:
         f"{SHELLY}/emeter/3/total",
         f"{SHELLY}/relay/0",
         f"{SHELLY}/relay/1/energy",
+        f"{SHELLY}/relay/1/power",
         f"{AHOY}/ch0/YieldDay",
         f"{GX}/grid/30/Ac/Energy/Reverse",
         f"{GX}/grid/made-up/Ac/L1/Energy/Reverse",
+        f"{GX}/solarcharger/made-up/Yield/System",
+        f"{GX}/solarcharger/279/Yield/User",
+        f"{GX}/solarcharger/279/Yield/Power",
         f"{GX}/settings/0/Settings/LEDs/Enable",
     ],
 )

@@ -116,6 +116,12 @@ def test_plugs_count_what_an_inverter_feeds_in() -> None:
     assert reading(heard).time == datetime(2019, 1, 16, 9, 37, 55, tzinfo=UTC)
 
 
+def test_a_plug_that_was_asked_tells_its_counter() -> None:
+    heard = hear("stat/pow1/STATUS8", exact("tasmota", "stat/pow1/STATUS8"), zone="Europe/Berlin")
+    assert (fields(heard)["energy_wh"], fields(heard)["power_w"]) == (6404, 2629)
+    assert reading(heard).time == datetime(2018, 11, 15, 7, 54, 18, tzinfo=UTC)
+
+
 def test_the_state_of_a_plug_is_no_reading() -> None:
     for topic, payload, _ in samples("tasmota"):
         if topic.endswith("/STATE"):

@@ -22,7 +22,7 @@ from db.pool import Pool
 from ingest.batcher import Batcher
 from ingest.messages import Message
 from ingest.metrics import IngestMetrics
-from ingest.subscriber import Subscriber
+from ingest.subscriber import Subscriber, first
 
 _NOTHING_CAME_S = 5.0
 # One rival is seen once when a new process replaces an old one; two who stay see each other always.
@@ -117,7 +117,7 @@ class Membership:
                 await self._exhaust(client_id, estate)
                 reading.cancel()
         except* aiomqtt.MqttError as errors:
-            _log.warning("inheritance_ended", client_id=client_id, error=str(errors.exceptions[0]))
+            _log.warning("inheritance_ended", client_id=client_id, error=first(errors))
         else:
             await ingesters.release(self._pool, client_id, self._holder)
 

@@ -12,6 +12,7 @@ from ingest.dialects.firmwares import Addressed, addressed
 PAYLOAD_KEPT_BYTES = 4096
 FIRMWARE_PAYLOAD_MAX_BYTES = 64 * 1024
 _BYTES_PER_WEIGHT = 512
+_ID_MAX_LENGTH = 48  # a UUID in its longest spelling; what is remembered must be short
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def decode(
         return _of_a_firmware(topic, payload, received_at, acknowledge)
     decoder = native.decode_telemetry if parts[2] == "telemetry" else native.decode_status
     return Message(
-        device_id=_device_id(parts[1]),
+        device_id=_device_id(parts[1]) if len(parts[1]) <= _ID_MAX_LENGTH else None,
         topic=topic,
         payload=payload[:PAYLOAD_KEPT_BYTES],
         received_at=received_at,

@@ -1,9 +1,7 @@
 """The connection to the broker: a persistent session that is read into batches."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
 from functools import partial
 from math import inf
 from time import monotonic
@@ -11,7 +9,6 @@ from typing import Protocol
 
 import aiomqtt
 import structlog
-from paho.mqtt.client import MQTTMessage
 
 from core.settings import IngestSettings
 from ingest.broker import Broker
@@ -19,6 +16,7 @@ from ingest.dialects.firmwares import FILTERS
 from ingest.inbox import Inbox
 from ingest.messages import Message, decode
 from ingest.metrics import IngestMetrics
+from ingest.packets import Publication
 
 TOPICS = ("solar/+/telemetry", "solar/+/status", *FILTERS)
 QOS = 1
@@ -55,55 +53,57 @@ class Subscriber:
         while True:
             began_s = monotonic()
             try:
-                async with self._session() as inbox:
-                    connected.set()
-                    await self._read(inbox)
-            except aiomqtt.MqttError as error:
+                await self._attend(self._subscribe, connected)
+            except* aiomqtt.MqttError as errors:
                 # Soon after it began, it may be another who uses our client id: fight slowly.
                 if monotonic() - began_s > _LASTED_S:
                     wait_s = _RECONNECT_FIRST_S
                 self._metrics.reconnects.inc()
-                _log.warning("broker_lost", error=str(error), retry_in_s=wait_s)
+                _log.warning("broker_lost", error=first(errors), retry_in_s=wait_s)
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _RECONNECT_MAX_S)
 
     async def inherit(self, connected: asyncio.Event) -> None:
         """Read what the broker keeps for an ingester that is gone; nothing new is dealt to it then.
 
-        Raises aiomqtt.MqttError when the connection is lost, as it is when that ingester returns.
+        Raises a group of aiomqtt.MqttError when the connection is lost, as it is when that ingester
+        returns.
         """
-        async with self._connection() as inbox:
-            await inbox.client.unsubscribe(self._topics)
-            connected.set()
-            await self._read(inbox)
+        await self._attend(self._unsubscribe, connected)
 
-    @asynccontextmanager
-    async def _session(self) -> AsyncIterator[Inbox]:
-        async with self._connection() as inbox:
-            granted = await inbox.client.subscribe([(topic, QOS) for topic in self._topics])
-            codes = [code if isinstance(code, int) else code.value for code in granted]
-            if any(code >= _REFUSED for code in codes):
-                raise aiomqtt.MqttError("the broker does not let us read what devices say")
-            self._client = inbox.client
-            try:
-                yield inbox
-            finally:
-                self._client = None
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Inbox]:
+    async def _attend(
+        self, ask: Callable[[aiomqtt.Client], Awaitable[None]], connected: asyncio.Event
+    ) -> None:
+        """Connect, and read while we ask and from then on: the answer is behind what is queued."""
         client = self._broker.client(self._client_id, clean_session=False)
         # Before the connection: a persistent session may deliver before anything else is said.
         inbox = Inbox(client)
-        async with client:
-            yield inbox
+        try:
+            async with client, asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read(inbox))
+                await ask(client)
+                self._client = client
+                connected.set()
+        finally:
+            self._client = None
+
+    async def _subscribe(self, client: aiomqtt.Client) -> None:
+        granted = await client.subscribe([(topic, QOS) for topic in self._topics], timeout=inf)
+        codes = [code if isinstance(code, int) else code.value for code in granted]
+        if any(code >= _REFUSED for code in codes):
+            raise aiomqtt.MqttError("the broker does not let us read what devices say")
+
+    async def _unsubscribe(self, client: aiomqtt.Client) -> None:
+        await client.unsubscribe(self._topics, timeout=inf)
 
     async def _read(self, inbox: Inbox) -> None:
-        async for burst in inbox.bursts():
-            received_at = datetime.now(UTC)
-            for incoming in burst:
-                acknowledge = partial(inbox.acknowledge, incoming.mid, incoming.qos)
-                message = _decode(incoming, received_at, acknowledge)
+        async for arrived in inbox.arrivals():
+            while arrived:
+                incoming = arrived.popleft()
+                acknowledge = partial(
+                    inbox.acknowledge, incoming.message_id, incoming.qos, incoming.size_bytes
+                )
+                message = _decode(incoming, acknowledge)
                 if message is None:
                     self._metrics.ignored.inc()
                     acknowledge()
@@ -122,14 +122,20 @@ class Subscriber:
             _log.warning("answer_not_published", topic=topic, error=repr(error))
 
 
-def _decode(
-    incoming: MQTTMessage, received_at: datetime, acknowledge: Callable[[], None]
-) -> Message | None:
+def first(errors: BaseExceptionGroup[BaseException]) -> str:
+    """What the first of them says, however deep it is."""
+    error = errors.exceptions[0]
+    return first(error) if isinstance(error, BaseExceptionGroup) else str(error)
+
+
+def _decode(incoming: Publication, acknowledge: Callable[[], None]) -> Message | None:
     """None: a retained copy, or a topic that we don't listen to."""
-    if incoming.retain or not isinstance(incoming.payload, bytes):
+    if incoming.is_retained:
         return None
     try:
-        topic = incoming.topic
+        topic = incoming.topic.decode()
     except UnicodeDecodeError:
         return None
-    return decode(topic, incoming.payload, received_at=received_at, acknowledge=acknowledge)
+    return decode(
+        topic, incoming.payload, received_at=incoming.received_at, acknowledge=acknowledge
+    )

@@ -142,8 +142,11 @@ class Hub:
         return f"readings of {len(self.meters)} meters: {came}"
 
     async def subscribes(self, name: str) -> None:
-        """Wait until the broker has saved that ingester's session: from then on it keeps all."""
-        await eventually(lambda: name.encode() in self.mosquitto.saved(), within_s=60)
+        """Wait until the broker has saved that ingester's session: from then on it keeps all.
+
+        It has a name once it is connected, and again with each of its subscriptions.
+        """
+        await eventually(lambda: self.mosquitto.saved().count(name.encode()) > 1, within_s=60)
 
     async def publish(self, gate: Gate, chance: Random) -> None:
         """Each device on a connection of its own, until all is sent."""

@@ -1,0 +1,74 @@
+"""A subscriber whose batches are not committed for a while, at a Mosquitto that has much for it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiomqtt
+from prometheus_client import CollectorRegistry
+
+from core.settings import IngestSettings
+from ingest.inbox import HELD_MAX_BYTES
+from ingest.messages import Message
+from ingest.metrics import IngestMetrics
+from ingest.subscriber import Subscriber
+from tests.support.mosquitto import Mosquitto
+from tests.support.waiting import eventually
+
+PADDING_BYTES = 100_000
+MESSAGES = 2 * HELD_MAX_BYTES // PADDING_BYTES
+
+
+class Writer:
+    """Takes whatever comes, and commits nothing before it may."""
+
+    def __init__(self) -> None:
+        self.taken: list[Message] = []
+        self._may_commit = False
+
+    async def put(self, message: Message) -> None:
+        self.taken.append(message)
+        if self._may_commit:
+            message.acknowledge()
+
+    def commit(self) -> None:
+        self._may_commit = True
+        for message in self.taken:
+            message.acknowledge()
+
+
+@asynccontextmanager
+async def subscribed(mosquitto: Mosquitto, writer: Writer) -> AsyncIterator[asyncio.Event]:
+    connected = asyncio.Event()
+    settings = IngestSettings(mqtt_url=mosquitto.url)
+    subscriber = Subscriber(settings, writer, IngestMetrics(CollectorRegistry()))
+    task = asyncio.create_task(subscriber.run(connected))
+    try:
+        yield connected
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+
+async def test_one_that_returns_to_more_than_it_may_hold_waits_and_goes_on(
+    mosquitto: Mosquitto,
+) -> None:
+    async with subscribed(mosquitto, Writer()) as connected, asyncio.timeout(10):
+        await connected.wait()
+    async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+        for n in range(MESSAGES):
+            payload = f'{{"energy_wh": {n}, "note": "{"x" * PADDING_BYTES}"}}'
+            await client.publish("solar/a/telemetry", payload, qos=1)
+    writer = Writer()
+    async with subscribed(mosquitto, writer) as connected:
+        held = HELD_MAX_BYTES // (PADDING_BYTES + 2_000)
+        await eventually(lambda: len(writer.taken) >= held)
+        assert len(writer.taken) < MESSAGES
+        # The broker's answer is behind all that it has for us.
+        assert not connected.is_set()
+        writer.commit()
+        await eventually(lambda: len(writer.taken) >= MESSAGES)
+        await eventually(connected.is_set)
+    counted = [reading.energy_wh for m in writer.taken for reading in m.decoded.readings]
+    assert counted == list(range(MESSAGES))

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from bench import (
+    away,
     browse,
     control_room,
     fanout,
@@ -54,7 +55,7 @@ _RUN: dict[Case, tuple[Runner, ...]] = {
     Case.LISTINGS: (browse.listings,),
     Case.FANOUT: (fanout.burst,),
     Case.LATENCY: (latency.purchases,),
-    Case.MEMORY: (memory.idle,),
+    Case.MEMORY: (memory.idle, away.ingester),
     Case.SCALE: (scale.devices, scale.purchases),
     Case.CONTROL_ROOM: (control_room.control_room,),
 }
@@ -66,6 +67,7 @@ _PROGRAMS = {
     Case.PURCHASE_HOT: ("wrk",),
     Case.NEARBY: ("wrk",),
     Case.LISTINGS: ("wrk",),
+    Case.MEMORY: ("mosquitto",),
     Case.SCALE: ("mosquitto", "wrk"),
     Case.CONTROL_ROOM: ("chromium",),
 }
@@ -85,6 +87,9 @@ def bench(
     page_seconds: Annotated[
         int, typer.Option(min=5, help="How long the control room is watched.")
     ] = 30,
+    memory_seconds: Annotated[
+        int, typer.Option(min=10, help="How long an ingester is without its database.")
+    ] = 60,
     out: Annotated[Path, typer.Option(help="Where results go.")] = Path("bench/results"),
     database_url: Annotated[
         str | None,
@@ -98,7 +103,7 @@ def bench(
     machine.raise_open_files_limit()
     plan = partial(
         Options, rounds=rounds, seconds=seconds, readings=readings, listings=listings,
-        page_seconds=page_seconds,
+        page_seconds=page_seconds, memory_seconds=memory_seconds,
     )  # fmt: skip
     try:
         outcome = asyncio.run(_run(cases or _every_case(), plan, database_url, out))

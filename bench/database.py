@@ -22,15 +22,25 @@ class Server:
 
     @asynccontextmanager
     async def empty_database(self) -> AsyncIterator[DatabaseSettings]:
+        settings = await self._create()
+        try:
+            yield settings
+        finally:
+            name = urlsplit(settings.database_url).path[1:]
+            async with connected(DatabaseSettings(database_url=self.url)) as conn:
+                await conn.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    async def _create(self) -> DatabaseSettings:
         name = f"bench_{uuid4().hex[:12]}"
         async with connected(DatabaseSettings(database_url=self.url)) as conn:
             await conn.execute(f'CREATE DATABASE "{name}"')
-        try:
-            url = urlsplit(self.url)._replace(path=f"/{name}").geturl()
-            yield DatabaseSettings(database_url=url)
-        finally:
-            async with connected(DatabaseSettings(database_url=self.url)) as conn:
-                await conn.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        return DatabaseSettings(database_url=urlsplit(self.url)._replace(path=f"/{name}").geturl())
+
+    async def lasting_hub_database(self) -> DatabaseSettings:
+        """One that goes with its server."""
+        settings = await self._create()
+        await schema.migrate(settings)
+        return settings
 
     @asynccontextmanager
     async def hub_database(self) -> AsyncIterator[DatabaseSettings]:

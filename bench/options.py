@@ -20,5 +20,6 @@ class Options:
     listings: int = 1_000_000
     devices: int = 200
     page_seconds: int = 30
+    memory_seconds: int = 60
     connections: int = 32
     jwt_secret: str = field(default_factory=partial(secrets.token_hex, 32))

@@ -2,12 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.processes import BenchError
-from bench.result import Contestant, Result, Target
+from bench.result import Contestant, Course, Result, Target
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_HUB = "#c98500"
 
 
 def show(result: Result, console: Console) -> None:
@@ -88,8 +94,19 @@ def _plot(result: Result, path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise BenchError("matplotlib is not installed: pip install 'solarhub[bench]'") from None
-    figure = Figure(figsize=(7, 1 + 0.6 * len(result.contestants)), layout="constrained")
+    height_in = 3 if result.course else 1 + 0.6 * len(result.contestants)
+    figure = Figure(figsize=(7, height_in), layout="constrained")
     axes = figure.subplots()
+    axes.set_title(f"{result.case}: {result.what}", loc="left", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    if result.course:
+        _plot_course(axes, result.course, result.unit)
+    else:
+        _plot_bars(axes, result)
+    figure.savefig(path)
+
+
+def _plot_bars(axes: "Axes", result: Result) -> None:
     contestants: list[Contestant] = list(reversed(result.contestants))
     names = [c.name for c in contestants]
     bars = axes.barh(names, [c.per_s for c in contestants], color=_colours(names))
@@ -98,11 +115,15 @@ def _plot(result: Result, path: Path) -> None:
         rates = [s.per_s for s in contestant.samples]
         axes.plot(rates, [contestant.name] * len(rates), "|", color="black", markersize=12)
     axes.margins(x=0.15)
-    axes.set_title(f"{result.case}: {result.what}", loc="left", fontsize=9)
     axes.set_xlabel(f"{result.unit}; bar: median, ticks: rounds", fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path)
+
+
+def _plot_course(axes: "Axes", course: Course, unit: str) -> None:
+    axes.plot(course.seconds, course.values, color=_HUB)
+    axes.set_ylim(bottom=0, top=1.2 * max(course.values))
+    axes.set_xlabel("seconds", fontsize=8)
+    axes.set_ylabel(unit, fontsize=8)
 
 
 def _colours(names: list[str]) -> list[str]:
-    return ["#c98500" if name.startswith("hub") else "#9aa5b1" for name in names]
+    return [_HUB if name.startswith("hub") else "#9aa5b1" for name in names]

@@ -89,6 +89,14 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Course:
+    """How the hub's figure went: its value at so many seconds from the beginning."""
+
+    seconds: Sequence[float]
+    values: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """A case's outcome; the first contestant is the hub."""
 
@@ -100,6 +108,7 @@ class Result:
     audit_passed: bool
     parameters: dict[str, int | float | str]
     absent: Sequence[str] = ()  # who took no part, and what it needs
+    course: Course | None = None  # plotted in place of the contestants
     machine: Facts = field(default_factory=facts)
     measured_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat("T", "seconds"))
 

@@ -11,6 +11,6 @@ once however often it arrives; received = stored + duplicate + rejected, per dev
 read is recorded with its reason and acknowledged, so that it never blocks what follows it.
 
 How it fails: with the database away nothing is acknowledged and reading stops at a bounded number
-of messages and bytes, until it returns; with the broker away it reconnects, and the broker sends again what
-was not acknowledged. Imported by `solarhub` only.
+of messages and bytes, until it returns; with the broker away it reconnects, and the broker sends
+again what was not acknowledged. Imported by `solarhub` only.
 """

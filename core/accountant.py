@@ -22,7 +22,7 @@ What the meter does → what is counted (quality, reason):
 What a counter's next value credits is decided in `core.counters`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
@@ -52,8 +52,17 @@ class Account(Struct, frozen=True, gc=False):
     @property
     def settled_until(self) -> datetime:
         """No later reading adds energy before this: every slot that ends by then is final."""
-        counters = (c for c in (self.energy, self.export) if c is not None)
-        return min([self.last_at, *(counter.settled_until for counter in counters)])
+        return self._settled_until(self.energy, self.export)
+
+    def settled_for(self, readings: Sequence[Reading]) -> datetime:
+        """The same of these later readings alone: a counter that they don't tell adds nothing."""
+        return self._settled_until(
+            self.energy if any(r.energy_wh is not None for r in readings) else None,
+            self.export if any(r.export_wh is not None for r in readings) else None,
+        )
+
+    def _settled_until(self, *told: Counter | None) -> datetime:
+        return min([self.last_at, *(c.settled_until for c in told if c is not None)])
 
 
 @dataclass(slots=True)

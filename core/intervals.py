@@ -6,6 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from core.units import SLOT, slot_of, wh_of_mwh
 
@@ -59,6 +60,14 @@ class Interval(Struct, frozen=True, gc=False):
             self.surplus_mwh + other.surplus_mwh,
             self.quality if alike else max(self, other, key=_doubt).quality,
             self.reasons | other.reasons,
+        )
+
+    def __sub__(self, other: "Interval") -> "Interval":
+        """What is left of it without the energy of `other`: less than nothing, if that is more."""
+        return replace(
+            self,
+            generated_mwh=self.generated_mwh - other.generated_mwh,
+            surplus_mwh=self.surplus_mwh - other.surplus_mwh,
         )
 
 

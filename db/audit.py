@@ -10,11 +10,11 @@ from datetime import datetime
 from uuid import UUID
 
 from core.accountant import Account, advance
-from core.intervals import Interval, Quality, Reason
+from core.intervals import Interval
 from core.readings import Reading
 from core.revenue import Stake, Terms, deal_out
 from core.settings import DatabaseSettings
-from core.units import SLOT, mwh_of_wh, slot_of
+from core.units import SLOT, slot_of
 from db import intervals
 from db.pool import Connection
 
@@ -147,11 +147,6 @@ SELECT time, power_w, energy_wh, export_wh FROM telemetry
  WHERE device_id = $1 AND ($2::timestamptz IS NULL OR time > $2) ORDER BY time
 """
 
-_INTERVALS = """
-SELECT slot_start, generated_wh, surplus_wh, quality, reasons FROM energy_interval
- WHERE device_id = $1 AND ($2::timestamptz IS NULL OR slot_start >= $2)
-"""
-
 # Few: the API recomputes the books between its requests.
 _READINGS_AT_ONCE = 500
 _SALES_AT_ONCE = 50
@@ -214,7 +209,7 @@ async def _devices_whose_intervals_differ(conn: Connection) -> AsyncIterator[UUI
         from_slot = slot_of(device["first_at"]) + SLOT if before else None
         expected = await _fold(conn, device["id"], device["capacity_w"], before)
         kept = {at: i for at, i in expected.items() if from_slot is None or at >= from_slot}
-        if await _stored(conn, device["id"], from_slot) != kept:
+        if await intervals.since(conn, device["id"], from_slot) != kept:
             yield device["id"]
 
 
@@ -231,17 +226,3 @@ async def _fold(
         for slot, interval in accounted.intervals.items():
             whole[slot] = whole[slot] + interval if slot in whole else interval
     return whole
-
-
-async def _stored(
-    conn: Connection, device_id: UUID, from_slot: datetime | None
-) -> dict[datetime, Interval]:
-    return {
-        row["slot_start"]: Interval(
-            mwh_of_wh(row["generated_wh"]),
-            mwh_of_wh(row["surplus_wh"]),
-            Quality(row["quality"]),
-            frozenset(Reason(reason) for reason in row["reasons"]),
-        )
-        for row in await conn.fetch(_INTERVALS, device_id, from_slot)
-    }

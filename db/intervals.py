@@ -11,8 +11,8 @@ from decimal import Decimal
 from uuid import UUID
 
 from core.accountant import Account
-from core.intervals import Interval
-from core.units import wh_of_mwh
+from core.intervals import Interval, Quality, Reason
+from core.units import mwh_of_wh, wh_of_mwh
 from db import accounts
 from db.pool import Connection
 
@@ -46,14 +46,22 @@ SELECT device_id, slot_start, sum(wh) AS change_wh
  GROUP BY device_id, slot_start
 """
 
+_SINCE = """
+SELECT slot_start, generated_wh, surplus_wh, quality, reasons FROM energy_interval
+ WHERE device_id = $1 AND ($2::timestamptz IS NULL OR slot_start >= $2)
+"""
+
 _REMOVE_FROM = """
 DELETE FROM energy_interval WHERE device_id = $1 AND slot_start >= $2
 RETURNING slot_start, sellable_wh(quality, surplus_wh) AS sellable_wh
 """
 
-_CHECKPOINT_BEFORE = """
-SELECT accountant FROM accountant_checkpoints
- WHERE device_id = $1 AND slot_start <= $2 ORDER BY slot_start DESC LIMIT 1
+_CHECKPOINTS_AROUND = """
+(SELECT accountant FROM accountant_checkpoints
+  WHERE device_id = $1 AND slot_start > $2 ORDER BY slot_start LIMIT 1)
+UNION ALL
+(SELECT accountant FROM accountant_checkpoints
+  WHERE device_id = $1 AND slot_start <= $2 ORDER BY slot_start DESC LIMIT 1)
 """
 
 _REMOVE_CHECKPOINTS_AFTER = """
@@ -96,6 +104,21 @@ async def add(conn: Connection, intervals: Mapping[SlotKey, Interval]) -> list[S
     return [SurplusChange(r["device_id"], r["slot_start"], r["change_wh"]) for r in rows]
 
 
+async def since(
+    conn: Connection, device_id: UUID, slot_start: datetime | None
+) -> dict[datetime, Interval]:
+    """A device's intervals from a slot on (None: all)."""
+    return {
+        row["slot_start"]: Interval(
+            mwh_of_wh(row["generated_wh"]),
+            mwh_of_wh(row["surplus_wh"]),
+            Quality(row["quality"]),
+            frozenset(Reason(reason) for reason in row["reasons"]),
+        )
+        for row in await conn.fetch(_SINCE, device_id, slot_start)
+    }
+
+
 async def remove_from(
     conn: Connection, device_id: UUID, slot_start: datetime
 ) -> list[SurplusChange]:
@@ -106,8 +129,9 @@ async def remove_from(
 
 async def checkpoint_before(conn: Connection, device_id: UUID, at: datetime) -> Account | None:
     """The newest account that knows no reading at or after `at`; None: begin with the first."""
-    value = await conn.fetchval(_CHECKPOINT_BEFORE, device_id, at)
-    return accounts.from_json(value) if value else None
+    rows = await conn.fetch(_CHECKPOINTS_AROUND, device_id, at)
+    around = (accounts.from_json(row["accountant"]) for row in rows)
+    return next((account for account in around if account.last_at < at), None)
 
 
 async def remove_checkpoints_after(conn: Connection, device_id: UUID, at: datetime) -> None:

@@ -1,0 +1,106 @@
+"""Late readings whose past is gone: retention dropped the readings that energy was accounted from.
+
+On plain PostgreSQL, which keeps all, the readings are deleted as TimescaleDB drops them.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from core.accountant import advance
+from core.intervals import Interval
+from core.readings import Reading
+from core.settings import DatabaseSettings
+from db import intervals
+from db.audit import audit
+from db.pool import Pool
+from ingest.accounting import measured_at
+from ingest.writer import write
+from tests.ingest.world import add_device, add_following_listing, counting, telemetry
+from tests.support.meters import CAPACITY_W, NOON, histories
+
+DAY = timedelta(days=1)
+HORIZON = timedelta(days=31)
+
+_HAS_TIMESCALEDB = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')"
+_DROP = "SELECT drop_chunks('telemetry', older_than => $1::timestamptz)"
+_DELETE = "DELETE FROM telemetry WHERE time < date_trunc('day', $1::timestamptz, 'UTC')"
+_AGE = "UPDATE devices SET created_at = '2020-01-01Z'"
+
+
+async def forget(pool: Pool, before: datetime) -> None:
+    """Drop readings as retention does: days as a whole, and of all devices."""
+    statement = _DROP if await pool.fetchval(_HAS_TIMESCALEDB) else _DELETE
+    await pool.execute(statement, before)
+
+
+async def tell(pool: Pool, device: UUID, readings: Sequence[Reading]) -> None:
+    received_at = max(map(measured_at, readings))
+    await write(pool, [telemetry(device, *readings, received_at=received_at)], HORIZON)
+
+
+async def old_device(pool: Pool) -> UUID:
+    """A device whose first readings may be gone by now."""
+    device = await add_device(pool, CAPACITY_W)
+    await pool.execute(_AGE)
+    await add_following_listing(pool, device, NOON - DAY)
+    return device
+
+
+async def outcome(pool: Pool, database: DatabaseSettings, device: UUID) -> dict[datetime, Interval]:
+    """A device's intervals, once the books were found to hold."""
+    async with pool.acquire() as conn:
+        assert [c.name async for c in audit(conn, database) if not c.ok] == []
+        return await intervals.since(conn, device, None)
+
+
+def energy(accounted: dict[datetime, Interval]) -> dict[datetime, tuple[int, int]]:
+    return {slot: (i.generated_mwh, i.surplus_mwh) for slot, i in accounted.items()}
+
+
+def undisturbed(readings: Sequence[Reading]) -> dict[datetime, Interval]:
+    """What they come to in order, when nothing is forgotten."""
+    accounted = advance(None, readings, CAPACITY_W)
+    assert accounted is not None
+    return accounted.intervals
+
+
+@settings(max_examples=15)
+@given(histories(), histories(), st.data())
+async def test_late_readings_after_a_silence_change_nothing_that_was_made_of_forgotten_ones(
+    pool: Pool, database: DatabaseSettings, early: list[Reading], later: list[Reading],
+    data: st.DataObject,
+) -> None:  # fmt: skip
+    silence = measured_at(early[-1]) + data.draw(st.integers(1, 3)) * DAY - NOON
+    later = [replace(r, time=measured_at(r) + silence) for r in later]
+    device = await old_device(pool)
+    await tell(pool, device, early)
+    await forget(pool, NOON + data.draw(st.integers(1, silence.days)) * DAY)
+    sent = data.draw(st.permutations(later))
+    for n in range(0, len(sent), 5):
+        await tell(pool, device, sent[n : n + 5])
+    came_out, expected = await outcome(pool, database, device), undisturbed([*early, *later])
+    assert energy(came_out) == energy(expected)
+    # What was thought of a forgotten slot before, nobody can take back.
+    assert all(i.reasons <= came_out[slot].reasons for slot, i in expected.items())
+
+
+async def test_a_counter_that_fell_silent_does_not_take_forgotten_energy_along(
+    pool: Pool, database: DatabaseSettings
+) -> None:
+    device, history = await old_device(pool), []
+    for day in range(50):
+        # A counter of each day: what it showed on days that are forgotten, nobody can say again.
+        history += counting(NOON + day * 2 * DAY, [0, 20, 40])
+    history[4] = replace(history[4], export_wh=7.0)
+    for n in range(0, len(history), 3):
+        await tell(pool, device, history[n : n + 3])
+    await forget(pool, NOON + 60 * DAY)
+    late = replace(history[-1], time=NOON + 97 * DAY, energy_wh=25.0)
+    await tell(pool, device, [late])
+    history.insert(-3, late)
+    assert await outcome(pool, database, device) == undisturbed(history)

@@ -17,14 +17,19 @@ import structlog
 
 from core.assembly import Measured, Partial, close_if_due, lay, restarted
 from core.dialects import Dialect
-from core.readings import FIELDS, MAX_CLOCK_AHEAD, Reading, Refusal
+from core.readings import FIELDS, MAX_CLOCK_AHEAD, Reading, Refusal, Refused
 from db import partials
 from db.device_names import NamedDevice
 from db.device_states import DeviceState
 from db.pool import Connection
 from ingest.dialects import NOTHING, ONLINE, Decoded, Heard, Speaker, refuse
 from ingest.dialects.firmwares import FIRMWARES, Addressed, Firmware
-from ingest.messages import FIRMWARE_PAYLOAD_MAX_BYTES, PAYLOAD_KEPT_BYTES, Message
+from ingest.messages import (
+    FIRMWARE_PAYLOAD_MAX_BYTES,
+    PAYLOAD_KEPT_BYTES,
+    Message,
+    refused_whole,
+)
 
 _KIND_OF_METERS = "meter"
 
@@ -67,7 +72,10 @@ async def hear(
         if device is None:
             ear.ignored += 1
             continue
+        before = len(ear.messages)
         _hear(ear, message, message.addressed, device)
+        if message.refusal is not None:
+            _refuse(ear, before, message.refusal)
     if ear.changed:
         changed = {device_id: ear.partials[device_id] for device_id in sorted(ear.changed)}
         await partials.save(conn, changed, ear.closes_at)
@@ -93,6 +101,13 @@ def _hear(ear: _Ear, message: Message, to: Addressed, device: NamedDevice) -> No
         _keep(ear, device.id, partial, firmware)
     if to.levels is not None:
         ear.messages.append(replace(message, device_id=device.id, decoded=decoded, addressed=None))
+
+
+def _refuse(ear: _Ear, begin: int, refusal: Refused) -> None:
+    """Take nothing of what was heard from there on: what was measured, or else what was said."""
+    heard = ear.messages[begin:]
+    measured = [m for m in heard if m.decoded.readings or m.decoded.refused] or heard[-1:]
+    ear.messages[begin:] = [replace(m, decoded=refused_whole(m.decoded, refusal)) for m in measured]
 
 
 def _decoded(firmware: Firmware, message: Message, to: Addressed, device: NamedDevice) -> Heard:

@@ -1,11 +1,12 @@
 """What the subscriber hands on: one MQTT message, decoded, with the means to acknowledge it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
+from core.readings import Refused
 from ingest.dialects import Decoded, native
 from ingest.dialects.firmwares import Addressed, addressed
 
@@ -20,7 +21,7 @@ class Message:
     """A decoded message. `payload` is the first 4 KiB; `acknowledge` is called after the commit.
 
     A message of a firmware (`addressed`) is decoded once its device is known, and locked: until
-    then it has no device, and `decoded` is empty.
+    then it has no device, and `decoded` is empty. With a `refusal` nothing that it holds is taken.
     """
 
     device_id: UUID | None
@@ -31,6 +32,7 @@ class Message:
     acknowledge: Callable[[], None]
     addressed: Addressed | None = None
     tells_presence: bool = True
+    refusal: Refused | None = None
 
     @property
     def weight(self) -> int:
@@ -38,6 +40,12 @@ class Message:
         if self.addressed is not None:
             return 1 + len(self.addressed.payload) // _BYTES_PER_WEIGHT
         return max(1, len(self.decoded.readings) + len(self.decoded.refused))
+
+
+def refused_whole(decoded: Decoded, refusal: Refused) -> Decoded:
+    """As many readings as it holds, none of them taken; at least the message is refused."""
+    by_reading = [replace(refusal, time=r.time) for r in decoded.readings]
+    return Decoded(refused=(*decoded.refused, *by_reading) or (refusal,))
 
 
 def decode(

@@ -20,6 +20,9 @@ class IngestMetrics:
         self.fields_ignored = counter("fields_ignored", "Unknown fields in readings")
         self.retries = counter("ingest_retries", "Batches that had to be written again")
         self.reconnects = counter("ingest_reconnects", "Connections to the broker that were lost")
+        self.answers_dropped = counter(
+            "answers_dropped", "Answers to devices that were not sent, the broker being too slow"
+        )
         self.account_changes = counter(
             "device_account_changes", "Accounts of devices made, changed or ended at the broker"
         )

@@ -1,13 +1,10 @@
 """The ingest process: subscribe, batch, write, acknowledge."""
 
 import asyncio
-import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
-from uuid import UUID
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -17,18 +14,17 @@ from core.dialects import Dialect
 from core.prices import Grid
 from core.readings import Refusal, Refused
 from core.settings import DatabaseSettings, IngestSettings, variable
-from core.units import rfc3339
 from db import partials
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, UNSTORABLE, mind_cancellation
 from db.pool import Pool, open_pool
 from ingest import pricing, tidying
+from ingest.answers import Answers
 from ingest.batcher import Batcher
 from ingest.credentials import Keeper
-from ingest.dialects import Decoded
 from ingest.hearing import nothing_more
 from ingest.keepalive import keep_alive
 from ingest.membership import Membership
-from ingest.messages import Message
+from ingest.messages import Message, refused_whole
 from ingest.metrics import IngestMetrics
 from ingest.presence import watch
 from ingest.subscriber import Subscriber
@@ -37,7 +33,6 @@ from ingest.writer import Written, write
 _POOL_MAX = 4
 _RETRY_FIRST_S = 0.1
 _RETRY_MAX_S = 5.0
-_ACK_MAX_REFUSALS = 100
 _DUE_EVERY_S = 0.5
 _DUE_MAX = 500
 
@@ -70,7 +65,9 @@ async def run(
         tasks.create_task(pricing.watch(pool, grid))
         tasks.create_task(tidying.watch(pool))
         tasks.create_task(keep_alive(pool, subscriber.publish, started))
-        ingester = _Ingester(settings, pool, subscriber, metrics)
+        answers = Answers(subscriber.publish, metrics)
+        tasks.create_task(answers.run())
+        ingester = _Ingester(settings, pool, answers, metrics)
         tasks.create_task(ingester.run(batcher))
         tasks.create_task(ingester.close_measurements())
         if (keeper := _keeper(settings, database, metrics)) is not None:
@@ -95,11 +92,11 @@ class _Ingester:
     """Writes batches one after the other, and acknowledges what is committed."""
 
     def __init__(
-        self, settings: IngestSettings, pool: Pool, subscriber: Subscriber, metrics: IngestMetrics
+        self, settings: IngestSettings, pool: Pool, answers: Answers, metrics: IngestMetrics
     ) -> None:
         self._late_horizon = settings.late_horizon
         self._pool = pool
-        self._subscriber = subscriber
+        self._answers = answers
         self._metrics = metrics
 
     async def run(self, batcher: Batcher[Message]) -> None:
@@ -134,7 +131,7 @@ class _Ingester:
         for message in batch:
             message.acknowledge()
         self._count(batch, written)
-        await self._answer(written)
+        self._answers.tell(written.rejections)
 
     async def _write(self, batch: Sequence[Message]) -> Written:
         """Write until it succeeds: the broker keeps what we can't store. Raises UNSTORABLE."""
@@ -162,10 +159,15 @@ class _Ingester:
             await self._ingest(batch[:half])
             await self._ingest(batch[half:])
             return
-        _log.error("message_unstorable", topic=batch[0].topic, error=str(error))
-        refused = Refused(Refusal.UNSTORABLE, type(error).__name__)
-        refusal = Decoded(refused=(refused,))
-        await self._ingest([replace(batch[0], decoded=refusal, addressed=None)])
+        [message] = batch
+        _log.error("message_unstorable", topic=message.topic, error=str(error))
+        refusal = Refused(Refusal.UNSTORABLE, type(error).__name__)
+        if message.addressed is not None and message.refusal is None:
+            refused = replace(message, refusal=refusal)
+        else:
+            decoded = refused_whole(message.decoded, refusal)
+            refused = replace(message, decoded=decoded, addressed=None)
+        await self._ingest([refused])
 
     def _count(self, batch: Sequence[Message], written: Written) -> None:
         metrics = self._metrics
@@ -179,17 +181,3 @@ class _Ingester:
         metrics.batch_readings.observe(written.received)
         oldest = min(m.received_at for m in batch)
         metrics.receipt_to_commit_seconds.observe((datetime.now(UTC) - oldest).total_seconds())
-
-    async def _answer(self, written: Written) -> None:
-        """Tell each device on its `ack` topic what was refused of it."""
-        refused: dict[UUID, list[dict[str, str | None]]] = defaultdict(list)
-        for rejection in written.rejections:
-            if rejection.device_id is not None:
-                at = rejection.refused.time
-                refused[rejection.device_id].append(
-                    {"time": rfc3339(at) if at else None, "reason": str(rejection.refused)}
-                )
-        for device_id, items in refused.items():
-            for n in range(0, len(items), _ACK_MAX_REFUSALS):
-                answer = json.dumps({"rejected": items[n : n + _ACK_MAX_REFUSALS]})
-                await self._subscriber.publish(f"solar/{device_id}/ack", answer)

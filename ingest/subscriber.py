@@ -25,6 +25,7 @@ _RECONNECT_FIRST_S = 0.2
 _RECONNECT_MAX_S = 10.0
 _LASTED_S = 10.0
 _PUBLISH_S = 1.0
+_UNCONFIRMED_MAX = 100  # of what we publish
 
 _log = structlog.get_logger()
 
@@ -75,7 +76,9 @@ class Subscriber:
         self, ask: Callable[[aiomqtt.Client], Awaitable[None]], connected: asyncio.Event
     ) -> None:
         """Connect, and read while we ask and from then on: the answer is behind what is queued."""
-        client = self._broker.client(self._client_id, clean_session=False)
+        client = self._broker.client(
+            self._client_id, clean_session=False, max_queued_outgoing_messages=_UNCONFIRMED_MAX
+        )
         # Before the connection: a persistent session may deliver before anything else is said.
         inbox = Inbox(client)
         try:

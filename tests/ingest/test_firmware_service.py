@@ -4,6 +4,7 @@ import asyncio
 import json
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import aiomqtt
 from hypothesis import HealthCheck, Phase, given, settings
@@ -13,7 +14,7 @@ from core.settings import DatabaseSettings
 from db.audit import audit
 from db.pool import Pool
 from tests.ingest.dialects.test_fuzz import TOPICS, WHOLE, payloads
-from tests.ingest.test_service import NOW, holds, ingesting, telemetry
+from tests.ingest.test_service import IDENTITY, NOW, REFUSE_666, holds, ingesting, telemetry
 from tests.ingest.world import add_device, add_named
 from tests.support.mosquitto import Mosquitto
 
@@ -21,6 +22,7 @@ NAMES = {
     "opendtu": "114182940773", "shelly1": "em", "shelly2": "pm", "tasmota": "plug",
     "senml": "roof", "ahoy": "HM", "victron": "c0619aba2ebd", "grott": "NTCIA00001",
 }  # fmt: skip
+PLUG_ZONE = ZoneInfo("Asia/Kolkata")
 EVERY_TOPIC = sorted({topic for topics in TOPICS.values() for topic in topics} | WHOLE.keys())
 
 
@@ -74,6 +76,35 @@ async def test_three_ingesters_that_share_the_parts_of_measurements_make_the_sam
     assert [tuple(row) for row in told] == [
         (300 + n, 230 + n, (600 + n / 100) * 1000) for n in range(3)
     ]
+
+
+async def test_what_the_database_refuses_of_a_firmware_is_its_devices_and_stops_nothing(
+    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
+) -> None:
+    plug = await add_named(pool, "tasmota", NAMES["tasmota"])
+    inverter = await add_named(pool, "opendtu", NAMES["opendtu"])
+    await pool.execute(REFUSE_666)
+    dtu = f"solar/{NAMES['opendtu']}"
+    async with (
+        ingesting(mosquitto.url, database),
+        aiomqtt.Client("127.0.0.1", mosquitto.port) as client,
+    ):
+        for n, volts in enumerate((666, 230)):
+            at = NOW - timedelta(minutes=3 - n)
+            energy = {"Power": 5, "Voltage": volts}
+            said = {"Time": at.astimezone(PLUG_ZONE).strftime("%Y-%m-%dT%H:%M:%S")}
+            await client.publish("tele/plug/SENSOR", json.dumps(said | {"ENERGY": energy}), qos=1)
+            for field, value in (
+                ("status/last_update", int(at.timestamp())), ("0/power", 300),
+                ("0/voltage", volts), ("0/yieldtotal", 600),
+            ):  # fmt: skip
+                await client.publish(f"{dtu}/{field}", str(value), qos=1)
+        await holds(pool, "SELECT sum(stored)::int FROM device_states", 2)
+    for device in (plug, inverter):
+        row = await pool.fetchrow(f"{IDENTITY} WHERE device_id = $1", device)
+        assert tuple(row or ()) == (2, 1, 0, 1)
+    reasons = await pool.fetch("SELECT DISTINCT reason FROM rejections")
+    assert [row["reason"] for row in reasons] == ["unstorable: CheckViolationError"]
 
 
 garbage = st.lists(

@@ -115,6 +115,40 @@ async def test_a_device_is_told_what_was_refused(
         }
 
 
+REFUSE_666 = "ALTER TABLE telemetry ADD CHECK (voltage_v IS DISTINCT FROM 666)"
+IDENTITY = "SELECT received::int, stored::int, duplicate::int, rejected::int FROM device_states"
+
+
+async def test_of_a_message_that_the_database_refuses_every_reading_is_counted(
+    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
+) -> None:
+    device = await add_device(pool)
+    await pool.execute(REFUSE_666)
+    async with (
+        ingesting(mosquitto.url, database) as registry,
+        aiomqtt.Client("127.0.0.1", mosquitto.port) as client,
+    ):
+        times = [rfc3339(NOW - timedelta(minutes=n)) for n in range(5)]
+        bad = [{"time": at, "energy_wh": 5, "voltage_v": 666 - n} for n, at in enumerate(times)]
+        await client.subscribe(f"solar/{device}/ack", qos=1)
+        await client.publish(*telemetry(device, 9, 1), qos=1)
+        bad_and_worse = json.dumps([*bad, {"power_w": "much"}])
+        await client.publish(f"solar/{device}/telemetry", bad_and_worse, qos=1)
+        await client.publish(*telemetry(device, 8, 2), qos=1)
+        await holds(pool, "SELECT stored::int FROM device_states", 2)
+        async with asyncio.timeout(10):
+            answer = json.loads((await anext(aiter(client.messages))).payload)
+    assert tuple(await pool.fetchrow(IDENTITY) or ()) == (8, 2, 0, 6)
+    told = [(r["time"], r["reason"]) for r in answer["rejected"]]
+    assert told[1:] == [(at, "unstorable: CheckViolationError") for at in times]
+    rejected = {
+        reason: registry.get_sample_value("solarhub_readings_rejected_total", {"reason": reason})
+        for reason in ("unstorable", "bad_value")
+    }
+    assert rejected == {"unstorable": 5, "bad_value": 1}
+    assert registry.get_sample_value("solarhub_readings_received_total") == 8
+
+
 async def test_retained_copies_are_not_counted_again(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:

@@ -30,6 +30,7 @@ from api.metrics import ApiMetrics
 from api.middleware import Cors, Frame, Guard
 from api.openapi import documented
 from api.passwords import Passwords
+from api.purchase import open_till
 from api.rate_limits import RateLimits
 from api.reads import open_reads
 from api.redis import open_redis
@@ -102,8 +103,9 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
-            open_pool(database, application_name="api", plan_once=True) as pool,
+            open_pool(database, application_name="api") as pool,
             open_reads(database, pool, metrics) as reads,
+            open_till(pool, fee_rate=settings.platform_fee_rate) as till,
             open_redis(redis) as redis_link,
             open_audits(database) as audits,
         ):
@@ -112,6 +114,7 @@ def _lifespan(
                 settings=settings,
                 pool=pool,
                 reads=reads,
+                till=till,
                 redis=redis_link,
                 passwords=Passwords(settings.bcrypt_rounds),
                 tokens=Verifier(settings.jwt_secret.get_secret_value()),

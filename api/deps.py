@@ -14,6 +14,7 @@ from api.audits import Audits
 from api.metrics import ApiMetrics
 from api.middleware import sign_in_to_log
 from api.passwords import Passwords
+from api.purchase import Till
 from api.rate_limits import RateLimits
 from api.reads import Reads
 from api.redis import RedisLink
@@ -32,6 +33,7 @@ class Services:
     settings: ApiSettings
     pool: Pool
     reads: Reads
+    till: Till
     redis: RedisLink
     passwords: Passwords
     tokens: Verifier

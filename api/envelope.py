@@ -81,6 +81,15 @@ def ok_of_json(items: Sequence[str], next_cursor: str | None) -> Response:
     return Response(body, media_type="application/json")
 
 
+def created_of_json(data: str, headers: Mapping[str, str] | None = None) -> Response:
+    """`created` of what is JSON already."""
+    body = (
+        f'{{"success":true,"statusCode":201,"message":"Created","data":{data},'
+        f'"timestamp":"{rfc3339(datetime.now(UTC))}"}}'
+    )
+    return Response(body, 201, headers, media_type="application/json")
+
+
 def created(data: T) -> Answer[T]:
     """For routes that are declared with `status_code=201`."""
     return Answer(status_code=201, message="Created", data=data)

@@ -1,42 +1,143 @@
-"""The purchase."""
+"""The purchase: orders that arrive while others are carried out are carried out together.
 
+Each has an outcome of its own. One that finds the till idle waits for nobody.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 
 from core.errors import Conflict, InsufficientEnergy, ListingNotActive
 from db import prices, purchases
-from db.pool import Connection, Pool
-from db.purchases import Idempotency, Order, Purchase
+from db.errors import undone
+from db.pool import Pool
+from db.purchases import Order, Purchase
+
+# While one batch is in the database, the next is on its way; more would only be smaller.
+_LANES = 2
+_BATCH_MAX = 16
 
 
-async def purchase(
-    pool: Pool, order: Order, *, fee_rate: Decimal, idempotency: Idempotency | None
-) -> Purchase:
-    """Buy energy: all of it happened, and is announced, or nothing.
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    order: Order
+    outcome: asyncio.Future[Purchase]
 
-    One statement, which is its own transaction: `purchase_energy` locks the listing, then the
-    wallets of buyer, seller and investors by user id, lets the rules refuse, moves the money as one
-    transfer, lowers the listing and writes the events (0003_purchase.sql).
 
-    What is refused for lack of energy was rolled back, and is demand all the same: it is noted in a
-    transaction of its own, for the prices of the next slot.
-    """
-    async with pool.acquire() as conn:
+class Till:
+    """As many wait here as there are requests, each of which has its limit of time."""
+
+    def __init__(self, pool: Pool, *, fee_rate: Decimal) -> None:
+        self._pool = pool
+        self._fee_rate = fee_rate
+        self._queue: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+
+    async def purchase(self, order: Order) -> Purchase:
+        """Buy energy: all of it happened, and is announced, or nothing.
+
+        What is refused for lack of energy is demand all the same: it is noted in a transaction of
+        its own, for the prices of the next slot.
+        """
+        waiting = _Waiting(order, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._arrived.set()
         try:
-            return await purchases.purchase(conn, order, fee_rate=fee_rate, idempotency=idempotency)
+            return await waiting.outcome
         except (InsufficientEnergy, ListingNotActive) as refusal:
             if _lacks_energy(refusal):
-                await _note(conn, order)
+                await self._note(order)
             raise
 
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as lanes:
+            for _ in range(_LANES):
+                lanes.create_task(self._lane())
 
-async def _note(conn: Connection, order: Order) -> None:
-    await prices.note_refused(
-        conn,
-        order.buyer_id,
-        order.listing_id,
-        order.energy_kwh,
-        max_price_per_kwh=order.max_price_per_kwh,
-    )
+    async def _lane(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch = self._next_batch()
+            if not self._queue:
+                self._arrived.clear()
+            if batch:
+                await self._carry_out(batch)
+
+    def _next_batch(self) -> list[_Waiting]:
+        """Who came first and still waits; of those with the same key one: the others replay it."""
+        batch, later, keys = list[_Waiting](), list[_Waiting](), set[object]()
+        while self._queue and len(batch) < _BATCH_MAX:
+            waiting = self._queue.popleft()
+            if waiting.outcome.done():
+                continue
+            order = waiting.order
+            key = (order.buyer_id, order.idempotency.key) if order.idempotency else None
+            if key in keys:
+                later.append(waiting)
+                continue
+            if key:
+                keys.add(key)
+            batch.append(waiting)
+        self._queue.extendleft(reversed(later))
+        return batch
+
+    async def _carry_out(self, batch: Sequence[_Waiting]) -> None:
+        """Carry out orders in one transaction; where that fails without harm, each in its own.
+
+        One statement, which is its own transaction: `purchase_energy` locks the listings by id,
+        then the wallets of buyers, sellers and investors by user id, decides order by order, moves
+        the money, lowers the listings and writes the events (0015_batched_purchase.sql).
+        """
+        orders = [waiting.order for waiting in batch]
+        outcomes: Sequence[Purchase | Exception]
+        try:
+            async with self._pool.acquire() as conn:
+                outcomes = await purchases.purchase(conn, orders, fee_rate=self._fee_rate)
+        except Exception as error:  # noqa: BLE001 - those who wait are told, and answer it.
+            if undone(error) and len(batch) > 1:
+                await self._carry_out_alone(batch)
+                return
+            outcomes = [error] * len(batch)
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            _tell(waiting, outcome)
+
+    async def _carry_out_alone(self, batch: Sequence[_Waiting]) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for waiting in batch:
+                tasks.create_task(self._carry_out([waiting]))
+
+    async def _note(self, order: Order) -> None:
+        async with self._pool.acquire() as conn:
+            await prices.note_refused(
+                conn,
+                order.buyer_id,
+                order.listing_id,
+                order.energy_kwh,
+                max_price_per_kwh=order.max_price_per_kwh,
+            )
+
+
+@asynccontextmanager
+async def open_till(pool: Pool, *, fee_rate: Decimal) -> AsyncIterator[Till]:
+    till = Till(pool, fee_rate=fee_rate)
+    running = asyncio.create_task(till.run())
+    try:
+        yield till
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+def _tell(waiting: _Waiting, outcome: Purchase | Exception) -> None:
+    if waiting.outcome.done():
+        return  # nobody waits any more
+    if isinstance(outcome, Exception):
+        waiting.outcome.set_exception(outcome)
+    else:
+        waiting.outcome.set_result(outcome)
 
 
 def _lacks_energy(refusal: Conflict) -> bool:

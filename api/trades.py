@@ -3,17 +3,17 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import Query, Response
+from fastapi import Query
 from pydantic import Field
+from starlette.responses import Response
 
 from api import routing
 from api.cursors import NEWEST, PageQuery
 from api.deps import Buyer, CurrentUser, Id, IdempotencyKey, ReadsDep, ServicesDep
-from api.envelope import Answer, Page, created, ok
+from api.envelope import Answer, Page, created_of_json, ok
 from api.errors import answers
 from api.fields import Body, Kwh, PricePerKwh
 from api.idempotency import request_hash
-from api.purchase import purchase
 from api.shown import ListingView, TransactionView
 from core import errors
 from core.errors import Forbidden, NotFound
@@ -43,7 +43,7 @@ class PurchaseView(TransactionView):
 
 
 @router.post(
-    "/purchase", status_code=201,
+    "/purchase", status_code=201, response_model=Answer[PurchaseView],
     responses=answers(
         Forbidden, NotFound, errors.ListingNotActive, errors.OutsideWindow,
         errors.InsufficientEnergy, errors.InsufficientBalance, errors.PriceChanged,
@@ -51,34 +51,24 @@ class PurchaseView(TransactionView):
     ),
 )  # fmt: skip
 async def buy(
-    services: ServicesDep,
-    buyer: Buyer,
-    body: NewPurchase,
-    response: Response,
-    key: IdempotencyKey = None,
-) -> Answer[PurchaseView]:
+    services: ServicesDep, buyer: Buyer, body: NewPurchase, key: IdempotencyKey = None
+) -> Response:
     """Buy energy: it is paid, recorded and announced, or nothing happened at all."""
-    order = Order(
-        buyer.user_id,
-        body.listing_id,
-        body.energy_kwh,
-        body.max_price_per_kwh,
-        body.payment_method_id,
-    )
-    idempotency = Idempotency(key, _hash(order)) if key else None
-    fee_rate = services.settings.platform_fee_rate
-    bought = await purchase(services.pool, order, fee_rate=fee_rate, idempotency=idempotency)
-    if bought.replayed:
-        response.headers["Idempotent-Replayed"] = "true"
-    else:
-        services.metrics.purchases.inc()
-        services.metrics.traded_kwh.inc(float(order.energy_kwh))
-    return created(
-        PurchaseView(
-            **dict(TransactionView.model_validate(bought.transaction)),
-            listing=ListingView.model_validate(bought.listing) if bought.listing else None,
+    bought = await services.till.purchase(
+        Order(
+            buyer.user_id,
+            body.listing_id,
+            body.energy_kwh,
+            body.max_price_per_kwh,
+            body.payment_method_id,
+            Idempotency(key, _hash(body)) if key else None,
         )
     )
+    if bought.replayed:
+        return created_of_json(bought.shown, {"Idempotent-Replayed": "true"})
+    services.metrics.purchases.inc()
+    services.metrics.traded_kwh.inc(float(body.energy_kwh))
+    return created_of_json(bought.shown)
 
 
 @router.get("/transactions")
@@ -119,7 +109,7 @@ async def get_transaction(
     return ok(TransactionView.model_validate(found))
 
 
-def _hash(order: Order) -> bytes:
+def _hash(order: NewPurchase) -> bytes:
     return request_hash(
         order.listing_id, order.energy_kwh, order.max_price_per_kwh, order.payment_method_id
     )

@@ -1,8 +1,7 @@
 """What the database refuses, as one domain error each."""
 
 import asyncio
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import asyncpg
@@ -10,12 +9,15 @@ import asyncpg
 from core import errors
 from core.errors import DomainError
 
-# The database can't be reached, is going away, or is too busy; the same call may work later.
-UNAVAILABLE = (
+_GOING_AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+)
+# The database can't be reached, is going away, or is too busy; the same call may work later.
+UNAVAILABLE = (
+    *_GOING_AWAY,
     asyncpg.TooManyConnectionsError,
     asyncpg.QueryCanceledError,  # it took longer than `database_statement_timeout`
     asyncpg.DeadlockDetectedError,
@@ -32,9 +34,6 @@ TAKEN_BACK_BY_REPLAY = (asyncpg.SerializationError, asyncpg.DeadlockDetectedErro
 
 # These data will be refused however often they are written.
 UNSTORABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-
-# The code that the function `refuse` raises with: see 0001_spine.sql.
-_REFUSED = "SH409"
 
 _BY_CODE: dict[str, type[DomainError]] = {
     error.code: error
@@ -84,14 +83,20 @@ def refusals(**facts: object) -> Iterator[None]:
         raise refusal from error
 
 
+def refusal(code: str, facts: Mapping[str, object]) -> DomainError:
+    """What a function of the database answers in place of what was asked."""
+    if code in _NOT_FOUND:
+        return errors.NotFound(what=_NOT_FOUND[code])
+    if code == errors.PurchaseTooSmall.code:
+        return errors.PurchaseTooSmall(field="energy_kwh", **facts)
+    return _BY_CODE[code](**facts)
+
+
+def undone(error: Exception) -> bool:
+    """Whether the database went on after it, and nothing of the statement happened."""
+    return isinstance(error, asyncpg.PostgresError) and not isinstance(error, _GOING_AWAY)
+
+
 def _domain_error(error: asyncpg.PostgresError, facts: dict[str, object]) -> DomainError | None:
-    if error.sqlstate == _REFUSED:
-        code = str(error.args[0])
-        facts = {**facts, **json.loads(getattr(error, "detail", None) or "{}")}
-        if code in _NOT_FOUND:
-            return errors.NotFound(what=_NOT_FOUND[code])
-        if code == "purchase_too_small":
-            return errors.PurchaseTooSmall(field="energy_kwh", **facts)
-        return _BY_CODE[code](**facts)
     by_constraint = _BY_CONSTRAINT.get(getattr(error, "constraint_name", None) or "")
     return by_constraint(**facts) if by_constraint else None

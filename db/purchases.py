@@ -1,27 +1,18 @@
-"""The purchase: one function of the database, one round trip."""
+"""Purchases: one function of the database, one round trip for as many as there are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from core.listings import Listing
-from db.errors import refusals
-from db.listings import listing_of
-from db.pool import Connection
-from db.transactions import Transaction, transaction_of
+from core.errors import DomainError
+from db.errors import refusal
+from db.pool import Connection, Record
 
 _PURCHASE = """
-SELECT o_transaction, o_listing, o_replayed FROM purchase_energy($1, $2, $3, $4, $5, $6, $7, $8)
+SELECT o_number, o_refusal, o_facts, o_bought, o_replayed
+  FROM purchase_energy($1, $2, $3, $4, $5, $6, $7, $8)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    buyer_id: UUID
-    listing_id: UUID
-    energy_kwh: Decimal
-    max_price_per_kwh: Decimal | None
-    payment_method_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,38 +24,51 @@ class Idempotency:
 
 
 @dataclass(frozen=True, slots=True)
-class Purchase:
-    """`listing` is as it is now; `replayed`: the same request bought it before."""
+class Order:
+    buyer_id: UUID
+    listing_id: UUID
+    energy_kwh: Decimal
+    max_price_per_kwh: Decimal | None = None
+    payment_method_id: UUID | None = None
+    idempotency: Idempotency | None = None
 
-    transaction: Transaction
-    listing: Listing | None
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """`shown`: JSON of the transaction, with the listing as it is now.
+
+    `replayed`: the same request bought it before.
+    """
+
+    shown: str
     replayed: bool
 
 
 async def purchase(
-    conn: Connection, order: Order, *, fee_rate: Decimal, idempotency: Idempotency | None
-) -> Purchase:
-    """Buy, all or nothing, in a transaction of its own unless there is one.
+    conn: Connection, orders: Sequence[Order], *, fee_rate: Decimal
+) -> list[Purchase | DomainError]:
+    """Carry out each order as if it were alone, in a transaction of their own unless there is one.
 
-    Raises NotFound, OwnListing, ListingNotActive, OutsideWindow, InsufficientEnergy, PriceChanged,
-    InsufficientBalance, IdempotencyKeyReused, PurchaseTooSmall, AccountInactive.
+    No two may have the same buyer and key. What is refused changes nothing, and is NotFound,
+    OwnListing, ListingNotActive, OutsideWindow, InsufficientEnergy, PriceChanged,
+    InsufficientBalance, IdempotencyKeyReused, PurchaseTooSmall or AccountInactive.
     """
-    with refusals():
-        row = await conn.fetchrow(
-            _PURCHASE,
-            order.buyer_id,
-            order.listing_id,
-            order.energy_kwh,
-            order.max_price_per_kwh,
-            order.payment_method_id,
-            fee_rate,
-            idempotency.key if idempotency else None,
-            idempotency.request_hash if idempotency else None,
-        )
-    assert row is not None
-    listing = row["o_listing"]
-    return Purchase(
-        transaction=transaction_of(row["o_transaction"]),
-        listing=listing_of(listing) if listing and listing["id"] else None,
-        replayed=row["o_replayed"],
+    rows = await conn.fetch(
+        _PURCHASE,
+        [order.buyer_id for order in orders],
+        [order.listing_id for order in orders],
+        [order.energy_kwh for order in orders],
+        [order.max_price_per_kwh for order in orders],
+        [order.payment_method_id for order in orders],
+        [order.idempotency and order.idempotency.key for order in orders],
+        [order.idempotency and order.idempotency.request_hash for order in orders],
+        fee_rate,
     )
+    outcomes = {row["o_number"]: _outcome(row) for row in rows}
+    return [outcomes[number] for number in range(1, len(orders) + 1)]
+
+
+def _outcome(row: Record) -> Purchase | DomainError:
+    if row["o_refusal"]:
+        return refusal(row["o_refusal"], row["o_facts"] or {})
+    return Purchase(row["o_bought"], row["o_replayed"])

@@ -13,7 +13,6 @@ from simulators.hosting import offer_surplus, register_device
 from simulators.hub_client import Session, invent_account, open_hub
 from simulators.link import Line, Links, LinkTally
 from simulators.outcome import Outcome, Played
-from simulators.outgoing import Outgoing
 from simulators.places import LOCALITIES, Place, near
 from simulators.series import first_and_last, peak_w, shifted, time_of
 from simulators.together import together
@@ -124,8 +123,8 @@ async def _play(
     broker = hub.broker or next(iter(played.values())).registered.broker
     links = Links(broker, Random(plan.seed), tally.links)
     begins, _ = first_and_last(reading for one in played.values() for reading in one.readings)
-    pace = Pace(begins, plan.speed, asyncio.get_running_loop().time())
-    players = [Player(one, pace, plan.batch, tally) for one in played.values()]
+    pace = _Pace(begins, plan.speed, asyncio.get_running_loop().time())
+    players = [_Player(one, pace, plan.batch, tally) for one in played.values()]
     # They leave without saying `offline`: what they measured may still be bought for a while.
     await together(
         links.run(player.played.registered.credentials, player.speak, says_goodbye=False)
@@ -134,7 +133,7 @@ async def _play(
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class _Pace:
     """When a reading is due: recorded time passes `speed` times as fast as the loop's clock."""
 
     begins: datetime
@@ -149,34 +148,23 @@ class Pace:
 
 
 @dataclass(slots=True)
-class Player:
-    """Sends one device's readings, in order, each again until the broker surely has it."""
+class _Player:
+    """Sends one device's readings, in order, each again until the broker has it."""
 
     played: Played
-    pace: Pace
+    pace: _Pace
     batch: int
     tally: ReplayTally
-    _outgoing: Outgoing = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._outgoing = Outgoing(self.played.readings)
 
     async def speak(self, line: Line) -> None:
-        self._outgoing.connected_anew()
-        while self._outgoing:
+        while self.played.sent < len(self.played.readings):
             batch = await self._due()
             await line.send(batch)
-            self._outgoing.taken(len(batch))
-            self._count(len(self.played.readings) - len(self._outgoing))
-
-    def _count(self, sent: int) -> None:
-        """So many of the readings were sent by now; those that go again count once."""
-        anew = max(0, sent - self.played.sent)
-        self.played.sent += anew
-        self.tally.readings += anew
+            self.played.sent += len(batch)
+            self.tally.readings += len(batch)
 
     async def _due(self) -> list[Reading]:
         """The next reading when its time has come, and with it what else is due by then."""
-        ahead = self._outgoing.ahead(self.batch)
+        ahead = self.played.readings[self.played.sent : self.played.sent + self.batch]
         await asyncio.sleep(max(0.0, self.pace.wait_s(ahead[0])))
         return [ahead[0], *(reading for reading in ahead[1:] if self.pace.wait_s(reading) <= 0)]

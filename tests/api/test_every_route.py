@@ -16,7 +16,7 @@ from api.deps import SignedIn
 from core.settings import ApiSettings, DatabaseSettings
 from db.pool import Pool
 from tests.api.conftest import Api
-from tests.support.people import Person, add_device, add_listing, add_user
+from tests.support.people import Person, add_device, add_listing, add_purchase, add_user
 
 ROLES = ("buyer", "host", "investor", "admin")
 
@@ -274,11 +274,7 @@ async def things_of_somebody(pool: Pool) -> dict[str, object]:
     seller, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
     investor = await add_user(pool, "investor")
     listing_id = await add_listing(pool, seller)
-    bought = await pool.fetchval(
-        "SELECT (o_transaction).id FROM purchase_energy($1, $2, 1, NULL, NULL, 0.05, NULL, NULL)",
-        buyer.id,
-        listing_id,
-    )
+    bought = await add_purchase(pool, buyer, listing_id)
     device_id = await add_device(pool, seller)
     return {
         "device_id": device_id,

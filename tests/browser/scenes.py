@@ -8,7 +8,7 @@ from uuid import UUID
 
 from core.units import SLOT, slot_of
 from db.pool import Pool
-from tests.support.people import add_device, add_listing, add_user
+from tests.support.people import Person, add_device, add_listing, add_purchase, add_user
 
 _HOMES = 60
 _NAMES = ("Lotus House", "Jasmine", "Neem Court", "Banyan", "Tulsi", "Mango Grove", "Marigold")
@@ -22,7 +22,6 @@ VALUES ($1, $2, $3, $3, $4, $5)
 _REFUSED = """
 INSERT INTO rejections (device_id, topic, payload, reason) VALUES ($1, $2, $3, $4)
 """
-_BUY = "SELECT o_replayed FROM purchase_energy($1, $2, $3, NULL, NULL, 0.05, NULL, NULL)"
 _BACKDATE = "UPDATE energy_transactions SET created_at = $2 WHERE created_at > $1"
 _FLOW = """
 INSERT INTO flow_samples SELECT $1, $2, $3, $4, $5, $6, 0, $7, $8, $9, $10
@@ -65,7 +64,7 @@ async def neighbourhood(pool: Pool) -> UUID:
             )  # fmt: skip
     assert told is not None
     await _day(pool, told, now, chance)
-    await _trades(pool, buyer.id, listings, now, chance)
+    await _trades(pool, buyer, listings, now, chance)
     await _flow(pool, now, chance)
     return told
 
@@ -95,13 +94,15 @@ async def _day(pool: Pool, device_id: UUID, now: datetime, chance: Random) -> No
 
 
 async def _trades(
-    pool: Pool, buyer_id: UUID, listings: list[UUID], now: datetime, chance: Random
+    pool: Pool, buyer: Person, listings: list[UUID], now: datetime, chance: Random
 ) -> None:
     """Oldest first: what is moved back is no longer newer than what comes."""
     for ago in range(48, 0, -1):
         at = now - ago * SLOT
         for listing_id in [*chance.sample(listings, 2), listings[0]]:
-            await pool.execute(_BUY, buyer_id, listing_id, Decimal(chance.randint(100, 700)) / 1000)
+            await add_purchase(
+                pool, buyer, listing_id, kwh=Decimal(chance.randint(100, 700)) / 1000
+            )
         await pool.execute(_BACKDATE, now, at)
 
 

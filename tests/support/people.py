@@ -1,6 +1,7 @@
 """People, devices, listings and balances, straight into the database."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,6 +11,7 @@ import bcrypt
 
 from core.units import slot_of
 from db.pool import Connection, Pool
+from db.purchases import Order, Purchase, purchase
 
 PASSWORD = "correct horse battery"
 DEVICE_PASSWORD = "device-password"
@@ -133,3 +135,15 @@ async def add_listing(
         slot_of(start),
     )
     return listing_id
+
+
+async def add_purchase(
+    pool: Pool, buyer: Person, listing_id: UUID, *, kwh: Decimal | int = 1
+) -> UUID:
+    """Energy bought, and paid for with 5 % for the platform; its transaction."""
+    async with pool.acquire() as conn:
+        [bought] = await purchase(
+            conn, [Order(buyer.id, listing_id, Decimal(kwh))], fee_rate=Decimal("0.05")
+        )
+    assert isinstance(bought, Purchase), bought
+    return UUID(json.loads(bought.shown)["id"])

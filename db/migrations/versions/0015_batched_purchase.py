@@ -1,4 +1,4 @@
-"""How an instant is shown becomes part of the statements that show it."""
+"""Purchases in batches: one statement decides and records many orders."""
 
 from db.migrations.sql import run_file
 
@@ -9,4 +9,4 @@ depends_on = None
 
 
 def upgrade() -> None:
-    run_file("0015_instants_inline.sql")
+    run_file("0015_batched_purchase.sql")

@@ -22,7 +22,7 @@ from tests.support import people
 from tests.support.mosquitto import Mosquitto, SecuredMosquitto
 from tests.support.waiting import eventually
 
-SECRET = b"of the test"
+SECRET = b"of the test, and as long as one has to be"
 
 
 async def register(pool: Pool, dialect: str = "native", external_id: str | None = None) -> UUID:

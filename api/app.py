@@ -103,7 +103,7 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
-            open_pool(database, application_name="api") as pool,
+            open_pool(database, application_name="api", plan_once=True) as pool,
             open_reads(database, pool, metrics) as reads,
             open_till(pool, fee_rate=settings.platform_fee_rate) as till,
             open_redis(redis) as redis_link,

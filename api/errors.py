@@ -26,6 +26,7 @@ _NO_PATH = Kind("NotFoundError", 404)
 _NO_METHOD = Kind("NotFoundError", 405)
 _DATABASE = Kind("DatabaseError", 500)
 _DATABASE_AWAY = Kind("DatabaseError", 503)
+_BUSY = Kind("RateLimitError", 429)
 _UNEXPECTED = Kind("UnexpectedError", 500)
 
 _KINDS: dict[type[DomainError], Kind] = {
@@ -42,6 +43,7 @@ _BY_STATUS = {
     404: (_NO_PATH, "no_such_path", "There is no such path."),
     405: (_NO_METHOD, "no_such_method", "This path does not know this method."),
     413: (_TOO_LARGE, "body_too_large", "The body is larger than 1 MiB."),
+    429: (_BUSY, "too_busy", "Too many are sending too much at once; try again shortly."),
 }
 _UNREADABLE = (_VALIDATION, errors.Invalid.code, "The body can't be read.")
 _OUR_FAULT = "Something went wrong on our side."
@@ -127,7 +129,11 @@ def _field(location: Sequence[str | int]) -> str:
 
 def _refused_by_framework(error: HTTPException, scope: Scope) -> Response:
     told = _BY_STATUS.get(error.status_code, _UNREADABLE)
-    headers = {"Allow": _methods_of(scope)} if error.status_code == 405 else error.headers
+    headers = error.headers
+    if error.status_code == 405:
+        headers = {"Allow": _methods_of(scope)}
+    if error.status_code == 429:
+        headers = _RETRY
     return failure(*told, headers=headers)
 
 

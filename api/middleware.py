@@ -5,6 +5,7 @@
 
 import asyncio
 from time import perf_counter
+from typing import NoReturn
 from uuid import uuid4
 
 import structlog
@@ -21,6 +22,8 @@ from api.metrics import ApiMetrics
 from api.pages import is_page
 
 BODY_MAX_BYTES = 1024 * 1024
+# Of all requests that are under way in this process.
+BODIES_MAX_BYTES = 64 * BODY_MAX_BYTES
 REQUEST_TIMEOUT_S = 15
 # What is known to take longer.
 _PATIENCE_S = {"/api/v1/admin/audit": 600}
@@ -114,12 +117,13 @@ class Guard:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._bodies = _Bodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = False
+        begun, body = False, _Body(receive, self._bodies)
 
         async def send_noting(message: Message) -> None:
             nonlocal begun
@@ -132,11 +136,13 @@ class Guard:
                     await _drain(receive)
                     await errors.too_large()(scope, receive, send_noting)
                 else:
-                    await self._app(scope, _limited(receive), send_noting)
+                    await self._app(scope, body.receive, send_noting)
         except Exception as error:
             if begun:
                 raise
             await errors.answer_to(error, scope)(scope, receive, send)
+        finally:
+            self._bodies.held_bytes -= body.received_bytes
 
 
 class Cors(CORSMiddleware):
@@ -156,21 +162,35 @@ def sign_in_to_log(user_id: object) -> None:
     bind_contextvars(user_id=str(user_id))
 
 
-def _limited(receive: Receive) -> Receive:
-    """Count what comes: a client need not declare how much it sends."""
-    received = 0
+class _Bodies:
+    """What came of the bodies of all requests that are under way."""
 
-    async def receive_limited() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > BODY_MAX_BYTES:
-            if message.get("more_body", False):
-                await _drain(receive)
-            raise HTTPException(413)
+    held_bytes = 0
+
+
+class _Body:
+    """One request's, counted as it comes: a client need not declare how much it sends."""
+
+    def __init__(self, receive: Receive, bodies: _Bodies) -> None:
+        self._receive = receive
+        self._bodies = bodies
+        self.received_bytes = 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        size_bytes = len(message.get("body", b""))
+        self.received_bytes += size_bytes
+        self._bodies.held_bytes += size_bytes
+        if self.received_bytes > BODY_MAX_BYTES:
+            await self._refuse(413, message)
+        if self._bodies.held_bytes > BODIES_MAX_BYTES:
+            await self._refuse(429, message)
         return message
 
-    return receive_limited
+    async def _refuse(self, status: int, message: Message) -> NoReturn:
+        if message.get("more_body", False):
+            await _drain(self._receive)
+        raise HTTPException(status)
 
 
 async def _drain(receive: Receive) -> None:

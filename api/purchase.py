@@ -89,7 +89,7 @@ class Till:
 
         One statement, which is its own transaction: `purchase_energy` locks the listings by id,
         then the wallets of buyers, sellers and investors by user id, decides order by order, moves
-        the money, lowers the listings and writes the events (0015_batched_purchase.sql).
+        the money, lowers the listings and writes the events (0016_batched_purchase.sql).
         """
         orders = [waiting.order for waiting in batch]
         outcomes: Sequence[Purchase | Exception]

@@ -94,7 +94,9 @@ class Replica:
             if await replicas.process(conn) != process:
                 raise NotOurReplica("it leads to several servers, or was restarted")
 
-        async with open_pool(self._own, application_name="api-read", greet=same_server) as pool:
+        async with open_pool(
+            self._own, application_name="api-read", plan_once=True, greet=same_server
+        ) as pool:
             self._pool = pool
             try:
                 yield

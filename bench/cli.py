@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -72,6 +73,9 @@ _PROGRAMS = {
     Case.CONTROL_ROOM: ("chromium",),
 }
 
+# Of a table that is written to a file.
+_WIDTH = 120
+
 app = typer.Typer()
 
 
@@ -128,7 +132,7 @@ async def _run(
     for case in cases:
         for needed in _PROGRAMS.get(case, ()):
             program(needed)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     with tempfile.TemporaryDirectory(prefix="solarhub-bench-") as directory:
         async with server(database_url, Path(directory)) as database_server:
             outcome = await suite.run(

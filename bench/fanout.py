@@ -116,7 +116,7 @@ async def _measure(
 
 async def _burst(listening: Crowd, tell: Tell, clock: cpu.Clock, clients: int) -> Sample:
     count = SIZES[clients]
-    events = [_listing(uuid4()) for _ in range(count)]
+    events = [listing(uuid4()) for _ in range(count)]
     await listening.ask("burst", events[-1]["id"], str(count))
     cpu_began = clock.read_s()
     began_at = await tell(events)
@@ -129,7 +129,7 @@ async def _burst(listening: Crowd, tell: Tell, clock: cpu.Clock, clients: int) -
     )
 
 
-def _listing(listing_id: UUID) -> dict[str, Any]:
+def listing(listing_id: UUID) -> dict[str, Any]:
     """As REST shows one."""
     now = rfc3339(datetime.now(UTC))
     return {

@@ -63,7 +63,11 @@ def _ms(value: float | None) -> str:
 
 
 def _cpu(contestant: Contestant) -> str:
-    return "\n".join(f"{name} {us:,.1f}" for name, us in contestant.cpu_us.items())
+    return "\n".join(f"{name} {_microseconds(us)}" for name, us in contestant.cpu_us.items())
+
+
+def _microseconds(value: float) -> str:
+    return f"{value:,.1f}" if value >= 10 else f"{value:.2g}"
 
 
 def _verdict(target: Target) -> str:

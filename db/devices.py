@@ -56,9 +56,18 @@ SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, 
        d.external_id, d.time_zone, d.funding_target, d.revenue_share, d.funded, d.created_at,
        s.status, s.fault_code, s.last_seen_at
   FROM devices d JOIN device_states s ON s.device_id = d.id
- WHERE d.deleted_at IS NULL AND ($1::uuid IS NULL OR d.owner_id = $1)
-   AND (d.created_at, d.id) < ($2::timestamptz, $3::uuid)
- ORDER BY d.created_at DESC, d.id DESC LIMIT $4
+ WHERE d.deleted_at IS NULL AND (d.created_at, d.id) < ($1::timestamptz, $2::uuid)
+ ORDER BY d.created_at DESC, d.id DESC LIMIT $3
+"""
+
+_NEWEST_OF_OWNER = """
+SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, d.dialect,
+       d.external_id, d.time_zone, d.funding_target, d.revenue_share, d.funded, d.created_at,
+       s.status, s.fault_code, s.last_seen_at
+  FROM devices d JOIN device_states s ON s.device_id = d.id
+ WHERE d.deleted_at IS NULL AND d.owner_id = $4
+   AND (d.created_at, d.id) < ($1::timestamptz, $2::uuid)
+ ORDER BY d.created_at DESC, d.id DESC LIMIT $3
 """
 
 
@@ -146,7 +155,11 @@ async def newest(
     conn: Connection, owner_id: UUID | None, *, before: tuple[datetime, UUID], limit: int
 ) -> list[Device]:
     """An owner's devices (None: everybody's), newest first."""
-    return [_device(row) for row in await conn.fetch(_NEWEST, owner_id, *before, limit)]
+    if owner_id is None:
+        rows = await conn.fetch(_NEWEST, *before, limit)
+    else:
+        rows = await conn.fetch(_NEWEST_OF_OWNER, *before, limit, owner_id)
+    return [_device(row) for row in rows]
 
 
 def _device(row: Record) -> Device:

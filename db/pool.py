@@ -40,13 +40,19 @@ async def open_pool(
     *,
     application_name: str,
     max_size: int | None = None,
+    plan_once: bool = False,
     greet: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Pool]:
     """A pool that connects when first used, so that a process may start before its database.
 
+    `plan_once`: for statements whose best plan is the same for all parameters. PostgreSQL would
+    plan some of them anew for every call, as the values of one call make it expect few rows.
     `greet` looks at each new connection, and raises to refuse it.
     """
     timeout_s = settings.database_statement_timeout.total_seconds()
+    server_settings = _server_settings(application_name, timeout_s)
+    if plan_once:
+        server_settings["plan_cache_mode"] = "force_generic_plan"
 
     async def prepare(conn: Connection) -> None:
         await _set_codecs(conn)
@@ -62,7 +68,7 @@ async def open_pool(
         command_timeout=timeout_s + 1,
         init=prepare,
         reset=_keep,
-        server_settings=_server_settings(application_name, timeout_s),
+        server_settings=server_settings,
     ) as pool:
         yield pool
 

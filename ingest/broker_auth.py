@@ -7,13 +7,14 @@ said then is kept with the session. When devices change, whoever may no longer b
 
 import asyncio
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 import structlog
 from amqtt.broker import Broker
-from amqtt.contexts import Action
+from amqtt.contexts import Action, BrokerConfig
 from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.session import Session
 
@@ -64,6 +65,36 @@ class Owner:
     def barred(self) -> "Owner":
         """The same, who may do nothing any more; the session stays its own."""
         return replace(self, topics=_NOTHING)
+
+
+class _Steady(dict[str, Any]):
+    """May change while somebody goes through it: they see what was there when they began."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*super().__iter__()])
+
+    def items(self) -> Any:
+        return [*super().items()]
+
+
+class DeviceBroker(Broker):
+    """amqtt's broker, with two of its faults mended.
+
+    It waits while it goes through all subscriptions, and fails when somebody subscribes meanwhile;
+    and it tells whoever connects what is retained for the subscriptions of others.
+    """
+
+    def __init__(self, config: BrokerConfig) -> None:
+        super().__init__(config)
+        self._subscriptions: dict[str, Any] = _Steady()
+        self._retained_messages: dict[str, Any] = _Steady()
+
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
+        subscribers = self._subscriptions.get(subscription[0], ())
+        if any(subscriber.client_id == session.client_id for subscriber, _ in subscribers):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
 
 
 class DeviceAccessPlugin(BaseAuthPlugin, BaseTopicPlugin):

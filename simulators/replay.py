@@ -13,6 +13,7 @@ from simulators.hosting import offer_surplus, register_device
 from simulators.hub_client import Session, invent_account, open_hub
 from simulators.link import Line, Links, LinkTally
 from simulators.outcome import Outcome, Played
+from simulators.outgoing import Outgoing
 from simulators.places import LOCALITIES, Place, near
 from simulators.series import first_and_last, peak_w, shifted, time_of
 from simulators.together import together
@@ -123,8 +124,8 @@ async def _play(
     broker = hub.broker or next(iter(played.values())).registered.broker
     links = Links(broker, Random(plan.seed), tally.links)
     begins, _ = first_and_last(reading for one in played.values() for reading in one.readings)
-    pace = _Pace(begins, plan.speed, asyncio.get_running_loop().time())
-    players = [_Player(one, pace, plan.batch, tally) for one in played.values()]
+    pace = Pace(begins, plan.speed, asyncio.get_running_loop().time())
+    players = [Player(one, pace, plan.batch, tally) for one in played.values()]
     # They leave without saying `offline`: what they measured may still be bought for a while.
     await together(
         links.run(player.played.registered.credentials, player.speak, says_goodbye=False)
@@ -133,7 +134,7 @@ async def _play(
 
 
 @dataclass(frozen=True, slots=True)
-class _Pace:
+class Pace:
     """When a reading is due: recorded time passes `speed` times as fast as the loop's clock."""
 
     begins: datetime
@@ -148,23 +149,34 @@ class _Pace:
 
 
 @dataclass(slots=True)
-class _Player:
-    """Sends one device's readings, in order, each again until the broker has it."""
+class Player:
+    """Sends one device's readings, in order, each again until the broker surely has it."""
 
     played: Played
-    pace: _Pace
+    pace: Pace
     batch: int
     tally: ReplayTally
+    _outgoing: Outgoing = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._outgoing = Outgoing(self.played.readings)
 
     async def speak(self, line: Line) -> None:
-        while self.played.sent < len(self.played.readings):
+        self._outgoing.connected_anew()
+        while self._outgoing:
             batch = await self._due()
             await line.send(batch)
-            self.played.sent += len(batch)
-            self.tally.readings += len(batch)
+            self._outgoing.taken(len(batch))
+            self._count(len(self.played.readings) - len(self._outgoing))
+
+    def _count(self, sent: int) -> None:
+        """So many of the readings were sent by now; those that go again count once."""
+        anew = max(0, sent - self.played.sent)
+        self.played.sent += anew
+        self.tally.readings += anew
 
     async def _due(self) -> list[Reading]:
         """The next reading when its time has come, and with it what else is due by then."""
-        ahead = self.played.readings[self.played.sent : self.played.sent + self.batch]
+        ahead = self._outgoing.ahead(self.batch)
         await asyncio.sleep(max(0.0, self.pace.wait_s(ahead[0])))
         return [ahead[0], *(reading for reading in ahead[1:] if self.pace.wait_s(reading) <= 0)]

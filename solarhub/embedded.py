@@ -234,14 +234,13 @@ async def broker(
 
     `pool` lends a connection for as long as it runs.
     """
-    from amqtt.broker import Broker
     from amqtt.contexts import BrokerConfig, ListenerConfig
 
     from ingest import broker_auth
 
     listener = ListenerConfig(bind=f"{host}:{port}")
     access = {"pool": pool, "hub_password": hub_password}
-    server = Broker(
+    server = broker_auth.DeviceBroker(
         BrokerConfig(
             listeners={"default": listener},
             plugins={"ingest.broker_auth.DeviceAccessPlugin": access},

@@ -5,9 +5,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
+from core.settings import DatabaseSettings
 from db import listing_pages
 from db.listing_pages import Filter, Listed
-from db.pool import Connection
+from db.pool import Connection, open_pool
 from tests.support import plans
 from tests.support.people import add_device, add_user
 
@@ -102,6 +103,34 @@ async def test_page_1000_reads_no_more_than_page_1(conn: Connection) -> None:
             conn, statement, *key, None, None, PAGE + 1, *chosen, mode=MODES[1]
         )
         assert planned_anew.buffers <= 3 * page_1.buffers, told
+
+
+async def test_the_api_plans_once(database: DatabaseSettings, conn: Connection) -> None:
+    """Also where one call's values make PostgreSQL expect less than it would of any."""
+    filters = await fill(conn)
+    async with (
+        open_pool(database, application_name="test", plan_once=True) as pool,
+        pool.acquire() as api,
+    ):
+        for _ in range(3):
+            for where in filters.values():
+                await part(api, "newest", where, NEWEST, PAGE)
+                await part(api, "cheapest", where, CHEAPEST, PAGE)
+        calls = await api.fetchrow(
+            "SELECT sum(generic_plans) AS plan_kept, sum(custom_plans) AS planned_anew"
+            "  FROM pg_prepared_statements WHERE strpos(statement, $1) > 0",
+            "FROM energy_listings",
+        )
+    assert calls is not None
+    assert dict(calls) == {"plan_kept": 3 * 2 * len(filters), "planned_anew": 0}
+
+
+async def test_how_an_instant_is_shown_is_part_of_the_statement(conn: Connection) -> None:
+    """A call would take longer than all else that a listing shows."""
+    rows = await conn.fetch("EXPLAIN VERBOSE SELECT listing_text(l) FROM energy_listings l")
+    explained = "".join(row[0] for row in rows)
+    assert "to_char" in explained
+    assert "rfc3339" not in explained
 
 
 async def test_where_nothing_is_found_little_is_read(conn: Connection) -> None:

@@ -194,3 +194,28 @@ async def test_the_hub_hears_every_device(broker: Broker, device_id: UUID) -> No
     async with heard(broker, "solar/+/telemetry") as topics, device:
         await device.publish(f"solar/{device_id}/telemetry", "{}", qos=1)
     assert topics == [f"solar/{device_id}/telemetry"]
+
+
+async def test_clients_that_come_and_go_do_not_disturb_each_other(broker: Broker) -> None:
+    async def come_and_go(number: int) -> None:
+        for attempt in range(20):
+            async with hub(broker) as passer_by:
+                await passer_by.subscribe(f"passing/{number}/{attempt}")
+
+    async with hub(broker) as listening:
+        await listening.subscribe("solar/+/status")
+        for _ in range(5):
+            await listening.publish(f"solar/{uuid4()}/status", "online", qos=1, retain=True)
+        await asyncio.gather(*(come_and_go(number) for number in range(8)))
+
+
+async def test_a_device_is_not_told_what_others_retained(broker: Broker, device_id: UUID) -> None:
+    async with hub(broker) as listening:
+        await listening.subscribe("solar/+/status", qos=1)
+        await listening.publish(f"solar/{uuid4()}/status", "offline", qos=1, retain=True)
+        async with client(broker, device_id, DEVICE_PASSWORD) as device:
+            await device.subscribe(f"solar/{device_id}/command", qos=1)
+            async with hub(broker) as mouth:
+                await mouth.publish(f"solar/{device_id}/command", "report", qos=1)
+            first = await anext(aiter(device.messages))
+            assert first.topic.value == f"solar/{device_id}/command"

@@ -35,11 +35,17 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 
 def postgres(directory: Path, *, durable: bool = True) -> AbstractContextManager[Server]:
     """PostgreSQL of a test's own: out of the wheel, or of the user's programs with TimescaleDB."""
-    if programs := os.environ.get(OWN_PROGRAMS):
+    if OWN_PROGRAMS in os.environ:
         return embedded.postgres(
-            directory, durable=durable, programs=Path(programs), settings=_WITH_TIMESCALEDB
+            directory, durable=durable, programs=programs(), settings=_WITH_TIMESCALEDB
         )
     return embedded.postgres(directory, durable=durable)
+
+
+def programs() -> Path:
+    """Where the programs of such a PostgreSQL are."""
+    own = os.environ.get(OWN_PROGRAMS)
+    return Path(own) if own else embedded.postgres_programs()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A PostgreSQL and a streaming replica of it, made by pg_basebackup out of the same wheel."""
+"""A PostgreSQL and a streaming replica of it, made by pg_basebackup."""
 
 import contextlib
 import os
@@ -14,6 +14,7 @@ import psutil
 
 from solarhub import embedded
 from solarhub.child import leashed
+from tests.support import databases
 from tests.support.databases import url_of
 
 # A log that is replayed waits for no reader.
@@ -30,7 +31,7 @@ class Replica:
 
     def start(self) -> None:
         self._running = ExitStack()
-        server = self._running.enter_context(embedded.postgres(self._directory, durable=False))
+        server = self._running.enter_context(databases.postgres(self._directory, durable=False))
         self.url, self._process = server.url, psutil.Process(server.child.pid)
 
     def kill(self) -> None:
@@ -88,7 +89,7 @@ class Pair:
 @contextmanager
 def pair(directory: Path) -> Iterator[Pair]:
     """Both run until the block ends. The primary is durable: only such one has promises to keep."""
-    with embedded.postgres(directory / "primary") as primary:
+    with databases.postgres(directory / "primary") as primary:
         _copy(primary.url, directory / "replica")
         replica = Replica(directory / "replica")
         replica.start()
@@ -103,7 +104,7 @@ def _copy(url: str, directory: Path) -> None:
     directory.mkdir(mode=0o700)
     if owner:
         os.chown(directory, owner.uid, owner.gid)
-    program = str(embedded.postgres_programs() / "pg_basebackup")
+    program = str(databases.programs() / "pg_basebackup")
     command = [program, "-d", url, "-D", str(directory), "-R", "--checkpoint=fast", "--no-sync"]
     made = subprocess.run(
         leashed(command, owner), capture_output=True, text=True, check=False, cwd="/"

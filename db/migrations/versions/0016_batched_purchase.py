@@ -2,11 +2,11 @@
 
 from db.migrations.sql import run_file
 
-revision = "0015"
-down_revision = "0014"
+revision = "0016"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    run_file("0015_batched_purchase.sql")
+    run_file("0016_batched_purchase.sql")

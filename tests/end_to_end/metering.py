@@ -141,12 +141,14 @@ class Hub:
         came = f"{counts['received']} received, {counts['stored']} stored"
         return f"readings of {len(self.meters)} meters: {came}"
 
-    async def subscribes(self, name: str) -> None:
+    async def subscribes(self, name: str, *, shared: bool = False) -> None:
         """Wait until the broker has saved that ingester's session: from then on it keeps all.
 
-        It has a name once it is connected, and again with each of its subscriptions.
+        The name stands there once the ingester is connected, and again with each subscription that
+        is not shared.
         """
-        await eventually(lambda: self.mosquitto.saved().count(name.encode()) > 1, within_s=60)
+        times = 1 if shared else 2
+        await eventually(lambda: self.mosquitto.saved().count(name.encode()) >= times, within_s=60)
 
     async def publish(self, gate: Gate, chance: Random) -> None:
         """Each device on a connection of its own, until all is sent."""

@@ -29,7 +29,7 @@ async def members(hub: Hub, stack: AsyncExitStack) -> list[Part]:
         await part.start()
         stack.push_async_callback(part.end)
     for name in MEMBERS:
-        await hub.subscribes(name)
+        await hub.subscribes(name, shared=True)
     return parts
 
 

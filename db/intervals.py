@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 from uuid import UUID
 
 from core.accountant import Account
@@ -79,6 +80,9 @@ SELECT coalesce(sum(sellable_wh(quality, surplus_wh)), 0) FROM energy_interval
  WHERE device_id = $1 AND slot_start >= $2
 """
 
+# What a full batch of readings touches, or seven weeks of silence.
+ADDED_AT_ONCE = 5_000
+
 SlotKey = tuple[UUID, datetime]
 
 
@@ -92,6 +96,15 @@ class SurplusChange:
 
 
 async def add(conn: Connection, intervals: Mapping[SlotKey, Interval]) -> list[SurplusChange]:
+    """As many statements as it takes for each to end in time: a silence may have lasted years, and
+    each of its days may want a chunk of its own."""
+    changes, remaining = [], iter(intervals.items())
+    while part := dict(islice(remaining, ADDED_AT_ONCE)):
+        changes += await _add(conn, part)
+    return changes
+
+
+async def _add(conn: Connection, intervals: Mapping[SlotKey, Interval]) -> list[SurplusChange]:
     rows = await conn.fetch(
         _ADD,
         [device_id for device_id, _ in intervals],

@@ -6,8 +6,11 @@ The outcome is that of plain PostgreSQL, which runs the same tests without compr
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from asyncpg.connection import LoggedQuery
+
 from core.settings import DatabaseSettings
 from core.units import slot_of
+from db import intervals
 from db.audit import audit
 from db.pool import Pool
 from ingest.writer import write
@@ -83,3 +86,22 @@ async def test_a_silence_longer_than_the_horizon_is_filled_in_compressed_chunks_
     assert sum(slot["generated_wh"] for slot in slots) == 30 + 11 * 96 * 4
     async with pool.acquire() as conn:
         assert [c.name async for c in audit(conn, database) if not c.ok] == []
+
+
+async def test_years_of_silence_are_filled_by_statements_that_each_end_in_time(
+    pool: Pool, database: DatabaseSettings
+) -> None:
+    device, now = await add_device(pool), datetime.now(UTC)
+    [before] = counting(now - 400 * DAY, [1000.0])
+    [returns] = counting(now, [9000.0])
+    await write(pool, [telemetry(device, before, received_at=before.time)], HORIZON)
+    asked: list[LoggedQuery] = []
+    conn = await pool.acquire()
+    conn.add_query_logger(asked.append)
+    await pool.release(conn)
+    await write(pool, [telemetry(device, returns, received_at=now)], HORIZON)
+    slots = await intervals_of(pool, device)
+    assert len(slots) >= 400 * 96
+    assert sum(slot["generated_wh"] for slot in slots) == 8000
+    filled = [query for query in asked if "INSERT INTO energy_interval" in query.query]
+    assert len(filled) == -(-len(slots) // intervals.ADDED_AT_ONCE)

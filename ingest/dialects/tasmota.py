@@ -1,7 +1,8 @@
 """Tasmota: `tele/<topic>/SENSOR` with `{"Time": …, "ENERGY": {…}}`, and `LWT`.
 
-`Time` is the device's wall clock, without a zone unless it is set up to say one. Numbers are arrays
-on devices of several phases, where those without a wire report garbage.
+`Time` is the device's wall clock, without a zone unless it is set up to say one; or it is set up to
+tell seconds since 1970. Numbers are arrays on devices of several phases, where those without a wire
+report garbage.
 
 Counters, in kWh: `Total` is generation where the device measures an inverter. Where it counts both
 directions (it has `ExportActive` or `ImportActive`, or is a meter) `Total` is net: it runs
@@ -17,7 +18,16 @@ from typing import Any
 
 from core.readings import Refusal
 from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Since, Speaker, refuse
-from ingest.dialects.values import device_time, document, number, object_in, reading, scaled, total
+from ingest.dialects.values import (
+    device_time,
+    document,
+    number,
+    object_in,
+    reading,
+    scaled,
+    total,
+    unix_time,
+)
 
 _PRESENCE = {b"Online": ONLINE, b"Offline": OFFLINE}
 
@@ -39,7 +49,7 @@ def decode(levels: Sequence[str], payload: bytes, speaker: Speaker, received_at:
 
 
 def _energy(time: Any, energy: Mapping[str, Any], speaker: Speaker, received_at: datetime) -> Heard:
-    at = device_time(time, speaker.zone, received_at)
+    at = device_time(time, speaker.zone, received_at) or unix_time(number(time))
     net = speaker.is_meter or "ExportActive" in energy or "ImportActive" in energy
     generated_kwh = None if net else total(energy.get("Total"))
     if generated_kwh is not None and generated_kwh < 0:

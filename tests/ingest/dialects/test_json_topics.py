@@ -68,11 +68,15 @@ def test_of_an_hour_that_comes_twice_the_nearer_one_is_meant(hour: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "time", ["now", "2026-02-30T00:00:00", "2026-03-01", 5, "0001-01-01T00:00:00"]
+    "time", ["now", "2026-02-30T00:00:00", "2026-03-01", [5], True, 1e300, "0001-01-01T00:00:00"]
 )
 def test_a_time_that_is_none_is_refused(time: object) -> None:
     [refusal] = refusals(tasmota({"Power": 1}, time))
     assert refusal.startswith("bad_time: Time")
+
+
+def test_a_tasmota_may_be_set_to_tell_the_seconds_since_1970() -> None:
+    assert reading(tasmota({"Power": 1}, 1772346600)).time == NOW
 
 
 def test_without_a_time_that_of_receipt_counts() -> None:

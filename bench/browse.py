@@ -10,7 +10,7 @@ from uuid import UUID
 
 import httpx
 
-from bench import cpu, load, peers, seed
+from bench import cpu, load, markets, peers, seed
 from bench.contest import Turn, api, measure, timed
 from bench.database import audit, connected
 from bench.options import Options
@@ -19,12 +19,11 @@ from bench.result import Contestant, Result, Target, ratio
 from bench.seed import BUYER
 from core.settings import DatabaseSettings
 
-FEW, HOSTS = 10_000, 500
+FEW = 10_000
 RADIUS_KM, PLACES = 5, 1_000
 PAGE, PAGE_ROWS, ROWS_MAX = 1_000, 20, 100
 _NEARBY, _LISTINGS = "/api/v1/location/nearby-listings", "/api/v1/marketplace/listings"
-# A market has ten thousand listings to a degree of longitude, around this one.
-_MIDDLE_EAST, _PER_DEGREE = 77.6, 10_000
+_EDGE = 0.05  # degrees of longitude
 _CHANCE = 1
 
 _HUB, _EXPRESS = "hub", "Express"
@@ -127,14 +126,11 @@ def _targets(
 
 @asynccontextmanager
 async def _market(options: Options, size: int) -> AsyncIterator[_Market]:
-    half = size / _PER_DEGREE / 2
-    west, east = _MIDDLE_EAST - half, _MIDDLE_EAST + half
+    west, east = markets.meridians(size)
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(options.server.hub_database())
+        database = await stack.enter_async_context(markets.offers(options.server, size))
         conn = await stack.enter_async_context(connected(database))
-        await seed.offers(conn, hosts=HOSTS, listings=size, west=west, east=east)
         [onlooker] = await seed.people(conn, BUYER, 1)
-        await conn.execute("VACUUM ANALYZE")
         served = {_HUB: await stack.enter_async_context(api(options, database))}
         if peers.has_node():
             offers = peers.seed_offers(options.server, listings=size, west=west, east=east)
@@ -151,11 +147,11 @@ async def _market(options: Options, size: int) -> AsyncIterator[_Market]:
 
 def _circles(size: int) -> Iterator[str]:
     """Circles anywhere in a market, but not over its edge; the same in every run."""
-    chance, half = random.Random(_CHANCE), size / _PER_DEGREE / 2 - 0.05
+    chance, (west, east) = random.Random(_CHANCE), markets.meridians(size)
     for _ in range(PLACES):
         place = {
             "lat": round(chance.uniform(12.55, 13.45), 4),
-            "lon": round(chance.uniform(_MIDDLE_EAST - half, _MIDDLE_EAST + half), 4),
+            "lon": round(chance.uniform(west + _EDGE, east - _EDGE), 4),
         }
         yield f"{_NEARBY}?{urlencode(place | {'radius_km': RADIUS_KM})}"
 

@@ -83,7 +83,7 @@ app = typer.Typer()
 def bench(
     cases: Annotated[list[Case] | None, typer.Argument(help="Which; all if none is named.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each contestant.")] = 3,
-    seconds: Annotated[int, typer.Option(min=1, help="Length of a turn over HTTP.")] = 8,
+    seconds: Annotated[int, typer.Option(min=1, help="Length of a turn over HTTP.")] = 5,
     readings: Annotated[int, typer.Option(min=10_000, help="Readings queued a round.")] = 60_000,
     listings: Annotated[
         int, typer.Option(min=30_000, help="Listings of a large market, to browse.")

@@ -1,8 +1,8 @@
 """Databases to measure on: fresh, migrated, and gone afterwards."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
@@ -13,32 +13,68 @@ from db.pool import Connection, open_connection
 from solarhub import audit as books
 from solarhub import embedded
 
+Fill = Callable[[DatabaseSettings], Awaitable[None]]
+
+_END_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+ WHERE datname = $1 AND pid <> pg_backend_pid()
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
     """A PostgreSQL server on which we may create databases; `url` names one to connect to first."""
 
     url: str
+    _filled: dict[str, str] = field(default_factory=dict)
 
     @asynccontextmanager
     async def empty_database(self) -> AsyncIterator[DatabaseSettings]:
-        settings = await self._create()
+        name = await self._create()
         try:
-            yield settings
+            yield self._settings(name)
         finally:
-            name = urlsplit(settings.database_url).path[1:]
-            async with connected(DatabaseSettings(database_url=self.url)) as conn:
-                await conn.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+            await self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
-    async def _create(self) -> DatabaseSettings:
+    @asynccontextmanager
+    async def copy_of(self, what: str, fill: Fill) -> AsyncIterator[DatabaseSettings]:
+        """A database as `fill` leaves an empty one: that is done once, each case gets a copy."""
+        if what not in self._filled:
+            self._filled[what] = await self._template(fill)
+        name = await self._create(f'TEMPLATE "{self._filled[what]}"')
+        try:
+            yield self._settings(name)
+        finally:
+            await self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    async def _template(self, fill: Fill) -> str:
+        name = await self._create()
+        await fill(self._settings(name))
+        # With TimescaleDB its scheduler sits in the database, and would come back.
+        await self._execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        await self._execute(_END_OTHERS, name)
+        return name
+
+    async def drop_filled(self) -> None:
+        """What copies were made of."""
+        for name in self._filled.values():
+            await self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    async def _create(self, like: str = "") -> str:
         name = f"bench_{uuid4().hex[:12]}"
+        await self._execute(f'CREATE DATABASE "{name}" {like}')
+        return name
+
+    async def _execute(self, statement: str, *arguments: str) -> None:
         async with connected(DatabaseSettings(database_url=self.url)) as conn:
-            await conn.execute(f'CREATE DATABASE "{name}"')
+            await conn.execute(statement, *arguments)
+
+    def _settings(self, name: str) -> DatabaseSettings:
         return DatabaseSettings(database_url=urlsplit(self.url)._replace(path=f"/{name}").geturl())
 
     async def lasting_hub_database(self) -> DatabaseSettings:
         """One that goes with its server."""
-        settings = await self._create()
+        settings = self._settings(await self._create())
         await schema.migrate(settings)
         return settings
 
@@ -53,7 +89,11 @@ class Server:
 async def server(url: str | None, directory: Path) -> AsyncIterator[Server]:
     """The server that the user names, or else an embedded one as it ships, in `directory`."""
     if url is not None:
-        yield Server(url)
+        named = Server(url)
+        try:
+            yield named
+        finally:
+            await named.drop_filled()
         return
     with embedded.postgres(directory / "postgres") as postgres:
         yield Server(postgres.url)

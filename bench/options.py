@@ -15,7 +15,7 @@ class Options:
     server: Server
     work: Path
     rounds: int = 3
-    seconds: int = 8
+    seconds: int = 5
     readings: int = 60_000
     listings: int = 1_000_000
     devices: int = 200

@@ -67,12 +67,15 @@ async def seed_offers(
     server: Server, *, listings: int, west: float, east: float
 ) -> AsyncIterator[DatabaseSettings]:
     """Such a database with listings evenly between two meridians."""
-    async with server.empty_database() as settings:
+
+    async def fill(settings: DatabaseSettings) -> None:
         async with connected(settings) as conn:
             await conn.execute((_EXPRESS / "schema.sql").read_text())
             await conn.execute(_MORE_LISTINGS, west, east, listings - _SEEDED)
             await conn.execute(_MADE_AT_ANY_TIME)
             await conn.execute("VACUUM ANALYZE")
+
+    async with server.copy_of(f"Express, {listings}", fill) as settings:
         yield settings
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 
-from bench import cpu, load, seed
+from bench import cpu, load, markets, seed
 from bench.contest import Turn, api, measure, timed
-from bench.database import audit, connected
+from bench.database import analyze, audit, connected
 from bench.ingest import Fleet, fleet_of
 from bench.options import Options
 from bench.result import Contestant, Result, Sample, Target, ratio, turns
@@ -17,8 +17,7 @@ from core.settings import DatabaseSettings
 
 DEVICES = (100, 1_000, 10_000)
 COST_MAX = 1.2
-FEW_LISTINGS, HOSTS, BUYERS = 10_000, 500, 300
-_WEST, _EAST = 77.1, 78.1
+FEW_LISTINGS, BUYERS = 10_000, 300
 _BALANCE = Decimal(1_000_000)
 # As many in each market, so that each has as much at hand from the orders before.
 _WANTED = "SELECT id FROM energy_listings ORDER BY id LIMIT $1"
@@ -98,13 +97,12 @@ class _Market:
 @asynccontextmanager
 async def _market(options: Options, size: int) -> AsyncIterator[_Market]:
     async with (
-        options.server.hub_database() as database,
+        markets.offers(options.server, size) as database,
         connected(database) as conn,
         api(options, database) as served,
     ):
-        await seed.offers(conn, hosts=HOSTS, listings=size, west=_WEST, east=_EAST)
         buyers = await seed.customers(conn, BUYERS, _BALANCE)
-        await conn.execute("VACUUM ANALYZE")
+        await analyze(conn)
         wanted = [row["id"] for row in await conn.fetch(_WANTED, FEW_LISTINGS)]
         chance, path = random.Random(_CHANCE), options.work / f"{size}.orders"
         orders = ((chance.choice(buyers), listing) for listing in wanted)

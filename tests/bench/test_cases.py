@@ -31,7 +31,7 @@ def bench(scratch: Path, *arguments: str, **env: str) -> subprocess.CompletedPro
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
 
 

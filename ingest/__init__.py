@@ -1,10 +1,11 @@
 """MQTT → rows: telemetry, intervals, listings that follow, and their events.
 
 What runs: `service.run`, one process of it or several with `INGEST_GROUP`. A message goes
-`subscriber` → its device's dialect (pure) → `batcher` (bounded) → `writer` (one transaction) →
-commit → acknowledged. What a firmware says is decoded in the transaction (`hearing`): it may be
-part of a measurement that another message began. Beside it time does its own: `presence` (silence,
-windows that pass), `pricing` (slots that turn), `keepalive` (for what speaks only when asked).
+`subscriber` → its device's dialect (pure) → its lane's `batcher` (bounded) → `writer` (one
+transaction) → commit → acknowledged. `lanes` are written side by side. What a firmware says is
+decoded in the transaction (`hearing`): it may be part of a measurement that another message began.
+Beside it time does its own: `presence` (silence, windows that pass), `pricing` (slots that turn),
+`keepalive` (for what speaks only when asked).
 
 Invariants: a QoS 1 message is acknowledged only after its rows are committed; a reading counts
 once however often it arrives; received = stored + duplicate + rejected, per device; what can't be

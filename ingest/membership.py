@@ -19,10 +19,9 @@ from core.settings import IngestSettings
 from db import ingesters
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Pool
-from ingest.batcher import Batcher
 from ingest.messages import Message
 from ingest.metrics import IngestMetrics
-from ingest.subscriber import Subscriber, first
+from ingest.subscriber import Sink, Subscriber, first
 
 _NOTHING_CAME_S = 5.0
 # One rival is seen once when a new process replaces an old one; two who stay see each other always.
@@ -38,7 +37,7 @@ class Membership:
         self,
         settings: IngestSettings,
         pool: Pool,
-        batcher: Batcher[Message],
+        batcher: Sink,
         metrics: IngestMetrics,
     ) -> None:
         self._settings = settings
@@ -140,7 +139,7 @@ class Membership:
 class _Estate:
     """What comes out of an inherited session, on its way to the batcher that all goes to."""
 
-    def __init__(self, batcher: Batcher[Message]) -> None:
+    def __init__(self, batcher: Sink) -> None:
         self._batcher = batcher
         self._unacknowledged = 0
         self._quiet_since_s: float | None = None

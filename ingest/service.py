@@ -23,6 +23,7 @@ from ingest.batcher import Batcher
 from ingest.credentials import Keeper
 from ingest.hearing import nothing_more
 from ingest.keepalive import keep_alive
+from ingest.lanes import LANES, Lanes
 from ingest.membership import Membership
 from ingest.messages import Message, refused_whole
 from ingest.metrics import IngestMetrics
@@ -30,7 +31,7 @@ from ingest.presence import watch
 from ingest.subscriber import Subscriber
 from ingest.writer import Written, write
 
-_POOL_MAX = 4
+_POOL_MAX = 4 + LANES
 _RETRY_FIRST_S = 0.1
 _RETRY_MAX_S = 5.0
 _DUE_EVERY_S = 0.5
@@ -48,18 +49,18 @@ async def run(
 ) -> None:
     """Ingest until cancelled. What was not committed then is not acknowledged: it comes again."""
     metrics = IngestMetrics(registry)
-    batcher: Batcher[Message] = Batcher(
+    lanes = Lanes(
         weight_max=settings.ingest_batch_max,
         age_max_s=settings.ingest_batch_age.total_seconds(),
         held_max=2 * settings.ingest_batch_max,
     )
-    subscriber = Subscriber(settings, batcher, metrics)
+    subscriber = Subscriber(settings, lanes, metrics)
     async with (
         open_pool(database, application_name="ingest", max_size=_POOL_MAX) as pool,
         asyncio.TaskGroup() as tasks,
     ):
         tasks.create_task(subscriber.run(started))
-        tasks.create_task(Membership(settings, pool, batcher, metrics).run())
+        tasks.create_task(Membership(settings, pool, lanes, metrics).run())
         tasks.create_task(watch(pool, settings.offline_after))
         grid = Grid(settings.grid_retail_price, settings.grid_export_price)
         tasks.create_task(pricing.watch(pool, grid))
@@ -67,8 +68,8 @@ async def run(
         tasks.create_task(keep_alive(pool, subscriber.publish, started))
         answers = Answers(subscriber.publish, metrics)
         tasks.create_task(answers.run())
-        ingester = _Ingester(settings, pool, answers, metrics)
-        tasks.create_task(ingester.run(batcher))
+        ingester = _Ingester(settings, pool, lanes, answers, metrics)
+        tasks.create_task(ingester.run())
         tasks.create_task(ingester.close_measurements())
         if (keeper := _keeper(settings, database, metrics)) is not None:
             tasks.create_task(keeper.run())
@@ -89,17 +90,28 @@ def _keeper(
 
 
 class _Ingester:
-    """Writes batches one after the other, and acknowledges what is committed."""
+    """Writes batches, those of a lane one after the other, and acknowledges what is committed."""
 
     def __init__(
-        self, settings: IngestSettings, pool: Pool, answers: Answers, metrics: IngestMetrics
+        self,
+        settings: IngestSettings,
+        pool: Pool,
+        lanes: Lanes,
+        answers: Answers,
+        metrics: IngestMetrics,
     ) -> None:
         self._late_horizon = settings.late_horizon
         self._pool = pool
+        self._lanes = lanes
         self._answers = answers
         self._metrics = metrics
 
-    async def run(self, batcher: Batcher[Message]) -> None:
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for batcher in self._lanes.batchers:
+                tasks.create_task(self._run_lane(batcher))
+
+    async def _run_lane(self, batcher: Batcher[Message]) -> None:
         async for batch in batcher.batches():
             await self._ingest(batch)
 
@@ -128,8 +140,7 @@ class _Ingester:
         except UNSTORABLE as error:
             await self._isolate(batch, error)
             return
-        for message in batch:
-            message.acknowledge()
+        self._lanes.acknowledge(batch)
         self._count(batch, written)
         self._answers.tell(written.rejections)
 

@@ -24,6 +24,7 @@ from api import (
     trades,
     wallet,
 )
+from api.admission import open_admission
 from api.audits import open_audits
 from api.deps import Services
 from api.metrics import ApiMetrics
@@ -104,6 +105,7 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             open_pool(database, application_name="api", plan_once=True) as pool,
+            open_admission(pool) as admission,
             open_reads(database, pool, metrics) as reads,
             open_till(pool, fee_rate=settings.platform_fee_rate) as till,
             open_redis(redis) as redis_link,
@@ -113,6 +115,7 @@ def _lifespan(
             app.state.services = Services(
                 settings=settings,
                 pool=pool,
+                admission=admission,
                 reads=reads,
                 till=till,
                 redis=redis_link,

@@ -10,6 +10,7 @@ from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
 from fastapi.security.utils import get_authorization_scheme_param
 
+from api.admission import Admission
 from api.audits import Audits
 from api.metrics import ApiMetrics
 from api.middleware import sign_in_to_log
@@ -22,7 +23,6 @@ from api.sandbox import Sandbox
 from core.errors import AccountInactive, BadToken, Forbidden
 from core.settings import ApiSettings
 from core.tokens import Identity, Verifier
-from db import users
 from db.pool import Pool
 
 
@@ -32,6 +32,7 @@ class Services:
 
     settings: ApiSettings
     pool: Pool
+    admission: Admission
     reads: Reads
     till: Till
     redis: RedisLink
@@ -83,10 +84,8 @@ class SignedIn(SecurityBase):
         services = await _services(request)
         identity = services.tokens.verify(token, now=datetime.now(UTC))
         sign_in_to_log(identity.user_id)
-        if self._looked_up:
-            async with services.pool.acquire() as conn:
-                if not await users.is_active(conn, identity.user_id):
-                    raise AccountInactive
+        if self._looked_up and not await services.admission.may_act(identity.user_id):
+            raise AccountInactive
         if self.roles and identity.role not in self.roles:
             raise Forbidden
         services.metrics.active_users.seen(identity.user_id)

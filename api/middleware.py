@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bind_contextvars, bound_contextvars
+from structlog.contextvars import bind_contextvars
 
 from api import errors
 from api.envelope import Kind, failure
@@ -85,11 +85,12 @@ class Frame:
                 message = {**message, "headers": [*message["headers"], *headers]}
             await send(message)
 
-        with bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, send_framed)
-            finally:
-                self._note(scope, status, perf_counter() - began)
+        # For this request alone: the server answers each in a task, and so in a context of its own.
+        bind_contextvars(request_id=request_id)
+        try:
+            await self._app(scope, receive, send_framed)
+        finally:
+            self._note(scope, status, perf_counter() - began)
 
     def _headers_for(self, path: str, request_id: str) -> list[tuple[bytes, bytes]]:
         own = [(b"x-request-id", request_id.encode())]
@@ -104,8 +105,7 @@ class Frame:
         # The template, not the path: there are as many paths as there are ids.
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if route != "none" else "any"
-        self._metrics.requests.labels(method, route, status).inc()
-        self._metrics.request_seconds.labels(method, route).observe(duration_s)
+        self._metrics.answered(method, route, status, duration_s)
         _log.info(
             "request", method=scope["method"], path=scope["path"], status=status,
             duration_ms=round(duration_s * 1000, 2),

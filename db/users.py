@@ -50,8 +50,6 @@ SELECT u.id, u.email, u.password_hash, u.full_name, u.phone, u.role, u.is_active
  ORDER BY u.created_at DESC, u.id DESC LIMIT $6
 """
 
-_IS_ACTIVE = "SELECT is_active FROM users WHERE id = $1"
-
 _LOCK = "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE"
 
 _HOLD_ACTIVE = "SELECT is_active FROM users WHERE id = $1 FOR SHARE"
@@ -128,11 +126,6 @@ async def newest(
     """People, newest first."""
     rows = await conn.fetch(_NEWEST, *before, where.role, where.is_active, where.text, limit)
     return [_user(row) for row in rows]
-
-
-async def is_active(conn: Connection, user_id: UUID) -> bool:
-    """Whether someone may act at all; who is gone may not."""
-    return bool(await conn.fetchval(_IS_ACTIVE, user_id))
 
 
 async def lock(conn: Connection, user_id: UUID) -> None:

@@ -16,9 +16,7 @@ from db.errors import undone
 from db.pool import Pool
 from db.purchases import Order, Purchase
 
-# While one batch is in the database, the next is on its way; more would only be smaller.
-_LANES = 2
-_BATCH_MAX = 16
+_BATCH_MAX = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +51,16 @@ class Till:
             raise
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as lanes:
-            for _ in range(_LANES):
-                lanes.create_task(self._lane())
-
-    async def _lane(self) -> None:
-        while True:
-            await self._arrived.wait()
-            batch = self._next_batch()
-            if not self._queue:
-                self._arrived.clear()
-            if batch:
-                await self._carry_out(batch)
+        """Carry out batch after batch: two at a time would each be smaller, and cost more."""
+        async with asyncio.TaskGroup() as alone:
+            while True:
+                await self._arrived.wait()
+                batch = self._next_batch()
+                if not self._queue:
+                    self._arrived.clear()
+                if batch and not await self._carry_out(batch):
+                    for waiting in batch:
+                        alone.create_task(self._carry_out([waiting]))
 
     def _next_batch(self) -> list[_Waiting]:
         """Who came first and still waits; of those with the same key one: the others replay it."""
@@ -84,12 +80,12 @@ class Till:
         self._queue.extendleft(reversed(later))
         return batch
 
-    async def _carry_out(self, batch: Sequence[_Waiting]) -> None:
-        """Carry out orders in one transaction; where that fails without harm, each in its own.
-
-        One statement, which is its own transaction: `purchase_energy` locks the listings by id,
+    async def _carry_out(self, batch: Sequence[_Waiting]) -> bool:
+        """One statement, which is its own transaction: `purchase_energy` locks the listings by id,
         then the wallets of buyers, sellers and investors by user id, decides order by order, moves
         the money, lowers the listings and writes the events (0016_batched_purchase.sql).
+
+        False: together they failed without harm, and each is to be carried out alone.
         """
         orders = [waiting.order for waiting in batch]
         outcomes: Sequence[Purchase | Exception]
@@ -98,16 +94,11 @@ class Till:
                 outcomes = await purchases.purchase(conn, orders, fee_rate=self._fee_rate)
         except Exception as error:  # noqa: BLE001 - those who wait are told, and answer it.
             if undone(error) and len(batch) > 1:
-                await self._carry_out_alone(batch)
-                return
+                return False
             outcomes = [error] * len(batch)
         for waiting, outcome in zip(batch, outcomes, strict=True):
             _tell(waiting, outcome)
-
-    async def _carry_out_alone(self, batch: Sequence[_Waiting]) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for waiting in batch:
-                tasks.create_task(self._carry_out([waiting]))
+        return True
 
     async def _note(self, order: Order) -> None:
         async with self._pool.acquire() as conn:

@@ -97,6 +97,11 @@ DECLARE
     v_sale        energy_transactions;
     v_sales       energy_transactions[];
 BEGIN
+    -- Together they wait for nobody for long: then each has to be carried out alone.
+    IF cardinality(p_buyer_ids) > 1 THEN
+        PERFORM set_config('lock_timeout', '250ms', true);
+    END IF;
+
     -- The listings, as they are when it is our turn.
     SELECT array_agg(l.id), array_agg(l) INTO v_listing_ids, v_listings
       FROM (SELECT DISTINCT unnest(p_listing_ids) AS id ORDER BY id) AS wanted,

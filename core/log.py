@@ -5,47 +5,47 @@ a key that names a secret are masked, wherever they come from.
 """
 
 import logging
+import re
 import sys
 from typing import TextIO
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from core.settings import LogSettings
 
-_SECRET_WORDS = ("password", "secret", "token", "authorization", "credential")
+_names_a_secret = re.compile("password|secret|token|authorization|credential", re.IGNORECASE).search
 
 
 def mask_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     for key in event:
-        if any(word in key.lower() for word in _SECRET_WORDS):
+        if _names_a_secret(key):
             event[key] = "***"
     return event
 
 
 def set_up(settings: LogSettings, *, process: str, stream: TextIO = sys.stderr) -> None:
     """Route structlog and the standard library's loggers to one format and one stream."""
-    shared: list[structlog.typing.Processor] = [
+    json = settings.log_format == "json"
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         mask_secrets,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if settings.log_format == "json"
+    shown: list[Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if json
         # Its own tracebacks would show what variables hold: passwords among them.
-        else structlog.dev.ConsoleRenderer(
-            colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
-    final: list[structlog.typing.Processor] = [
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    ]
-    if settings.log_format == "json":
-        final.append(structlog.processors.format_exc_info)
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared, processors=[*final, renderer]
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shown],
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
@@ -63,13 +63,11 @@ def set_up(settings: LogSettings, *, process: str, stream: TextIO = sys.stderr) 
         "asyncio",
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Ours are not made into records of the standard library, only to be taken apart again.
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, *shown],
+        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)

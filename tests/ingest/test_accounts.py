@@ -7,7 +7,7 @@ import pytest
 from core.device_passwords import hash_of, password_of
 from core.dialects import Dialect
 from db.device_credentials import DeviceAccess
-from ingest.accounts import Account, Change, Known, account_of, behind, due, shared_roles
+from ingest.accounts import Account, Change, Known, account_of, behind, due, due_of, shared_roles
 
 SECRET = b"of the test"
 
@@ -79,6 +79,16 @@ def test_who_is_to_stop_comes_before_who_is_to_begin() -> None:
     caught_up([account(gone), account(rotated)], known)
     wanted = [account(device()), account(device(rotated.id, version=2))]
     assert caught_up(wanted, known) == [["deleteClient"], ["modifyClient"], ["createClient"]]
+
+
+def test_of_those_that_have_just_changed_only_what_is_due_is_done() -> None:
+    known, gone, stays, new, waiting = Known(), device(), device(), device(), device()
+    caught_up([account(gone), account(stays)], known)
+    wanted = by_name(account(waiting), account(new), account(stays))
+    names = [str(gone.id), str(stays.id), str(new.id), str(uuid4())]
+    changes = list(due_of(names, wanted, known, SECRET))
+    assert [change.username for change in changes] == [str(gone.id), str(new.id)]
+    assert [verbs(change) for change in changes] == [["deleteClient"], ["createClient"]]
 
 
 def test_accounts_that_are_not_the_hubs_are_left_alone() -> None:

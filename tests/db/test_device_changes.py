@@ -1,0 +1,60 @@
+"""Brokers are told which devices may sign in otherwise than before."""
+
+from uuid import UUID, uuid4
+
+from db.device_credentials import Changes, access_of, changes
+from db.pool import Connection, Pool
+from tests.support.people import add_device, add_user
+from tests.support.waiting import eventually
+
+
+async def told(changes: Changes, pool: Pool, statement: str, *arguments: object) -> set[UUID]:
+    """Whom the statement, and the device that is added behind it, tell of."""
+    changes.take()
+    await pool.execute(statement, *arguments)
+    last = await add_device(pool, await add_user(pool, "host"))
+    found: set[UUID] = set()
+
+    def heard() -> bool:
+        found.update(changes.take() or ())
+        return last in found
+
+    await eventually(heard)
+    return found - {last}
+
+
+async def test_a_change_names_the_devices_whose_access_it_changes(
+    pool: Pool, conn: Connection
+) -> None:
+    host = await add_user(pool, "host")
+    roof, shed = await add_device(pool, host), await add_device(pool, host)
+    gone = await add_device(pool, host)
+    await pool.execute("UPDATE devices SET deleted_at = now() WHERE id = $1", gone)
+    async with changes(conn) as listening:
+        renamed = "UPDATE devices SET name = 'Barn' WHERE id = $1"
+        assert await told(listening, pool, renamed, roof) == set()
+        rotated = "UPDATE devices SET credential_hash = sha256('another') WHERE id = $1"
+        assert await told(listening, pool, rotated, roof) == {roof}
+        for active in (False, True):
+            set_active = "UPDATE users SET is_active = $2 WHERE id = $1"
+            assert await told(listening, pool, set_active, host.id, active) == {roof, shed}
+            assert set(await access_of(pool, [roof, shed, gone])) == (
+                {roof, shed} if active else set()
+            )
+            assert await told(listening, pool, set_active, host.id, active) == set()
+
+
+async def test_of_too_many_changes_it_is_said_that_there_are_many(
+    pool: Pool, conn: Connection
+) -> None:
+    host = await add_user(pool, "host")
+    async with changes(conn) as listening:
+        await pool.execute(
+            "INSERT INTO devices (id, owner_id, name, kind, capacity_w, credential_hash)"
+            " SELECT id, $1, 'Roof', 'inverter', 5000, 'x' FROM unnest($2::uuid[]) AS new (id)",
+            host.id, [uuid4() for _ in range(1001)],
+        )  # fmt: skip
+        await listening.wait(10)
+        await conn.fetchval("SELECT 1")  # What was told before its answer has arrived with it.
+        assert listening.take() is None
+        assert listening.take() == set()

@@ -17,6 +17,8 @@ from db.pool import Pool
 from db.purchases import Order, Purchase
 
 _BATCH_MAX = 32
+# Who waits for a lock keeps everybody waiting: but for so long, until each waits alone.
+_LOCK_TIMEOUT_MS = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Till:
                 batch = self._next_batch()
                 if not self._queue:
                     self._arrived.clear()
-                if batch and not await self._carry_out(batch):
+                if batch and not await self._carry_out(batch, lock_timeout_ms=_LOCK_TIMEOUT_MS):
                     for waiting in batch:
                         alone.create_task(self._carry_out([waiting]))
 
@@ -80,20 +82,22 @@ class Till:
         self._queue.extendleft(reversed(later))
         return batch
 
-    async def _carry_out(self, batch: Sequence[_Waiting]) -> bool:
+    async def _carry_out(self, batch: Sequence[_Waiting], *, lock_timeout_ms: int = 0) -> bool:
         """One statement, which is its own transaction: `purchase_energy` locks the listings by id,
         then the wallets of buyers, sellers and investors by user id, decides order by order, moves
         the money, lowers the listings and writes the events (0016_batched_purchase.sql).
 
-        False: together they failed without harm, and each is to be carried out alone.
+        False: they failed without harm, in time for each to be carried out alone.
         """
         orders = [waiting.order for waiting in batch]
         outcomes: Sequence[Purchase | Exception]
         try:
             async with self._pool.acquire() as conn:
-                outcomes = await purchases.purchase(conn, orders, fee_rate=self._fee_rate)
+                outcomes = await purchases.purchase(
+                    conn, orders, fee_rate=self._fee_rate, lock_timeout_ms=lock_timeout_ms
+                )
         except Exception as error:  # noqa: BLE001 - those who wait are told, and answer it.
-            if undone(error) and len(batch) > 1:
+            if undone(error) and lock_timeout_ms:
                 return False
             outcomes = [error] * len(batch)
         for waiting, outcome in zip(batch, outcomes, strict=True):

@@ -105,11 +105,14 @@ async def test_a_listing_that_somebody_is_busy_with_holds_up_no_other(
     busy, free = [await add_listing(pool, await add_user(pool, "host")) for _ in range(2)]
     buyers = [await add_user(pool, balance=10) for _ in range(10)]
     async with asyncio.TaskGroup() as tasks, held(pool, busy):
-        held_up = [
-            tasks.create_task(till.purchase(Order(b.id, busy, Decimal(1)))) for b in buyers[:5]
-        ]
-        orders = [till.purchase(Order(b.id, free, Decimal(1))) for b in buyers[5:]]
-        await asyncio.gather(*orders)
+
+        def buy(buyer: Person, listing_id: UUID) -> asyncio.Task[Purchase]:
+            return tasks.create_task(till.purchase(Order(buyer.id, listing_id, Decimal(1))))
+
+        held_up = [buy(buyers[0], busy)]
+        await eventually(lambda: pool.fetchval(_WAITING))
+        held_up += [buy(buyer, busy) for buyer in buyers[1:5]]
+        await asyncio.gather(*(buy(buyer, free) for buyer in buyers[5:]))
         assert not any(order.done() for order in held_up)
     assert {type(order.result()) for order in held_up} == {Purchase}
 

@@ -73,7 +73,8 @@ END $$;
 -- up under their buyer's lock. FOR NO KEY UPDATE: rows that refer to the locked ones may still be written.
 CREATE FUNCTION purchase_energy(
     p_buyer_ids uuid[], p_listing_ids uuid[], p_energies_kwh numeric[], p_max_prices_per_kwh numeric[],
-    p_payment_method_ids uuid[], p_keys text[], p_request_hashes bytea[], p_fee_rate numeric
+    p_payment_method_ids uuid[], p_keys text[], p_request_hashes bytea[], p_fee_rate numeric,
+    p_lock_timeout_ms integer
 ) RETURNS TABLE (o_number integer, o_refusal text, o_facts jsonb, o_bought text, o_replayed boolean)
 LANGUAGE plpgsql
 -- Planned once for a batch of any size, by the indexes: its tables may be empty when it is.
@@ -97,10 +98,7 @@ DECLARE
     v_sale        energy_transactions;
     v_sales       energy_transactions[];
 BEGIN
-    -- Together they wait for nobody for long: then each has to be carried out alone.
-    IF cardinality(p_buyer_ids) > 1 THEN
-        PERFORM set_config('lock_timeout', '250ms', true);
-    END IF;
+    PERFORM set_config('lock_timeout', p_lock_timeout_ms::text, true);
 
     -- The listings, as they are when it is our turn.
     SELECT array_agg(l.id), array_agg(l) INTO v_listing_ids, v_listings

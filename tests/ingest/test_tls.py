@@ -1,17 +1,21 @@
 """`mqtts://` with certificates of one's own, for the hub and for devices."""
 
+import asyncio
 import gc
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+import aiomqtt
 import pytest
 import trustme
 
+import ingest.broker
 from core.settings import DatabaseSettings, MqttSettings, SettingError
 from core.tls import trusting
 from db.pool import Pool
 from ingest.dynsec import BrokerAway, accounts_at
+from ingest.inbox import Inbox
 from simulators.link import Credentials, Links, LinkTally
 from simulators.whereabouts import Broker
 from tests.conftest import secured_mosquitto
@@ -82,3 +86,40 @@ async def test_a_simulated_device_measures_by_tls_and_refuses_a_wrong_authority(
             await eventually(lambda: refused.lost)
         assert "certificate verify failed" in refused.last_error
         await Links(Broker.of(url, ours), Random(1), LinkTally()).run(device, once)
+
+
+async def test_what_was_not_read_by_tls_comes_once_there_is_room(
+    pool: Pool, database: DatabaseSettings, mosquitto: SecuredMosquitto, tmp_path: Path
+) -> None:
+    device_id, ours = await register(pool), str(tmp_path / "our-ca.pem")
+    topic, password = f"solar/{device_id}/telemetry", password_of(SECRET, device_id, 1)
+    settings = at(mosquitto, tmp_path / "our-ca.pem")
+    hub = ingest.broker.Broker.of(settings)
+    async with kept(mosquitto, database, mqtt_ca_file=ours):
+
+        async def device_is_let_in() -> bool:
+            return await accounts_at(settings) == 2
+
+        await eventually(device_is_let_in)
+        client = hub.client("hub-of-the-test", clean_session=True)
+        inbox = Inbox(client, held_max_bytes=500_000)
+        device = aiomqtt.Client(
+            "127.0.0.1", mosquitto.port, username=str(device_id), password=password,
+            tls_context=trusting(ours),
+        )  # fmt: skip
+        async with client, device:
+            await client.subscribe(topic, qos=1)
+            payloads = [f"{n} ".encode().ljust(50_000, b"x") for n in range(200)]
+            for payload in payloads:
+                await device.publish(topic, payload, qos=1)
+            await eventually(lambda: not inbox.is_reading)
+            taken = []
+            async with asyncio.timeout(30):
+                async for arrived in inbox.arrivals():
+                    while arrived:
+                        one = arrived.popleft()
+                        taken.append(one.payload)
+                        inbox.acknowledge(one.message_id, one.qos, one.size_bytes)
+                    if len(taken) == len(payloads):
+                        break
+    assert taken == payloads

@@ -18,7 +18,7 @@ from core.settings import DatabaseSettings
 from core.units import slot_of
 from db import listings, purchases
 from db.pool import Pool
-from db.purchases import Order
+from db.purchases import Order, Purchase
 from ingest import presence
 from ingest.messages import Message
 from ingest.presence import expire_listings, mark_silent_offline
@@ -311,7 +311,8 @@ async def test_sold_out_becomes_active_with_the_next_energy(pool: Pool) -> None:
     buyer = await add_user(pool, balance=100)
     async with pool.acquire() as conn:
         order = Order(buyer.id, listing_id, Decimal("0.25"), None, None)
-        await purchases.purchase(conn, order, fee_rate=Decimal(0), idempotency=None)
+        [bought] = await purchases.purchase(conn, [order], fee_rate=Decimal(0))
+    assert isinstance(bought, Purchase)
     assert (await listing_of(pool, listing_id)).status == "sold"
     await events(pool)
     await ingest(pool, reading(device, 30))

@@ -15,7 +15,7 @@ from core.prices import local_price
 from core.units import SLOT, price
 from db import prices, purchases
 from db.pool import Pool
-from db.purchases import Order
+from db.purchases import Order, Purchase
 from ingest import pricing
 from tests.support import market
 from tests.support.market import GRID, add_dynamic_listing, slot_after
@@ -153,7 +153,8 @@ async def test_what_was_bought_in_the_last_slot_was_wanted_too(pool: Pool) -> No
     for kwh in (2, 4):
         async with pool.acquire() as conn:
             order = Order(buyer.id, here, Decimal(kwh), None, None)
-            await purchases.purchase(conn, order, fee_rate=Decimal(0), idempotency=None)
+            [bought] = await purchases.purchase(conn, [order], fee_rate=Decimal(0))
+        assert isinstance(bought, Purchase)
     await pool.execute(
         "UPDATE energy_transactions SET created_at = created_at - $1::interval"
         " WHERE energy_kwh = 2", SLOT,

@@ -41,7 +41,7 @@ _WORKS_FROM_PART = 0.01
 _MWH_PER_WS = 1000 / 3600
 
 
-class Account(Struct, frozen=True, gc=False):
+class Account(Struct, frozen=True, omit_defaults=True, gc=False):
     """A device's past, as far as its future needs it."""
 
     last_at: datetime

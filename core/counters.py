@@ -35,7 +35,7 @@ AGREEING_READINGS = 3
 _MWH_PER_WS = 1000 / 3600
 
 
-class Suspect(Struct, frozen=True, gc=False):
+class Suspect(Struct, frozen=True, omit_defaults=True, gc=False):
     """A level that is too high to be true until enough readings in a row agree with it."""
 
     level_mwh: int
@@ -43,7 +43,7 @@ class Suspect(Struct, frozen=True, gc=False):
     readings: int
 
 
-class Counter(Struct, frozen=True, gc=False):
+class Counter(Struct, frozen=True, omit_defaults=True, gc=False):
     """What is known of one lifetime counter. `at`: its last reading that was no spike.
 
     `marked_at`: what rises above the mark has had the time since then. It is the mark's first

@@ -23,7 +23,7 @@ UPDATE device_states s
        battery_soc_pct = n.battery_soc_pct, accountant = n.accountant,
        received = s.received + n.received, stored = s.stored + n.stored,
        duplicate = s.duplicate + n.duplicate, rejected = s.rejected + n.rejected
-  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::float8[], $6::jsonb[],
+  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::float8[], $6::json[],
               $7::int[], $8::int[], $9::int[], $10::int[])
        AS n (device_id, status, fault_code, last_seen_at, battery_soc_pct, accountant,
              received, stored, duplicate, rejected)

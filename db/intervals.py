@@ -71,7 +71,7 @@ DELETE FROM accountant_checkpoints WHERE device_id = $1 AND slot_start > $2
 
 _SAVE_CHECKPOINTS = """
 INSERT INTO accountant_checkpoints (device_id, slot_start, accountant)
-SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::jsonb[])
+SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::json[])
     ON CONFLICT (device_id, slot_start) DO UPDATE SET accountant = excluded.accountant
 """
 

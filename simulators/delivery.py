@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 from core.readings import Reading
-from simulators.faults import Deck, Fault, Hit
+from simulators.faults import CALM_READINGS, Deck, Fault, Hit
 
 DELIVERY_FAULTS = {
     Fault.GAP: (31, 60),
@@ -46,12 +46,20 @@ class Storms:
 
 
 class FaultyWay:
-    """One device's way to the hub. `hits` tells what befell it."""
+    """One device's way to the hub, which knows some of the faults. `hits` tells what befell it."""
 
-    def __init__(self, chance: Random, storms: Storms) -> None:
+    def __init__(
+        self,
+        chance: Random,
+        storms: Storms,
+        *,
+        faults: Sequence[Fault] = tuple(Fault),
+        calm: int = CALM_READINGS,
+    ) -> None:
         self._chance = chance
-        self._storms = storms
-        self._deck = Deck(DELIVERY_FAULTS, chance)
+        self._storms = storms if Fault.RECONNECT in faults else None
+        lasting = {fault: DELIVERY_FAULTS[fault] for fault in faults if fault in DELIVERY_FAULTS}
+        self._deck = Deck(lasting, chance, calm)
         self._fault: Fault | None = None
         self._left = 0
         self._held: list[Reading] = []
@@ -65,7 +73,7 @@ class FaultyWay:
         if not self._left:
             self._begin(self._deck.deal(reading.time))
         sendings = [Sending(sent) for sent in [*self._through(reading), *self._overdue()] if sent]
-        if self._storms.strikes():
+        if self._storms is not None and self._storms.strikes():
             self.hits.append(Hit(Fault.RECONNECT, reading.time, 1))
             sendings.insert(0, Sending((), cut=True))
         return sendings

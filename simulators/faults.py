@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from core.readings import Reading
 from simulators.sun import local_day
 
-CALM_READINGS = (10, 110)
+CALM_READINGS = 60
 _UNDERFLOW_WH = 4_294_967_295.0  # 32 bits below 0
 _NEVER_SET = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -27,6 +27,7 @@ class Fault(StrEnum):
     RESET = "reset"
     DIP = "dip"
     ZERO = "zero"
+    STALL = "stall"  # a counter that shows the same for long, and then catches up
     SPIKE = "spike"
     LEVEL = "level"  # garbage that three readings in a row agree on
     POWER_ONLY = "power_only"
@@ -45,11 +46,35 @@ METER_FAULTS = {
     Fault.RESET: (1, 1),
     Fault.DIP: (1, 12),
     Fault.ZERO: (1, 12),
+    Fault.STALL: (31, 60),
     Fault.SPIKE: (1, 2),
     Fault.LEVEL: (3, 5),
     Fault.POWER_ONLY: (3, 12),
     Fault.SKEW: (1, 3),
 }
+
+
+# After these nobody can know what was generated; all others are made whole.
+LOSING = frozenset({Fault.RESET, Fault.LEVEL, Fault.DAILY})
+# Nor when nobody heard that the counter stalled.
+_LOSING_TOGETHER = frozenset({Fault.STALL, Fault.GAP})
+
+
+@dataclass(frozen=True, slots=True)
+class FaultPlan:
+    """What may go wrong in a fleet, from one seed.
+
+    `calm`: for how many readings, on average, all is well in between. `one_each`: a home knows
+    but one of the kinds, the next home the next one.
+    """
+
+    seed: int
+    kinds: Sequence[Fault] = tuple(Fault)
+    calm: int = CALM_READINGS
+    one_each: bool = False
+
+    def of_home(self, number: int) -> Sequence[Fault]:
+        return (self.kinds[number % len(self.kinds)],) if self.one_each else self.kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +86,37 @@ class Hit:
     readings: int
 
 
+def may_lose(hits: Sequence[Hit], first_at: datetime | None) -> bool:
+    """Whether energy may be lost for good; if not, the hub's has to be the truth.
+
+    Who was asleep at first told what it counts at dawn, or when it was heard of next.
+    """
+    befell = {hit.fault for hit in hits}
+    asleep = any(hit.fault is Fault.NIGHT_ZERO and hit.at == first_at for hit in hits)
+    return asleep or not befell.isdisjoint(LOSING) or befell >= _LOSING_TOGETHER
+
+
 class Deck:
     """Faults in any order, all of them before any comes again, with calm between them."""
 
-    def __init__(self, lasting: dict[Fault, tuple[int, int]], chance: Random) -> None:
+    def __init__(
+        self, lasting: Mapping[Fault, tuple[int, int]], chance: Random, calm: int = CALM_READINGS
+    ) -> None:
         self._lasting = lasting
         self._chance = chance
+        self._between = max(1, calm // 6), 2 * calm - calm // 6
         self._ahead: list[Fault] = []
-        self._calm = chance.randint(*CALM_READINGS)
+        self._calm = chance.randint(*self._between)
 
     def deal(self, at: datetime) -> Hit | None:
         """What begins with this reading, if anything does: to be asked when nothing lasts."""
-        if self._calm:
-            self._calm -= 1
+        if self._calm or not self._lasting:
+            self._calm = max(0, self._calm - 1)
             return None
         if not self._ahead:
             self._ahead = self._chance.sample(list(self._lasting), len(self._lasting))
         fault = self._ahead.pop()
-        self._calm = self._chance.randint(*CALM_READINGS)
+        self._calm = self._chance.randint(*self._between)
         return Hit(fault, at, self._chance.randint(*self._lasting[fault]))
 
 
@@ -102,7 +140,7 @@ _COUNTERS = ("energy_wh", "export_wh")
 
 
 class FaultyMeter:
-    """One device's meter. `hits` tells what befell it.
+    """One device's meter, which knows some of the faults. `hits` tells what befell it.
 
     `live`: what it shows is sent at once, so that the hub sees that a clock runs minutes ahead.
     """
@@ -111,23 +149,25 @@ class FaultyMeter:
         self,
         chance: Random,
         *,
-        faults: Sequence[Fault] = tuple(METER_FAULTS),
+        faults: Sequence[Fault] = tuple(Fault),
+        calm: int = CALM_READINGS,
         live: bool = True,
     ) -> None:
         self._live = live
         self._chance = chance
-        self._deck = Deck({fault: METER_FAULTS[fault] for fault in faults}, chance)
-        self._zero_at_night = chance.random() < 0.5
-        self._starts_daily = chance.random() < 0.1
+        lasting = {fault: METER_FAULTS[fault] for fault in faults if fault in METER_FAULTS}
+        self._deck = Deck(lasting, chance, calm)
+        alone = len(faults) == 1
+        self._zero_at_night = Fault.NIGHT_ZERO in faults and (alone or chance.random() < 0.5)
+        self._starts_daily = Fault.DAILY in faults and (alone or chance.random() < 0.1)
         self._counts: dict[str, _Count] = {}
         self._day: date | None = None
         self._night = False
-        self._was_read = False
         self._hit: Hit | None = None
         self._left = 0
         self._much = 0.0
         self._shown: dict[str, float] = {}
-        self._dipped: dict[str, float] = {}
+        self._stood: dict[str, float] = {}
         self.hits: list[Hit] = []
 
     def show(self, reading: Reading) -> Reading:
@@ -140,9 +180,7 @@ class FaultyMeter:
         fault = self._hit.fault if self._hit else None
         if not self._left:
             self._hit = None
-        spoilt = self._spoilt(shown, fault)
-        self._was_read = True
-        return spoilt
+        return self._spoilt(shown, fault)
 
     def show_well(self, reading: Reading) -> Reading:
         """What it shows once nothing is wrong any more."""
@@ -155,7 +193,7 @@ class FaultyMeter:
         if hit is not None:
             self._left = hit.readings
             self._much = self._chance.random()
-            self._dipped = {name: self._lower(wh) for name, wh in self._shown.items()}
+            self._stood = dict(self._shown)
             self.hits.append(hit)
 
     def _counted(self, reading: Reading) -> Reading:
@@ -193,15 +231,16 @@ class FaultyMeter:
             return replace(shown, energy_wh=None, export_wh=None)
         if fault is Fault.ZERO or self._is_asleep(shown):
             return _counting(shown, lambda _: 0.0)
+        if fault is Fault.STALL:
+            return _with(shown, self._stood)
         if fault is Fault.DIP:
-            return _with(shown, self._dipped)
+            return _with(shown, {name: self._lower(wh) for name, wh in self._stood.items()})
         if fault in (Fault.SPIKE, Fault.LEVEL):
             return _counting(shown, self._garbage)
         return shown
 
     def _is_asleep(self, shown: Reading) -> bool:
-        # Never at first: who never told what it counts has nothing to be measured from.
-        asleep = self._zero_at_night and self._was_read and shown.power_w == 0
+        asleep = self._zero_at_night and shown.power_w == 0
         was, self._night = self._night, asleep
         if self._night and not was:
             assert shown.time is not None

@@ -9,6 +9,7 @@ from random import Random
 
 from core.dialects import Dialect
 from simulators.departures import Departures
+from simulators.faults import FaultPlan
 from simulators.homes import dwelling
 from simulators.hub_client import Account, open_hub
 from simulators.link import Line, Links, LinkTally
@@ -35,7 +36,8 @@ class FleetPlan:
     """`sun_hour`: at which hour of the day the simulated sun starts; None: as it is now.
 
     `backfill`: measure so much of the past as fast as the broker takes it, up to `batch` readings a
-    message, and end. `faults`: what goes wrong, and the truth is kept beside it; None: nothing.
+    message, and end. `speed`: clocks run so fast, from so long ago that they are right when
+    `duration_s` is over. `faults`: what goes wrong, and the truth is kept beside it.
     `dialects`: what homes speak, one after the other.
     """
 
@@ -45,10 +47,17 @@ class FleetPlan:
     sun_hour: float | None = None
     sun_speed: float = 1.0
     seed: int = 1
-    faults: int | None = None
+    faults: FaultPlan | None = None
     backfill: timedelta | None = None
     batch: int = 1
     dialects: Sequence[Dialect] = (Dialect.NATIVE,)
+    speed: float = 1.0
+
+    @property
+    def past(self) -> timedelta:
+        """For how long before its start it measures."""
+        hastened_s = (self.duration_s or 0) * (self.speed - 1)
+        return self.backfill or timedelta(seconds=max(0.0, hastened_s))
 
 
 @dataclass(slots=True)
@@ -68,7 +77,7 @@ class FleetTally:
 async def run(
     plan: FleetPlan,
     hub: Whereabouts,
-    remembered_in: Path,
+    remembered_in: Path | None,
     tally: FleetTally,
     *,
     now: Clock = utc_now,
@@ -78,7 +87,7 @@ async def run(
     Raises HubError when the hub does not take them.
     """
     ends = now()
-    begins = ends - (plan.backfill or timedelta(0))
+    begins = ends - plan.past
     sky, sun = Sky(plan.seed), SunClock.starting(begins, hour=plan.sun_hour, speed=plan.sun_speed)
     dwellings = [dwelling(plan.seed, index) for index in range(plan.count)]
     roofs = {home.roof for home in dwellings}
@@ -92,7 +101,8 @@ async def run(
         )
     tally.registered, tally.owners = len(residents.settled), residents.owners
     weather = Weather(sky, sun)
-    first_at, live = (begins, False) if plan.backfill else (now(), True)
+    clock = now if plan.speed == 1 else _hastened(plan, now)
+    first_at, live = begins if plan.backfill else clock(), not plan.past
     tally.stations = [
         Station(one, weather, first_at, faults=plan.faults, live=live) for one in residents.settled
     ]
@@ -100,9 +110,15 @@ async def run(
         if plan.backfill:
             await _backfill(plan, hub, tally, begins, ends)
         else:
-            await _publish(plan, hub, residents, tally, now)
+            await _publish(plan, hub, residents, tally, clock)
     finally:
         residents.save()
+
+
+def _hastened(plan: FleetPlan, now: Clock) -> Clock:
+    """A clock that starts so far back that it is right when the fleet's time is up."""
+    right_at = now() + timedelta(seconds=plan.duration_s or 0)
+    return lambda: min(now(), right_at - (right_at - now()) * plan.speed)
 
 
 def _links(plan: FleetPlan, hub: Whereabouts, tally: FleetTally) -> Links:

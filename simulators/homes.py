@@ -21,6 +21,7 @@ class Dwelling:
     """What does not change about a home. `roof` stands at its locality, `place` is its own."""
 
     key: str
+    number: int
     name: str
     place: Place
     roof: Roof
@@ -39,6 +40,7 @@ def dwelling(seed: int, index: int) -> Dwelling:
     locality = LOCALITIES[index % len(LOCALITIES)]
     return Dwelling(
         key=key,
+        number=index,
         name=f"{locality.name} {index + 1}",
         place=near(locality, chance),
         roof=Roof(locality, _TILT_DEG, chance.choice(_AZIMUTHS_DEG)),

@@ -1,13 +1,13 @@
 """The hub's energy beside the truth: what is missing, and whether the hub says why.
 
 The rule: never more than the truth and a thousandth; and what is missing beyond a thousandth
-is missing where the hub gives a reason.
+is missing in slots that the hub gives a reason for.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import accumulate
+from itertools import groupby
 
 TOLERANCE_PART = 0.001
 _SHARED_SLOTS = 2
@@ -35,6 +35,10 @@ class Reckoned:
         return self.truth_wh - self.hub_wh
 
     @property
+    def unexplained_wh(self) -> float:
+        return self.missing_wh - self.explained_wh
+
+    @property
     def tolerated_wh(self) -> float:
         return TOLERANCE_PART * self.truth_wh + _COUNT_WH
 
@@ -44,8 +48,7 @@ class Reckoned:
 
     @property
     def is_sound(self) -> bool:
-        unexplained_wh = self.missing_wh - self.explained_wh
-        return -self.missing_wh <= self.tolerated_wh and unexplained_wh <= self.tolerated_wh
+        return -self.missing_wh <= self.tolerated_wh >= self.unexplained_wh
 
 
 def reckon(truth_wh: Mapping[datetime, float], hub: Mapping[datetime, Told]) -> Reckoned:
@@ -68,25 +71,21 @@ def reckon(truth_wh: Mapping[datetime, float], hub: Mapping[datetime, Told]) -> 
 def _missing_with_reason(missing_wh: Sequence[float], has_reason: Sequence[bool]) -> float:
     """Slots with a reason count as one stretch: what was held back in one came in another.
 
-    And with up to two slots on either side, since readings up to half an hour apart share their
-    energy evenly and without a reason.
+    A stretch with more than the truth explains nothing, but has what its neighbours lack: readings
+    up to half an hour apart share their energy evenly over the slots between.
     """
-    explained_wh, end, free = 0.0, 0, 0
-    while True in has_reason[end:]:
-        begin = has_reason.index(True, end)
-        end = next((n for n in range(begin, len(has_reason)) if not has_reason[n]), len(has_reason))
-        before = missing_wh[max(free, begin - _SHARED_SLOTS) : begin]
-        beyond = next((n for n in range(end, len(has_reason)) if has_reason[n]), len(has_reason))
-        after = missing_wh[end : min(beyond, end + _SHARED_SLOTS)]
-        _, before_wh = _most(before[::-1])
-        used, after_wh = _most(after)
-        free = end + used
-        explained_wh += max(0.0, before_wh + sum(missing_wh[begin:end]) + after_wh)
+    explained_wh, begin = 0.0, 0
+    lacking_wh = [max(0.0, wh) for wh in missing_wh]
+    for reason, slots in groupby(has_reason):
+        end = begin + len(list(slots))
+        if reason:
+            stretch_wh = sum(missing_wh[begin:end])
+            beside = [*range(max(0, begin - _SHARED_SLOTS), begin)]
+            beside += range(end, min(len(missing_wh), end + _SHARED_SLOTS))
+            for slot in beside if stretch_wh < 0 else ():
+                moved_wh = min(lacking_wh[slot], -stretch_wh)
+                lacking_wh[slot] -= moved_wh
+                stretch_wh += moved_wh
+            explained_wh += stretch_wh
+        begin = end
     return explained_wh
-
-
-def _most(missing_wh: Sequence[float]) -> tuple[int, float]:
-    """How many from the first on are missing most together, and what."""
-    sums = [0.0, *accumulate(missing_wh)]
-    most_wh = max(sums)
-    return sums.index(most_wh), most_wh

@@ -34,12 +34,15 @@ class Resident:
 
 
 class Residents:
-    """Settles homes at the hub. A second start finds everyone, and every meter, as they were."""
+    """Settles homes at the hub. A second start finds everyone, and every meter, as they were.
 
-    def __init__(self, hub: HubClient, path: Path) -> None:
+    Without a path nobody is remembered.
+    """
+
+    def __init__(self, hub: HubClient, path: Path | None) -> None:
         self._hub = hub
         self._path = path
-        known = notes.read(path) or {"owners": [], "homes": {}}
+        known = (path and notes.read(path)) or {"owners": [], "homes": {}}
         self.owners = [Account(**account) for account in known["owners"]]
         self._homes: dict[str, dict[str, Any]] = known["homes"]
         self.settled: list[Resident] = []
@@ -117,6 +120,8 @@ class Residents:
 
     def save(self) -> None:
         """Remember who lives where, and what the meters read."""
+        if self._path is None:
+            return
         for resident in self.settled:
             self._homes[resident.dwelling.key] = {
                 "owner": resident.owner,

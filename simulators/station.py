@@ -7,7 +7,7 @@ from random import Random
 
 from core.readings import Reading
 from simulators.delivery import FaultyWay, Sending, Storms
-from simulators.faults import FaultyMeter, Hit
+from simulators.faults import Fault, FaultPlan, FaultyMeter, Hit
 from simulators.homes import Dwelling, move_in
 from simulators.residents import Resident
 from simulators.sun import Sky, SunClock, local_hour
@@ -31,7 +31,7 @@ class Weather:
 
 
 class Station:
-    """Measures when it is told to. With a seed of faults it is unreliable, and knows the truth."""
+    """Measures when it is told to. With a plan of faults it is unreliable, and knows the truth."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Station:
         weather: Weather,
         begins: datetime,
         *,
-        faults: int | None = None,
+        faults: FaultPlan | None = None,
         live: bool = True,
     ) -> None:
         self.resident = resident
@@ -47,7 +47,8 @@ class Station:
         self._weather = weather
         self._troubles = None
         if faults is not None:
-            self._troubles = _Troubles(faults, resident.dwelling.key, live)
+            kinds = faults.of_home(resident.dwelling.number)
+            self._troubles = _Troubles(faults, kinds, resident.dwelling.key, live)
 
     def measure(self, at: datetime) -> list[Sending]:
         """What is sent now that it was measured: this, something else, or nothing."""
@@ -83,9 +84,12 @@ class Station:
 
 
 class _Troubles:
-    """What a seed has in store for a home."""
+    """What a plan has in store for a home."""
 
-    def __init__(self, seed: int, key: str, live: bool) -> None:
-        self.meter = FaultyMeter(Random(f"{seed}:{key}:meter"), live=live)
-        self.way = FaultyWay(Random(f"{seed}:{key}:way"), Storms(Random(f"{seed}:storms")))
+    def __init__(self, plan: FaultPlan, kinds: Sequence[Fault], key: str, live: bool) -> None:
+        seed, calm = plan.seed, plan.calm
+        chance = Random(f"{seed}:{key}:meter")
+        self.meter = FaultyMeter(chance, faults=kinds, calm=calm, live=live)
+        storms = Storms(Random(f"{seed}:storms"))
+        self.way = FaultyWay(Random(f"{seed}:{key}:way"), storms, faults=kinds, calm=calm)
         self.truth = Truth()

@@ -42,19 +42,31 @@ def _kwh(energy_uwh: int) -> str:
 
 def verdict(checked: Sequence[Checked]) -> int:
     """What the hub made of it, and the exit code."""
-    for name in ("generated", "exported"):
-        typer.echo(f"The hub counted {_counted([getattr(one, name) for one in checked])} {name}.")
+    typer.echo(f"Generated: the hub counted {_counted([one.generated for one in checked])}.")
+    typer.echo(f"For sale: the hub counted {_counted([one.surplus for one in checked])}.")
+    exact, whole = sum(one.is_exact for one in checked), sum(one.whole for one in checked)
+    typer.echo(
+        f"{exact:,} of {len(checked):,} devices are within 0.1 %;"
+        f" {whole:,} had to be, having lost nothing on the way."
+    )
     wrong = [one for one in checked if not one.is_sound]
     for one in wrong:
-        typer.echo(f"{one.device_id}: {one.generated} {one.exported}", err=True)
+        typer.echo(f"{one.device_id}: {one.generated} {one.surplus}", err=True)
     return 1 if wrong else 0
 
 
 def _counted(reckoned: Sequence[Reckoned]) -> str:
-    hub_wh, truth_wh = (sum(getattr(r, name) for r in reckoned) for name in ("hub_wh", "truth_wh"))
-    exact = sum(one.is_exact for one in reckoned)
-    explained = sum(one.is_sound and not one.is_exact for one in reckoned)
+    """With what is beyond a thousandth: missing, without a reason, too much."""
+    beyond = [one for one in reckoned if not one.is_exact]
+    explained_wh = sum(one.explained_wh for one in beyond)
+    unexplained_wh = sum(max(0.0, one.unexplained_wh) for one in beyond)
+    invented_wh = sum(max(0.0, -one.missing_wh) for one in beyond)
     return (
-        f"{hub_wh / 1000:,.3f} of {truth_wh / 1000:,.3f} kWh"
-        f" ({exact:,} devices within 0.1 %, {explained:,} with the rest in slots that say why)"
+        f"{_sum_kwh(reckoned, 'hub_wh')} of {_sum_kwh(reckoned, 'truth_wh')} kWh;"
+        f" beyond 0.1 %, {explained_wh / 1000:,.3f} kWh are missing in slots that say why,"
+        f" {unexplained_wh / 1000:,.3f} in others, and {invented_wh / 1000:,.3f} are too much"
     )
+
+
+def _sum_kwh(reckoned: Sequence[Reckoned], name: str) -> str:
+    return f"{sum(getattr(one, name) for one in reckoned) / 1000:,.3f}"

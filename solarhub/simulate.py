@@ -15,6 +15,8 @@ import typer
 from core.dialects import Dialect
 from simulators import buyers, fleet
 from simulators.checking import Checked
+from simulators.dialects.speakers import VOICES
+from simulators.faults import CALM_READINGS, Fault, FaultPlan
 from simulators.progress import shown
 from solarhub import fleet_truth, simulate_replay
 from solarhub.errors import HubError
@@ -31,6 +33,8 @@ from solarhub.simulating import (
     wait_for_hub,
 )
 
+_PAST_MAX = timedelta(hours=160)
+
 app = typer.Typer(no_args_is_help=True, help="Devices, recordings and people.")
 app.command(name="replay")(simulate_replay.command)
 
@@ -44,7 +48,15 @@ def devices(
         str, typer.Option(help="Where the simulated sun starts: now, noon, or HH:MM local time.")
     ] = "now",
     sun_speed: Annotated[
-        float, typer.Option(min=0, help="Simulated seconds of sun per second; 0: it stands still.")
+        float,
+        typer.Option(min=0, help="Seconds of sun per second of the clock; 0: it stands still."),
+    ] = 1.0,
+    speed: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            help="With --duration: the clocks of new homes run so fast, and are right at last.",
+        ),
     ] = 1.0,
     dialect: Annotated[
         str, typer.Option(help="What devices speak: native, opendtu, …, or mixed: one of each.")
@@ -53,6 +65,15 @@ def devices(
         int | None,
         typer.Option(help="Meters and lines go wrong; the same seed makes the same faults."),
     ] = None,
+    kinds: Annotated[
+        str,
+        typer.Option(
+            help="With --faults: which; all, each (one kind a home), or some, as in dip,gap."
+        ),
+    ] = "all",
+    calm: Annotated[
+        int, typer.Option(min=1, help="With --faults: readings between troubles, on average.")
+    ] = CALM_READINGS,
     truth: Annotated[
         Path | None, typer.Option(help="With --faults: a file for what was truly generated.")
     ] = None,
@@ -62,7 +83,9 @@ def devices(
     backfill: Annotated[
         float | None,
         typer.Option(
-            min=0.1, max=160, help="New homes tell of so many hours before now, as fast as it goes."
+            min=0.1,
+            max=_PAST_MAX / timedelta(hours=1),
+            help="New homes tell of so many hours before now, as fast as it goes.",
         ),
     ] = None,
     batch: Annotated[
@@ -82,25 +105,23 @@ def devices(
         raise HubError("the simulated sun needs pvlib: pip install 'solarhub[simulators]'")
     if faults is None and (truth is not None or check):
         raise typer.BadParameter("--truth and --check need --faults")
-    if dialect != Dialect.NATIVE and (faults is not None or backfill is not None):
-        raise typer.BadParameter("--faults and --backfill need devices that speak native")
-    dialects = _dialects(dialect)
+    if speed != 1 and (duration is None or backfill is not None):
+        raise typer.BadParameter("--speed needs --duration, and no --backfill")
+    past = None if backfill is None else timedelta(hours=backfill)
+    plan = fleet.FleetPlan(
+        count, rate, duration, _sun_hour(sun), sun_speed, seed, _faults(faults, kinds, calm), past,
+        batch, _dialects(dialect, tells_all=bool(faults is not None or past or speed != 1)), speed,
+    )  # fmt: skip
+    if plan.past > _PAST_MAX:
+        raise typer.BadParameter(f"--speed: {plan.past} is too long ago for the hub")
     allow_connections(count)
     # It takes seconds to load: they pass while the hub comes up and homes are settled.
     Thread(target=import_module, args=("pvlib",), daemon=True).start()
     wait_for_hub(data, wait)
-    past = None if backfill is None else timedelta(hours=backfill)
-    plan = fleet.FleetPlan(
-        count, rate, duration, _sun_hour(sun), sun_speed, seed, faults, past, batch,
-        dialects,
-    )  # fmt: skip
     tally = fleet.FleetTally()
     hub = hub_at(data, api_url=api_url, mqtt_url=mqtt_url)
-    remembered_in = data / "fleet.json"
-    if past is not None:
-        # What homes have told of already they can't tell again: these are others.
-        remembered_in = data / "past-fleet.json"
-        remembered_in.unlink(missing_ok=True)
+    # What homes have told of already they can't tell again, nor hold against the truth.
+    remembered_in = None if plan.past or plan.faults else data / "fleet.json"
     checked: list[Checked] = []
 
     async def work() -> None:
@@ -157,12 +178,24 @@ def _bought(tally: buyers.BuyersTally) -> str:
     return ", ".join(words)
 
 
-def _dialects(text: str) -> Sequence[Dialect]:
+def _dialects(text: str, *, tells_all: bool) -> Sequence[Dialect]:
+    known = [one for one in Dialect if VOICES[one].tells_all or not tells_all]
     if text == "mixed":
-        return tuple(Dialect)
-    if text not in set(Dialect):
-        raise typer.BadParameter(f"--dialect must be mixed or one of {', '.join(Dialect)}")
+        return known
+    if text not in known:
+        raise typer.BadParameter(f"--dialect must here be mixed or one of {', '.join(known)}")
     return (Dialect(text),)
+
+
+def _faults(seed: int | None, kinds: str, calm: int) -> FaultPlan | None:
+    if seed is None:
+        return None
+    if kinds in ("all", "each"):
+        return FaultPlan(seed, calm=calm, one_each=kinds == "each")
+    names = kinds.split(",")
+    if not set(names) <= set(Fault):
+        raise typer.BadParameter(f"--kinds must be all, each, or some of {', '.join(Fault)}")
+    return FaultPlan(seed, [Fault(name) for name in names], calm)
 
 
 def _sun_hour(text: str) -> float | None:

@@ -13,4 +13,5 @@ VOICE = Voice(
     _say,
     arrive=lambda device_id: [Publication(f"solar/{device_id}/status", "online", True)],
     will=lambda device_id: Publication(f"solar/{device_id}/status", "offline", True),
+    tells_all=True,
 )

@@ -24,4 +24,4 @@ def _joules(energy_wh: float | None) -> float | None:
     return None if energy_wh is None else energy_wh * 3600
 
 
-VOICE = Voice(_say)
+VOICE = Voice(_say, tells_all=True)

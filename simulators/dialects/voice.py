@@ -28,6 +28,7 @@ class Voice:
 
     `has_clock`: it says when it measured; without, only its newest reading is worth sending.
     `asked_on`: it is silent unless something came on this topic (`{}`: its id) within a minute.
+    `tells_all`: it says everything it measured, to the last count, in any order, and when.
     """
 
     say: Callable[[str, Reading], list[Publication]]
@@ -35,6 +36,7 @@ class Voice:
     will: Callable[[str], Publication | None] = _no_will
     has_clock: bool = True
     asked_on: str | None = None
+    tells_all: bool = False
 
 
 def time_of(reading: Reading) -> datetime:

@@ -86,3 +86,20 @@ def test_a_dialect_that_nobody_speaks_or_that_has_no_faults_is_wrong_use(
 ) -> None:
     ended = CliRunner().invoke(app, ["devices", *options])
     assert ended.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--faults", "1", "--kinds", "dip,hail"),
+        ("--speed", "60"),
+        ("--speed", "60", "--duration", "60", "--backfill", "1"),
+        ("--speed", "60", "--duration", "60", "--dialect", "shelly1"),
+        ("--speed", "86400", "--duration", "60"),
+    ],
+)
+def test_faults_that_nobody_knows_and_a_past_that_cannot_be_are_wrong_use(
+    options: tuple[str, ...],
+) -> None:
+    ended = CliRunner().invoke(app, ["devices", *options])
+    assert ended.exit_code == 2

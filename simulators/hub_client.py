@@ -22,6 +22,7 @@ _RETRY_AFTER_MAX_S = 60.0
 _TURN_MAX_S = 600.0
 _TOO_MANY = 429
 _RENEW_AHEAD_S = 90.0  # the feed asks for a new token a minute ahead
+_KEPT_OPEN_S = 2.0
 
 
 class HubError(Exception):
@@ -118,7 +119,12 @@ def _data(response: httpx.Response) -> Any:
 @asynccontextmanager
 async def open_hub(api_url: str, *, connections: int = 32) -> AsyncIterator[HubClient]:
     """A client of the hub at `api_url` (without `/api/v1`)."""
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    # A server hangs up after five seconds of silence: whoever writes at that very moment is lost.
+    limits = httpx.Limits(
+        max_connections=connections,
+        max_keepalive_connections=connections,
+        keepalive_expiry=_KEPT_OPEN_S,
+    )
     # Waiting for a free connection may take long when thousands register: no limit on that.
     timeout = httpx.Timeout(_TIMEOUT_S, pool=None)
     async with httpx.AsyncClient(

@@ -60,8 +60,8 @@ def test_a_day_of_a_faulty_fleet_is_counted_truly_or_says_why_not(data: Path) ->
 
 def test_hours_of_a_faulty_fleet_that_is_connected_are_counted_truly_too(data: Path) -> None:
     _, befell = play(
-        data, len(Fault), "--duration", "14", "--speed", "2500", "--sun", "07:00",
-        "--rate", "14", "--faults", "7", "--kinds", "each", "--calm", "20", "--dialect", "mixed",
+        data, len(Fault), "--duration", "8", "--speed", "4400", "--sun", "07:00",
+        "--rate", "24", "--faults", "7", "--kinds", "each", "--calm", "20", "--dialect", "mixed",
     )  # fmt: skip
     assert befell[Fault.RECONNECT]
     assert len(befell) > len(Fault) / 2

@@ -48,7 +48,7 @@ def measured(results: Path) -> Costs:
     footprint: dict[str, float] = json.loads((results / "footprint.json").read_text())
     reading = _cpu_us(results, "scale", "10,000 devices")
     page = _cpu_us(results, "nearby", "hub, 1,000,000")
-    purchase = _cpu_us(results, "scale-purchases", "1,000,000 listings")
+    purchase = _cpu_us(results, "purchase", "hub")
     names = {field.name for field in fields(Costs)}
     return Costs(
         **{name: value for name, value in footprint.items() if name in names},

@@ -60,6 +60,9 @@ async def api(database: DatabaseSettings) -> AsyncIterator[str]:
             "SOLARHUB_API_PORT": str(port),
             "SOLARHUB_BCRYPT_ROUNDS": "4",
             "SOLARHUB_DATABASE_URL": database.database_url,
+            # As patient as the other tests: a busy machine is no fault of an answer.
+            "SOLARHUB_DATABASE_CONNECT_TIMEOUT": "30s",
+            "SOLARHUB_DATABASE_STATEMENT_TIMEOUT": "30s",
             "SOLARHUB_JWT_SECRET": JWT_SECRET,
             "SOLARHUB_LOG_LEVEL": "warning",
         },

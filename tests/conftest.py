@@ -78,6 +78,12 @@ def _log_plainly() -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: many tests wait for somebody most of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: pytest.Item) -> None:
     """Tell an xdist worker where the servers are."""
     node.workerinput["servers"] = node.config.stash[_servers]

@@ -21,7 +21,8 @@ from tests.support.people import Person, add_device, add_listing, add_user
 
 FEE_RATE = Decimal("0.05")
 _ROWS_READ = """
-SELECT relname, seq_tup_read + idx_tup_fetch AS rows FROM pg_stat_xact_user_tables
+SELECT relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) AS rows
+  FROM pg_stat_xact_user_tables
 """
 # What a batch of the property below may ask for, and how many batches there are.
 _BATCH, _BATCHES = 16, 25

@@ -102,6 +102,18 @@ async def storm(ingester: Part, chance: Random) -> None:
     await ingester.kill(away_s=chance.uniform(0, AWAY_MAX_S))
 
 
+async def is_up_again(pool: Pool, mosquitto: Mosquitto) -> None:
+    """Wait until what is published last is stored, by the process that outlives the storm."""
+    last = await add_device(pool)
+    now = encode([Reading(datetime.now(UTC), energy_wh=1.0)]).encode()
+    await publish(mosquitto, [(f"solar/{last}/telemetry", now)])
+
+    async def is_stored() -> bool:
+        return (await counts(pool, last)).stored == 1
+
+    await eventually(is_stored, within_s=SETTLES_WITHIN_S)
+
+
 async def has_counted(pool: Pool, device: UUID, meter: Meter) -> bool:
     """Devices take lanes: what came last of one says nothing of what came before of another."""
     count = await counts(pool, device)
@@ -158,6 +170,7 @@ async def test_restarted_over_and_over_amid_poison_every_good_reading_counts_onc
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(publish(mosquitto, said[n::rounds]))
                 tasks.create_task(storm(ingester, chance))
+        await is_up_again(pool, mosquitto)
         for device, meter in meters.items():
             done = partial(has_counted, pool, device, meter)
             await eventually(done, within_s=SETTLES_WITHIN_S)

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from core.errors import Conflict, InsufficientEnergy, ListingNotActive
 from db import prices, purchases
-from db.errors import undone
+from db.errors import mind_cancellation, undone
 from db.pool import Pool
 from db.purchases import Order, Purchase
 
@@ -97,6 +97,7 @@ class Till:
                     conn, orders, fee_rate=self._fee_rate, lock_timeout_ms=lock_timeout_ms
                 )
         except Exception as error:  # noqa: BLE001 - those who wait are told, and answer it.
+            mind_cancellation(error)
             if undone(error) and lock_timeout_ms:
                 return False
             outcomes = [error] * len(batch)

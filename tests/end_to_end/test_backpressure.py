@@ -22,6 +22,7 @@ from ingest.inbox import HELD_MAX_BYTES
 from tests.end_to_end.load import Meter
 from tests.end_to_end.metering import Hub, database_server, hub_of
 from tests.end_to_end.turmoil import Backing, Part, lasts_s
+from tests.support import processes
 from tests.support.mosquitto import INFLIGHT_MAX
 from tests.support.waiting import eventually
 
@@ -45,15 +46,8 @@ async def killed(server: Backing) -> AsyncIterator[None]:
 @asynccontextmanager
 async def hung(server: Backing) -> AsyncIterator[None]:
     """Connections are open, and nobody answers on them."""
-    postmaster = psutil.Process(server.pid)
-    family = [postmaster, *postmaster.children(recursive=True)]
-    for process in family:
-        process.suspend()
-    try:
+    with processes.frozen(psutil.Process(server.pid)):
         yield
-    finally:
-        for process in family:
-            process.resume()
 
 
 @dataclass(frozen=True, slots=True)

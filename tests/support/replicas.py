@@ -14,7 +14,7 @@ import psutil
 
 from solarhub import embedded
 from solarhub.child import leashed
-from tests.support import databases
+from tests.support import databases, processes
 from tests.support.databases import url_of
 
 # A log that is replayed waits for no reader.
@@ -49,14 +49,8 @@ class Replica:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """It takes connections as the system does for it, and says nothing."""
-        family = [self._process, *self._process.children(recursive=True)]
-        for process in family:
-            process.suspend()
-        try:
+        with processes.frozen(self._process):
             yield
-        finally:
-            for process in family:
-                process.resume()
 
     async def hold_up(self) -> None:
         """Let it receive what is written, and show nothing of it."""

@@ -116,7 +116,11 @@ class NearbyDeviceView(BaseModel):
 async def nearby_listings(
     reads: ReadsDep, caller: CurrentUser, query: Annotated[AroundListings, Query()]
 ) -> Response:
-    """Active listings by distance, with seller and device, where their sellers made them public."""
+    """Active listings by distance, with seller and device.
+
+    They are found, measured and shown by the place that everybody is shown: to 0.01°, unless their
+    sellers made it public. The caller's own, too.
+    """
     after = NEAREST.read(query.cursor)
 
     async def find(conn: Connection) -> list[NearbyListing]:

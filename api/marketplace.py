@@ -64,6 +64,9 @@ class NewListing(Body):
     ] = None
     latitude: Latitude | None = None
     longitude: Longitude | None = None
+    exact_location: Annotated[
+        Flag, Field(description="Show everybody the exact place; without, it is shown to 0.01°")
+    ] = False
 
     @model_validator(mode="after")
     def _a_whole_place(self) -> Self:
@@ -115,39 +118,39 @@ class ListingQuery(PageQuery):
 async def create_listing(pool: PoolDep, host: Host, body: NewListing) -> Answer[ListingView]:
     """Offer energy: an amount, or whatever a device measures."""
     listing = await offers.create(pool, host, body.offer())
-    return created(ListingView.model_validate(listing))
+    return created(ListingView.to(host.user_id, listing))
 
 
 @router.get("/listings", response_model=Answer[Page[ListingView]])
 async def list_listings(
-    reads: ReadsDep, _: CurrentUser, query: Annotated[ListingQuery, Query()]
+    reads: ReadsDep, caller: CurrentUser, query: Annotated[ListingQuery, Query()]
 ) -> Response:
-    """Listings, newest or cheapest first."""
+    """Listings, newest or cheapest first. The caller's own are shown at their exact places."""
     where = Filter(query.status, query.seller_id, query.device_id, query.min_kwh, query.max_price)
     limit = query.limit
     made_at, price, last_id = LISTED.read(query.cursor)
     if query.sort == "price_per_kwh":
         found = await reads.run(
             lambda conn: listing_pages.cheapest(
-                conn, where, after=(price, last_id), limit=limit + 1
+                conn, where, reader_id=caller.user_id, after=(price, last_id), limit=limit + 1
             )
         )
     else:
         found = await reads.run(
             lambda conn: listing_pages.newest(
-                conn, where, before=(made_at, last_id), limit=limit + 1
+                conn, where, reader_id=caller.user_id, before=(made_at, last_id), limit=limit + 1
             )
         )
     return LISTED.written(found, limit, key=_place_in_list)
 
 
 @router.get("/listings/{listing_id}", responses=answers(NotFound))
-async def get_listing(reads: ReadsDep, _: CurrentUser, listing_id: Id) -> Answer[ListingView]:
-    """One listing."""
+async def get_listing(reads: ReadsDep, caller: CurrentUser, listing_id: Id) -> Answer[ListingView]:
+    """One listing. Its seller is shown its exact place."""
     listing = await reads.run(lambda conn: listings.by_id(conn, listing_id))
     if listing is None:
         raise NotFound(what="listing")
-    return ok(ListingView.model_validate(listing))
+    return ok(ListingView.to(caller.user_id, listing))
 
 
 @router.patch("/listings/{listing_id}", responses=answers(Forbidden, NotFound, IllegalMove))
@@ -156,14 +159,14 @@ async def change_listing(
 ) -> Answer[ListingView]:
     """Change price, amount, window, or pause and resume. The seller's."""
     listing = await offers.change(pool, caller, listing_id, Change(**body.model_dump()))
-    return ok(ListingView.model_validate(listing))
+    return ok(ListingView.to(caller.user_id, listing))
 
 
 @router.delete("/listings/{listing_id}", responses=answers(Forbidden, NotFound, IllegalMove))
 async def cancel_listing(pool: PoolDep, caller: CurrentUser, listing_id: Id) -> Answer[ListingView]:
     """Cancel a listing for good. The seller's."""
     listing = await offers.cancel(pool, caller, listing_id)
-    return ok(ListingView.model_validate(listing))
+    return ok(ListingView.to(caller.user_id, listing))
 
 
 def _place_in_list(listing: Listed) -> tuple[datetime, Decimal, UUID]:

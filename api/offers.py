@@ -26,7 +26,10 @@ from db.pool import Connection, Pool
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a host asks for; without a place, the device's or the default address counts."""
+    """What a host asks for; without a place, the device's or the default address counts.
+
+    `exact_location`: show everybody the exact place.
+    """
 
     device_id: UUID | None
     energy_amount_kwh: Decimal
@@ -37,6 +40,7 @@ class Offer:
     price_cap: Decimal | None
     reserve_soc_pct: float | None
     place: tuple[float, float] | None
+    exact_location: bool
     available_from: datetime
     available_to: datetime
 
@@ -63,6 +67,7 @@ async def create(pool: Pool, host: Identity, offer: Offer) -> Listing:
             reserve_soc_pct=offer.reserve_soc_pct,
             latitude=latitude,
             longitude=longitude,
+            exact_location=offer.exact_location,
             available_from=offer.available_from,
             available_to=offer.available_to,
             paused_by=None if serves else "device",

@@ -1,12 +1,16 @@
-"""How listings, transactions and wallets are shown; events show them in the same way."""
+"""How listings, transactions and wallets are shown; events show them in the same way.
+
+Only who sells is shown the exact place of a listing; `listing_text` in the schema does the same.
+"""
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import Field
 
 from api.fields import ShownInstant, ShownKwh, ShownMoney, ShownPrice, View
+from core.listings import Listing
 
 ListingStatus = Literal["active", "paused", "sold", "expired", "cancelled"]
 Pricing = Literal["fixed", "dynamic"]
@@ -25,13 +29,27 @@ class ListingView(View):
     price_floor: ShownPrice | None
     price_cap: ShownPrice | None
     reserve_soc_pct: Annotated[float | None, Field(description="Of the battery, 0–100 %")]
-    latitude: float
-    longitude: float
+    latitude: Annotated[
+        float, Field(description="To 0.01° unless exact_location, or the caller sells it")
+    ]
+    longitude: Annotated[
+        float, Field(description="To 0.01° unless exact_location, or the caller sells it")
+    ]
+    exact_location: Annotated[bool, Field(description="Whether everybody is shown the exact place")]
     available_from: ShownInstant
     available_to: ShownInstant
     version: Annotated[int, Field(description="Rises with every change that can be seen")]
     created_at: ShownInstant
     updated_at: ShownInstant
+
+    @classmethod
+    def to(cls, reader_id: UUID, listing: Listing) -> Self:
+        """The listing as somebody sees it: its seller sees where exactly it is."""
+        shown = cls.model_validate(listing)
+        if listing.seller_id != reader_id:
+            return shown
+        place = {"latitude": listing.exact_latitude, "longitude": listing.exact_longitude}
+        return shown.model_copy(update=place)
 
 
 class TransactionView(View):

@@ -46,15 +46,15 @@ RETURNING id
 _DEVICE_STATES = "INSERT INTO device_states (device_id) SELECT unnest($1::uuid[])"
 
 _FOLLOWING_LISTINGS = """
-INSERT INTO energy_listings (seller_id, device_id, auto_adjust, price_per_kwh, latitude, longitude,
-                             available_from, available_to, measured_from)
+INSERT INTO energy_listings (seller_id, device_id, auto_adjust, price_per_kwh, exact_latitude,
+                             exact_longitude, available_from, available_to, measured_from)
 SELECT owner_id, id, true, 6.5, latitude, longitude,
        $2, $2::timestamptz + interval '30 days', $2
   FROM devices WHERE id = ANY($1)
 """
 
 _LISTINGS = """
-INSERT INTO energy_listings (seller_id, stated_kwh, price_per_kwh, latitude, longitude,
+INSERT INTO energy_listings (seller_id, stated_kwh, price_per_kwh, exact_latitude, exact_longitude,
                              available_from, available_to)
 SELECT ($1::uuid[])[1 + n % cardinality($1)], 1000000, 5 + n % 50 * 0.1,
        12.5 + n * 0.0001, 77.1 + n * 0.0001, now() - interval '1 hour', now() + interval '30 days'
@@ -64,7 +64,7 @@ RETURNING id
 
 # Between 12.5 and 13.5 degrees north, made one after the other.
 _OFFERS = """
-INSERT INTO energy_listings (seller_id, stated_kwh, price_per_kwh, latitude, longitude,
+INSERT INTO energy_listings (seller_id, stated_kwh, price_per_kwh, exact_latitude, exact_longitude,
                              available_from, available_to, created_at)
 SELECT ($1::uuid[])[1 + n % cardinality($1)], 1000000, 5 + n % 50 * 0.1,
        12.5 + random(), $2::float8 + random() * ($3::float8 - $2),

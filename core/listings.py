@@ -14,7 +14,11 @@ _STATED_MAX_KWH = Decimal("999999999.999")
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """`energy_amount_kwh` is what is left: stated + measured - sold, derived by the database."""
+    """`energy_amount_kwh` is what is left: stated + measured - sold, derived by the database.
+
+    `latitude`, `longitude` are what everybody is shown: to 0.01 degrees, unless `exact_location`.
+    The exact place is the seller's to know.
+    """
 
     id: UUID
     seller_id: UUID
@@ -33,6 +37,9 @@ class Listing:
     reserve_soc_pct: float | None
     latitude: float
     longitude: float
+    exact_location: bool
+    exact_latitude: float
+    exact_longitude: float
     available_from: datetime
     available_to: datetime
     version: int

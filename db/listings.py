@@ -32,12 +32,12 @@ WITH cut AS (
 )
 INSERT INTO energy_listings AS l
        (seller_id, device_id, stated_kwh, price_per_kwh, auto_adjust, pricing, price_floor,
-        price_cap, reserve_soc_pct, latitude, longitude, available_from, available_to,
-        status, paused_by, measured_from, baseline_wh, measured_wh)
+        price_cap, reserve_soc_pct, exact_latitude, exact_longitude, available_from, available_to,
+        status, paused_by, measured_from, baseline_wh, measured_wh, exact_location)
 SELECT $1::uuid, $2::uuid, $3::numeric, $4::numeric, $5::boolean, $6::text, $7::numeric,
        $8::numeric, $9::float8, $10::float8, $11::float8, $12::timestamptz, $13::timestamptz,
        $14::text, $15::text, CASE WHEN $5::boolean THEN slot.start END,
-       measured.old_wh, measured.total_wh - measured.old_wh
+       measured.old_wh, measured.total_wh - measured.old_wh, $17::boolean
   FROM slot, measured
 RETURNING l
 """
@@ -105,7 +105,10 @@ SELECT announce_listing('listing.cancelled', listing) FROM cancelled ORDER BY (l
 
 @dataclass(frozen=True, slots=True)
 class NewListing:
-    """What a seller offers; `paused_by` a device that does not serve at the moment."""
+    """What a seller offers; `paused_by` a device that does not serve at the moment.
+
+    `exact_location`: whether everybody is shown the exact place, else it is to 0.01 degrees.
+    """
 
     seller_id: UUID
     device_id: UUID | None
@@ -118,6 +121,7 @@ class NewListing:
     reserve_soc_pct: float | None
     latitude: float
     longitude: float
+    exact_location: bool
     available_from: datetime
     available_to: datetime
     paused_by: str | None
@@ -133,7 +137,7 @@ async def create(conn: Connection, new: NewListing, *, max_clock_ahead: timedelt
         _CREATE, new.seller_id, new.device_id, new.stated_kwh, new.price_per_kwh, new.auto_adjust,
         new.pricing, new.price_floor, new.price_cap, new.reserve_soc_pct, new.latitude,
         new.longitude, new.available_from, new.available_to,
-        "paused" if new.paused_by else "active", new.paused_by, max_clock_ahead,
+        "paused" if new.paused_by else "active", new.paused_by, max_clock_ahead, new.exact_location,
     )  # fmt: skip
     assert row is not None
     return listing_of(row["l"])
@@ -204,6 +208,9 @@ def listing_of(row: Record) -> Listing:
         reserve_soc_pct=row["reserve_soc_pct"],
         latitude=row["latitude"],
         longitude=row["longitude"],
+        exact_location=row["exact_location"],
+        exact_latitude=row["exact_latitude"],
+        exact_longitude=row["exact_longitude"],
         available_from=row["available_from"],
         available_to=row["available_to"],
         version=row["version"],

@@ -1,9 +1,10 @@
 """What is near: candidates by a place index, then the exact great-circle distance, nearest first.
 
-Listings stand where their seller made them public. People, and the devices at their homes, are
-found, measured and shown to others by their place to 0.01° alone (`shown_degrees` in the schema):
-distances from exact places would give a home away to whoever asks from three points. The owner of
-a device sees it where it is.
+People, the devices at their homes, and what these offer are found, measured and shown by their
+place to 0.01° alone (`shown_degrees` in the schema): a distance from an exact place, or a radius
+that just takes it in, would give a home away to whoever asks from three points. The `latitude` and
+`longitude` of a listing are what everybody is shown: a seller may have made the exact place public.
+The owner of a device sees it where it is.
 """
 
 from dataclasses import dataclass

@@ -37,11 +37,11 @@ _CLOSE = st.tuples(degrees(0.02), degrees(0.02))
 offsets = st.lists(st.tuples(degrees(1.2), degrees(180)) | _CLOSE, max_size=25)
 
 _ADD_LISTINGS = """
-INSERT INTO energy_listings (seller_id, stated_kwh, price_per_kwh, latitude, longitude,
-                             available_from, available_to)
-SELECT $1, 1, 1, latitude, longitude, now(), now() + interval '1 day'
+INSERT INTO energy_listings (seller_id, stated_kwh, price_per_kwh, exact_latitude, exact_longitude,
+                             available_from, available_to, exact_location)
+SELECT $1, 1, 1, latitude, longitude, now(), now() + interval '1 day', $4
   FROM unnest($2::float8[], $3::float8[]) AS place (latitude, longitude)
-RETURNING id, latitude, longitude
+RETURNING id, exact_latitude AS latitude, exact_longitude AS longitude
 """
 _ADD_DEVICES = """
 WITH added AS (
@@ -92,16 +92,22 @@ def places_around(centre: Place, offsets: list[Place]) -> list[Place]:
 
 @dataclass
 class Neighbourhood:
-    """The same places as listings, as people's homes and as devices, and somebody who looks."""
+    """The same places as people's homes, as devices and as listings, and somebody who looks.
+
+    Of listings either all are public, or none is.
+    """
 
     conn: Connection
     looking: Person
     hosting: Person
+    exact_location: bool = False
 
     async def add(self, places: list[Place]) -> dict[str, dict[UUID, Place]]:
         columns = [p[0] for p in places], [p[1] for p in places]
         rows = {
-            "listings": await self.conn.fetch(_ADD_LISTINGS, self.hosting.id, *columns),
+            "listings": await self.conn.fetch(
+                _ADD_LISTINGS, self.hosting.id, *columns, self.exact_location
+            ),
             "devices": await self.conn.fetch(_ADD_DEVICES, self.hosting.id, *columns),
             "users": await self.conn.fetch(_ADD_USERS, *columns),
         }
@@ -128,8 +134,8 @@ class Neighbourhood:
         return [(n.id, n.distance_km, (n.latitude, n.longitude)) for n in devices]
 
 
-async def neighbourhood(conn: Connection) -> Neighbourhood:
-    return Neighbourhood(conn, await add_user(conn), await add_user(conn, "host"))
+async def neighbourhood(conn: Connection, *, exact_location: bool = False) -> Neighbourhood:
+    return Neighbourhood(conn, await add_user(conn), await add_user(conn, "host"), exact_location)
 
 
 def check(found: Found, places: dict[UUID, Place], centre: Place, radius_km: float) -> None:
@@ -147,29 +153,32 @@ def check(found: Found, places: dict[UUID, Place], centre: Place, radius_km: flo
 
 
 @settings(max_examples=60)
-@given(centres, radii, offsets)
-@example((60.0, 179.999), 100.0, [(0.0, 0.002), (0.5, 1.5), (-0.8, 0.0)])
-@example((90.0, 0.0), 50.0, [(-0.1, 180.0), (-0.44, 90.0), (-1.0, 0.0)])
-@example((-90.0, 0.0), 50.0, [(0.1, 180.0), (0.44, 90.0), (0.004, 13.0), (1.0, 0.0)])
-@example((0.0, -180.0), 1.0, [(0.0, 0.0), (0.0, 0.005), (0.0, -0.005)])
-@example((0.0, 179.996), 1.0, [(0.0, 0.0), (0.0, 0.003), (0.0, 0.006), (0.0, -0.002)])
-@example((60.0, 10.0), 0.001, [(0.0, 0.0), (0.0, 1e-8), (0.004, 0.004), (0.0, 2e-8)])
+@given(centres, radii, offsets, st.booleans())
+@example((60.0, 179.999), 100.0, [(0.0, 0.002), (0.5, 1.5), (-0.8, 0.0)], True)
+@example((90.0, 0.0), 50.0, [(-0.1, 180.0), (-0.44, 90.0), (-1.0, 0.0)], True)
+@example((-90.0, 0.0), 50.0, [(0.1, 180.0), (0.44, 90.0), (0.004, 13.0), (1.0, 0.0)], True)
+@example((0.0, -180.0), 1.0, [(0.0, 0.0), (0.0, 0.005), (0.0, -0.005)], True)
+@example((0.0, 179.996), 1.0, [(0.0, 0.0), (0.0, 0.003), (0.0, 0.006), (0.0, -0.002)], False)
+@example((60.0, 10.0), 0.001, [(0.0, 0.0), (0.0, 1e-8), (0.004, 0.004), (0.0, 2e-8)], True)
+@example((60.0, 10.0), 0.001, [(0.0, 0.0), (0.0, 1e-8), (0.004, 0.004), (0.0, 2e-8)], False)
 async def test_what_is_found_is_what_measuring_every_distance_finds(
-    pool: Pool, centre: Place, radius_km: float, offsets: list[Place]
+    pool: Pool, centre: Place, radius_km: float, offsets: list[Place], exact_location: bool
 ) -> None:
     circle = Circle(*centre, radius_km)
     async with pool.acquire() as conn:
         transaction = conn.transaction()
         await transaction.start()
         try:
-            around = await neighbourhood(conn)
+            around = await neighbourhood(conn, exact_location=exact_location)
             added = await around.add(places_around(centre, offsets))
             found = {what: await around.find(what, circle) for what in added}
         finally:
             await transaction.rollback()
-    check(found["listings"], added["listings"], centre, radius_km)
-    for what in ("users", "devices"):
-        shown = {id_: to_hundredths(place) for id_, place in added[what].items()}
+    for what, places in added.items():
+        if what == "listings" and exact_location:
+            shown = places
+        else:
+            shown = {id_: to_hundredths(place) for id_, place in places.items()}
         check(found[what], shown, centre, radius_km)
 
 

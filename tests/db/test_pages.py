@@ -14,6 +14,7 @@ from tests.support.people import add_device, add_user
 
 NEWEST = (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
 CHEAPEST = (Decimal(-1), UUID(int=0))
+READER = uuid4()
 PAGE, LISTINGS = 20, 50_000
 MODES = ("force_generic_plan", "force_custom_plan")
 
@@ -21,7 +22,8 @@ MODES = ("force_generic_plan", "force_custom_plan")
 # other half of sellers and devices have 50 each.
 _ADD = """
 INSERT INTO energy_listings (seller_id, device_id, status, closed_at, stated_kwh, price_per_kwh,
-                             latitude, longitude, available_from, available_to, created_at)
+                             exact_latitude, exact_longitude, available_from, available_to,
+                             created_at)
 SELECT ($1::uuid[])[CASE WHEN n % 2 = 0 THEN 1 ELSE 2 + n / 2 % 500 END],
        ($2::uuid[])[CASE WHEN n / 2 % 2 = 0 THEN 1 ELSE 2 + n / 4 % 500 END],
        CASE WHEN n / 4 % 2 = 0 THEN 'active' ELSE 'expired' END,
@@ -74,8 +76,8 @@ def statement_of(order: str, where: Filter) -> tuple[str, tuple[object, ...]]:
 
 async def part(conn: Connection, order: str, where: Filter, key: Any, limit: int) -> list[Listed]:
     if order == "newest":
-        return await listing_pages.newest(conn, where, before=key, limit=limit)
-    return await listing_pages.cheapest(conn, where, after=key, limit=limit)
+        return await listing_pages.newest(conn, where, reader_id=READER, before=key, limit=limit)
+    return await listing_pages.cheapest(conn, where, reader_id=READER, after=key, limit=limit)
 
 
 def key_of(order: str, listing: Listed) -> tuple[Any, UUID]:
@@ -91,7 +93,9 @@ async def test_page_1000_reads_no_more_than_page_1(conn: Connection) -> None:
             key = key_of(order, (await part(conn, order, where, key, 100))[-1])
         statement, chosen = statement_of(order, where)
         page_1, page_1000 = [
-            await plans.run(conn, statement, *at, None, None, PAGE + 1, *chosen, mode=MODES[0])
+            await plans.run(
+                conn, statement, *at, None, None, PAGE + 1, READER, *chosen, mode=MODES[0]
+            )
             for at in (first, key)
         ]
         told = f"{order} of {selected}"
@@ -100,7 +104,7 @@ async def test_page_1000_reads_no_more_than_page_1(conn: Connection) -> None:
         assert page_1000.buffers <= page_1.buffers * 1.2 + 5, told
         # A plan made for these values may also see that half of all listings are selected.
         planned_anew = await plans.run(
-            conn, statement, *key, None, None, PAGE + 1, *chosen, mode=MODES[1]
+            conn, statement, *key, None, None, PAGE + 1, READER, *chosen, mode=MODES[1]
         )
         assert planned_anew.buffers <= 3 * page_1.buffers, told
 
@@ -127,10 +131,11 @@ async def test_the_api_plans_once(database: DatabaseSettings, conn: Connection) 
 
 async def test_how_an_instant_is_shown_is_part_of_the_statement(conn: Connection) -> None:
     """A call would take longer than all else that a listing shows."""
-    rows = await conn.fetch("EXPLAIN VERBOSE SELECT listing_text(l) FROM energy_listings l")
-    explained = "".join(row[0] for row in rows)
-    assert "to_char" in explained
-    assert "rfc3339" not in explained
+    for shown in ("listing_text(l)", "listing_text(l, l.device_id)"):
+        rows = await conn.fetch(f"EXPLAIN VERBOSE SELECT {shown} FROM energy_listings l")
+        explained = "".join(row[0] for row in rows)
+        assert "to_char" in explained
+        assert "rfc3339" not in explained
 
 
 async def test_where_nothing_is_found_little_is_read(conn: Connection) -> None:
@@ -147,7 +152,7 @@ async def test_where_nothing_is_found_little_is_read(conn: Connection) -> None:
             statement, chosen = statement_of(order, where)
             for mode in MODES:
                 plan = await plans.run(
-                    conn, statement, *key, None, None, 21, *chosen, mode=mode
+                    conn, statement, *key, None, None, 21, READER, *chosen, mode=mode
                 )  # fmt: skip
                 assert plan.buffers < 10, (order, where, mode)
 
@@ -157,7 +162,7 @@ async def test_the_cheapest_end_at_the_highest_price(conn: Connection) -> None:
     for selected in ("all", "status"):
         statement, chosen = statement_of("cheapest", filters[selected])
         last = Decimal(2), UUID(int=2**128 - 1)
-        plan = await plans.run(conn, statement, *last, None, 2, 21, *chosen, mode=MODES[0])
+        plan = await plans.run(conn, statement, *last, None, 2, 21, READER, *chosen, mode=MODES[0])
         assert plan.buffers < 10
     found = await part(
         conn, "cheapest", Filter(status="active", max_price=Decimal(2)), CHEAPEST, 101
@@ -176,6 +181,6 @@ async def test_all_that_is_asked_for_counts_together(conn: Connection) -> None:
         seller_id,
         device_id,
     )
-    found = await listing_pages.cheapest(conn, filters, after=CHEAPEST, limit=101)
+    found = await listing_pages.cheapest(conn, filters, reader_id=READER, after=CHEAPEST, limit=101)
     assert [listing.id for listing in found] == [row["id"] for row in expected]
     assert found

@@ -241,7 +241,7 @@ async def test_several_ingesters_turn_each_listing_once_in_id_order(pool: Pool) 
     await add_dynamic_listing(pool, seller, kwh=4)
     await pool.execute(
         "INSERT INTO energy_listings (seller_id, stated_kwh, price_per_kwh, pricing, price_floor,"
-        " price_cap, latitude, longitude, available_from, available_to)"
+        " price_cap, exact_latitude, exact_longitude, available_from, available_to)"
         " SELECT seller_id, 1, 5, pricing, 1, 20, latitude, longitude, available_from, available_to"
         " FROM energy_listings, generate_series(1, 1299)"
     )

@@ -113,17 +113,21 @@ async def add_listing(
     device_id: UUID | None = None,
     place: tuple[float, float] = BANGALORE,
     available_from: datetime | None = None,
+    exact_location: bool = True,
 ) -> UUID:
-    """An active listing for a day to come; it follows its device if it has one."""
+    """An active listing for a day to come; it follows its device if it has one.
+
+    Everybody is shown where exactly it is, unless `exact_location` is False.
+    """
     start = available_from or datetime.now(UTC) - timedelta(minutes=1)
     listing_id: UUID = await db.fetchval(
         """
         INSERT INTO energy_listings (seller_id, device_id, stated_kwh, price_per_kwh, auto_adjust,
-                                     latitude, longitude, available_from, available_to,
-                                     measured_from)
+                                     exact_latitude, exact_longitude, available_from,
+                                     available_to, measured_from, exact_location)
         VALUES ($1, $2::uuid, $3, $4, $2::uuid IS NOT NULL, $5, $6, $7,
                 greatest($7::timestamptz, now()) + interval '1 day',
-                CASE WHEN $2::uuid IS NOT NULL THEN $8::timestamptz END)
+                CASE WHEN $2::uuid IS NOT NULL THEN $8::timestamptz END, $9)
         RETURNING id
         """,
         seller.id,
@@ -133,6 +137,7 @@ async def add_listing(
         *place,
         start,
         slot_of(start),
+        exact_location,
     )
     return listing_id
 

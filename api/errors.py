@@ -17,6 +17,9 @@ from core.errors import DomainError
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
 
 _RETRY = {"Retry-After": "2"}
+# So that an answer about what is wrong stays small, whatever was sent.
+_DETAILS_MAX = 50
+_FIELD_MAX = 100
 
 _log = structlog.get_logger()
 
@@ -112,19 +115,24 @@ def _refused(error: DomainError) -> Response:
 
 
 def _invalid(error: RequestValidationError) -> Response:
+    flaws = error.errors()
     details = [
         {"field": _field(e["loc"]), "message": str(e["msg"]).removeprefix("Value error, ")}
-        for e in error.errors()
+        for e in flaws[:_DETAILS_MAX]
     ]
-    message = "; ".join(f"{d['field']}: {d['message']}" for d in details)
-    return failure(_VALIDATION, errors.Invalid.code, message, details=details)
+    told = [f"{d['field']}: {d['message']}" for d in details]
+    if len(flaws) > _DETAILS_MAX:
+        told.append(f"and {len(flaws) - _DETAILS_MAX} more")
+    return failure(_VALIDATION, errors.Invalid.code, "; ".join(told), details=details)
 
 
 def _field(location: Sequence[str | int]) -> str:
     """`body.energy_kwh` is `energy_kwh` to the client; broken JSON is wrong as a whole."""
     place, *path = location
     names = [str(part) for part in path if isinstance(part, str) or len(path) > 1]
-    return ".".join(names) or str(place)
+    field = ".".join(names) or str(place)
+    # A client may call a field whatever it likes, and would be sent it back.
+    return field if len(field) <= _FIELD_MAX else f"{field[:_FIELD_MAX]}…"
 
 
 def _refused_by_framework(error: HTTPException, scope: Scope) -> Response:

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 # A part of a request: where it is, for who reads of its flaws; how to read it, None without it;
 # and the framework's field that checks it.
 _Part = tuple[tuple[str, ...], Callable[[Request], Any], Any]
+_MEMBERS_MAX = 100
 
 
 class Handler:
@@ -122,6 +123,10 @@ async def _read_body(request: Request) -> Any:
         raise RequestValidationError([flaw]) from error
     except (ValueError, RecursionError) as error:
         raise HTTPException(400) from error
+    if isinstance(read, dict) and len(read) > _MEMBERS_MAX:
+        # To check them one by one would stop the loop: each unknown one is an error of its own.
+        told = f"must have at most {_MEMBERS_MAX} fields, not {len(read)}"
+        raise RequestValidationError([{"type": "too_long", "loc": ("body",), "msg": told}])
     # The framework reads models from objects' attributes too, and a Decimal is an object.
     return float(read) if isinstance(read, Decimal) else read
 

@@ -1,6 +1,5 @@
 """Routes: the caller's wallet, money in and out, payment methods."""
 
-import re
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -8,6 +7,7 @@ from fastapi import Query, Response
 from pydantic import AfterValidator, Field
 
 from api import payment_orders, routing
+from api.account_numbers import holds_account_number, holds_card_number, is_account_number
 from api.cursors import NEWEST, NEWEST_ID, IdPageQuery, PageQuery
 from api.deps import Id, IdempotencyKey, Member, PoolDep, ServicesDep
 from api.envelope import Answer, Page, created, ok
@@ -22,19 +22,39 @@ from db.wallets import Entry
 
 router = routing.private("", "wallet")
 
-_LIKE_A_NUMBER_OF_AN_ACCOUNT = r"^\s*([0-9][ -]?){9,}\s*$"
+# Of what is refused, what a pattern can tell.
+_ACCOUNT_NUMBER = r"^\s*([0-9][ -]?){9,}\s*$"
 
 
 def _no_account_number(value: str) -> str:
-    if re.search(_LIKE_A_NUMBER_OF_AN_ACCOUNT, value):
+    if holds_account_number(value):
+        raise ValueError("must be a name for it, never with a card or account number")
+    return value
+
+
+def _token(value: str) -> str:
+    if is_account_number(value) or holds_card_number(value):
         raise ValueError("must be the provider's token, never a card or account number")
     return value
 
 
-NoAccountNumber = Annotated[
+Label = Annotated[
     Name,
     AfterValidator(_no_account_number),
-    Field(json_schema_extra={"not": {"pattern": _LIKE_A_NUMBER_OF_AN_ACCOUNT}}),
+    Field(
+        description="A name for it, without 9 digits in a row, however they are written",
+        examples=["My UPI"],
+        json_schema_extra={"not": {"pattern": r"[0-9]([ -]?[0-9]){8}"}},
+    ),
+]
+ProviderRef = Annotated[
+    Name,
+    AfterValidator(_token),
+    Field(
+        description="The provider's token for it, never a card or account number",
+        examples=["tok_4fJk2"],
+        json_schema_extra={"not": {"pattern": _ACCOUNT_NUMBER}},
+    ),
 ]
 
 
@@ -78,10 +98,8 @@ class OrderView(View):
 class NewPaymentMethod(Body):
     kind: Literal["upi", "card", "bank"]
     provider: Annotated[Literal["sandbox"], Field(description="Who knows the token")] = "sandbox"
-    label: Annotated[NoAccountNumber, Field(examples=["My UPI"])]
-    provider_ref: Annotated[
-        NoAccountNumber, Field(description="The provider's token for it", examples=["tok_4fJk2"])
-    ]
+    label: Label
+    provider_ref: ProviderRef
     is_default: Flag = False
 
 

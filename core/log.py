@@ -1,20 +1,31 @@
 """Structured logging, set up once per process: one event per line, on stderr or where told.
 
 Log with `structlog.get_logger()`: an event name in snake_case and facts as keywords. Values under
-a key that names a secret are masked, wherever they come from.
+a key that names a secret are masked, wherever they come from. What strangers may have written
+(paths, topics, names, error messages) can neither end a line, nor reach a terminal as a command,
+nor make a line of any length.
 """
 
 import logging
 import re
 import sys
-from typing import TextIO
+import traceback
+from functools import lru_cache
+from typing import Any, TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from core.settings import LogSettings
 
-_names_a_secret = re.compile("password|secret|token|authorization|credential", re.IGNORECASE).search
+_TEXT_MAX = 2_000
+_TRACE_MAX = 20_000
+
+_SECRET = re.compile("password|secret|token|authorization|credential", re.IGNORECASE)
+# C0, DEL and C1; what ends a line or turns the direction of text in Unicode; half surrogate pairs.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 
 
 def mask_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -22,6 +33,58 @@ def mask_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         if _names_a_secret(key):
             event[key] = "***"
     return event
+
+
+@lru_cache
+def _names_a_secret(key: str) -> bool:
+    return _SECRET.search(key) is not None
+
+
+def printable(text: str) -> str:
+    """The text with every control character as an escape, such as `\\n`, cut to some length."""
+    if len(text) > _TEXT_MAX:
+        text = f"{text[:_TEXT_MAX]}… ({len(text)} characters)"
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def escape_controls(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Make everything in an event printable. Numbers and ids, which are, stay what they are."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            # Nearly always: each request's line comes through here.
+            if not (value.isprintable() and len(value) <= _TEXT_MAX):
+                event[key] = printable(value)
+        elif key != "exc_info" and isinstance(value, list | tuple | dict | BaseException):
+            event[key] = _printable(value)
+    return event
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {_printable(key): _printable(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(member) for member in value]
+    return printable(repr(value)) if isinstance(value, BaseException) else value
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
+
+
+def _trace(exc_info: ExcInfo) -> str:
+    """A traceback without what variables hold: passwords among them. What went wrong ends it."""
+    trace = "".join(traceback.format_exception(*exc_info)).rstrip()
+    return (
+        trace if len(trace) <= _TRACE_MAX else f"({len(trace)} characters) …{trace[-_TRACE_MAX:]}"
+    )
+
+
+def _write_trace(out: TextIO, exc_info: ExcInfo) -> None:
+    """Indented: no line of what an exception says looks like one of the log's own."""
+    for line in _trace(exc_info).split("\n"):
+        out.write(f"\n    {_UNPRINTABLE.sub(_escape, line)}")
 
 
 def set_up(settings: LogSettings, *, process: str, stream: TextIO = sys.stderr) -> None:
@@ -32,15 +95,13 @@ def set_up(settings: LogSettings, *, process: str, stream: TextIO = sys.stderr) 
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         mask_secrets,
+        escape_controls,
     ]
     shown: list[Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(_trace), structlog.processors.JSONRenderer()]
         if json
-        # Its own tracebacks would show what variables hold: passwords among them.
         else [
-            structlog.dev.ConsoleRenderer(
-                colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=_write_trace)
         ]
     )
     formatter = structlog.stdlib.ProcessorFormatter(

@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _in_one_line(error: Exception) -> str:
-    told = " ".join(str(error).split())
+    told = log.printable(" ".join(str(error).split()))
     if isinstance(error, HubError | SettingError):
         return told
     return f"{type(error).__name__}: {told} (--debug shows where)"

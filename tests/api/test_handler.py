@@ -60,3 +60,30 @@ async def test_a_fault_of_ours_is_told_without_its_reasons(
     assert (response.status_code, code_of(response)) == (500, "unexpected")
     assert "reasons" not in response.text
     assert response.headers["X-Request-ID"] == response.json()["requestId"]
+
+
+@pytest.mark.parametrize("fields", [60, 100, 101, 60_000])
+async def test_what_is_wrong_is_told_in_a_small_answer(
+    api: Api, conn: Connection, fields: int
+) -> None:
+    """However much of it there is, and whatever it is called."""
+    body = {f"field_{number}": 1 for number in range(fields)}
+    response = await api.call("PATCH", ME, await add_user(conn), json=body)
+    wrong = fields_of(response)
+    assert wrong == (["body"] if fields > 100 else [f"field_{n}" for n in range(50)])
+    assert len(response.content) < 10_000
+    if fields <= 100:
+        assert response.json()["message"].endswith(f"; and {fields - 50} more")
+
+
+async def test_what_a_client_calls_a_field_is_not_sent_back_at_any_length(
+    api: Api, conn: Connection
+) -> None:
+    buyer = await add_user(conn)
+    response = await api.call("PATCH", ME, buyer, json={"x" * 900_000: 1})
+    assert fields_of(response) == ["x" * 100 + "…"]
+    response = await api.call(
+        "PATCH", ME, buyer, content=rb'{"\ud800\n": 1}',
+        headers={"Content-Type": "application/json"},
+    )  # fmt: skip
+    assert fields_of(response) == ["body"]

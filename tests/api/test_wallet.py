@@ -281,7 +281,10 @@ async def test_of_many_first_methods_at_once_one_is_the_default(api: Api, pool: 
 async def test_numbers_of_cards_and_accounts_are_never_stored(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool)
     for field in ("provider_ref", "label"):
-        for number in ("4111 1111 1111 1111", "4111-1111-1111-1111", "123456789"):
+        for number in (
+            "4111 1111 1111 1111", "4111-1111-1111-1111", "123456789",
+            "４１１１　１１１１　１１１１　１１１１", "tok 4111\u20131111\u20131111\u20131111",
+        ):  # fmt: skip
             body = {"kind": "card", "label": "Card", "provider_ref": "tok_1", field: number}
             assert fields_of(await api.call("POST", METHODS, buyer, json=body)) == [field]
 

@@ -46,6 +46,46 @@ def test_a_trace_shows_no_values(log_format: Literal["console", "json"]) -> None
     assert "sesame" not in told
 
 
+# Ends a line and begins another; clears a screen, by 7 and by 8 bits; turns text around.
+_HOSTILE = "a\r\n2026-01-01 [info] admin_made\x1b[2J\x9b2J\x00\x7f\u2028b\u202ec\ud800"
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_no_stranger_writes_a_line_or_commands_a_terminal(
+    log_format: Literal["console", "json"],
+) -> None:
+    """Wherever it stands: in an event, a fact, a list, an error's message, a library's record."""
+    stream = io.StringIO()
+    log.set_up(LogSettings(log_format=log_format), process="test", stream=stream)
+    ours, theirs = structlog.get_logger(), logging.getLogger("uvicorn.error")
+    error = ValueError(_HOSTILE)
+    ours.info(_HOSTILE)
+    ours.info("request", path=_HOSTILE, error=error)
+    ours.info("request", topics=[_HOSTILE, {_HOSTILE: (_HOSTILE,)}])
+    theirs.warning("refused %s", _HOSTILE)
+    ours.error("failed", exc_info=error)
+    theirs.error("failed", exc_info=error)
+    lines = stream.getvalue().split("\n")
+    assert lines.pop() == ""
+    assert [line for line in lines if line.startswith("2026-01-01")] == []
+    events = [line for line in lines if not line.startswith("    ")]
+    assert len(events) == 6
+    for line in lines:
+        plain = line.replace("\x1b[0m", "") if log_format == "console" else line
+        assert plain.isprintable(), plain
+
+
+def test_what_is_logged_has_an_end() -> None:
+    stream = io.StringIO()
+    log.set_up(LogSettings(log_format="json"), process="test", stream=stream)
+    structlog.get_logger().info("refused", username="x" * 100_000, error=ValueError("y" * 100_000))
+    structlog.get_logger().error("failed", exc_info=ValueError("z" * 100_000))
+    refused, failed = stream.getvalue().splitlines()
+    assert len(refused) < 10_000
+    assert '(100000 characters)"' in refused
+    assert len(failed) < 30_000
+
+
 def test_our_events_and_those_of_libraries_are_lines_of_one_format() -> None:
     stream = io.StringIO()
     log.set_up(LogSettings(log_format="json", log_level="info"), process="test", stream=stream)

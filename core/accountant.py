@@ -19,17 +19,19 @@ What the meter does → what is counted (quality, reason):
 - power only, at most 5 minutes apart → trapezoid (estimated, power_only)
 - power only, further apart → 0 (missing, gap)
 
-What a counter's next value credits is decided in `core.counters`.
+What a counter's next value credits is decided in `core.counters`, and what several counters of one
+device credit together in `core.device_counters`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain
 
 from msgspec import Struct
 
+from core import device_counters
 from core.counters import GAP_AFTER, Counter, Credit, read, stands
+from core.device_counters import ENERGY, EXPORT, Joint, Moment, State
 from core.intervals import Interval, Quality, Reason, spread
 from core.readings import Reading
 from core.units import slot_of
@@ -39,30 +41,37 @@ POWER_GAP_AFTER = timedelta(minutes=5)
 _WORKS_FROM_PART = 0.01
 
 _MWH_PER_WS = 1000 / 3600
+_NO_REASONS: frozenset[Reason] = frozenset()
 
 
 class Account(Struct, frozen=True, omit_defaults=True, gc=False):
-    """A device's past, as far as its future needs it."""
+    """A device's past, as far as its future needs it.
+
+    `counters`: by key, `energy_wh` or `export_wh`, or with a part (`energy_wh:0`) where the device
+    has several. `joint`: what is known of several together; None for a device that tells no parts.
+    """
 
     last_at: datetime
-    energy: Counter | None = None
-    export: Counter | None = None
+    counters: dict[str, Counter] = {}
     power_w: float | None = None
+    joint: Joint | None = None
 
     @property
     def settled_until(self) -> datetime:
         """No later reading adds energy before this: every slot that ends by then is final."""
-        return self._settled_until(self.energy, self.export)
+        return min([self.last_at, *(c.settled_until for c in self.counters.values())])
 
     def settled_for(self, readings: Sequence[Reading]) -> datetime:
         """The same of these later readings alone: a counter that they don't tell adds nothing."""
-        return self._settled_until(
-            self.energy if any(r.energy_wh is not None for r in readings) else None,
-            self.export if any(r.export_wh is not None for r in readings) else None,
+        told = {
+            key
+            for reading in readings
+            for field in (ENERGY, EXPORT)
+            for key in device_counters.told(reading, field)
+        }
+        return min(
+            [self.last_at, *(c.settled_until for key, c in self.counters.items() if key in told)]
         )
-
-    def _settled_until(self, *told: Counter | None) -> datetime:
-        return min([self.last_at, *(c.settled_until for c in told if c is not None)])
 
 
 @dataclass(slots=True)
@@ -95,44 +104,81 @@ def _fold(accounted: Accounted, reading: Reading, at: datetime, capacity_w: floa
     before, intervals, slot = accounted.account, accounted.intervals, slot_of(at)
     if slot > slot_of(before.last_at):
         accounted.checkpoints[slot] = before
+    if before.joint is None and not reading.parts:
+        account, generated, exported = _read_two(before, reading, at, capacity_w)
+        exports = EXPORT in account.counters
+    else:
+        account, generated, exported = _read_several(before, reading, at, capacity_w)
+        exports = device_counters.counts(account.counters, EXPORT)
+    if not account.counters:
+        generated = _power_credit(before, reading, at)
+    for credit in generated:
+        _add(intervals, credit, at, surplus=not exports)
+    for credit in exported:
+        _add(intervals, credit, at, generated=False)
+    accounted.account = account
+
+
+_Read = tuple[Account, Sequence[Credit], Sequence[Credit]]
+
+
+def _read_two(before: Account, reading: Reading, at: datetime, capacity_w: float) -> _Read:
+    """A device with one counter for generation, and one for export: what they credit.
+
+    The same as with several, for the many devices that are no more than that.
+    """
+    energy, export = before.counters.get(ENERGY), before.counters.get(EXPORT)
     worked = None
-    if stands(before.energy, reading.energy_wh):
+    if stands(energy, reading.energy_wh):
         worked = _worked(before, reading, at, capacity_w)
-    energy, generated = read(before.energy, reading.energy_wh, at, capacity_w, worked)
+    energy, generated = read(energy, reading.energy_wh, at, capacity_w, worked)
     if energy is None or energy.stalled_at is None:
         worked = None  # That nothing is exported is no wonder, unless nothing is counted at all.
-    export, exported = read(before.export, reading.export_wh, at, capacity_w, worked)
-    if energy is None and export is None:
-        generated = _power_credit(before, reading, at)
-    for part_slot, part in chain(
-        _parts(generated, at, surplus=export is None), _parts(exported, at, generated=False)
-    ):
-        intervals[part_slot] = intervals[part_slot] + part if part_slot in intervals else part
-    accounted.account = Account(at, energy, export, reading.power_w)
+    export, exported = read(export, reading.export_wh, at, capacity_w, worked)
+    counters = {} if energy is None else {ENERGY: energy}
+    if export is not None:
+        counters[EXPORT] = export
+    account = Account(at, counters, reading.power_w)
+    return account, (generated,) if generated else (), (exported,) if exported else ()
 
 
-def _parts(
-    credit: Credit | None, end: datetime, *, generated: bool = True, surplus: bool = True
-) -> Iterator[tuple[datetime, Interval]]:
-    if credit is None:
-        return
-    reasons = frozenset([credit.reason]) if credit.reason else frozenset()
+def _read_several(before: Account, reading: Reading, at: datetime, capacity_w: float) -> _Read:
+    joint = before.joint or Joint()
+    state = State(dict(before.counters), dict(joint.owed_mwh), dict(joint.filled_until))
+    moment = Moment(at, capacity_w, _worked(before, reading, at, capacity_w))
+    energy_wh = device_counters.told(reading, ENERGY)
+    generated = device_counters.read_field(state, ENERGY, energy_wh, moment)
+    if not device_counters.all_stalled(state, ENERGY):
+        moment = Moment(at, capacity_w, None)
+    export_wh = device_counters.told(reading, EXPORT)
+    exported = device_counters.read_field(state, EXPORT, export_wh, moment)
+    return Account(at, state.counters, reading.power_w, state.joint), generated, exported
+
+
+def _add(
+    intervals: dict[datetime, Interval],
+    credit: Credit,
+    end: datetime,
+    *,
+    generated: bool = True,
+    surplus: bool = True,
+) -> None:
+    reasons = _NO_REASONS if credit.reason is None else frozenset([credit.reason])
     for slot, mwh in spread(credit.start, end, credit.energy_mwh):
-        yield (
-            slot,
-            Interval(mwh if generated else 0, mwh if surplus else 0, credit.quality, reasons),
-        )
+        part = Interval(mwh if generated else 0, mwh if surplus else 0, credit.quality, reasons)
+        known = intervals.get(slot)
+        intervals[slot] = part if known is None else known + part
 
 
-def _power_credit(before: Account, reading: Reading, at: datetime) -> Credit | None:
+def _power_credit(before: Account, reading: Reading, at: datetime) -> Sequence[Credit]:
     if reading.power_w is None or before.power_w is None or at == before.last_at:
-        return None
+        return ()
     elapsed = at - before.last_at
     if elapsed > POWER_GAP_AFTER:
-        return Credit(before.last_at, 0, Quality.MISSING, Reason.GAP)
+        return (Credit(before.last_at, 0, Quality.MISSING, Reason.GAP),)
     mean_w = _mean_w(before.power_w, reading.power_w)
     energy_mwh = round(mean_w * elapsed.total_seconds() * _MWH_PER_WS)
-    return Credit(before.last_at, energy_mwh, Quality.ESTIMATED, Reason.POWER_ONLY)
+    return (Credit(before.last_at, energy_mwh, Quality.ESTIMATED, Reason.POWER_ONLY),)
 
 
 def _worked(before: Account, reading: Reading, at: datetime, capacity_w: float) -> timedelta:

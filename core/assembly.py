@@ -5,17 +5,16 @@ or closes that one first where the part belongs to the next. What stays open is 
 time is over. All that must be kept of a device between its messages is a `Partial`.
 
 A number that a measurement doesn't tell is what was last told, as firmwares send what has changed.
-Not so a counter: "nothing was generated since" is more than silence says. Where several numbers
-add up to a counter (phases, inverters), it is told once all of them were said anew, so that the sum
-never falls by the part that a lost message held. A part that is first said later, or again after it
-was gone, doesn't lift the sum by what it had counted before.
+Not so a counter: "nothing was generated since" is more than silence says. Where a device has
+several counters of a kind (phases, inverters), a reading holds those that the measurement told, and
+their sum only if it told all that are known of.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from core.readings import MAX_CLOCK_AHEAD, Reading
+from core.readings import MAX_CLOCK_AHEAD, RETURN, Reading
 
 # More than any installation has; who makes up names doesn't make us keep them.
 PARTS_MAX = 100
@@ -28,23 +27,32 @@ NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 # The least that moves a counter's mark: exactly 0 would be taken for a glitch.
 _RESTARTED_WH = 0.001
 
+# By name, what is known of numbers and of parts of them; None: there is one, but not what it is.
+Known = Mapping[str, float | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """Some numbers of a measurement: a field of `Reading`, or `field:name` for one of several that
-    add up. None: not known any more. `at` is None where the message doesn't say when."""
+    add up. None: not known any more; `gone`: there is no such thing any more. `at` is None where
+    the message doesn't say when."""
 
-    values: Mapping[str, float | None] = field(default_factory=dict)
+    values: Known = field(default_factory=dict)
     at: datetime | None = None
+    gone: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
     """How a firmware spreads a measurement: over which time, and whether a number that is said
-    again in it belongs to the next measurement or is the better one."""
+    again in it belongs to the next measurement or is the better one.
+
+    `power_w`: what the device's power is by what is known, where it isn't the sum of its parts.
+    """
 
     window: timedelta
     last_counts: bool = False
+    power_w: Callable[[Known], float | None] | None = None
 
 
 @dataclass(slots=True)
@@ -62,16 +70,9 @@ class Open:
 
 @dataclass(slots=True)
 class Partial:
-    """What must be kept of a device between its messages.
+    """What must be kept of a device between its messages."""
 
-    `fresh`: parts of counters said since their sum was last told. `gone`: parts that the sum still
-    holds, but doesn't wait for. `offsets`: what keeps sums from jumping as parts come and go.
-    """
-
-    known: dict[str, float] = field(default_factory=dict)
-    fresh: set[str] = field(default_factory=set)
-    gone: set[str] = field(default_factory=set)
-    offsets: dict[str, float] = field(default_factory=dict)
+    known: dict[str, float | None] = field(default_factory=dict)
     open: Open | None = None
     last_at: datetime | None = None
     counting_since: str | None = None
@@ -92,10 +93,15 @@ def lay(
     """Lay a part over what is known. Returns the measurement that this completes."""
     measured = None
     if partial.open is not None and not _belongs(partial.open, part, rhythm, received_at):
-        measured = close(partial)
-    if partial.open is None:
-        partial.open = Open(received_at, topic)
-    _add(partial.open, part)
+        measured = close(partial, rhythm)
+    for name in part.gone:
+        partial.known.pop(name, None)
+        if partial.open is not None:
+            partial.open.values.pop(name, None)
+    if part.values or part.at is not None:
+        if partial.open is None:
+            partial.open = Open(received_at, topic)
+        _add(partial.open, part)
     return measured
 
 
@@ -103,7 +109,7 @@ def close_if_due(partial: Partial, rhythm: Rhythm, now: datetime) -> Measured | 
     """Close the open measurement if no more of it is awaited."""
     if partial.open is None or now < partial.open.opened_at + rhythm.window:
         return None
-    return close(partial)
+    return close(partial, rhythm)
 
 
 def _belongs(measurement: Open, part: Part, rhythm: Rhythm, received_at: datetime) -> bool:
@@ -113,7 +119,7 @@ def _belongs(measurement: Open, part: Part, rhythm: Rhythm, received_at: datetim
         return False
     said = measurement.bare if part.at is None else measurement.timed
     return rhythm.last_counts or all(
-        measurement.values[name] == value for name, value in part.values.items() if name in said
+        measurement.values.get(name) == value for name, value in part.values.items() if name in said
     )
 
 
@@ -126,7 +132,7 @@ def _add(measurement: Open, part: Part) -> None:
             said.add(name)
 
 
-def close(partial: Partial) -> Measured | None:
+def close(partial: Partial, rhythm: Rhythm) -> Measured | None:
     """Close the open measurement. None: it says nothing that makes a reading."""
     measurement, partial.open = partial.open, None
     if measurement is None or not measurement.values or measurement.at == NEVER:
@@ -134,69 +140,54 @@ def close(partial: Partial) -> Measured | None:
     at = measurement.at or measurement.opened_at
     # A clock that is ahead must not make all that follows look late.
     impossible = at > measurement.opened_at + MAX_CLOCK_AHEAD
+    known: Known
     if impossible or (partial.last_at is not None and at <= partial.last_at):
-        told = _alone(partial, measurement)
+        # It is late: it says what it says by itself, and changes nothing of what is known.
+        known = _learnt(dict.fromkeys(partial.known), measurement.values)
     else:
-        _learn(partial, measurement)
-        told = _told(partial)
+        known = partial.known = _learnt(partial.known, measurement.values)
         partial.last_at = at
-    reading = Reading(at, **told)
+    reading = _told(at, known, measurement.values, rhythm)
     if not (reading.says_something or impossible):
         return None
     return Measured(reading, measurement.topic, measurement.opened_at)
 
 
-def _learn(partial: Partial, measurement: Open) -> None:
-    for name, value in measurement.values.items():
-        if name not in partial.known and len(partial.known) >= PARTS_MAX:
-            continue
-        if _field(name) not in COUNTERS:
-            partial.known.pop(name, None)
-            if value is not None:
-                partial.known[name] = value
-        elif value is not None:
-            _learn_counter(partial, name, value)
-        elif name in partial.known:
-            partial.gone.add(name)
-
-
-def _learn_counter(partial: Partial, name: str, value: float) -> None:
-    if name not in partial.known and _field(name) in partial.offsets:
-        partial.offsets[_field(name)] -= value
-    partial.known[name] = value
-    partial.gone.discard(name)
-    partial.fresh.add(name)
-
-
-def _told(partial: Partial) -> dict[str, float]:
-    """The fields of a reading from what is known, and of counters what is new."""
-    sums: dict[str, float] = {}
-    for name, value in partial.known.items():
-        sums[_field(name)] = sums.get(_field(name), 0.0) + value
-    for counter in COUNTERS & sums.keys():
-        awaited = {name for name in partial.known.keys() - partial.gone if _field(name) == counter}
-        if awaited and awaited <= partial.fresh:
-            partial.fresh -= awaited
-            sums[counter] += partial.offsets.setdefault(counter, 0.0)
-        else:
-            del sums[counter]
-    return sums
-
-
-def _alone(partial: Partial, measurement: Open) -> dict[str, float]:
-    """What a measurement says by itself, when it is late: it changes nothing of what is known."""
-    fields = {_field(name) for name in measurement.values}
-    whole = {
-        name
-        for name in fields
-        if {n for n in partial.known.keys() - partial.gone if _field(n) == name}
-        <= {n for n, value in measurement.values.items() if value is not None}
+def _learnt(known: Known, said: Known) -> dict[str, float | None]:
+    """What is known after a measurement. That something never heard of is not known is no news."""
+    learnt = dict(known)
+    for name, value in said.items():
+        if name in learnt or (value is not None and len(learnt) < PARTS_MAX):
+            learnt[name] = value
+    # What comes in parts is no number of its own any more, nor the other way round.
+    in_parts = {_field(name): ":" in name for name, value in said.items() if value is not None}
+    return {
+        name: value
+        for name, value in learnt.items()
+        if (":" in name) == in_parts.get(_field(name), ":" in name)
     }
-    sums = {name: partial.offsets.get(name, 0.0) for name in whole}
-    for name, value in measurement.values.items():
-        if value is not None and _field(name) in whole:
-            sums[_field(name)] += value
-    return sums
+
+
+def _told(at: datetime, known: Known, said: Known, rhythm: Rhythm) -> Reading:
+    """The reading of a measurement: numbers as they are known, counters as far as it said them."""
+    counters = {name: wh for name, wh in said.items() if _field(name) in COUNTERS}
+    totals: dict[str, float | None] = {}
+    for name, value in known.items():
+        number = counters.get(name) if _field(name) in COUNTERS else value
+        total = totals.get(_field(name), 0.0)
+        if number is None or total is None:
+            totals[_field(name)] = None
+        else:
+            totals[_field(name)] = total - number if name.endswith(RETURN) else total + number
+    if rhythm.power_w is not None:
+        totals["power_w"] = rhythm.power_w(known)
+    fields = {name: value for name, value in totals.items() if value is not None}
+    for name in COUNTERS & fields.keys():
+        if fields[name] < 0:
+            del fields[name]  # More came back than was counted: one of them was reset.
+    parts = {n: wh for n, wh in counters.items() if ":" in n and n in known and wh is not None}
+    whole = Reading(at, **fields)
+    return whole.with_details(parts) if parts else whole
 
 
 def _field(name: str) -> str:

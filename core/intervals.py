@@ -1,6 +1,6 @@
 """Energy per 15-minute slot: how it is spread over slots, and how parts of one slot add up."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -75,15 +75,20 @@ def _doubt(part: Interval) -> tuple[bool, int]:
     return (part.generated_mwh > 0 or part.surplus_mwh > 0, _RANK[part.quality])
 
 
-def spread(start: datetime, end: datetime, energy_mwh: int) -> Iterator[tuple[datetime, int]]:
+def spread(start: datetime, end: datetime, energy_mwh: int) -> Iterable[tuple[datetime, int]]:
     """Share energy evenly over (start, end], slot by slot: (slot start, milliwatt-hours).
 
     Shares are differences of one rounded running total, so they add up to the whole exactly.
     """
     slot = slot_of(start)
     if end <= slot + SLOT:
-        yield slot, energy_mwh
-        return
+        return ((slot, energy_mwh),)
+    return _shared(slot, start, end, energy_mwh)
+
+
+def _shared(
+    slot: datetime, start: datetime, end: datetime, energy_mwh: int
+) -> Iterator[tuple[datetime, int]]:
     duration = end - start
     shared = 0
     while slot < end:

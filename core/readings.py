@@ -1,13 +1,21 @@
 """What a device measured, the physical limits of each number, and why a reading is refused."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
+from msgspec.structs import astuple
 
 MAX_CLOCK_AHEAD = timedelta(minutes=5)
+
+# How the key of a counter ends that counts what flows back.
+RETURN = "-"
+
+_NO_PARTS: Mapping[str, float] = MappingProxyType({})
 
 Power = Annotated[float, Meta(ge=-1e9, le=1e9)]
 Counter = Annotated[float, Meta(ge=0, le=1e15)]
@@ -38,7 +46,45 @@ class Reading(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     @property
     def says_something(self) -> bool:
         """Whether it holds one of the fields that a reading must have."""
-        return not (self.power_w is None and self.energy_wh is None and self.export_wh is None)
+        return not (
+            self.power_w is None
+            and self.energy_wh is None
+            and self.export_wh is None
+            and self.import_wh is None
+        )
+
+    @property
+    def parts(self) -> Mapping[str, float]:
+        """The counters of a device that has several of a kind; empty for a device with one."""
+        return _NO_PARTS
+
+    @property
+    def counts_since(self) -> datetime | None:
+        """Since when the generation counter counts, as far as the device itself says so."""
+        return None
+
+    def with_details(
+        self, parts: Mapping[str, float], counts_since: datetime | None = None
+    ) -> "DetailedReading":
+        return DetailedReading(*(*astuple(self), parts, counts_since))
+
+
+class DetailedReading(Reading, frozen=True, gc=False):
+    """A reading with what only some firmwares tell, and the native format has no words for.
+
+    `parts`: what each of several counters shows, in Wh, by its key: the field and a name, such as
+    `energy_wh:0`. A part that was not told is absent. A key that ends in `-` counts what is in the
+    part of the same key without it too, but flowed the other way. The field itself (`energy_wh`)
+    is then their sum, for show: None unless every known part was told. Parts are what is accounted.
+    """
+
+    parts: Mapping[str, float] = {}
+    counts_since: datetime | None = None
+
+    @property
+    def says_something(self) -> bool:
+        """Whether it holds one of the fields that a reading must have, or a part of one."""
+        return bool(self.parts) or super().says_something
 
 
 FIELDS = Reading.__struct_fields__

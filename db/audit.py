@@ -11,11 +11,10 @@ from uuid import UUID
 
 from core.accountant import Account, advance
 from core.intervals import Interval
-from core.readings import Reading
 from core.revenue import Stake, Terms, deal_out
 from core.settings import DatabaseSettings
 from core.units import SLOT, slot_of
-from db import intervals
+from db import intervals, readings
 from db.pool import Connection
 
 _TRANSFERS = """
@@ -143,7 +142,7 @@ SELECT d.id, d.capacity_w, min(t.time) AS first_at
 """
 
 _HISTORY = """
-SELECT time, power_w, energy_wh, export_wh FROM telemetry
+SELECT time, power_w, energy_wh, export_wh, parts, counts_since FROM telemetry
  WHERE device_id = $1 AND ($2::timestamptz IS NULL OR time > $2) ORDER BY time
 """
 
@@ -220,7 +219,7 @@ async def _fold(
     whole: dict[datetime, Interval] = {}
     history = await conn.cursor(_HISTORY, device_id, account.last_at if account else None)
     while rows := await history.fetch(_READINGS_AT_ONCE):
-        accounted = advance(account, [Reading(*row) for row in rows], capacity_w)
+        accounted = advance(account, [readings.of_row(row) for row in rows], capacity_w)
         assert accounted is not None
         account = accounted.account
         for slot, interval in accounted.intervals.items():

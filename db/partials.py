@@ -51,9 +51,6 @@ async def due(pool: Pool, now: datetime, limit: int) -> list[tuple[Dialect, str]
 def _to_json(partial: Partial) -> dict[str, Any]:
     return {
         "known": partial.known,
-        "fresh": sorted(partial.fresh),
-        "gone": sorted(partial.gone),
-        "offsets": partial.offsets,
         "open": partial.open and _open_to_json(partial.open),
         "last_at": partial.last_at and partial.last_at.isoformat(),
         "counting_since": partial.counting_since,
@@ -63,9 +60,6 @@ def _to_json(partial: Partial) -> dict[str, Any]:
 def _from_json(value: dict[str, Any]) -> Partial:
     return Partial(
         known=value["known"],
-        fresh=set(value["fresh"]),
-        gone=set(value["gone"]),
-        offsets=value["offsets"],
         open=value["open"] and _open_from_json(value["open"]),
         last_at=_instant(value["last_at"]),
         counting_since=value["counting_since"],

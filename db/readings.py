@@ -1,25 +1,28 @@
 """Telemetry: stored once per (device, measurement time), and what was refused."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from msgspec.json import Decoder, encode
 from msgspec.structs import astuple
 
-from core.readings import FIELDS, Reading, Refused
-from db.pool import Connection
+from core.readings import FIELDS, DetailedReading, Reading, Refused
+from db.pool import Connection, Record
 
 _COLUMNS = ("device_id", *FIELDS)
+_DETAILED_COLUMNS = (*_COLUMNS, "parts", "counts_since")
 
 # Says what is not new, which is next to nothing, rather than what is.
 _STORE = """
 WITH stored AS (
     INSERT INTO telemetry (device_id, time, power_w, energy_wh, export_wh, import_wh, load_w,
-                           voltage_v, current_a, frequency_hz, temperature_c, battery_soc_pct)
+                           voltage_v, current_a, frequency_hz, temperature_c, battery_soc_pct,
+                           parts, counts_since)
     SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::float8[], $4::float8[], $5::float8[],
                          $6::float8[], $7::float8[], $8::float8[], $9::float8[], $10::float8[],
-                         $11::float8[], $12::float8[])
+                         $11::float8[], $12::float8[], $13::json[], $14::timestamptz[])
         ON CONFLICT DO NOTHING RETURNING device_id, time
 )
 SELECT device_id, time FROM unnest($1::uuid[], $2::timestamptz[]) AS given (device_id, time)
@@ -28,12 +31,13 @@ SELECT device_id, time FROM stored
 """
 
 _SINCE = """
-SELECT time, power_w, energy_wh, export_wh FROM telemetry
+SELECT time, power_w, energy_wh, export_wh, parts, counts_since FROM telemetry
  WHERE device_id = $1 AND time > $2 ORDER BY time
 """
 
 _ALL = """
-SELECT time, power_w, energy_wh, export_wh FROM telemetry WHERE device_id = $1 ORDER BY time
+SELECT time, power_w, energy_wh, export_wh, parts, counts_since FROM telemetry
+ WHERE device_id = $1 ORDER BY time
 """
 
 _LAST_CHARGES = """
@@ -68,8 +72,18 @@ class Rejection:
 
 async def append(conn: Connection, readings: Sequence[tuple[UUID, Reading]]) -> None:
     """Store readings that are later than all that their devices measured before, by COPY."""
-    rows = [(device_id, *astuple(reading)) for device_id, reading in readings]
-    await conn.copy_records_to_table("telemetry", records=rows, columns=_COLUMNS)
+    plain, detailed = [], []
+    for device_id, reading in readings:
+        if isinstance(reading, DetailedReading):
+            columns = astuple(reading)[: len(FIELDS)]
+            parts = _parts_to_json(reading.parts)
+            detailed.append((device_id, *columns, parts, reading.counts_since))
+        else:
+            plain.append((device_id, *astuple(reading)))
+    if plain:
+        await conn.copy_records_to_table("telemetry", records=plain, columns=_COLUMNS)
+    if detailed:
+        await conn.copy_records_to_table("telemetry", records=detailed, columns=_DETAILED_COLUMNS)
 
 
 async def store(
@@ -90,6 +104,8 @@ async def store(
         [r.frequency_hz for _, r in readings],
         [r.temperature_c for _, r in readings],
         [r.battery_soc_pct for _, r in readings],
+        [_parts_to_json(r.parts) for _, r in readings],
+        [r.counts_since for _, r in readings],
     )
     return {(r["device_id"], r["time"]) for r in known}
 
@@ -101,7 +117,22 @@ async def since(conn: Connection, device_id: UUID, after: datetime | None) -> li
         if after is None
         else await conn.fetch(_SINCE, device_id, after)
     )
-    return [Reading(r["time"], r["power_w"], r["energy_wh"], r["export_wh"]) for r in rows]
+    return [of_row(row) for row in rows]
+
+
+def of_row(row: Record) -> Reading:
+    """A reading of `time, power_w, energy_wh, export_wh, parts, counts_since`."""
+    at, power_w, energy_wh, export_wh, parts, counts_since = row
+    if parts is None and counts_since is None:
+        return Reading(at, power_w, energy_wh, export_wh)
+    return DetailedReading(
+        at,
+        power_w,
+        energy_wh,
+        export_wh,
+        parts=_parts_from_json(parts) if parts else {},
+        counts_since=counts_since,
+    )
 
 
 async def last_charges(conn: Connection, device_ids: Sequence[UUID]) -> dict[UUID, float]:
@@ -121,3 +152,10 @@ async def reject(conn: Connection, rejections: Sequence[Rejection]) -> None:
         [r.received_at for r in rejections],
         [r.readings for r in rejections],
     )
+
+
+_parts_from_json = Decoder(dict[str, float]).decode
+
+
+def _parts_to_json(parts: Mapping[str, float]) -> str | None:
+    return encode(parts).decode() if parts else None

@@ -33,6 +33,7 @@ FILTERS = (
     "N/+/system/0/Ac/+/+/Power",
     "N/+/system/0/Dc/Pv/Power",
     "N/+/system/0/Dc/Battery/Soc",
+    "N/+/pvinverter/+/Ac/Power",
     "N/+/pvinverter/+/Ac/+/Energy/Forward",
     "N/+/solarcharger/+/Yield/System",
     "N/+/grid/+/Ac/+/Energy/+",
@@ -58,7 +59,11 @@ FIRMWARES = {
     Dialect.OPENDTU: Firmware(
         opendtu.decode, Rhythm(timedelta(seconds=4)), frozenset({"0", "status"})
     ),
-    Dialect.SHELLY1: Firmware(shelly1.decode, _BURST, frozenset({"emeter", "relay", "online"})),
+    Dialect.SHELLY1: Firmware(
+        shelly1.decode,
+        Rhythm(_BURST.window, power_w=shelly1.power_w),
+        frozenset({"emeter", "relay", "online"}),
+    ),
     Dialect.SHELLY2: Firmware(shelly2.decode, _BURST, frozenset({"status", "events", "online"})),
     Dialect.TASMOTA: Firmware(
         tasmota.decode, _BURST, frozenset({"SENSOR", "ENERGY", "STATUS8", "STATUS10", "LWT"})
@@ -70,7 +75,10 @@ FIRMWARES = {
         frozenset({"ch0", "available", "last_success"}),
     ),
     # It never pauses: what changed in a while is one measurement.
-    Dialect.VICTRON: Firmware(victron.decode, Rhythm(timedelta(seconds=5), last_counts=True)),
+    Dialect.VICTRON: Firmware(
+        victron.decode,
+        Rhythm(timedelta(seconds=5), last_counts=True, power_w=victron.power_w),
+    ),
     Dialect.GROTT: Firmware(grott.decode, _BURST),
 }
 

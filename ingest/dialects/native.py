@@ -64,9 +64,8 @@ def _decode_item(item: Any) -> Reading | Refused:
     except ValidationError as error:
         return _refuse(error)
     if not reading.says_something:
-        return Refused(
-            Refusal.NO_MEASUREMENT, "one of power_w, energy_wh, export_wh is required", reading.time
-        )
+        fields = "power_w, energy_wh, export_wh, import_wh"
+        return Refused(Refusal.NO_MEASUREMENT, f"one of {fields} is required", reading.time)
     return _in_utc(reading)
 
 

@@ -1,18 +1,20 @@
 """Shelly, first generation: `shellies/<id>/…`, one bare number per topic, and no clock.
 
-Counters: `emeter/<n>/total` counts forwards, `total_returned` backwards, both in Wh; the phases
-add up. `relay/0/energy` counts forwards in watt-minutes, and from 0 after a restart. Forwards is
-generation where the device measures an inverter, import where it is a meter; backwards is what an
-inverter draws at night, or what a meter's house exports. Not used: `emeter/<n>/energy`, which is in
-watt-minutes too and forgets; and `relay/1` and up, which switch something else.
+Counters: `emeter/<n>/total` counts forwards only, `total_returned` backwards, both in Wh, and each
+phase has both; powers of phases add up once each that counts tells one. `relay/0/energy` counts
+forwards in watt-minutes, and from 0 after a restart. Forwards is generation where the device
+measures an inverter, import where it is a meter; backwards is what an inverter draws at night, or
+what a meter's house exports. Not used: `emeter/<n>/energy`, which is in watt-minutes too and
+forgets; and `relay/1` and up, which switch something else.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 
+from core.assembly import Known
 from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Speaker
 from ingest.dialects.directions import backwards, forwards, power
-from ingest.dialects.values import bare_number, part
+from ingest.dialects.values import bare_number, part, total
 
 _WH_PER_WATT_MINUTE = 1 / 60
 _PHASES = ("0", "1", "2")
@@ -57,3 +59,10 @@ def _relay(field: str, value: float | None, speaker: Speaker) -> Heard:
             return part({f"{forwards(speaker)}:relay": value * _WH_PER_WATT_MINUTE})
         case _:
             return NOTHING
+
+
+def power_w(known: Known) -> float | None:
+    """The power of all phases: not that of some, where others are known to count."""
+    told = {name.partition(":")[2]: w for name, w in known.items() if name.startswith("power_w:")}
+    counting = {name.partition(":")[2] for name in known}.intersection(_PHASES)
+    return total([told.get(phase) for phase in counting.union(told)])

@@ -3,24 +3,28 @@
 `<id>/status/<component>` is a component's whole status, without a time; `<id>/events/rpc` with
 `NotifyStatus` holds what changed of some, and `params.ts`. Both may tell the same measurement
 within milliseconds. Used are `switch:0`, `pm1:0`, `em1:0` with `em1data:0`, and `em:0` with
-`emdata:0`, which add up three phases. Components of a higher number measure something else (another
+`emdata:0`, which tell three phases. Components of a higher number measure something else (another
 plug, another clamp), which nobody has registered.
 
-Counters, in Wh: `aenergy.total`, `total_act` and `total_act_energy` count forwards,
-`ret_aenergy.total`, `total_act_ret` and `total_act_ret_energy` backwards; what that means depends
-on what is measured (`directions`).
+Counters, in Wh. `switch` and `pm1`: whatever enters `ret_aenergy.total` (returned) enters
+`aenergy.total` too, so that this one counts both directions: forwards is what it counts beyond the
+other. A device without `ret_aenergy` doesn't tell directions apart. `em1data` and `emdata`:
+`total_act_energy` counts forwards only, `total_act_ret_energy` backwards; of three phases each has
+both (`a_…`, `b_…`, `c_…`), and `total_act` and `total_act_ret` are their sums. What forwards and
+backwards mean depends on what is measured (`directions`).
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from core.readings import Refusal
+from core.readings import RETURN, Refusal
 from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Speaker, refuse
 from ingest.dialects.directions import backwards, forwards, power
 from ingest.dialects.values import document, number, object_in, part, unix_time
 
 _COMPONENTS = ("switch:0", "pm1:0", "em:0", "emdata:0", "em1:0", "em1data:0")
+_PHASES = ("a", "b", "c")
 _NOTICES = ("NotifyStatus", "NotifyFullStatus")
 _PRESENCE = {b"true": ONLINE, b"false": OFFLINE}
 
@@ -63,7 +67,7 @@ def _notice(payload: bytes, speaker: Speaker) -> Heard:
 
 def _values(component: str, status: Mapping[str, Any], speaker: Speaker) -> dict[str, float | None]:
     if component == "emdata:0":
-        return {
+        return _phases(status, speaker) or {
             forwards(speaker): number(status.get("total_act")),
             backwards(speaker): number(status.get("total_act_ret")),
         }
@@ -86,6 +90,28 @@ def _values(component: str, status: Mapping[str, Any], speaker: Speaker) -> dict
         "voltage_v": number(status.get("voltage")),
         "frequency_hz": number(status.get("freq")),
         "temperature_c": number(object_in(status, "temperature").get("tC")),
-        forwards(speaker): number(object_in(status, "aenergy").get("total")),
-        backwards(speaker): number(object_in(status, "ret_aenergy").get("total")),
+        **_two_ways(status, speaker),
+    }
+
+
+def _phases(status: Mapping[str, Any], speaker: Speaker) -> dict[str, float | None]:
+    """The counters of the phases that a status tells."""
+    told = {
+        f"{name}:{phase}": number(status.get(f"{phase}_{counter}"))
+        for phase in _PHASES
+        for name, counter in (
+            (forwards(speaker), "total_act_energy"),
+            (backwards(speaker), "total_act_ret_energy"),
+        )
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _two_ways(status: Mapping[str, Any], speaker: Speaker) -> dict[str, float | None]:
+    """A counter of both directions, and the one beside it of what is returned."""
+    returned_wh = number(object_in(status, "ret_aenergy").get("total"))
+    return {
+        f"{forwards(speaker)}:0": number(object_in(status, "aenergy").get("total")),
+        f"{forwards(speaker)}:0{RETURN}": returned_wh,
+        backwards(speaker): returned_wh,
     }

@@ -2,7 +2,7 @@
 
 `Time` is the device's wall clock, without a zone unless it is set up to say one; or it is set up to
 tell seconds since 1970. Numbers are arrays on devices of several phases, where those without a wire
-report garbage.
+report garbage; `null` there is a phase that tells nothing, and neither does any sum with it.
 
 Counters, in kWh: `Total` is generation where the device measures an inverter. Where it counts both
 directions (it has `ExportActive` or `ImportActive`, or is a meter) `Total` is net: it runs
@@ -23,6 +23,7 @@ from ingest.dialects.values import (
     document,
     number,
     object_in,
+    parts,
     reading,
     scaled,
     total,
@@ -51,26 +52,30 @@ def decode(levels: Sequence[str], payload: bytes, speaker: Speaker, received_at:
 def _energy(time: Any, energy: Mapping[str, Any], speaker: Speaker, received_at: datetime) -> Heard:
     at = device_time(time, speaker.zone, received_at) or unix_time(number(time))
     net = speaker.is_meter or "ExportActive" in energy or "ImportActive" in energy
-    generated_kwh = None if net else total(energy.get("Total"))
-    if generated_kwh is not None and generated_kwh < 0:
-        generated_kwh = None  # It ran backwards through 0: a net counter after all.
+    counters = {"export_wh": energy.get("ExportActive"), "import_wh": energy.get("ImportActive")}
+    if not net and not _runs_backwards(energy.get("Total")):
+        counters["energy_wh"] = energy.get("Total")
     power_w = total(energy.get("Power"))
     fields = {
         "power_w": 0.0 - power_w if net and power_w is not None else power_w,
-        "energy_wh": scaled(generated_kwh, 1000),
-        "export_wh": scaled(total(energy.get("ExportActive")), 1000),
-        "import_wh": scaled(total(energy.get("ImportActive")), 1000),
         "current_a": total(energy.get("Current")),
+        **{name: scaled(total(kwh), 1000) for name, kwh in counters.items()},
         **_phase(energy),
     }
-    heard = reading(at, fields)
+    phases = [parts(name, kwh, 1000) for name, kwh in counters.items()]
+    heard = reading(at, fields, {key: wh for one in phases for key, wh in one.items()})
     if at is None and time is not None and heard is not NOTHING:
         return refuse(Refusal.BAD_TIME, "Time: must be a date and time such as 2026-03-01T06:30:00")
     since = energy.get("TotalStartTime")
     since_at = device_time(since, speaker.zone, received_at)
-    if generated_kwh is None or since_at is None:
+    if fields.get("energy_wh") is None or since_at is None:
         return heard
     return replace(heard, since=Since(str(since), since_at))
+
+
+def _runs_backwards(total_kwh: Any) -> bool:
+    """Whether a counter ran backwards through 0: a net counter after all."""
+    return any((number(one) or 0.0) < 0 for one in _list(total_kwh))
 
 
 def _phase(energy: Mapping[str, Any]) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from msgspec import ValidationError, convert
 from pydantic_core import from_json
 
-from core.assembly import NEVER, Part
+from core.assembly import NEVER, PARTS_MAX, Part
 from core.readings import Reading, Refusal
 from ingest.dialects import NOTHING, Decoded, Heard, refuse
 
@@ -37,11 +37,20 @@ def bare_number(payload: bytes) -> float | None:
 
 
 def total(value: Any) -> float | None:
-    """A number, or the sum of an array of them: one per phase."""
+    """A number, or the sum of an array of them, one per phase: none unless each is a number."""
     if not isinstance(value, list):
         return number(value)
-    parts = [part for part in map(number, value) if part is not None]
-    return number(sum(parts)) if parts else None
+    numbers = list(map(number, value))
+    known = [one for one in numbers if one is not None]
+    return number(sum(known)) if known and len(known) == len(numbers) else None
+
+
+def parts(name: str, value: Any, factor: float) -> dict[str, float]:
+    """The counters of an array, one per phase, by key; a phase that tells no number is absent."""
+    if not isinstance(value, list):
+        return {}
+    known = ((n, number(one)) for n, one in enumerate(value[:PARTS_MAX]))
+    return {f"{name}:{n}": one * factor for n, one in known if one is not None}
 
 
 def scaled(value: float | None, factor: float) -> float | None:
@@ -89,13 +98,19 @@ def device_time(text: Any, zone: ZoneInfo, received_at: datetime) -> datetime | 
     return min(both, key=lambda at: abs(at - received_at))
 
 
-def reading(at: datetime | None, fields: Mapping[str, float | None]) -> Heard:
+def reading(
+    at: datetime | None,
+    fields: Mapping[str, float | None],
+    parts: Mapping[str, float] | None = None,
+) -> Heard:
     """A whole reading, unless a number is outside physics, or none is there that makes one."""
     said = {name: value for name, value in fields.items() if value is not None}
-    fault = _fault(said)
+    fault = _fault(said) or _fault_of_parts(parts or {})
     if fault is not None:
         return refuse(Refusal.BAD_VALUE, fault, at)
     whole = Reading(at, **said)
+    if parts:
+        whole = whole.with_details(parts)
     return Heard(Decoded(readings=(whole,))) if whole.says_something else NOTHING
 
 
@@ -107,11 +122,20 @@ def part(fields: Mapping[str, float | None], at: datetime | None = None) -> Hear
 
 def part_or_gone(said: Mapping[str, float | None], at: datetime | None = None) -> Heard:
     """Part of a reading: what is None is not known any more."""
-    for name, value in said.items():
-        fault = _fault({name.partition(":")[0]: value})
-        if fault is not None:
-            return refuse(Refusal.BAD_VALUE, fault, at)
+    fault = _fault_of_parts(said)
+    if fault is not None:
+        return refuse(Refusal.BAD_VALUE, fault, at)
     return Heard(part=Part(said, at))
+
+
+def gone(name: str) -> Heard:
+    """There is no such part of a reading any more."""
+    return Heard(part=Part(gone=frozenset([name])))
+
+
+def _fault_of_parts(parts: Mapping[str, float | None]) -> str | None:
+    faults = (_fault({name.partition(":")[0]: value}) for name, value in parts.items())
+    return next((fault for fault in faults if fault is not None), None)
 
 
 def _fault(fields: Mapping[str, float | None]) -> str | None:

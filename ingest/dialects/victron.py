@@ -3,19 +3,24 @@
 It speaks only while it is asked to (`keepalive`), says what changed, and has no clock. `null` means
 that a quantity is not valid now, an empty payload that it is gone; neither is zero.
 
-Counters, in kWh, all phases and devices added up: `pvinverter/…/Energy/Forward` and, of panels on a
+Counters, in kWh, each phase and device by itself: `pvinverter/…/Energy/Forward` and, of panels on a
 battery, `solarcharger/…/Yield/System` are generation, `grid/…/Energy/Reverse` export,
 `grid/…/Energy/Forward` import. Not used: the sums that some devices send beside their phases
 (`Ac/Energy/…`), a charger's `Yield/User`, which its owner may set to 0, and settings.
+
+Power is that of the inverters (`pvinverter/<i>/Ac/Power`, all phases of one), or else what the GX
+adds up by phase (`system/0/Ac/PvOnGrid/L1/Power`), and that of the chargers. The power of one phase
+of several is not the device's.
 """
 
 import re
 from collections.abc import Sequence
 from datetime import datetime
 
+from core.assembly import Known
 from core.readings import Refusal
 from ingest.dialects import NOTHING, Heard, Speaker, refuse
-from ingest.dialects.values import document, number, part_or_gone
+from ingest.dialects.values import document, gone, number, part_or_gone, total
 
 _INSTANCE = re.compile(r"[0-9]{1,5}")
 _PHASES = ("L1", "L2", "L3")
@@ -26,7 +31,7 @@ def decode(levels: Sequence[str], payload: bytes, _: Speaker, __: datetime) -> H
     if name is None:
         return NOTHING
     if not payload:
-        return part_or_gone({name: None})
+        return gone(name)
     message = document(payload)
     if message is None:
         return refuse(Refusal.MALFORMED, "payload must be a JSON object")
@@ -43,6 +48,8 @@ def _quantity(levels: Sequence[str]) -> tuple[str | None, float]:
             return "power_w:Dc", 1
         case (service, instance, *_) if service != "system" and not _INSTANCE.fullmatch(instance):
             return None, 1
+        case ("pvinverter", instance, "Ac", "Power"):
+            return f"power_w:{instance}", 1
         case ("pvinverter", instance, "Ac", phase, "Energy", "Forward") if phase in _PHASES:
             return f"energy_wh:{instance}.{phase}", 1000
         case ("solarcharger", instance, "Yield", "System"):
@@ -55,3 +62,23 @@ def _quantity(levels: Sequence[str]) -> tuple[str | None, float]:
             return "battery_soc_pct", 1
         case _:
             return None, 1
+
+
+def power_w(known: Known) -> float | None:
+    """What the panels make: on inverters, and on chargers."""
+    powers = {name.partition(":")[2]: w for name, w in known.items() if name.startswith("power_w:")}
+    charged = [w for name, w in powers.items() if name == "Dc"]
+    inverters = [name for name in powers if name.isdecimal()]
+    phases = [name for name in powers if "." in name]
+    if not inverters and not phases:
+        return total(charged)
+    counting = [name for name in known if name.startswith("energy_wh:")]
+    counting_inverters = {
+        name.partition(":")[2].partition(".")[0] for name in counting if ".L" in name
+    }
+    by_inverter = [powers.get(name) for name in counting_inverters.union(inverters)]
+    told_phases = {name.partition(".")[2] for name in phases}
+    counting_phases = {name.partition(".")[2] for name in counting}.intersection(_PHASES)
+    by_phase = [powers[name] for name in phases] if counting_phases <= told_phases else []
+    on_ac = total(by_inverter)
+    return total([total(by_phase) if on_ac is None else on_ac, *charged])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +50,7 @@ def told(*said: Said, rhythm: Rhythm = BURST, partial: Partial | None = None) ->
     return [m.reading for m in measured if m is not None]
 
 
-def values(readings: Iterable[Reading], field: str) -> list[float | None]:
+def values(readings: Iterable[Reading], field: str) -> list[Any]:
     return [getattr(reading, field) for reading in readings]
 
 
@@ -99,33 +100,51 @@ def test_what_is_gone_is_neither_as_it_was_nor_zero() -> None:
     assert readings[1] == Reading(after(10), power_w=5, load_w=1)
 
 
-def test_phases_add_up_and_a_lost_message_does_not_make_the_sum_fall() -> None:
+def test_phases_add_up_once_each_was_told_and_each_is_told_by_itself() -> None:
     readings = told(
         bare(0, energy_wh__0=100, energy_wh__1=200, power_w__0=1, power_w__1=2),
         bare(30, energy_wh__0=101, power_w__0=3),
         bare(60, energy_wh__0=102, energy_wh__1=203, power_w__0=4, power_w__1=5),
     )
     assert values(readings, "energy_wh") == [300, None, 305]
+    assert values(readings, "parts") == [
+        {"energy_wh:0": 100, "energy_wh:1": 200},
+        {"energy_wh:0": 101},
+        {"energy_wh:0": 102, "energy_wh:1": 203},
+    ]
     assert values(readings, "power_w") == [3, 5, 9]
 
 
-def test_a_phase_that_is_heard_late_does_not_lift_the_sum() -> None:
+def test_what_flows_back_is_taken_from_the_sum() -> None:
     readings = told(
-        bare(0, energy_wh__1=50),
-        bare(30, energy_wh__0=9000, energy_wh__1=51),
-        bare(60, energy_wh__0=9004, energy_wh__1=52),
+        bare(0, **{"energy_wh__0": 1000, "energy_wh__0-": 48}), bare(30, energy_wh__0=1001)
     )
-    assert values(readings, "energy_wh") == [50, 51, 56]
+    assert values(readings, "energy_wh") == [952, None]
 
 
-def test_what_is_gone_is_not_awaited_and_comes_back_with_what_it_made() -> None:
+def test_what_is_not_valid_now_is_awaited_and_what_is_gone_is_not() -> None:
     readings = told(
-        bare(0, energy_wh__a=100, energy_wh__b=1000),
-        bare(30, energy_wh__a=101, energy_wh__b=None),
-        bare(60, energy_wh__a=102),
-        bare(90, energy_wh__a=103, energy_wh__b=1007),
+        bare(0, energy_wh__a=100, energy_wh__b=1000, power_w__a=1, power_w__b=2),
+        bare(30, energy_wh__a=101, energy_wh__b=None, power_w__b=None),
+        (60, Part(gone=frozenset({"energy_wh:b", "power_w:b"}))),
+        bare(90, energy_wh__a=102),
     )
-    assert values(readings, "energy_wh") == [1100, 1101, 1102, 1110]
+    assert values(readings, "energy_wh") == [1100, None, 102]
+    assert values(readings, "power_w") == [3, None, 1]
+    assert readings[1].parts == {"energy_wh:a": 101}
+
+
+def test_that_something_never_heard_of_is_not_valid_says_nothing() -> None:
+    readings = told(bare(0, power_w__L1=5, power_w__L2=None), bare(30, power_w__L1=6))
+    assert values(readings, "power_w") == [5, 6]
+
+
+def test_what_comes_in_parts_is_no_number_of_its_own_any_more() -> None:
+    readings = told(
+        bare(0, energy_wh=300), bare(30, energy_wh__a=100, energy_wh__b=200), bare(60, energy_wh=9)
+    )
+    assert values(readings, "energy_wh") == [300, 300, 9]
+    assert values(readings, "parts") == [{}, {"energy_wh:a": 100, "energy_wh:b": 200}, {}]
 
 
 def test_of_a_stream_that_never_pauses_a_while_is_one_measurement() -> None:
@@ -181,38 +200,35 @@ def test_parts_that_are_made_up_are_not_kept_without_end() -> None:
         told((n, Part({f"energy_wh:{n + m}": 1.0 for m in range(30)})), partial=partial)
     told((900, Part({f"power_w:{n}": 1.0 for n in range(3 * PARTS_MAX)})), partial=partial)
     assert len(partial.known) == PARTS_MAX
-    assert len(partial.fresh) <= PARTS_MAX
 
 
-# Of three phases at a time: what each gained, and whether it is lost, or gone, on the way to us.
+# Of three phases at a time: whether it is told, lost, or gone, on the way to us.
 steps = st.lists(
-    st.lists(
-        st.tuples(st.integers(0, 50), st.sampled_from(["said", "said", "said", "lost", "gone"])),
-        min_size=3,
-        max_size=3,
-    ),
+    st.lists(st.sampled_from(["told", "told", "told", "lost", "gone"]), min_size=3, max_size=3),
     min_size=1,
     max_size=40,
 )
 
 
-@given(steps, st.lists(st.integers(0, 100_000), min_size=3, max_size=3))
-def test_whatever_is_lost_a_sum_never_falls_nor_gains_what_no_part_did(
-    history: list[list[tuple[int, str]]], counters: list[int]
+@given(steps)
+def test_whatever_is_lost_each_part_is_what_was_told_and_a_sum_is_of_all(
+    history: list[list[str]],
 ) -> None:
-    partial, sums, gained = Partial(), list[float](), 0
+    partial, known = Partial(), set[str]()
     for n, phases in enumerate(history):
-        values: dict[str, float | None] = {}
-        for phase, (rise, fate) in enumerate(phases):
-            counters[phase] += rise
-            gained += rise
-            if fate != "lost":
-                values[f"energy_wh:{phase}"] = float(counters[phase]) if fate == "said" else None
-        for reading in told((30.0 * n, Part(values)), partial=partial):
-            assert reading.energy_wh is not None
-            sums.append(reading.energy_wh)
-    assert sums == sorted(sums)
-    assert not sums or sums[-1] - sums[0] <= gained
+        said = {
+            f"energy_wh:{phase}": 1000.0 * phase + n if fate == "told" else None
+            for phase, fate in enumerate(phases)
+            if fate != "lost"
+        }
+        told_now = {name: wh for name, wh in said.items() if wh is not None}
+        known |= told_now.keys()
+        readings = told((30.0 * n, Part(said)), partial=partial)
+        assert [dict(reading.parts) for reading in readings] == ([told_now] if told_now else [])
+        is_whole = told_now.keys() == known and known
+        assert [r.energy_wh for r in readings] == (
+            [sum(told_now.values()) if is_whole else None] if told_now else []
+        )
 
 
 spoken = st.lists(
@@ -243,5 +259,5 @@ def test_whatever_is_said_each_measurement_is_told_once_and_at_its_time(
         measured = lay(partial, part, rhythm, topic="t", received_at=after(seconds))
         if measured is not None:
             assert measured.reading.time in times | {measured.opened_at}
-    close(partial)
+    close(partial, rhythm)
     assert partial.open is None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from core.accountant import Account
 from core.counters import Counter, Suspect
+from core.device_counters import Joint
 from db import accounts
 from db.migrations import versions
 from db.pool import Connection
@@ -14,6 +15,7 @@ AT = datetime(2026, 3, 1, 6, 30, 0, 123456, tzinfo=UTC)
 TICKS, TICK = 1772346600123456, timedelta(microseconds=1)
 
 _AS_IT_WAS = """
+ALTER TABLE telemetry DROP COLUMN parts, DROP COLUMN counts_since;
 ALTER TABLE device_states ALTER COLUMN accountant TYPE jsonb USING accountant::jsonb;
 ALTER TABLE accountant_checkpoints ALTER COLUMN accountant TYPE jsonb USING accountant::jsonb;
 """
@@ -23,7 +25,9 @@ _OF = "SELECT accountant FROM device_states WHERE device_id = $1"
 
 async def test_an_account_is_what_it_was_when_it_is_read_again() -> None:
     counter = Counter(AT, 10**18, AT + TICK, Suspect(5, AT, 2), earned_mwh=0, stalled_at=AT)
-    for account in (Account(AT), Account(AT, counter, Counter(AT, 0, AT), 3120.5)):
+    joint = Joint({"energy_wh:a": 5}, {"energy_wh": AT + TICK})
+    counters = {"energy_wh:a": counter, "export_wh": Counter(AT, 0, AT)}
+    for account in (Account(AT), Account(AT, counters, 3120.5, joint)):
         assert accounts.from_json(accounts.to_json(account)) == account
 
 
@@ -34,9 +38,10 @@ async def test_an_account_of_before_keeps_its_instants_to_the_microsecond(conn: 
     before = {"last_at": TICKS, "energy": energy, "export": None, "power_w": 3120.5}
     await conn.execute(_AS_IT_WAS)
     await conn.execute("UPDATE device_states SET accountant = $1", before)
-    migration = Path(versions.__path__[0]) / "0017_accounts_as_text.sql"
-    await conn.execute(migration.read_text("utf-8"))
+    for name in ("0017_accounts_as_text.sql", "0019_parts.sql"):
+        migration = Path(versions.__path__[0]) / name
+        await conn.execute(migration.read_text("utf-8"))
     counter = Counter(AT, 7, AT + 2 * TICK, Suspect(5, AT + TICK, 2))
     assert accounts.from_json(await conn.fetchval(_OF, device)) == Account(
-        AT, counter, power_w=3120.5
+        AT, {"energy_wh": counter}, power_w=3120.5
     )

@@ -39,10 +39,10 @@ def tasmota(n: float, **energy: object) -> Message:
     return message("tele/plug/SENSOR", json.dumps(told).encode())
 
 
-def shelly(n: float, totals: Iterable[float]) -> list[Message]:
+def shelly(n: float, values: Iterable[float], field: str = "total") -> list[Message]:
     return [
-        message(f"shellies/em/emeter/{phase}/total", str(total).encode(), received_at=minute(n))
-        for phase, total in enumerate(totals)
+        message(f"shellies/em/emeter/{phase}/{field}", str(value).encode(), received_at=minute(n))
+        for phase, value in enumerate(values)
     ]
 
 
@@ -87,13 +87,78 @@ async def test_a_net_counter_is_never_energy_whichever_way_it_runs(pool: Pool) -
     assert await surplus_wh(pool, meter) == 40
 
 
+async def test_a_phase_that_is_not_told_for_a_while_is_no_reset_of_the_others(pool: Pool) -> None:
+    meter = await add_named(pool, "tasmota", "plug", kind="meter")
+    for n, phases in (
+        (0, [20, 20, 20]),
+        (5, [20, 20.1, 20]),
+        (10, [20, 20.1, None]),
+        (100, [20, 20.1, 20.1]),
+        (105, [20.1, 20.1, 20.1]),
+    ):
+        await ingest(pool, tasmota(n, ExportActive=phases))
+    assert await surplus_wh(pool, meter) == 300
+    told = await pool.fetch("SELECT export_wh FROM telemetry ORDER BY time")
+    shown = [row[0] and round(row[0], 3) for row in told]
+    assert shown == [60_000, 60_100, None, 60_200, 60_300]
+
+
+async def test_an_inverter_that_a_gx_lost_for_a_while_is_no_reset_of_the_others(
+    pool: Pool,
+) -> None:
+    device = await add_named(pool, "victron", "c0619aba2ebd")
+
+    def gx(n: float, instance: int, kwh: float | None) -> Message:
+        return message(
+            f"N/c0619aba2ebd/pvinverter/{instance}/Ac/L1/Energy/Forward",
+            b"" if kwh is None else json.dumps({"value": kwh}).encode(),
+            received_at=minute(n),
+        )
+
+    await ingest(pool, gx(0, 20, 5000), gx(0, 21, 70))
+    await ingest(pool, gx(5, 20, 5000.1), gx(5, 21, None))
+    await ingest(pool, gx(10, 20, 5000.2), gx(15, 20, 5000.3), gx(15, 21, 70.5))
+    await ingest(pool, nothing_more(("victron", "c0619aba2ebd"), minute(16)))
+    assert await generated_wh(pool, device) == 300 + 500
+    assert await reasons(pool, device) == set()
+
+
+def two_ways(n: float, total: float, returned: float | None = None) -> Message:
+    status = {"aenergy": {"total": total}}
+    if returned is not None:
+        status["ret_aenergy"] = {"total": returned}
+    return message("plug/status/switch:0", json.dumps(status).encode(), received_at=minute(n))
+
+
+async def test_what_a_plug_draws_at_night_is_no_generation_though_it_counts_it(
+    pool: Pool, database: DatabaseSettings
+) -> None:
+    device = await add_named(pool, "shelly2", "plug")
+    for n, counted in (
+        (0, two_ways(0, 10_000, 500)),
+        (10, two_ways(10, 10_012, 512)),
+        (20, two_ways(20, 10_024)),
+        (30, two_ways(30, 10_048, 548)),
+    ):
+        await ingest(pool, counted, nothing_more(("shelly2", "plug"), minute(n + 1)))
+    assert (await generated_wh(pool, device), await surplus_wh(pool, device)) == (0, 0)
+    told = await pool.fetch("SELECT energy_wh, import_wh FROM telemetry ORDER BY time")
+    assert [tuple(row) for row in told] == [
+        (9500, 500), (9500, 512), (None, None), (9500, 548),
+    ]  # fmt: skip
+    await ingest(pool, two_ways(35, 10_150, 550), nothing_more(("shelly2", "plug"), minute(36)))
+    assert await generated_wh(pool, device) == 100
+    async with pool.acquire() as conn:
+        assert [check async for check in audit(conn, database) if not check.ok] == []
+
+
 async def test_what_a_house_draws_is_never_energy(pool: Pool) -> None:
     meter = await add_named(pool, "shelly1", "em", kind="meter")
     for n in range(4):
         await ingest(pool, *shelly(n, [1000 + 20 * n, 2000 + 20 * n, 3000]))
         await ingest(
             pool,
-            message("shellies/em/emeter/0/power", b"2400", received_at=minute(n)),
+            *shelly(n, [1000, 1000, 400], "power"),
             nothing_more(("shelly1", "em"), minute(n) + timedelta(seconds=2)),
         )
     assert (await generated_wh(pool, meter), await surplus_wh(pool, meter)) == (0, 0)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from core.readings import Reading
+from core.readings import DetailedReading, Reading
 
 CAPACITY_W = 5000.0
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -12,6 +12,16 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 def reading(minutes: float, energy_wh: float | None = None, **fields: float | None) -> Reading:
     return Reading(NOON + timedelta(minutes=minutes), energy_wh=energy_wh, **fields)
+
+
+def parted(minutes: float, /, power_w: float | None = None, **counters: float | None) -> Reading:
+    """`energy__a` is the key `energy_wh:a`, and `energy__a_back` what flowed back in it."""
+    parts = {
+        name.replace("__", "_wh:").replace("_back", "-"): wh
+        for name, wh in counters.items()
+        if wh is not None
+    }
+    return DetailedReading(NOON + timedelta(minutes=minutes), power_w=power_w, parts=parts)
 
 
 METER_DOES = st.sampled_from(["rise", "same", "dip", "reset", "zero", "spike", "leap", "absent"])
@@ -67,4 +77,33 @@ def honest_counters(draw: st.DrawFn) -> list[Reading]:
             power_w = draw(st.one_of(st.just(power_w), st.floats(0, CAPACITY_W)))
         readings.append(reading(second / 60, shown_wh, power_w=power_w))
         true_mwh += power_w * every_s / 3.6
+    return readings
+
+
+_KEYS = ["energy__a", "energy__b", "energy__b_back", "export__0", "export__1"]
+_PART_DOES = st.sampled_from(
+    ["rise", "rise", "same", "dip", "reset", "zero", "spike", "leap", "absent"]
+)
+
+
+@st.composite
+def histories_in_parts(draw: st.DrawFn) -> list[Reading]:
+    """Of a device with several counters, each of which does whatever meters do."""
+    levels, at, readings = dict.fromkeys(_KEYS, 1_000_000.0), 0.0, []
+    for _ in range(draw(st.integers(1, 30))):
+        at += draw(st.sampled_from([0.25, 1, 5, 15, 29, 31, 75, 600]))
+        shown = {}
+        for key in _KEYS:
+            does = draw(_PART_DOES)
+            levels[key] += {"rise": draw(st.floats(0, 200)), "leap": 1e7}.get(does, 0)
+            if does == "reset":
+                levels[key] = draw(st.floats(0.001, 50))
+            level = levels[key]
+            shown[key] = {
+                "dip": level * 0.95, "zero": 0.0, "spike": level + 4e9, "absent": None,
+            }.get(does, level)  # fmt: skip
+        if draw(st.integers(0, 9)) == 0:  # In one number, for once.
+            readings.append(reading(at, draw(st.floats(0, 1e6))))
+        else:
+            readings.append(parted(at, power_w=draw(st.floats(-50, 5000)), **shown))
     return readings

@@ -85,12 +85,28 @@ def test_without_a_time_that_of_receipt_counts() -> None:
 
 def test_phases_add_up_and_the_one_with_a_wire_tells_voltage_and_frequency() -> None:
     heard = tasmota(
-        {"Power": [5, 7, None], "Voltage": [0.1, 236.9, 0.1], "Current": [1, 2, 3],
+        {"Power": [5, 7, 0], "Voltage": [0.1, 236.9, 0.1], "Current": [1, 2, 3],
          "Frequency": [48.85, 49.96, 136.83]}
     )  # fmt: skip
     assert fields(heard) == {
         "power_w": 12, "voltage_v": 236.9, "current_a": 6, "frequency_hz": 49.96,
     }  # fmt: skip
+
+
+def test_a_phase_that_tells_nothing_is_not_zero_and_leaves_no_sum() -> None:
+    told = {"Power": [5, None], "Current": ["nan", 2], "ExportActive": [20, None, 20.5]}
+    heard = tasmota({"Frequency": 50, "ImportActive": [1, 2], **told})
+    assert fields(heard) == {"import_wh": 3000, "frequency_hz": 50}
+    assert reading(heard).parts == {
+        "export_wh:0": 20_000, "export_wh:2": 20_500, "import_wh:0": 1000, "import_wh:1": 2000,
+    }  # fmt: skip
+
+
+def test_a_generation_counter_of_several_phases_is_each_of_them() -> None:
+    heard = tasmota({"Total": [1.5, 2.5], "Power": 100})
+    assert fields(heard) == {"power_w": 100, "energy_wh": 4000}
+    assert reading(heard).parts == {"energy_wh:0": 1500, "energy_wh:1": 2500}
+    assert fields(tasmota({"Total": [-0.5, 2.5], "Power": 100})) == {"power_w": 100}
 
 
 def test_a_net_counter_is_never_generation() -> None:
@@ -170,7 +186,7 @@ def test_a_notice_is_part_of_the_measurement_at_its_time() -> None:
 
 def test_a_status_has_no_time_of_its_own() -> None:
     heard = hear(f"{PM}/status/pm1:0", {"apower": 5, "aenergy": {"total": 123.585}, "freq": 50})
-    assert said(heard) == {"power_w": 5, "energy_wh": 123.585, "frequency_hz": 50}
+    assert said(heard) == {"power_w": 5, "energy_wh:0": 123.585, "frequency_hz": 50}
     assert part(heard).at is None
 
 
@@ -183,6 +199,27 @@ def test_an_energy_meter_tells_power_and_counters_apart() -> None:
     }  # fmt: skip
     assert said(hear(f"{PM}/status/emdata:0", counted)) == {
         "energy_wh": 2589773.39, "import_wh": 1026.61,
+    }  # fmt: skip
+
+
+def test_a_counter_of_both_directions_is_told_with_what_was_returned() -> None:
+    status = {"aenergy": {"total": 10048}, "ret_aenergy": {"total": 548}}
+    for component in ("switch:0", "pm1:0"):
+        assert said(hear(f"{PM}/status/{component}", status)) == {
+            "energy_wh:0": 10048, "energy_wh:0-": 548, "import_wh": 548,
+        }  # fmt: skip
+        assert said(hear(f"{PM}/status/{component}", status, is_meter=True)) == {
+            "import_wh:0": 10048, "import_wh:0-": 548, "export_wh": 548,
+        }  # fmt: skip
+
+
+def test_an_energy_meter_of_three_phases_has_counters_of_each() -> None:
+    status = {
+        "a_total_act_energy": 2034616.71, "a_total_act_ret_energy": 0, "total_act": 2589773.39,
+        "b_total_act_energy": None, "b_total_act_ret_energy": 40.7, "total_act_ret": 1026.61,
+    }  # fmt: skip
+    assert said(hear(f"{PM}/status/emdata:0", status)) == {
+        "energy_wh:a": 2034616.71, "import_wh:a": 0, "import_wh:b": 40.7,
     }  # fmt: skip
 
 

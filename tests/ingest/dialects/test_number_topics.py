@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from core.assembly import NEVER
-from ingest.dialects import NOTHING
+from ingest.dialects import NOTHING, shelly1, victron
 from tests.ingest.dialects.hearing import hear, part, refusals, said, status
 
 DTU = "solar/114182940773"
@@ -99,6 +99,8 @@ def test_a_topic_that_is_of_no_use_is_not_even_heeded(topic: str) -> None:
         f"{SHELLY}/relay/1/power",
         f"{AHOY}/ch0/YieldDay",
         f"{GX}/grid/30/Ac/Energy/Reverse",
+        f"{GX}/grid/30/Ac/Power",
+        f"{GX}/pvinverter/20/Ac/L1/Power",
         f"{GX}/grid/made-up/Ac/L1/Energy/Reverse",
         f"{GX}/solarcharger/made-up/Yield/System",
         f"{GX}/solarcharger/279/Yield/User",
@@ -148,11 +150,50 @@ def test_what_a_shelly_counts_depends_on_what_it_measures() -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", {"value": None}, {"value": []}, {"value": ""}, {"value": "12"}, {}]
+    "payload", [{"value": None}, {"value": []}, {"value": ""}, {"value": "12"}, {}]
 )
-def test_what_a_gx_calls_invalid_or_gone_is_no_longer_known_and_not_zero(payload: object) -> None:
+def test_what_a_gx_calls_invalid_is_no_longer_known_and_not_zero(payload: object) -> None:
     heard = hear(f"{GX}/pvinverter/20/Ac/L1/Energy/Forward", payload)
     assert said(heard) == {"energy_wh:20.L1": None}
+
+
+def test_what_a_gx_sends_nothing_for_is_gone() -> None:
+    heard = part(hear(f"{GX}/pvinverter/20/Ac/L1/Energy/Forward", b""))
+    assert (heard.values, heard.gone) == ({}, {"energy_wh:20.L1"})
+
+
+@pytest.mark.parametrize(
+    ("known", "power_w"),
+    [
+        # Of one inverter, of two, and of panels on a battery beside them.
+        ({"power_w:20": 3000}, 3000),
+        ({"power_w:20": 3000, "power_w:21": 500, "power_w:Dc": 40}, 3540),
+        ({"power_w:Dc": 40}, 40),
+        # What the GX adds up is of all inverters: not counted twice.
+        ({"power_w:20": 3000, "power_w:PvOnGrid.L1": 1000, "energy_wh:20.L1": 1}, 3000),
+        ({"power_w:PvOnGrid.L1": 1000, "energy_wh:20.L1": 1}, 1000),
+        ({"power_w:PvOnGrid.L1": 1000, "power_w:PvOnOutput.L1": 200, "power_w:Dc": 40}, 1240),
+        # One phase of three, and one inverter of two.
+        ({"power_w:PvOnGrid.L1": 1000, "energy_wh:20.L1": 1, "energy_wh:20.L2": 1}, None),
+        ({"power_w:PvOnGrid.L1": 1000, "power_w:PvOnGrid.L2": None, "power_w:Dc": 40}, None),
+        ({"power_w:20": 3000, "energy_wh:20.L1": 1, "energy_wh:21.L1": 1}, None),
+        ({"power_w:20": None}, None),
+        ({"power_w:20": 3000, "power_w:Dc": None}, None),
+        ({"energy_wh:279.Yield": 1}, None),
+    ],
+)
+def test_the_power_of_a_gx_is_that_of_all_its_panels(
+    known: dict[str, float | None], power_w: float | None
+) -> None:
+    assert victron.power_w(known) == power_w
+
+
+def test_the_power_of_one_phase_is_not_that_of_three() -> None:
+    assert shelly1.power_w({"power_w:0": 100, "energy_wh:0": 1}) == 100
+    assert shelly1.power_w({"power_w:0": 100, "energy_wh:0": 1, "import_wh:1": 1}) is None
+    assert shelly1.power_w({"power_w:0": 100, "power_w:1": None}) is None
+    assert shelly1.power_w({"power_w:0": 100, "power_w:1": 20, "energy_wh:1": 1}) == 120
+    assert shelly1.power_w({"power_w:relay": 7, "energy_wh:relay": 1}) == 7
 
 
 def test_a_gx_that_does_not_send_json_is_refused() -> None:

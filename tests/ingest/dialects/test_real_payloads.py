@@ -85,7 +85,7 @@ def test_a_notice_and_the_status_7_ms_later_tell_the_same() -> None:
     assert part(notice).at == datetime(2026, 9, 9, 9, 14, 52, 880000, tzinfo=UTC)
     assert said(status) == {
         "power_w": 11.5, "voltage_v": 240.3, "frequency_hz": 50.0, "current_a": 0.073,
-        "energy_wh": 152669.987, "import_wh": 0.0, "temperature_c": 55.0,
+        "energy_wh:0": 152669.987, "energy_wh:0-": 0.0, "import_wh": 0.0, "temperature_c": 55.0,
     }  # fmt: skip
 
 

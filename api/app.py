@@ -26,6 +26,7 @@ from api import (
 )
 from api.admission import open_admission
 from api.audits import open_audits
+from api.database_trouble import DatabaseTrouble
 from api.deps import Services
 from api.metrics import ApiMetrics
 from api.middleware import Cors, Frame, Guard
@@ -115,6 +116,7 @@ def _lifespan(
             app.state.services = Services(
                 settings=settings,
                 pool=pool,
+                trouble=DatabaseTrouble(pool),
                 admission=admission,
                 reads=reads,
                 till=till,

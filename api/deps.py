@@ -12,6 +12,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from api.admission import Admission
 from api.audits import Audits
+from api.database_trouble import DatabaseTrouble
 from api.metrics import ApiMetrics
 from api.middleware import sign_in_to_log
 from api.passwords import Passwords
@@ -32,6 +33,7 @@ class Services:
 
     settings: ApiSettings
     pool: Pool
+    trouble: DatabaseTrouble
     admission: Admission
     reads: Reads
     till: Till

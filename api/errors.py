@@ -66,7 +66,7 @@ def answer_to(error: Exception, scope: Scope) -> Response:
     if isinstance(error, HTTPException):
         return _refused_by_framework(error, scope)
     if isinstance(error, UNAVAILABLE):
-        return _unavailable(error)
+        return _unavailable(error, scope)
     if isinstance(error, DATABASE_ERRORS):
         _log.error("database_error", exc_info=error)
         return failure(_DATABASE, "database_error", _OUR_FAULT)
@@ -152,7 +152,7 @@ def _methods_of(scope: Scope) -> str:
     return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
 
 
-def _unavailable(error: Exception) -> Response:
-    _log.warning("database_unavailable", error=repr(error))
-    message = "The database can't be reached or is too busy; try again shortly."
+def _unavailable(error: Exception, scope: Scope) -> Response:
+    scope["app"].state.services.trouble.note(error)
+    message = "The database can't be reached, is too busy or has no room; try again shortly."
     return failure(_DATABASE_AWAY, "database_unavailable", message, headers=_RETRY)

@@ -11,7 +11,7 @@ from api.deps import ServicesDep, SettingsDep
 from api.envelope import Answer, ok
 from api.errors import not_ready
 from db import schema
-from db.errors import DATABASE_ERRORS, UNAVAILABLE
+from db.errors import DATABASE_ERRORS, UNAVAILABLE, shortage
 from db.pool import Pool
 
 router = routing.bare("health")
@@ -49,7 +49,7 @@ async def healthz() -> Answer[Alive]:
 @router.head("/readyz", response_model=Answer[Ready], include_in_schema=False)
 async def readyz(services: ServicesDep) -> Answer[Ready] | Response:
     """Whether requests can be served; 503 says what is wrong."""
-    fault = await _database_fault(services.pool)
+    fault = await _database_fault(services.pool) or await services.trouble.fault()
     if fault is not None:
         return not_ready(fault)
     redis = await services.redis.state()
@@ -73,8 +73,8 @@ async def _database_fault(pool: Pool) -> str | None:
     try:
         async with pool.acquire() as conn:
             revision = await schema.current_revision(conn)
-    except (*UNAVAILABLE, *DATABASE_ERRORS):
-        return "the database can't be reached"
+    except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+        return shortage(error) or "the database can't be reached"
     expected = schema.newest_revision()
     if revision != expected:
         return f"the schema is at {revision or 'nothing'}, this version needs {expected}"

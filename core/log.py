@@ -7,9 +7,12 @@ nor make a line of any length.
 """
 
 import logging
+import math
 import re
 import sys
+import time
 import traceback
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TextIO
 
@@ -85,6 +88,25 @@ def _write_trace(out: TextIO, exc_info: ExcInfo) -> None:
     """Indented: no line of what an exception says looks like one of the log's own."""
     for line in _trace(exc_info).split("\n"):
         out.write(f"\n    {_UNPRINTABLE.sub(_escape, line)}")
+
+
+class OncePerSecond:
+    """Lets one event a second into the log: what goes wrong with each request would fill a disk."""
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._due_at = -math.inf
+        self._left_out = 0
+
+    def due(self) -> int | None:
+        """How many were left out since the last one; None: leave this one out."""
+        now = self._monotonic()
+        if now < self._due_at:
+            self._left_out += 1
+            return None
+        self._due_at = now + 1
+        left_out, self._left_out = self._left_out, 0
+        return left_out
 
 
 def set_up(settings: LogSettings, *, process: str, stream: TextIO = sys.stderr) -> None:

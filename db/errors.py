@@ -15,10 +15,18 @@ _GOING_AWAY = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
 )
-# The database can't be reached, is going away, or is too busy; the same call may work later.
+# The server has no disk, memory or connections left: every SQLSTATE of class 53.
+_EXHAUSTED = asyncpg.InsufficientResourcesError
+_LACKS = {
+    "53100": "the disk of the database is full",
+    "53200": "the database is out of memory",
+    "53300": "the database takes no more connections",
+}
+# The database can't be reached, is going away, is too busy or has no room; the same call may work
+# later.
 UNAVAILABLE = (
     *_GOING_AWAY,
-    asyncpg.TooManyConnectionsError,
+    _EXHAUSTED,
     asyncpg.QueryCanceledError,  # it took longer than `database_statement_timeout`
     asyncpg.DeadlockDetectedError,
     asyncpg.InterfaceError,
@@ -93,8 +101,16 @@ def refusal(code: str, facts: Mapping[str, object]) -> DomainError:
 
 
 def undone(error: Exception) -> bool:
-    """Whether the database went on after it, and nothing of the statement happened."""
-    return isinstance(error, asyncpg.PostgresError) and not isinstance(error, _GOING_AWAY)
+    """Whether nothing of the statement happened, and the database may do a part of it at once."""
+    hopeless = (*_GOING_AWAY, _EXHAUSTED)
+    return isinstance(error, asyncpg.PostgresError) and not isinstance(error, hopeless)
+
+
+def shortage(error: Exception) -> str | None:
+    """What the server lacks, as a sentence; None: it is another error."""
+    if not isinstance(error, _EXHAUSTED):
+        return None
+    return _LACKS.get(error.sqlstate or "", "the database is at a limit of its resources")
 
 
 def _domain_error(error: asyncpg.PostgresError, facts: dict[str, object]) -> DomainError | None:

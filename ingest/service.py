@@ -11,11 +11,12 @@ from prometheus_client import CollectorRegistry
 
 from core.device_passwords import secret_of
 from core.dialects import Dialect
+from core.log import OncePerSecond
 from core.prices import Grid
 from core.readings import Refusal, Refused
 from core.settings import DatabaseSettings, IngestSettings, variable
 from db import partials
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, UNSTORABLE, mind_cancellation
+from db.errors import DATABASE_ERRORS, UNAVAILABLE, UNSTORABLE, mind_cancellation, shortage
 from db.pool import Pool, open_pool
 from ingest import pricing, tidying
 from ingest.answers import Answers
@@ -105,6 +106,7 @@ class _Ingester:
         self._lanes = lanes
         self._answers = answers
         self._metrics = metrics
+        self._warned = OncePerSecond()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -156,12 +158,22 @@ class _Ingester:
             except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
                 mind_cancellation(error)
                 self._metrics.retries.inc()
-                _log.warning("batch_not_written", error=str(error), retry_in_s=wait_s)
+                self._warn(error, retry_in_s=wait_s)
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, _RETRY_MAX_S)
             else:
                 self._metrics.commit_seconds.observe(perf_counter() - began)
                 return written
+
+    def _warn(self, error: Exception, *, retry_in_s: float) -> None:
+        repeated = self._warned.due()
+        if repeated is not None:
+            _log.warning(
+                "batch_not_written",
+                error=shortage(error) or str(error),
+                retry_in_s=retry_in_s,
+                repeated=repeated,
+            )
 
     async def _isolate(self, batch: Sequence[Message], error: Exception) -> None:
         """Halve a batch that the database refuses, down to the one message that is to blame."""

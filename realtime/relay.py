@@ -9,9 +9,10 @@ import asyncio
 import structlog
 from prometheus_client import CollectorRegistry
 
+from core.log import OncePerSecond
 from core.settings import DatabaseSettings, RedisSettings
 from db import outbox
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation, shortage
 from db.pool import Connection, open_connection
 from realtime.bus import Bus, open_bus
 from realtime.flow_log import FlowLog
@@ -66,6 +67,7 @@ class _Relay:
         self._measured_at = 0.0
         self._flow = FlowLog(bus)
         self._published = 0  # since the flow was noted last
+        self._warned = OncePerSecond()
 
     async def run(self) -> None:
         while True:
@@ -77,8 +79,14 @@ class _Relay:
                     await self._lead(conn)
             except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
                 mind_cancellation(error)
-                _log.warning("relay_lost_database", error=str(error))
+                self._warn(error)
             await asyncio.sleep(_RECONNECT_S)
+
+    def _warn(self, error: Exception) -> None:
+        repeated = self._warned.due()
+        if repeated is not None:
+            told = shortage(error) or str(error)
+            _log.warning("relay_lost_database", error=told, repeated=repeated)
 
     async def _lead(self, conn: Connection) -> None:
         """Wait for the lock, then publish until the connection is lost."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from db.errors import UNAVAILABLE
+from db.errors import UNAVAILABLE, shortage
 
 
 class HubError(Exception):
@@ -17,6 +17,8 @@ def database_reached() -> Iterator[None]:
         yield
     except UNAVAILABLE as error:
         what = str(error) or type(error).__name__
+        if lacks := shortage(error):
+            raise HubError(f"{lacks} ({what})") from error
         raise HubError(
             f"the database can't be reached ({what}): check SOLARHUB_DATABASE_URL"
         ) from error

@@ -20,6 +20,7 @@ from tests.ingest.world import add_device, add_following_listing
 from tests.support.market import add_dynamic_listing
 from tests.support.mosquitto import Mosquitto
 from tests.support.people import DEVICE_PASSWORD, add_user
+from tests.support.shortages import lacking
 from tests.support.waiting import eventually
 
 NOW = datetime.now(UTC)
@@ -231,3 +232,24 @@ async def test_a_listing_whose_window_has_passed_is_expired(
         await pool.execute("UPDATE energy_listings SET available_to = now()")
         await holds(pool, "SELECT status FROM energy_listings", "expired")
         await holds(pool, "SELECT type FROM outbox", "listing.expired")
+
+
+async def test_readings_wait_for_a_disk_that_is_full_and_none_is_refused(
+    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
+) -> None:
+    device = await add_device(pool)
+    async with (
+        ingesting(mosquitto.url, database) as registry,
+        aiomqtt.Client("127.0.0.1", mosquitto.port) as client,
+    ):
+
+        def tried_again() -> bool:
+            return (registry.get_sample_value("solarhub_ingest_retries_total") or 0) > 1
+
+        async with lacking(pool, "telemetry"):
+            for minutes in (3, 2, 1):
+                await client.publish(*telemetry(device, minutes, 1000 - minutes), qos=1)
+            await eventually(tried_again)
+            assert await pool.fetchval("SELECT count(*) FROM rejections") == 0
+        await holds(pool, "SELECT count(*) FROM telemetry", 3)
+        assert await pool.fetchval("SELECT count(*) FROM rejections") == 0

@@ -17,6 +17,7 @@ from tests.realtime.client import open_client
 from tests.realtime.conftest import Parts
 from tests.realtime.histories import history
 from tests.support.people import add_listing, add_user
+from tests.support.shortages import lacking
 from tests.support.waiting import eventually
 
 _NEXT_VERSION = """
@@ -159,3 +160,20 @@ async def test_the_relay_measures_the_outbox(parts: Parts, pool: Pool) -> None:
         await eventually(lambda: registry.get_sample_value("solarhub_outbox_depth") == 4)
         await eventually(lambda: registry.get_sample_value("solarhub_outbox_depth") == 0)
         assert registry.get_sample_value("solarhub_events_published_total") == 4
+
+
+async def test_a_relay_on_a_full_disk_publishes_each_event_once_when_there_is_room(
+    parts: Parts, pool: Pool
+) -> None:
+    seller = await add_user(pool, "host")
+    listing_ids = [await add_listing(pool, seller) for _ in range(2)]
+
+    async def published() -> bool:
+        return len(await history(parts.redis, LISTINGS)) == 4
+
+    async with parts.relay():
+        async with lacking(pool, "outbox", change="DELETE"):
+            await change_often(pool, listing_ids, 5)
+            await eventually(published)
+        await change_often(pool, listing_ids, 5)
+        await expect_each_once(pool, parts.redis, listing_ids)

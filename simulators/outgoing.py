@@ -46,8 +46,10 @@ class Outgoing:
             self._waiting.append(reading)
 
     def connected_anew(self) -> None:
-        """Send again what the broker took but may have lost."""
-        self._forget()
+        """Send again what the broker took but may have lost.
+
+        How old that is by now does not count: while the broker was away it saved nothing.
+        """
         self._waiting.extendleft(reading for _, reading in reversed(self._taken))
         self._taken.clear()
 

@@ -37,6 +37,17 @@ def test_what_was_taken_long_ago_is_not_sent_again() -> None:
     assert outgoing.ahead(9) == READINGS[2:]
 
 
+def test_after_every_return_what_was_taken_last_goes_again_however_long_that_is_ago() -> None:
+    clock = Clock()
+    outgoing = Outgoing(READINGS, kept_s=60, now_s=clock)
+    outgoing.taken(3)
+    for _ in range(3):
+        clock.now_s += 600
+        outgoing.connected_anew()
+        assert outgoing.ahead(9) == READINGS
+        outgoing.taken(3)
+
+
 def test_no_more_than_its_share_waits() -> None:
     outgoing = Outgoing(waiting_max=2)
     for reading in READINGS:

@@ -83,6 +83,7 @@ def create_app(
         description=_DESCRIPTION,
         lifespan=_lifespan(settings, database, redis, metrics),
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )

@@ -43,12 +43,6 @@ _SECURITY = {
     "X-XSS-Protection": "0",
 }
 _NO_CONTENT_POLICY = "default-src 'none'; frame-ancestors 'none'"
-# Swagger UI comes from its own network and starts from an inline script.
-_DOCS_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
-    "style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
-    "img-src 'self' data: https://fastapi.tiangolo.com; frame-ancestors 'none'"
-)
 _NO_CORS = Kind("AuthorizationError", 400)
 _HSTS = "max-age=31536000; includeSubDomains"
 
@@ -65,7 +59,6 @@ class Frame:
         self._metrics = metrics
         hsts = {"Strict-Transport-Security": _HSTS} if behind_tls else {}
         self._headers = _raw(_SECURITY | hsts | {"Content-Security-Policy": _NO_CONTENT_POLICY})
-        self._docs_headers = _raw(_SECURITY | hsts | {"Content-Security-Policy": _DOCS_POLICY})
         # Asked for anew at each visit: what changed is on the page at once.
         page = {"Content-Security-Policy": page_policy, "Cache-Control": "no-cache"}
         self._page_headers = _raw(_SECURITY | hsts | page)
@@ -96,10 +89,9 @@ class Frame:
         own = [(b"x-request-id", request_id.encode())]
         if is_page(path):
             return self._page_headers + own
-        headers = self._docs_headers if path == "/docs" else self._headers
         if path.startswith("/api/"):
             own.append((b"cache-control", b"no-store"))
-        return headers + own
+        return self._headers + own
 
     def _note(self, scope: Scope, status: int, duration_s: float) -> None:
         # The template, not the path: there are as many paths as there are ids.

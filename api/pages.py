@@ -1,8 +1,10 @@
-"""The control room's page: static files, under a policy that lets nothing else in.
+"""The control room's page and the API's documentation: static files, under a policy that lets
+nothing else in.
 
-Everything on it comes from the REST API and the live feed, by whoever signed in there.
+Everything on them comes from the REST API and the live feed. They need no other server.
 """
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,18 +16,20 @@ from starlette.staticfiles import StaticFiles
 from core.settings import ApiSettings
 
 _FILES = Path(__file__).parent / "static"
+_PAGES = {"/": "index.html", "/docs": "docs.html"}
 
 
 def routes() -> list[BaseRoute]:
-    return [Route("/", _index, methods=["GET"]), Mount("/static", StaticFiles(directory=_FILES))]
+    pages = [Route(path, _page(name), methods=["GET"]) for path, name in _PAGES.items()]
+    return [*pages, Mount("/static", StaticFiles(directory=_FILES))]
 
 
 def is_page(path: str) -> bool:
-    return path == "/" or path.startswith("/static/")
+    return path in _PAGES or path.startswith("/static/")
 
 
 def policy(settings: ApiSettings) -> str:
-    """Content-Security-Policy of the page: this origin, the live feed, the tile server if any."""
+    """Content-Security-Policy of the pages: this origin, the live feed, the tile server if any."""
     images = ["'self'", "data:"]
     if settings.map_tiles_url:
         images.append(_origin(settings.map_tiles_url.replace("{s}", "*")))
@@ -42,8 +46,11 @@ def policy(settings: ApiSettings) -> str:
     return "; ".join(f"{name} {' '.join(allowed)}" for name, allowed in sources.items())
 
 
-async def _index(_: Request) -> FileResponse:
-    return FileResponse(_FILES / "index.html")
+def _page(name: str) -> Callable[[Request], Awaitable[FileResponse]]:
+    async def page(_: Request) -> FileResponse:
+        return FileResponse(_FILES / name)
+
+    return page
 
 
 def _origin(url: str) -> str:

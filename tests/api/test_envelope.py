@@ -278,3 +278,14 @@ async def test_every_route_but_a_few_asks_for_a_token(api: Api) -> None:
             url = re.sub(r"\{\w+\}", str(uuid4()), path)
             response = await api.call(method.upper(), url, json={})
             assert (response.status_code, code_of(response)) == (401, "bad_token"), path
+
+
+async def test_no_page_takes_scripts_or_styles_from_elsewhere_or_inline(api: Api) -> None:
+    for path in ("/", "/docs", "/docs/", "/redoc", "/nowhere", LISTINGS):
+        policy = (await api.call("GET", path)).headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none';")
+        assert "unsafe" not in policy
+        assert "https:" not in policy
+    for path in ("/", "/docs"):
+        page = (await api.call("GET", path)).text
+        assert re.findall(r"<script(?![^>]*src=)|<style|style=|(?:src|href)=.?https?:", page) == []

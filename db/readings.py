@@ -1,6 +1,6 @@
 """Telemetry: stored once per (device, measurement time), and what was refused."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -40,6 +40,14 @@ SELECT time, power_w, energy_wh, export_wh, parts, counts_since FROM telemetry
  WHERE device_id = $1 ORDER BY time
 """
 
+_BETWEEN = """
+SELECT time, power_w, energy_wh, export_wh, import_wh, load_w, voltage_v, current_a, frequency_hz,
+       temperature_c, battery_soc_pct, parts, counts_since
+  FROM telemetry WHERE device_id = $1 AND time >= $2 AND time < $3 ORDER BY time LIMIT $4
+"""
+
+_TAKE_BACK = "DELETE FROM telemetry WHERE device_id = $1 AND time = ANY($2::timestamptz[])"
+
 _LAST_CHARGES = """
 SELECT asked.device_id, last.battery_soc_pct FROM unnest($1::uuid[]) AS asked (device_id)
  CROSS JOIN LATERAL (
@@ -53,6 +61,10 @@ INSERT INTO rejections (device_id, topic, payload, reason, time, received_at, re
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::timestamptz[],
                      $6::timestamptz[], $7::int[])
 """
+
+
+# One every few seconds.
+BETWEEN_MAX = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +147,19 @@ def of_row(row: Record) -> Reading:
     )
 
 
+async def between(
+    conn: Connection, device_id: UUID, begins: datetime, ends: datetime
+) -> list[Reading]:
+    """All that a device's readings of a few hours hold."""
+    rows = await conn.fetch(_BETWEEN, device_id, begins, ends, BETWEEN_MAX)
+    return [_whole(row) for row in rows]
+
+
+async def take_back(conn: Connection, device_id: UUID, times: Collection[datetime]) -> None:
+    """Delete readings that turned out to have other times, to be stored again with these."""
+    await conn.execute(_TAKE_BACK, device_id, list(times))
+
+
 async def last_charges(conn: Connection, device_ids: Sequence[UUID]) -> dict[UUID, float]:
     """What the batteries of these devices held when they last told, by measurement time."""
     rows = await conn.fetch(_LAST_CHARGES, device_ids)
@@ -152,6 +177,14 @@ async def reject(conn: Connection, rejections: Sequence[Rejection]) -> None:
         [r.received_at for r in rejections],
         [r.readings for r in rejections],
     )
+
+
+def _whole(row: Record) -> Reading:
+    *fields, parts, counts_since = row
+    reading = Reading(*fields)
+    if parts is None and counts_since is None:
+        return reading
+    return reading.with_details(_parts_from_json(parts) if parts else {}, counts_since)
 
 
 _parts_from_json = Decoder(dict[str, float]).decode

@@ -1,6 +1,6 @@
 """Let the accountant update the intervals that new readings touch."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -27,18 +27,23 @@ async def account(
     conn: Connection,
     states: Mapping[UUID, DeviceState],
     new_readings: Mapping[UUID, list[Reading]],
+    taken_back: Mapping[UUID, Collection[datetime]],
 ) -> list[SurplusChange]:
-    """Account readings that were just stored. Returns what it changes of the sellable surplus."""
+    """Account readings that were just stored, and that there are none at the times taken back.
+
+    Returns what it changes of the sellable surplus.
+    """
     pending, changes = _Pending(), []
     for device_id, new in new_readings.items():
         state = states[device_id]
         new.sort(key=measured_at)
-        if state.measured_before(measured_at(new[0])):
+        gone = taken_back.get(device_id, ())
+        if not gone and state.measured_before(measured_at(new[0])):
             accounted = advance(state.account, new, state.capacity_w)
         else:
-            times = {measured_at(reading) for reading in new}
-            accounted, taken_back = await account_again(conn, state, times)
-            changes += taken_back
+            times = {measured_at(reading) for reading in new}.union(gone)
+            accounted, removed = await account_again(conn, state, times)
+            changes += removed
         assert accounted is not None
         state.account = accounted.account
         pending.intervals |= {(device_id, s): i for s, i in accounted.intervals.items()}

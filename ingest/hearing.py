@@ -6,7 +6,7 @@ ingester hears a measurement, or several share it, or one is killed half way thr
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -14,6 +14,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import structlog
+from msgspec import structs
 
 from core.assembly import Measured, Partial, close_if_due, lay, restarted
 from core.dialects import Dialect
@@ -30,6 +31,7 @@ from ingest.messages import (
     Message,
     refused_whole,
 )
+from ingest.repeated_hour import Unsure, put_into_passes
 
 _KIND_OF_METERS = "meter"
 
@@ -38,10 +40,14 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """Messages whose device and readings are known, and how many were of no use."""
+    """Messages whose device and readings are known, and how many were of no use.
+
+    `taken_back`: by device, times of stored readings that are among the messages with others now.
+    """
 
     messages: Sequence[Message]
     ignored: int = 0
+    taken_back: Mapping[UUID, Collection[datetime]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -52,6 +58,7 @@ class _Ear:
     messages: list[Message] = field(default_factory=list)
     closes_at: dict[UUID, datetime] = field(default_factory=dict)
     changed: set[UUID] = field(default_factory=set)
+    unsure: dict[UUID, dict[int, Unsure]] = field(default_factory=dict)
     ignored: int = 0
 
 
@@ -79,7 +86,31 @@ async def hear(
     if ear.changed:
         changed = {device_id: ear.partials[device_id] for device_id in sorted(ear.changed)}
         await partials.save(conn, changed, ear.closes_at)
-    return Hearing(ear.messages, ear.ignored)
+    if not ear.unsure:
+        return Hearing(ear.messages, ear.ignored)
+    return await _into_passes(conn, ear, states)
+
+
+async def _into_passes(conn: Connection, ear: _Ear, states: Mapping[UUID, DeviceState]) -> Hearing:
+    """Give readings of an hour that came twice the time that they are of."""
+    again: list[Message] = []
+    taken_back: dict[UUID, Collection[datetime]] = {}
+    for device_id, unsure in ear.unsure.items():
+        state = states[device_id]
+        passes = await put_into_passes(conn, state, list(unsure.values()))
+        for number, at in zip(unsure, passes.at, strict=True):
+            message = ear.messages[number]
+            readings = tuple(structs.replace(r, time=at) for r in message.decoded.readings)
+            decoded = replace(message.decoded, readings=readings)
+            ear.messages[number] = replace(message, decoded=decoded)
+        if passes.taken_back:
+            # They are counted again as they arrive again.
+            state.received -= len(passes.taken_back)
+            state.stored -= len(passes.taken_back)
+            taken_back[device_id] = passes.taken_back.keys()
+            again += [_again(reading, device_id) for reading in passes.taken_back.values()]
+    # Before those that may turn out to be the same.
+    return Hearing([*again, *ear.messages], ear.ignored, taken_back)
 
 
 def _hear(ear: _Ear, message: Message, to: Addressed, device: NamedDevice) -> None:
@@ -100,6 +131,11 @@ def _hear(ear: _Ear, message: Message, to: Addressed, device: NamedDevice) -> No
             decoded = _after_restarts(partial, heard, message.received_at)
         _keep(ear, device.id, partial, firmware)
     if to.levels is not None:
+        if heard.earlier_at is not None and message.refusal is None:
+            [reading] = decoded.readings
+            ear.unsure.setdefault(device.id, {})[len(ear.messages)] = Unsure(
+                reading, message.received_at, heard.earlier_at, _zone(device.time_zone)
+            )
         ear.messages.append(replace(message, device_id=device.id, decoded=decoded, addressed=None))
 
 
@@ -144,17 +180,29 @@ def _told(measured: Measured, device_id: UUID) -> Message:
 
     That its parts came told that the device is there; since then it may have said that it goes.
     """
+    return _message_of(
+        measured.reading, device_id, topic=measured.topic, received_at=measured.opened_at
+    )
+
+
+def _again(reading: Reading, device_id: UUID) -> Message:
+    """A reading that was taken once, whatever its age is by now."""
+    assert reading.time is not None
+    return _message_of(reading, device_id, topic="", received_at=reading.time)
+
+
+def _message_of(reading: Reading, device_id: UUID, *, topic: str, received_at: datetime) -> Message:
     said = {
         name: value
         for name in FIELDS
-        if name != "time" and (value := getattr(measured.reading, name)) is not None
+        if name != "time" and (value := getattr(reading, name)) is not None
     }
     return Message(
         device_id=device_id,
-        topic=measured.topic,
+        topic=topic,
         payload=json.dumps(said).encode()[:PAYLOAD_KEPT_BYTES],
-        received_at=measured.opened_at,
-        decoded=Decoded(readings=(measured.reading,)),
+        received_at=received_at,
+        decoded=Decoded(readings=(reading,)),
         acknowledge=lambda: None,
         tells_presence=False,
     )

@@ -53,14 +53,15 @@ async def write(pool: Pool, batch: Sequence[Message], late_horizon: timedelta) -
         heard = await hear(conn, batch, named, states) if names else Hearing(batch)
         intake = sort_out(heard.messages, states, late_horizon)
         new_readings = await _store(conn, states, intake)
-        changes = await account(conn, states, new_readings)
+        changes = await account(conn, states, new_readings, heard.taken_back)
         await follow(conn, states, changes, now)
         await device_states.save(conn, list(states.values()))
         if intake.rejections:
             await readings.reject(conn, intake.rejections)
         await _announce_statuses(conn, states, before)
-    stored = sum(len(new) for new in new_readings.values())
-    return Written(intake.received, stored, tuple(intake.rejections), heard.ignored)
+    again = sum(len(times) for times in heard.taken_back.values())
+    stored = sum(len(new) for new in new_readings.values()) - again
+    return Written(intake.received - again, stored, tuple(intake.rejections), heard.ignored)
 
 
 async def _store(

@@ -57,11 +57,15 @@ class Since:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a message of a firmware says: whole readings, or part of one."""
+    """What a message of a firmware says: whole readings, or part of one.
+
+    `earlier_at`: when else its reading may have been taken, by a clock that was put back.
+    """
 
     decoded: Decoded = field(default_factory=Decoded)
     part: Part | None = None
     since: Since | None = None
+    earlier_at: datetime | None = None
 
 
 Decode: TypeAlias = Callable[[Sequence[str], bytes, Speaker, datetime], Heard]

@@ -15,7 +15,15 @@ from typing import Any
 
 from core.readings import Refusal
 from ingest.dialects import Heard, Speaker, refuse
-from ingest.dialects.values import device_time, document, number, object_in, reading, scaled
+from ingest.dialects.values import (
+    device_time,
+    document,
+    maybe_earlier,
+    number,
+    object_in,
+    reading,
+    scaled,
+)
 
 _WH = 100.0
 
@@ -33,11 +41,13 @@ def decode(_: Sequence[str], payload: bytes, speaker: Speaker, received_at: date
         return refuse(Refusal.MALFORMED, "payload must be a JSON object")
     if message.get("device") != speaker.external_id:
         return refuse(Refusal.MALFORMED, "device: must be the serial that is in the topic")
-    at = device_time(message.get("time"), speaker.zone, received_at)
+    time, is_late = message.get("time"), message.get("buffered") == "yes"
+    at = device_time(time, speaker.zone, received_at)
     if at is None:
         return refuse(Refusal.BAD_TIME, "time: must be a date and time such as 2026-03-01T06:30:00")
     values = object_in(message, "values")
-    return reading(at, _meter(values) if "rev_act_energy" in values else _inverter(values))
+    heard = reading(at, _meter(values) if "rev_act_energy" in values else _inverter(values))
+    return maybe_earlier(heard, time, speaker.zone, received_at, is_late=is_late)
 
 
 def _inverter(values: Mapping[str, Any]) -> dict[str, float | None]:

@@ -21,6 +21,8 @@ from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Since, Speaker, ref
 from ingest.dialects.values import (
     device_time,
     document,
+    first_time,
+    maybe_earlier,
     number,
     object_in,
     parts,
@@ -67,7 +69,8 @@ def _energy(time: Any, energy: Mapping[str, Any], speaker: Speaker, received_at:
     if at is None and time is not None and heard is not NOTHING:
         return refuse(Refusal.BAD_TIME, "Time: must be a date and time such as 2026-03-01T06:30:00")
     since = energy.get("TotalStartTime")
-    since_at = device_time(since, speaker.zone, received_at)
+    since_at = first_time(since, speaker.zone)
+    heard = maybe_earlier(heard, time, speaker.zone, received_at)
     if fields.get("energy_wh") is None or since_at is None:
         return heard
     return replace(heard, since=Since(str(since), since_at))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
@@ -11,7 +12,8 @@ from msgspec import ValidationError, convert
 from pydantic_core import from_json
 
 from core.assembly import NEVER, PARTS_MAX, Part
-from core.readings import Reading, Refusal
+from core.readings import MAX_CLOCK_AHEAD, Reading, Refusal
+from core.repeated_hour import Instants, instants
 from ingest.dialects import NOTHING, Decoded, Heard, refuse
 
 _NUMBER_MAX_BYTES = 64
@@ -84,18 +86,47 @@ def unix_time(seconds: float | None) -> datetime | None:
 def device_time(text: Any, zone: ZoneInfo, received_at: datetime) -> datetime | None:
     """A device's date and time, of its zone unless it says another. None: it is none.
 
-    When clocks are put back an hour comes twice: of both, the one nearer to now is meant.
+    When clocks are put back an hour comes twice: of both, the last one that is not in the future.
     """
+    both = _instants(text, zone)
+    if both is None:
+        return None
+    if both.is_repeated and both.second <= received_at + MAX_CLOCK_AHEAD:
+        return both.second
+    return both.first
+
+
+def first_time(text: Any, zone: ZoneInfo) -> datetime | None:
+    """The same whenever it is read: of an hour that comes twice, the first one."""
+    both = _instants(text, zone)
+    return both.first if both is not None else None
+
+
+def _instants(text: Any, zone: ZoneInfo) -> Instants | None:
     if not isinstance(text, str) or not _INSTANT.fullmatch(text):
         return None
     try:
         written = datetime.fromisoformat(text)
         if written.tzinfo is not None:
-            return written.astimezone(UTC)
-        both = [written.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+            at = written.astimezone(UTC)
+            return Instants(at, at)
+        return instants(written, zone)
     except (ValueError, OverflowError):
         return None
-    return min(both, key=lambda at: abs(at - received_at))
+
+
+def maybe_earlier(
+    heard: Heard, text: Any, zone: ZoneInfo, received_at: datetime, *, is_late: bool = False
+) -> Heard:
+    """A reading by a device's clock, and when else it may be of: history of an hour that comes
+    twice. What is told at once is of the hour that it is received in."""
+    both = _instants(text, zone)
+    if both is None or not both.is_repeated or not heard.decoded.readings:
+        return heard
+    is_late = is_late or both.second < received_at - MAX_CLOCK_AHEAD
+    if not is_late or heard.decoded.readings[0].time != both.second:
+        return heard
+    return replace(heard, earlier_at=both.first)
 
 
 def reading(

@@ -40,6 +40,7 @@ from api.routing import Shortcut
 from api.sandbox import Sandbox
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
 from core.tokens import Verifier
+from db import roles
 from db.pool import open_pool
 
 _DESCRIPTION = """
@@ -106,7 +107,7 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
-            open_pool(database, application_name="api", plan_once=True) as pool,
+            open_pool(database, application_name="api", role=roles.API, plan_once=True) as pool,
             open_admission(pool) as admission,
             open_reads(database, pool, metrics) as reads,
             open_till(pool, fee_rate=settings.platform_fee_rate) as till,

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 from core.settings import DatabaseSettings
 from db import audit as books
-from db import audit_results
+from db import audit_results, roles
 from db.audit_results import Finding
 from db.pool import open_connection
 
@@ -38,7 +38,7 @@ class Audits:
     async def _audit(self) -> list[Finding]:
         async with (
             asyncio.timeout(_AUDIT_MAX_S),
-            open_connection(self._database, application_name="api-audit") as conn,
+            open_connection(self._database, application_name="api-audit", role=roles.API) as conn,
         ):
             findings = [Finding.of(check) async for check in books.audit(conn, self._database)]
             async with conn.transaction():

@@ -15,7 +15,7 @@ from typing import Literal
 import structlog
 
 from core.settings import DatabaseSettings
-from db import replicas
+from db import replicas, roles
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Connection, Pool, open_connection, open_pool
 
@@ -74,8 +74,10 @@ class Replica:
     async def _follow(self) -> None:
         """Raises what a database may when either can't be asked any more, NotOurReplica."""
         async with (
-            open_connection(self._primary, application_name="api-replica") as primary,
-            open_connection(self._own, application_name="api-replica") as replica,
+            open_connection(
+                self._primary, application_name="api-replica", role=roles.API
+            ) as primary,
+            open_connection(self._own, application_name="api-replica", role=roles.API) as replica,
         ):
             if await replicas.data(replica) != await replicas.data(primary):
                 raise NotOurReplica("it holds another database")
@@ -95,7 +97,11 @@ class Replica:
                 raise NotOurReplica("it leads to several servers, or was restarted")
 
         async with open_pool(
-            self._own, application_name="api-read", plan_once=True, greet=same_server
+            self._own,
+            application_name="api-read",
+            role=roles.API,
+            plan_once=True,
+            greet=same_server,
         ) as pool:
             self._pool = pool
             try:

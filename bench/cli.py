@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import partial
@@ -31,6 +30,7 @@ from bench.options import Options
 from bench.processes import is_installed, program
 from bench.suite import Outcome, Runner
 from solarhub.errors import HubError
+from solarhub.server_access import temporary_directory
 
 
 class Case(StrEnum):
@@ -133,12 +133,12 @@ async def _run(
         for needed in _PROGRAMS.get(case, ()):
             program(needed)
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
-    with tempfile.TemporaryDirectory(prefix="solarhub-bench-") as directory:
-        async with server(database_url, Path(directory)) as database_server:
+    with temporary_directory() as directory:
+        async with server(database_url, directory) as database_server:
             outcome = await suite.run(
                 {case: _RUN[case] for case in cases},
                 lambda work: plan(server=database_server, work=work),
-                work=Path(directory), out=out, console=console,
+                work=directory, out=out, console=console,
             )  # fmt: skip
     suite.sum_up(outcome, console)
     return outcome

@@ -9,7 +9,6 @@ CPU time of single processes, so a busy machine changes little.
 import asyncio
 import json
 import socket
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +29,7 @@ from db import replicas, schema
 from db.pool import Connection, open_pool
 from ingest.messages import Message, decode
 from ingest.writer import write
+from solarhub.server_access import temporary_directory
 
 RESULT = Path("bench/results/footprint.json")
 DEVICES, TICKS = 1_000, 120
@@ -140,8 +140,7 @@ def _ran_s(process: psutil.Process) -> float:
 
 
 async def measure() -> dict[str, float]:
-    with tempfile.TemporaryDirectory(prefix="solarhub-bench-") as directory:
-        work = Path(directory)
+    with temporary_directory() as work:
         async with (
             database.server(None, work) as server,
             server.empty_database() as settings,

@@ -158,6 +158,15 @@ class DatabaseSettings(_Part):
         return value
 
 
+class RoleSettings(_Part):
+    """Passwords that `migrate` gives the processes' database roles, where they are to sign in."""
+
+    database_password_api: Secret | None = None
+    database_password_ingest: Secret | None = None
+    database_password_relay: Secret | None = None
+    database_password_realtime: Secret | None = None
+
+
 class RedisSettings(_Part):
     """`redis_url` of a cluster names one or some of its nodes: `redis+cluster://a:6379,b:6379`."""
 

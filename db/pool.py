@@ -39,18 +39,20 @@ async def open_pool(
     settings: DatabaseSettings,
     *,
     application_name: str,
+    role: str | None = None,
     max_size: int | None = None,
     plan_once: bool = False,
     greet: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Pool]:
     """A pool that connects when first used, so that a process may start before its database.
 
+    `role`: who its connections act as, whoever they sign in as (`db.roles`).
     `plan_once`: for statements whose best plan is the same for all parameters. PostgreSQL would
     plan some of them anew for every call, as the values of one call make it expect few rows.
     `greet` looks at each new connection, and raises to refuse it.
     """
     timeout_s = settings.database_statement_timeout.total_seconds()
-    server_settings = _server_settings(application_name, timeout_s)
+    server_settings = _server_settings(application_name, role, timeout_s)
     if plan_once:
         server_settings["plan_cache_mode"] = "force_generic_plan"
 
@@ -75,13 +77,17 @@ async def open_pool(
 
 @asynccontextmanager
 async def open_connection(
-    settings: DatabaseSettings, *, application_name: str, statement_timeout_s: float = 0
+    settings: DatabaseSettings,
+    *,
+    application_name: str,
+    role: str | None = None,
+    statement_timeout_s: float = 0,
 ) -> AsyncIterator[Connection]:
     """One connection outside any pool, for work that is long or listens; 0: no timeout."""
     conn = await asyncpg.connect(
         settings.database_url,
         timeout=settings.database_connect_timeout.total_seconds(),
-        server_settings=_server_settings(application_name, statement_timeout_s),
+        server_settings=_server_settings(application_name, role, statement_timeout_s),
     )
     try:
         await _set_codecs(conn)
@@ -90,8 +96,11 @@ async def open_connection(
         await conn.close(timeout=2)
 
 
-def _server_settings(application_name: str, statement_timeout_s: float) -> dict[str, str]:
+def _server_settings(
+    application_name: str, role: str | None, statement_timeout_s: float
+) -> dict[str, str]:
     return {
+        **({"role": role} if role else {}),
         "application_name": f"solarhub-{application_name}",
         "timezone": "UTC",
         "statement_timeout": str(round(statement_timeout_s * 1000)),

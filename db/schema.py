@@ -1,6 +1,8 @@
 """The schema's version: bring it up to date, or tell what it is."""
 
+from collections.abc import Mapping
 from importlib import resources
+from types import MappingProxyType
 
 import alembic.command
 from alembic.config import Config
@@ -12,6 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from core.settings import DatabaseSettings
+from db import roles
 from db.pool import Connection
 
 # Any constant: hosts that migrate at once queue on it.
@@ -41,10 +44,13 @@ async def current_revision(conn: Connection) -> str | None:
     return str(await conn.fetchval("SELECT version_num FROM alembic_version"))
 
 
-async def migrate(settings: DatabaseSettings) -> tuple[str | None, str]:
-    """Bring the schema and how long it keeps raw data up to date, all or nothing.
+async def migrate(
+    settings: DatabaseSettings, passwords: Mapping[str, str] = MappingProxyType({})
+) -> tuple[str | None, str]:
+    """Bring the schema, the roles and how long raw data are kept up to date, all or nothing.
 
-    Safe to run at once from several hosts. Returns the revisions before and after.
+    `passwords` of roles that sign in by themselves. Safe to run at once from several hosts.
+    Returns the revisions before and after.
     """
     url = "postgresql+asyncpg" + settings.database_url.removeprefix(
         settings.database_url.split("://")[0]
@@ -53,6 +59,9 @@ async def migrate(settings: DatabaseSettings) -> tuple[str | None, str]:
     try:
         async with engine.begin() as conn:
             revisions = await conn.run_sync(_upgrade)
+            driver_connection = (await conn.get_raw_connection()).driver_connection
+            assert driver_connection is not None
+            await roles.apply(driver_connection, passwords)
             await conn.execute(text(_APPLY_RETENTION), settings.model_dump(include=_RETENTION))
             return revisions
     finally:

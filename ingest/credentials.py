@@ -16,7 +16,7 @@ import aiomqtt
 import structlog
 
 from core.settings import DatabaseSettings, IngestSettings
-from db import device_credentials
+from db import device_credentials, roles
 from db.device_credentials import Changes, DeviceAccess
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Connection, open_connection
@@ -91,7 +91,10 @@ class Keeper:
         """Wait for the lock, then keep accounts until something is lost."""
         timeout_s = self._database.database_statement_timeout.total_seconds()
         async with open_connection(
-            self._database, application_name="accounts", statement_timeout_s=timeout_s
+            self._database,
+            application_name="accounts",
+            role=roles.INGEST,
+            statement_timeout_s=timeout_s,
         ) as conn:
             await device_credentials.notice_death(conn)
             while True:

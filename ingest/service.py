@@ -15,7 +15,7 @@ from core.log import OncePerSecond
 from core.prices import Grid
 from core.readings import Refusal, Refused
 from core.settings import DatabaseSettings, IngestSettings, variable
-from db import partials
+from db import partials, roles
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, UNSTORABLE, mind_cancellation, shortage
 from db.pool import Pool, open_pool
 from ingest import pricing, tidying
@@ -57,7 +57,9 @@ async def run(
     )
     subscriber = Subscriber(settings, lanes, metrics)
     async with (
-        open_pool(database, application_name="ingest", max_size=_POOL_MAX) as pool,
+        open_pool(
+            database, application_name="ingest", role=roles.INGEST, max_size=_POOL_MAX
+        ) as pool,
         asyncio.TaskGroup() as tasks,
     ):
         tasks.create_task(subscriber.run(started))

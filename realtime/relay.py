@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from core.log import OncePerSecond
 from core.settings import DatabaseSettings, RedisSettings
-from db import outbox
+from db import outbox, roles
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation, shortage
 from db.pool import Connection, open_connection
 from realtime.bus import Bus, open_bus
@@ -74,7 +74,10 @@ class _Relay:
             try:
                 timeout_s = self._database.database_statement_timeout.total_seconds()
                 async with open_connection(
-                    self._database, application_name="relay", statement_timeout_s=timeout_s
+                    self._database,
+                    application_name="relay",
+                    role=roles.RELAY,
+                    statement_timeout_s=timeout_s,
                 ) as conn:
                     await self._lead(conn)
             except (*UNAVAILABLE, *DATABASE_ERRORS) as error:

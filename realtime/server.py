@@ -13,6 +13,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from core.settings import DatabaseSettings, RealtimeSettings, RedisSettings
+from db import roles
 from db.pool import open_pool
 from realtime.bus import open_bus
 from realtime.closing import CloseCode
@@ -55,7 +56,9 @@ async def run(
         roster.end_all(CloseCode.HUB_UNWELL, reason)
 
     async with (
-        open_pool(database, application_name="realtime", max_size=_POOL_MAX) as pool,
+        open_pool(
+            database, application_name="realtime", role=roles.REALTIME, max_size=_POOL_MAX
+        ) as pool,
         open_bus(redis) as bus,
     ):
         listening = Listening(bus, hub, due=due, lost=lost)

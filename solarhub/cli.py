@@ -18,10 +18,12 @@ from core.settings import (
     DatabaseSettings,
     LogSettings,
     PasswordSettings,
+    RoleSettings,
     SettingError,
     load,
 )
 from solarhub import services, simulate
+from solarhub.database_roles import role_passwords
 from solarhub.errors import HubError, database_reached
 from solarhub.options import DATA, Data, Seconds
 from solarhub.whereabouts import fill_environment
@@ -84,12 +86,13 @@ def up(
 
 @app.command()
 def migrate(data: Data = DATA) -> None:
-    """Bring the schema up to date; safe to run at once from several hosts."""
+    """Bring schema and database roles up to date; safe to run at once from several hosts."""
     from db import schema
 
     fill_environment(data)
+    passwords = role_passwords(load(RoleSettings))
     with database_reached():
-        before, after = asyncio.run(schema.migrate(load(DatabaseSettings)))
+        before, after = asyncio.run(schema.migrate(load(DatabaseSettings), passwords))
     typer.echo(f"The schema is at {after}" + (", as it was." if before == after else "."))
 
 

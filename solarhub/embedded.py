@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import socket
-import stat
 import subprocess
 import tempfile
 import warnings
@@ -24,6 +23,7 @@ from types import MappingProxyType
 from db.pool import Pool
 from solarhub.child import Child, Owner, end_orphan, leashed
 from solarhub.errors import HubError
+from solarhub.server_access import ensure_reachable, let_pass
 
 # The same order and case of letters on every system.
 _INITDB = (
@@ -70,14 +70,17 @@ def postgres(
 ) -> Iterator[Server]:
     """Run PostgreSQL with its data in `directory`, made when missing.
 
+    As root: as an unprivileged user, who may then pass the directory's parent.
     Not `durable`, other `programs` than ours, `settings` over ours: for tests, which keep nothing.
     """
     directory = directory.resolve()
     programs = programs or postgres_programs()
     owner = _postgres_owner(directory)
     if owner:
-        _let_through(programs)
-        _let_through(directory)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        let_pass(directory.parent)
+        ensure_reachable(programs, owner)
+        ensure_reachable(directory, owner)
     if not (directory / "PG_VERSION").exists():
         _initialise(directory, programs, owner)
     end_orphan(directory, "postmaster.pid", _POSTGRES_STOP)
@@ -121,14 +124,6 @@ def _postgres_owner(directory: Path) -> Owner | None:
             continue
         return Owner(user.pw_uid, user.pw_gid)
     raise HubError("PostgreSQL needs an unprivileged user: run as one, or add a user 'postgres'")
-
-
-def _let_through(path: Path) -> None:
-    """Let every user pass through the parents of `path`, but not look into them."""
-    for parent in path.parents:
-        mode = parent.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            parent.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
 
 
 def _initialise(directory: Path, programs: Path, owner: Owner | None) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from db.errors import UNAVAILABLE, shortage
+from db.roles import RolesRefused
 
 
 class HubError(Exception):
@@ -12,9 +13,11 @@ class HubError(Exception):
 
 @contextmanager
 def database_reached() -> Iterator[None]:
-    """Raise HubError when the database that is used inside can't be reached."""
+    """Raise HubError when the database that is used inside can't be reached, or migrated."""
     try:
         yield
+    except RolesRefused as error:
+        raise HubError(str(error)) from error
     except UNAVAILABLE as error:
         what = str(error) or type(error).__name__
         if lacks := shortage(error):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from core.settings import UpSettings, load, near
+from db import roles
 from db.pool import open_pool
 from solarhub import embedded, keys, plan
 from solarhub.child import Child
@@ -125,7 +126,9 @@ async def _start_broker(ready: Plan, stack: AsyncExitStack) -> None:
     if ready.broker is None:
         return
     pool = await stack.enter_async_context(
-        open_pool(ready.database, application_name="broker", max_size=_BROKER_POOL_MAX)
+        open_pool(
+            ready.database, application_name="broker", role=roles.INGEST, max_size=_BROKER_POOL_MAX
+        )
     )
     await stack.enter_async_context(
         embedded.broker(

@@ -9,7 +9,6 @@ of these fails instead of being skipped.
 import os
 import secrets
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from core.settings import DatabaseSettings, RedisSettings
 from db.pool import Connection, Pool, open_pool
 from solarhub import embedded
 from solarhub.ports import free
+from solarhub.server_access import temporary_directory
 from tests.support import databases
 from tests.support.mosquitto import Mosquitto, SecuredMosquitto, find, find_plugin
 
@@ -58,7 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     stack = ExitStack()
     config.add_cleanup(stack.close)
-    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="solarhub-")))
+    directory = stack.enter_context(temporary_directory())
     url = stack.enter_context(databases.server(directory / "postgres"))
     config.stash[_servers] = url, stack.enter_context(databases.template(url))
 
@@ -155,8 +155,8 @@ def data_directory() -> Iterator[Path]:
 
     pytest closes its own directories again whenever another run of it begins.
     """
-    with tempfile.TemporaryDirectory(prefix="solarhub-") as directory:
-        yield Path(directory)
+    with temporary_directory() as directory:
+        yield directory
 
 
 @pytest.fixture

@@ -238,7 +238,7 @@ async def test_what_replay_takes_back_is_read_from_the_primary(
     database: DatabaseSettings, pool: Pool
 ) -> None:
     """The log drops a table that a reader holds: the reader has to let go."""
-    await pool.execute("CREATE TABLE doomed ()")
+    await pool.execute("CREATE TABLE doomed (); GRANT SELECT ON doomed TO solarhub_api")
     began = asyncio.Event()
 
     async def slow(conn: Connection) -> bool:

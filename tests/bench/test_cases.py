@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from solarhub.server_access import temporary_directory
 from tests.conftest import require
 from tests.support.mosquitto import find
 
@@ -20,8 +20,8 @@ from tests.support.mosquitto import find
 @pytest.fixture
 def scratch() -> Iterator[Path]:
     """Where a run keeps its data, with a path that is short enough for sockets."""
-    with tempfile.TemporaryDirectory() as directory:
-        yield Path(directory)
+    with temporary_directory() as directory:
+        yield directory
 
 
 def bench(scratch: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

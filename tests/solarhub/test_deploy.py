@@ -12,6 +12,7 @@ import yaml
 
 import core.settings
 from core.settings import BaseSettings, MqttSettings, variable
+from db import roles
 from ingest.broker import Broker
 from solarhub.cli import app
 from tests.support.mosquitto import SecuredMosquitto
@@ -56,6 +57,21 @@ def test_each_variable_that_must_be_set_is_in_the_example() -> None:
     required = set(re.findall(r"\$\{(\w+):\?\}", (ROOT / "compose.yaml").read_text()))
     example = (ROOT / "deploy/env.example").read_text()
     assert required == set(re.findall(r"^(\w+)=$", example, re.MULTILINE))
+
+
+def test_each_process_signs_in_to_the_database_as_its_own_role() -> None:
+    migrates = OURS["migrate"]["environment"]
+    for name, service in OURS.items():
+        url = service["environment"]["SOLARHUB_DATABASE_URL"]
+        scheme, user, password, place = re.fullmatch(r"(.+)://(.+?):(.+)@(.+)", url).groups()
+        assert (scheme, place) == ("postgresql", "timescaledb/solarhub"), name
+        if name == "migrate":
+            assert user == "solarhub"
+        else:
+            part = service["command"][0]
+            assert user == f"solarhub_{part}" in roles.ALL
+            assert password == migrates[f"SOLARHUB_DATABASE_PASSWORD_{part.upper()}"]
+            assert migrates["SOLARHUB_DATABASE_URL"] not in service["environment"].values()
 
 
 def test_what_is_mounted_exists() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from redis.asyncio import Redis
 from core.settings import RedisSettings
 from solarhub import embedded
 from solarhub.errors import HubError
+from tests.support.hubs import run
 
 
 async def _fetch(url: str, statement: str) -> object:
@@ -30,6 +32,27 @@ async def test_a_database_survives_its_server(data: Path) -> None:
     with embedded.postgres(data / "postgres") as server:
         assert await _fetch(server.url, "SELECT answer FROM kept") == 42
         assert await _fetch(server.url, "SHOW fsync") == "on"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as somebody else")
+def test_as_root_nothing_above_the_data_directory_changes(data: Path) -> None:
+    closed = data / "closed"
+    closed.mkdir(mode=0o700)
+    refused = run("up", "--data", str(closed / "hub"), "--seconds", "1")
+    assert refused.returncode == 1
+    assert f"may not pass {closed.resolve()} " in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as somebody else")
+async def test_as_root_a_data_directory_of_roots_own_is_opened_to_its_server(data: Path) -> None:
+    own = data / "hub"
+    own.mkdir(mode=0o700)
+    with embedded.postgres(own / "postgres") as server:
+        assert await _fetch(server.url, "SELECT 1") == 1
+    assert stat.S_IMODE(own.stat().st_mode) == 0o701
+    assert stat.S_IMODE((own / "postgres").stat().st_mode) == 0o700
 
 
 async def test_the_server_of_a_killed_hub_is_ended_at_the_next_start(data: Path) -> None:

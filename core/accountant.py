@@ -7,14 +7,19 @@ That, and that a (device, time) counts once, makes the result independent of arr
 
 What the meter does → what is counted (quality, reason):
 
-- the counter rises by what is possible since its mark, and one count more → the difference
-  (measured)
+- the counter rises by what is possible since it last rose, or since half an hour before the
+  device's last reading, if that is later, and one count more → the difference (measured)
 - it falls, but stays at 90 % of its mark → 0 until it passes the mark again (measured, dip)
 - it falls below that, and is not 0 → the new value if possible, else 0; the mark moves
   (measured, reset)
 - it reads exactly 0 after a positive value → 0; the mark stays (measured, zero)
 - it rises by more than is possible → 0; at the third reading in a row that agrees with the new
-  level the mark moves there without credit (rejected, spike)
+  level the mark moves there without credit; one that is possible ends it (rejected, spike)
+- it falls to 90 % of its mark or more, by more than 1 kWh and than the capacity makes in an hour;
+  then three readings over half an hour or more rise → from the first of them on, the differences;
+  the mark moves, and a jump back up credits only what exceeds what was earned (measured, step)
+- the meter says itself since when it counts, and says so anew → the new value, if possible, less
+  what was credited since then (measured, reset)
 - nothing was read for more than two slots → the difference, evenly (interpolated, gap)
 - power only, at most 5 minutes apart → trapezoid (estimated, power_only)
 - power only, further apart → 0 (missing, gap)
@@ -30,9 +35,10 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from core import device_counters
-from core.counters import GAP_AFTER, Counter, Credit, read, stands
-from core.device_counters import ENERGY, EXPORT, Joint, Moment, State
-from core.intervals import Interval, Quality, Reason, spread
+from core.counters import Counter, Moment, read, stands
+from core.credits import GAP_AFTER, Credit
+from core.device_counters import ENERGY, EXPORT, Joint, State
+from core.intervals import Interval, Quality, Reason
 from core.readings import Reading
 from core.units import slot_of
 
@@ -113,9 +119,9 @@ def _fold(accounted: Accounted, reading: Reading, at: datetime, capacity_w: floa
     if not account.counters:
         generated = _power_credit(before, reading, at)
     for credit in generated:
-        _add(intervals, credit, at, surplus=not exports)
+        _add(intervals, credit, surplus=not exports)
     for credit in exported:
-        _add(intervals, credit, at, generated=False)
+        _add(intervals, credit, generated=False)
     accounted.account = account
 
 
@@ -128,28 +134,31 @@ def _read_two(before: Account, reading: Reading, at: datetime, capacity_w: float
     The same as with several, for the many devices that are no more than that.
     """
     energy, export = before.counters.get(ENERGY), before.counters.get(EXPORT)
-    worked = None
+    worked, counts_since = None, reading.counts_since
     if stands(energy, reading.energy_wh):
         worked = _worked(before, reading, at, capacity_w)
-    energy, generated = read(energy, reading.energy_wh, at, capacity_w, worked)
-    if energy is None or energy.stalled_at is None:
-        worked = None  # That nothing is exported is no wonder, unless nothing is counted at all.
-    export, exported = read(export, reading.export_wh, at, capacity_w, worked)
+    moment = Moment(at, before.last_at, capacity_w, worked, counts_since)
+    energy, generated = read(energy, reading.energy_wh, moment)
+    if counts_since is not None or worked is not None:
+        # That nothing is exported is no wonder, unless nothing is counted at all.
+        stalled = energy is not None and energy.stalled_at is not None
+        moment = Moment(at, before.last_at, capacity_w, worked if stalled else None)
+    export, exported = read(export, reading.export_wh, moment)
     counters = {} if energy is None else {ENERGY: energy}
     if export is not None:
         counters[EXPORT] = export
-    account = Account(at, counters, reading.power_w)
-    return account, (generated,) if generated else (), (exported,) if exported else ()
+    return Account(at, counters, reading.power_w), generated, exported
 
 
 def _read_several(before: Account, reading: Reading, at: datetime, capacity_w: float) -> _Read:
     joint = before.joint or Joint()
     state = State(dict(before.counters), dict(joint.owed_mwh), dict(joint.filled_until))
-    moment = Moment(at, capacity_w, _worked(before, reading, at, capacity_w))
+    worked = _worked(before, reading, at, capacity_w)
+    moment = Moment(at, before.last_at, capacity_w, worked, reading.counts_since)
     energy_wh = device_counters.told(reading, ENERGY)
     generated = device_counters.read_field(state, ENERGY, energy_wh, moment)
-    if not device_counters.all_stalled(state, ENERGY):
-        moment = Moment(at, capacity_w, None)
+    stalled = device_counters.all_stalled(state, ENERGY)
+    moment = Moment(at, before.last_at, capacity_w, worked if stalled else None)
     export_wh = device_counters.told(reading, EXPORT)
     exported = device_counters.read_field(state, EXPORT, export_wh, moment)
     return Account(at, state.counters, reading.power_w, state.joint), generated, exported
@@ -158,13 +167,12 @@ def _read_several(before: Account, reading: Reading, at: datetime, capacity_w: f
 def _add(
     intervals: dict[datetime, Interval],
     credit: Credit,
-    end: datetime,
     *,
     generated: bool = True,
     surplus: bool = True,
 ) -> None:
     reasons = _NO_REASONS if credit.reason is None else frozenset([credit.reason])
-    for slot, mwh in spread(credit.start, end, credit.energy_mwh):
+    for slot, mwh in credit.by_slot():
         part = Interval(mwh if generated else 0, mwh if surplus else 0, credit.quality, reasons)
         known = intervals.get(slot)
         intervals[slot] = part if known is None else known + part
@@ -175,10 +183,10 @@ def _power_credit(before: Account, reading: Reading, at: datetime) -> Sequence[C
         return ()
     elapsed = at - before.last_at
     if elapsed > POWER_GAP_AFTER:
-        return (Credit(before.last_at, 0, Quality.MISSING, Reason.GAP),)
+        return (Credit(before.last_at, at, 0, Quality.MISSING, Reason.GAP),)
     mean_w = _mean_w(before.power_w, reading.power_w)
     energy_mwh = round(mean_w * elapsed.total_seconds() * _MWH_PER_WS)
-    return (Credit(before.last_at, energy_mwh, Quality.ESTIMATED, Reason.POWER_ONLY),)
+    return (Credit(before.last_at, at, energy_mwh, Quality.ESTIMATED, Reason.POWER_ONLY),)
 
 
 def _worked(before: Account, reading: Reading, at: datetime, capacity_w: float) -> timedelta:

@@ -19,22 +19,13 @@ they credit is added. Three things concern several counters at once:
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from math import gcd
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.counters import (
-    CAPACITY_MARGIN,
-    LEAST_COUNT_MWH,
-    LENT_FOR_MAX,
-    MOST_COUNT_MWH,
-    STALLED_FOR_MAX,
-    Counter,
-    Credit,
-    read,
-    stands,
-)
+from core.capacity import LEAST_COUNT_MWH, LENT_FOR_MAX, capable_mwh, count_mwh
+from core.counters import STALLED_FOR_MAX, Counter, Moment, read, rose_at, stands
+from core.credits import Credit
 from core.intervals import Quality, Reason
 from core.readings import RETURN, Reading
 
@@ -42,8 +33,6 @@ ENERGY = "energy_wh"
 EXPORT = "export_wh"
 # As long as a counter that stalls: no late reading has to go back further.
 HELD_FOR_MAX = STALLED_FOR_MAX
-
-_MWH_PER_WS = 1000 / 3600
 
 
 class Joint(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -71,16 +60,6 @@ class State:
         return Joint(self.owed_mwh, self.filled_until)
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """When a reading was taken, of which capacity, and how long power says that the device worked
-    since the one before."""
-
-    at: datetime
-    capacity_w: float
-    worked: timedelta | None
-
-
 def told(reading: Reading, field: str) -> dict[str, float]:
     """The counters of a field that a reading tells, by key."""
     parts = {key: wh for key, wh in reading.parts.items() if _field(key) == field}
@@ -96,7 +75,7 @@ def read_field(
     """What the counters of a field credit."""
     _keep_one_form(state, field, values_wh)
     if not _all_stand(state, field, values_wh):
-        moment = Moment(moment.at, moment.capacity_w, None)
+        moment = replace(moment, worked=None)
     before = dict(state.counters)
     credited: list[Credit] = []
     for key in sorted({key.removesuffix(RETURN) for key in values_wh}):
@@ -144,13 +123,10 @@ def _all_stand(state: State, field: str, values_wh: Mapping[str, float]) -> bool
 
 
 def _read_one_way(state: State, key: str, value_wh: float, moment: Moment) -> Iterator[Credit]:
-    counter, credit = read(
-        state.counters.get(key), value_wh, moment.at, moment.capacity_w, moment.worked
-    )
+    counter, credited = read(state.counters.get(key), value_wh, moment)
     assert counter is not None
     state.counters[key] = counter
-    if credit is not None:
-        yield credit
+    yield from credited
 
 
 def _read_two_ways(
@@ -158,19 +134,19 @@ def _read_two_ways(
 ) -> Iterator[Credit]:
     back, at = key + RETURN, moment.at
     known = state.counters.get(back)
-    returned, taken = read(known, values_wh.get(back), at, moment.capacity_w, None)
+    returned, taken = read(known, values_wh.get(back), replace(moment, worked=None))
     if returned is not None:
         state.counters[back] = returned
     owed_mwh = state.owed_mwh.get(key, 0)
-    if taken is not None:
-        owed_mwh += taken.energy_mwh
-        if taken.reason not in (None, Reason.GAP):
-            yield replace(taken, energy_mwh=0)
+    for credit in taken:
+        owed_mwh += credit.energy_mwh
+        if credit.reason not in (None, Reason.GAP):
+            yield replace(credit, energy_mwh=0)
     counter = state.counters.get(key)
     if key in values_wh and not _is_held(counter, returned, values_wh.get(back), at):
         for credit in _read_one_way(state, key, values_wh[key], moment):
             # What flowed back is not known: neither is what was generated.
-            unknown = known is None or (taken is not None and taken.quality is Quality.REJECTED)
+            unknown = known is None or any(c.quality is Quality.REJECTED for c in taken)
             net_mwh = 0 if unknown else max(0, credit.energy_mwh - owed_mwh)
             owed_mwh = 0 if unknown else max(0, owed_mwh - credit.energy_mwh)
             yield replace(credit, energy_mwh=net_mwh)
@@ -205,28 +181,24 @@ def _within_capacity(
     moved = [
         (counter, state.counters[key])
         for key, counter in _forward(before, field).items()
-        if counter.mark_mwh != state.counters[key].mark_mwh
+        if counter.marked_at != state.counters[key].marked_at
     ]
-    since = min(counter.marked_at for counter, _ in moved)
+    since = min(rose_at(counter, moment) for counter, _ in moved)
     since = max(since, state.filled_until.get(field, since))
-    most_mwh = _capable_mwh(moment.capacity_w, moment.at - since) + 1
+    most_mwh = capable_mwh(moment.at - since, moment.capacity_w) + 1
     most_mwh += sum(_count_mwh(counter.mark_mwh, now.mark_mwh) for counter, now in moved)
     allowed_mwh = min(energy_mwh, max(0, int(most_mwh)))
     state.filled_until[field] = since + _time_for(allowed_mwh, moment.capacity_w)
     return list(_cut(credited, energy_mwh - allowed_mwh))
 
 
-def _capable_mwh(capacity_w: float, elapsed: timedelta) -> float:
-    return capacity_w * CAPACITY_MARGIN * _MWH_PER_WS * elapsed.total_seconds()
-
-
 def _count_mwh(level_mwh: int, value_mwh: int) -> int:
-    return max(LEAST_COUNT_MWH, min(gcd(level_mwh, value_mwh), MOST_COUNT_MWH))
+    return max(LEAST_COUNT_MWH, count_mwh(level_mwh, value_mwh))
 
 
 def _time_for(energy_mwh: int, capacity_w: float) -> timedelta:
     """How long the capacity takes; at most as long as a counter is lent a count for."""
-    longest_mwh = _capable_mwh(capacity_w, LENT_FOR_MAX)
+    longest_mwh = capable_mwh(LENT_FOR_MAX, capacity_w)
     # Before dividing: a capacity may be next to nothing.
     if energy_mwh >= longest_mwh:
         return LENT_FOR_MAX
@@ -239,6 +211,6 @@ def _cut(credited: list[Credit], excess_mwh: int) -> Iterator[Credit]:
         excess_mwh -= cut_mwh
         if cut_mwh:
             yield replace(credit, energy_mwh=credit.energy_mwh - cut_mwh)
-            yield Credit(credit.start, 0, Quality.REJECTED, Reason.SPIKE)
+            yield Credit(credit.start, credit.end, 0, Quality.REJECTED, Reason.SPIKE)
         else:
             yield credit

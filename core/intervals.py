@@ -32,6 +32,7 @@ class Reason(StrEnum):
     RESET = "reset"
     ZERO = "zero"
     SPIKE = "spike"
+    STEP = "step"
     GAP = "gap"
     POWER_ONLY = "power_only"
 

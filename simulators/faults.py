@@ -7,6 +7,7 @@ What was generated is not touched: it stands in the home's own `Meters`, which i
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as dataclass_replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from random import Random
@@ -54,10 +55,12 @@ METER_FAULTS = {
 }
 
 
-# After these nobody can know what was generated; all others are made whole.
+# After these nobody can know what was generated.
 LOSING = frozenset({Fault.RESET, Fault.LEVEL, Fault.DAILY})
-# Nor when nobody heard that the counter stalled.
-_LOSING_TOGETHER = frozenset({Fault.STALL, Fault.GAP})
+# These hide what is counted. All of it is made up for when they are over by then, none lost to a
+# gap in between; all other faults are made whole.
+HIDING = frozenset({Fault.DIP, Fault.ZERO, Fault.STALL, Fault.POWER_ONLY})
+_MADE_UP_FOR = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,15 @@ class FaultPlan:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A fault that began with the reading of `at`, and lasted for so many."""
+    """A fault that began with the reading of `at`, and lasted for so many.
+
+    `hidden_for`: from the reading before to its last one.
+    """
 
     fault: Fault
     at: datetime
     readings: int
+    hidden_for: timedelta = timedelta(0)
 
 
 def may_lose(hits: Sequence[Hit], first_at: datetime | None) -> bool:
@@ -93,7 +100,9 @@ def may_lose(hits: Sequence[Hit], first_at: datetime | None) -> bool:
     """
     befell = {hit.fault for hit in hits}
     asleep = any(hit.fault is Fault.NIGHT_ZERO and hit.at == first_at for hit in hits)
-    return asleep or not befell.isdisjoint(LOSING) or befell >= _LOSING_TOGETHER
+    hidden = any(hit.fault in HIDING and hit.hidden_for > _MADE_UP_FOR for hit in hits)
+    together = Fault.GAP in befell and not befell.isdisjoint(HIDING)
+    return asleep or hidden or together or not befell.isdisjoint(LOSING)
 
 
 class Deck:
@@ -164,8 +173,10 @@ class FaultyMeter:
         self._day: date | None = None
         self._night = False
         self._hit: Hit | None = None
+        self._hit_number = 0
         self._left = 0
         self._much = 0.0
+        self._before: datetime | None = None
         self._shown: dict[str, float] = {}
         self._stood: dict[str, float] = {}
         self.hits: list[Hit] = []
@@ -178,8 +189,10 @@ class FaultyMeter:
         self._left = max(0, self._left - 1)
         shown = self._counted(reading)
         fault = self._hit.fault if self._hit else None
+        self._hide(reading.time)
         if not self._left:
             self._hit = None
+        self._before = reading.time
         return self._spoilt(shown, fault)
 
     def show_well(self, reading: Reading) -> Reading:
@@ -194,7 +207,16 @@ class FaultyMeter:
             self._left = hit.readings
             self._much = self._chance.random()
             self._stood = dict(self._shown)
+            self._hit_number = len(self.hits)
             self.hits.append(hit)
+
+    def _hide(self, at: datetime) -> None:
+        """Note how long it has lasted by now."""
+        if self._hit is None or self._before is None:
+            return
+        so_far = self.hits[self._hit_number]
+        hidden_for = so_far.hidden_for + (at - self._before)
+        self.hits[self._hit_number] = dataclass_replace(so_far, hidden_for=hidden_for)
 
     def _counted(self, reading: Reading) -> Reading:
         """The counters as they count since they last began again."""

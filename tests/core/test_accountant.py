@@ -91,9 +91,27 @@ def test_readings_that_disagree_with_each_other_make_no_new_level() -> None:
     assert generated_wh(reading(1, 1000), *jumps, reading(9, 1040)) == 40
 
 
-def test_a_jump_does_not_become_plausible_by_waiting() -> None:
-    # 3 kWh in one minute; an hour later 5 kW could have made them.
-    assert generated_wh(reading(0, 1000), reading(1, 4000), reading(61, 4010)) == 0
+def test_a_jump_does_not_become_possible_by_waiting_with_readings_in_between() -> None:
+    # 8 kWh in one minute; two hours later 5 kW could have made them.
+    waiting = [reading(minute, 9000.5) for minute in (1, 41, 81, 121)]
+    assert generated_wh(reading(0, 1000), *waiting, reading(126, 9010.5)) == 10
+
+
+def test_a_reading_that_is_possible_again_ends_a_spike() -> None:
+    # Of a logger that is slightly late, at plate capacity: the third reading waited a little.
+    levels = [100_001, 100_204, 100_561, 100_702, 100_903, 101_105]
+    logged = [reading(15 * n, level) for n, level in enumerate(levels)]
+    intervals = account(*logged, capacity_w=1000)
+    assert sum(i.generated_mwh for i in intervals.values()) == 1_104_000
+    assert all(i.quality is Quality.MEASURED for i in intervals.values())
+    assert [i.generated_mwh for i in intervals.values()] == [
+        203_000, 249_000, 249_000, 201_000, 202_000,
+    ]  # fmt: skip
+
+
+def test_two_spikes_and_a_possible_reading_between_them_make_no_new_level() -> None:
+    garbage = [reading(3, 900_000), reading(5, 1020), reading(7, 900_010), reading(9, 900_020)]
+    assert generated_wh(reading(1, 1000), *garbage, reading(11, 1040)) == 40
 
 
 def test_a_rise_by_what_the_capacity_makes_and_ten_watt_hours_is_measured() -> None:
@@ -157,8 +175,34 @@ def test_a_counter_that_starts_again_at_midnight_is_counted_through() -> None:
 
 
 def test_energy_made_while_the_counter_read_zero_counts_when_it_returns() -> None:
-    restarted = [reading(minute, 0) for minute in range(1, 60)]
-    assert generated_wh(reading(0, 50_000), *restarted, reading(60, 54_000)) == 4000
+    restarted = [reading(minute, 0) for minute in range(1, 30)]
+    assert generated_wh(reading(0, 50_000), *restarted, reading(30, 53_000)) == 3000
+
+
+@pytest.mark.parametrize("stood_at", [0, 49_000, 50_000.5])
+def test_a_night_of_whatever_excuses_no_more_than_half_an_hour_before_its_last_reading(
+    stood_at: float,
+) -> None:
+    night = [reading(minute, stood_at, power_w=0) for minute in range(5, 600, 5)]
+    possible_wh = 1.25 * CAPACITY_W * 35 / 60 + 10
+    for rise_wh, counted_wh in ((62_000, 0), (possible_wh + 1, 0), (possible_wh, possible_wh)):
+        morning = reading(600, 50_000.5 + rise_wh)
+        assert generated_wh(reading(0, 50_000.5), *night, morning) == pytest.approx(
+            counted_wh, abs=0.001
+        )
+
+
+def test_readings_that_do_not_tell_a_counter_excuse_no_more_either() -> None:
+    silent = [reading(minute, power_w=0) for minute in range(5, 600, 5)]
+    assert generated_wh(reading(0, 50_000), *silent, reading(600, 112_000)) == 0
+    assert generated_wh(reading(0, 50_000), *silent, reading(600, 53_000)) == 3000
+
+
+def test_a_gap_excuses_what_was_made_in_it_and_in_half_an_hour_before() -> None:
+    night = [reading(minute, 0, power_w=0) for minute in range(5, 600, 5)]
+    # 595 → 1195, and 30 minutes.
+    assert generated_wh(reading(0, 50_000), *night, reading(1195, 115_000)) == 65_000
+    assert generated_wh(reading(0, 50_000), *night, reading(1195, 117_000)) == 0
 
 
 def test_a_counter_that_returns_from_zero_a_little_lower_is_a_dip() -> None:
@@ -248,16 +292,16 @@ def stands(minutes: int, level_wh: float = 50_000.5, **fields: float) -> list[Re
 
 
 def test_a_counter_that_catches_up_after_standing_still_is_credited_where_it_stood() -> None:
-    intervals = account(*stands(120), reading(120, 58_000.5, power_w=4000))
+    intervals = account(*stands(60), reading(60, 53_000.5, power_w=4000))
     assert intervals == {
-        slot: Interval(1_000_000, 1_000_000, Quality.INTERPOLATED, frozenset({Reason.GAP}))
-        for slot in range(0, 120, 15)
+        slot: Interval(750_000, 750_000, Quality.INTERPOLATED, frozenset({Reason.GAP}))
+        for slot in range(0, 60, 15)
     }
 
 
-def test_a_counter_that_stood_still_catches_up_with_what_power_made_and_no_more() -> None:
-    assert generated_wh(*stands(240), reading(240, 66_000.5, power_w=4000)) == 16_000
-    assert generated_wh(*stands(240), reading(240, 80_000.5, power_w=4000)) == 0
+def test_a_counter_that_stood_still_catches_up_with_half_an_hour_and_no_more() -> None:
+    assert generated_wh(*stands(240), reading(240, 53_600.5, power_w=4000)) == 3600
+    assert generated_wh(*stands(240), reading(240, 66_000.5, power_w=4000)) == 0
 
 
 def test_slots_in_which_a_counter_stood_still_say_so_whatever_comes_of_it() -> None:
@@ -273,7 +317,7 @@ def test_slots_in_which_a_counter_stood_still_say_so_whatever_comes_of_it() -> N
 
 def test_a_counter_that_froze_in_the_afternoon_catches_up_at_dawn() -> None:
     night = [reading(minute, 50_000.5, power_w=0) for minute in range(240, 960, 5)]
-    assert generated_wh(*stands(240), *night, reading(960, 66_000.5, power_w=50)) == 16_000
+    assert generated_wh(*stands(240), *night, reading(960, 53_500.5, power_w=50)) == 3500
 
 
 def test_what_an_inverter_draws_at_night_excuses_no_jump_at_dawn() -> None:
@@ -290,9 +334,9 @@ def test_export_that_stands_still_is_no_gap_unless_the_whole_meter_does() -> Non
     assert {(i.quality, i.reasons) for i in account(*at_home).values()} == {
         (Quality.MEASURED, frozenset())
     }
-    caught_up = reading(120, 58_000.5, export_wh=6700.5, power_w=4000)
+    caught_up = reading(120, 53_000.5, export_wh=3200.5, power_w=4000)
     intervals = account(*stands(120, export_wh=700.5), caught_up)
-    assert sum(i.surplus_mwh for i in intervals.values()) == 6_000_000
+    assert sum(i.surplus_mwh for i in intervals.values()) == 2_500_000
     assert {(i.quality, i.reasons) for i in intervals.values()} == {
         (Quality.INTERPOLATED, frozenset({Reason.GAP}))
     }
@@ -312,9 +356,112 @@ def test_a_coarse_counter_that_shows_its_counts_late_is_measured_all_the_same(
     assert generated_wh(*shown) == power_w * 1195 / 60 // count_wh * count_wh
 
 
+def inverter(minutes: range, level_wh: float, per_minute_wh: float = 4) -> list[Reading]:
+    """A counter of the 17 MWh kind, every so many minutes."""
+    return [reading(m, level_wh + per_minute_wh * (m - minutes.start)) for m in minutes]
+
+
+def test_a_counter_that_steps_down_earns_from_its_first_low_reading_on() -> None:
+    before, after = inverter(range(0, 31, 5), 19_100_000), inverter(range(35, 120, 5), 17_900_000)
+    intervals = account(*before, *after)
+    assert sum(i.generated_mwh for i in intervals.values()) == 120_000 + 320_000
+    # Each in the slot that it rose in.
+    assert [i.generated_mwh for i in intervals.values()] == [
+        *[60_000] * 2, 40_000, *[60_000] * 4, 40_000,
+    ]  # fmt: skip
+    assert {i.quality for i in intervals.values()} == {Quality.MEASURED}
+    assert intervals[45].reasons == {Reason.DIP, Reason.STEP}
+    assert intervals[75].reasons == frozenset()
+
+
+def test_a_step_takes_three_readings_that_rise_over_half_an_hour() -> None:
+    high = reading(0, 19_100_000)
+    lows = inverter(range(5, 70, 15), 17_900_000)
+    assert [generated_wh(high, *lows[:n]) for n in range(1, 6)] == [0, 0, 120, 180, 240]
+    soon = inverter(range(5, 34), 17_900_000)
+    assert generated_wh(high, *soon) == 0
+    assert generated_wh(high, *soon, reading(35, 17_900_120)) == 120
+    stuck = [reading(minute, 17_900_000) for minute in range(5, 200, 5)]
+    assert generated_wh(high, *stuck, reading(200, 17_900_020)) == 0
+    assert generated_wh(high, *stuck, reading(200, 17_900_020), reading(205, 17_900_040)) == 40
+
+
+@pytest.mark.parametrize(("mark_wh", "fall_wh"), [(19_100_000, 5000), (100_000, 1000.001)])
+def test_what_falls_by_less_than_an_hour_of_its_capacity_or_a_kilowatt_hour_only_dips(
+    mark_wh: float, fall_wh: float
+) -> None:
+    capacity_w = 5000 if fall_wh == 5000 else 100
+    high, low = reading(0, mark_wh), mark_wh - fall_wh
+    steps = [reading(5 + 15 * n, low - 0.001 + n) for n in range(4)]
+    dips = [reading(5 + 15 * n, low + 0.001 + n) for n in range(4)]
+    stepped = account(high, *steps, capacity_w=capacity_w)
+    assert sum(i.generated_mwh for i in stepped.values()) == 3000
+    assert sum(i.generated_mwh for i in account(high, *dips, capacity_w=capacity_w).values()) == 0
+
+
+def test_low_readings_that_rise_by_more_than_is_possible_are_no_step() -> None:
+    lows = [reading(5 + 15 * n, 17_900_000 + 3000 * n) for n in range(8)]
+    assert generated_wh(reading(0, 19_100_000), *lows) == 0
+
+
+def test_readings_of_zero_a_spike_and_a_little_dip_interrupt_no_step() -> None:
+    low = inverter(range(5, 125, 10), 17_900_000)
+    noise = [reading(8, 0), reading(18, 4_294_967_295), reading(28, 17_899_990), reading(38, 0)]
+    assert generated_wh(reading(0, 19_100_000), *low, *noise) == 440
+
+
+def test_a_step_over_a_night_of_zeros_costs_nothing_but_what_nobody_saw() -> None:
+    evening = inverter(range(0, 31, 5), 19_100_000)
+    zeros = [reading(minute, 0) for minute in range(35, 600, 5)]
+    assert generated_wh(*evening, *zeros, *inverter(range(600, 700, 5), 17_900_000)) == 120 + 380
+
+
+def test_a_counter_that_steps_down_again_and_again_goes_on_earning() -> None:
+    days = [
+        reading(1440 * day + 5 * n, 19_100_000 - 1_200_000 * day + 20 * n)
+        for day in range(10)
+        for n in range(100)
+    ]
+    assert generated_wh(*days) == 10 * 99 * 20
+
+
+def test_a_jump_back_up_from_a_step_credits_only_what_exceeds_what_was_earned() -> None:
+    low = inverter(range(5, 125, 10), 17_900_000)
+    stepped = [reading(0, 19_100_000), *low]
+    assert generated_wh(*stepped) == 440
+    assert generated_wh(*stepped, reading(125, 19_100_500), reading(130, 19_100_510)) == 510
+    # It did not count, up there, what it counted down here.
+    behind = [reading(125 + n, 19_100_000 + 20 * n) for n in range(30)]
+    assert generated_wh(*stepped, *behind) == 580
+    assert generated_wh(*stepped, reading(125, 19_200_000)) == 440
+
+
+def test_a_jump_back_up_is_not_credited_twice_after_a_gap_that_makes_it_possible() -> None:
+    stepped = [reading(0, 100_000), *inverter(range(5, 65, 10), 94_000)]
+    assert generated_wh(*stepped) == 200
+    assert generated_wh(*stepped, reading(600, 100_700)) == 700
+    # Without it that would have been possible.
+    assert generated_wh(reading(55, 94_200), reading(600, 100_700)) == 6500
+
+
+def test_a_counter_that_counts_up_past_where_it_stepped_down_from_goes_on_earning() -> None:
+    up = inverter(range(5, 805, 5), 94_000, 10)
+    assert up[-1].energy_wh > 100_000
+    assert generated_wh(reading(0, 100_000), *up, reading(1200, 111_940)) == 17_940
+
+
 def test_ten_watt_hours_are_lent_once_and_not_with_each_reading() -> None:
     greedy = [reading(second / 60, 50_000.5 + 9.5 * second) for second in range(0, 601)]
     assert generated_wh(*greedy) <= 1.25 * CAPACITY_W / 6 + 10
+
+
+def test_steps_lend_nothing_twice() -> None:
+    greedy = [
+        reading(2 * n, 100_000.001 - 2000 * (n // 17) + (n % 17 and 9 + 4.16 * (n % 17)))
+        for n in range(170)
+    ]
+    total_mwh = sum(i.generated_mwh for i in account(*greedy, capacity_w=100).values())
+    assert 500_000 < total_mwh <= 1.25 * 100 * 340 / 60 * 1000 + 10_000
 
 
 def test_resets_lend_nothing_twice() -> None:

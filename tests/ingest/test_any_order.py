@@ -1,9 +1,7 @@
 """Whatever order readings arrive in, however often, the database holds the same energy."""
 
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from uuid import UUID
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,10 +12,8 @@ from core.settings import DatabaseSettings
 from core.units import wh_of_mwh
 from db.audit import audit
 from db.pool import Pool
-from ingest.dialects import Decoded
-from ingest.messages import Message
 from ingest.writer import write
-from tests.ingest.world import add_device, add_following_listing, intervals_of, telemetry
+from tests.ingest.world import add_device, add_following_listing, detailed, intervals_of
 from tests.support.meters import CAPACITY_W, NOON, histories, histories_in_parts
 
 RECEIVED_AT = NOON + timedelta(days=30)
@@ -38,12 +34,6 @@ def arrivals(draw: st.DrawFn, history: list[Reading]) -> list[list[Reading]]:
     return batches
 
 
-def _message(device: UUID, batch: list[Reading]) -> Message:
-    """As it would have been decoded: parts have no words in the native format."""
-    message = telemetry(device, *batch, received_at=RECEIVED_AT)
-    return replace(message, decoded=Decoded(readings=tuple(batch)))
-
-
 @settings(max_examples=25)
 @given(st.data())
 async def test_any_order_and_any_repetition_give_the_same_intervals(
@@ -53,7 +43,7 @@ async def test_any_order_and_any_repetition_give_the_same_intervals(
     device = await add_device(pool, CAPACITY_W)
     await add_following_listing(pool, device, NOON - timedelta(hours=1))
     for batch in data.draw(arrivals(history)):
-        await write(pool, [_message(device, batch)], LATE_HORIZON)
+        await write(pool, [detailed(device, *batch, received_at=RECEIVED_AT)], LATE_HORIZON)
     in_order = advance(None, history, CAPACITY_W)
     assert in_order is not None
     assert {row["slot_start"]: tuple(row)[1:] for row in await intervals_of(pool, device)} == {

@@ -20,7 +20,7 @@ from db.audit import audit
 from db.pool import Pool
 from ingest.accounting import measured_at
 from ingest.writer import write
-from tests.ingest.world import add_device, add_following_listing, counting, telemetry
+from tests.ingest.world import add_device, add_following_listing, counting, detailed
 from tests.support.meters import CAPACITY_W, NOON, histories
 
 DAY = timedelta(days=1)
@@ -40,7 +40,7 @@ async def forget(pool: Pool, before: datetime) -> None:
 
 async def tell(pool: Pool, device: UUID, readings: Sequence[Reading]) -> None:
     received_at = max(map(measured_at, readings))
-    await write(pool, [telemetry(device, *readings, received_at=received_at)], HORIZON)
+    await write(pool, [detailed(device, *readings, received_at=received_at)], HORIZON)
 
 
 async def old_device(pool: Pool) -> UUID:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from core.readings import FIELDS, Reading
 from core.units import rfc3339
 from db.pool import Pool, Record
+from ingest.dialects import Decoded
 from ingest.messages import Message, decode
 from tests.support import people
 
@@ -47,6 +49,12 @@ def telemetry(device_id: UUID, *readings: Reading, received_at: datetime | None 
     ]
     payload = json.dumps(items, default=str).encode()
     return message(f"solar/{device_id}/telemetry", payload, received_at=received_at)
+
+
+def detailed(device_id: UUID, *readings: Reading, received_at: datetime | None = None) -> Message:
+    """The same as it would have been decoded, with what has no words in the native format."""
+    native = telemetry(device_id, *readings, received_at=received_at)
+    return replace(native, decoded=Decoded(readings=readings))
 
 
 def message(topic: str, payload: bytes, *, received_at: datetime | None = None) -> Message:

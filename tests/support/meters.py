@@ -24,36 +24,46 @@ def parted(minutes: float, /, power_w: float | None = None, **counters: float | 
     return DetailedReading(NOON + timedelta(minutes=minutes), power_w=power_w, parts=parts)
 
 
-METER_DOES = st.sampled_from(["rise", "same", "dip", "reset", "zero", "spike", "leap", "absent"])
+METERS_DO = ["rise", "same", "dip", "reset", "zero", "spike", "leap", "step", "back", "absent"]
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Reading]:
-    """Readings in order, of a device whose two meters do whatever meters do, each by itself.
+    """Readings in order, of a device whose two meters do some of what meters do, each by itself.
 
-    For a while both may stand still, whatever they count meanwhile.
+    For a while both may stand still, whatever they count meanwhile. Some tell since when they
+    count: since their last reset, or since whenever they think.
     """
     levels, at, readings = {"energy_wh": 1_000_000.0, "export_wh": 400_000.0}, 0.0, []
     if draw(st.booleans()):
         levels = dict.fromkeys(levels, 0.0)
     exports = draw(st.booleans())
+    habits = [*["rise"] * 4, *draw(st.lists(st.sampled_from(METERS_DO), min_size=1, max_size=5))]
     stalls, counts_again = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     counters: dict[str, float | None] = {}
+    since = NOON - timedelta(days=400) if draw(st.booleans()) else None
     for number in range(draw(st.integers(1, 40))):
         at += draw(st.sampled_from([0.25, 1, 4, 5, 15, 29, 31, 75, 600]))
-        shown = {name: _shown(draw, levels, name) for name in levels}
+        shown = {name: _shown(draw, levels, name, habits) for name in levels}
         if not stalls <= number < counts_again:
             counters = shown
         if not exports:
             counters.pop("export_wh", None)
-        readings.append(reading(at, power_w=draw(st.floats(-50, 5000)), **counters))
+        one = reading(at, power_w=draw(st.floats(-50, 5000)), **counters)
+        if since is not None:
+            if draw(st.integers(0, 9)) == 0:
+                since = NOON + timedelta(minutes=draw(st.integers(-60, round(at) + 3)))
+            one = one.with_details({}, since)
+        readings.append(one)
     return readings
 
 
-def _shown(draw: st.DrawFn, levels: dict[str, float], name: str) -> float | None:
+def _shown(draw: st.DrawFn, levels: dict[str, float], name: str, habits: list[str]) -> float | None:
     """What a counter shows next."""
-    does = draw(METER_DOES)
-    levels[name] += {"rise": draw(st.floats(0, 400)), "leap": 1e7}.get(does, 0)
+    does = draw(st.sampled_from(habits))
+    levels[name] += {"rise": draw(st.floats(0, 400)), "leap": 1e7, "back": 70_000}.get(does, 0)
+    if does == "step":
+        levels[name] *= 0.93
     if does == "reset":
         levels[name] = draw(st.floats(0.001, 50))
     level = levels[name]
@@ -82,7 +92,7 @@ def honest_counters(draw: st.DrawFn) -> list[Reading]:
 
 _KEYS = ["energy__a", "energy__b", "energy__b_back", "export__0", "export__1"]
 _PART_DOES = st.sampled_from(
-    ["rise", "rise", "same", "dip", "reset", "zero", "spike", "leap", "absent"]
+    ["rise", "rise", "rise", "same", "dip", "reset", "zero", "spike", "leap", "step", "absent"]
 )
 
 
@@ -98,6 +108,8 @@ def histories_in_parts(draw: st.DrawFn) -> list[Reading]:
             levels[key] += {"rise": draw(st.floats(0, 200)), "leap": 1e7}.get(does, 0)
             if does == "reset":
                 levels[key] = draw(st.floats(0.001, 50))
+            if does == "step":
+                levels[key] *= 0.93
             level = levels[key]
             shown[key] = {
                 "dip": level * 0.95, "zero": 0.0, "spike": level + 4e9, "absent": None,

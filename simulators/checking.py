@@ -77,8 +77,8 @@ async def _check(owner: Session, station: Station, patience_s: float) -> Checked
     exported = {slot: e.exported_uwh / 1e6 for slot, e in truth.slots.items()}
     return Checked(
         device.device_id,
-        reckon(generated, _told(slots, "generated_wh")),
-        reckon(exported, _told(slots, "surplus_wh")),
+        reckon(generated, _told(slots, "generated_wh"), station.shared),
+        reckon(exported, _told(slots, "surplus_wh"), station.shared),
         whole=not may_lose(station.hits, truth.first_at),
     )
 

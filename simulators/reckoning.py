@@ -1,13 +1,16 @@
 """The hub's energy beside the truth: what is missing, and whether the hub says why.
 
 The rule: never more than the truth and a thousandth; and what is missing beyond a thousandth
-is missing in slots that the hub gives a reason for.
+is missing in slots that the hub gives a reason for, or that shared energy with one while a fault
+hid what was counted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
+
+from simulators.shared_slots import Slots, with_shared
 
 TOLERANCE_PART = 0.001
 _SHARED_SLOTS = 2
@@ -51,8 +54,12 @@ class Reckoned:
         return -self.missing_wh <= self.tolerated_wh >= self.unexplained_wh
 
 
-def reckon(truth_wh: Mapping[datetime, float], hub: Mapping[datetime, Told]) -> Reckoned:
-    """Both by the start of the slot."""
+def reckon(
+    truth_wh: Mapping[datetime, float],
+    hub: Mapping[datetime, Told],
+    shared: Iterable[Slots] = (),
+) -> Reckoned:
+    """Both by the start of the slot. `shared`: from which to which slot a fault moved energy."""
     missing_wh = {
         slot: truth_wh.get(slot, 0.0) - (hub[slot].energy_wh if slot in hub else 0.0)
         for slot in truth_wh.keys() | hub.keys()
@@ -63,7 +70,7 @@ def reckon(truth_wh: Mapping[datetime, float], hub: Mapping[datetime, Told]) -> 
         hub_wh=sum(told.energy_wh for told in hub.values()),
         explained_wh=_missing_with_reason(
             [missing_wh[slot] for slot in slots],
-            [slot in hub and bool(hub[slot].reasons) for slot in slots],
+            with_shared([slot in hub and bool(hub[slot].reasons) for slot in slots], slots, shared),
         ),
     )
 

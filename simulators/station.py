@@ -10,6 +10,7 @@ from simulators.delivery import FaultyWay, Sending, Storms
 from simulators.faults import Fault, FaultPlan, FaultyMeter, Hit
 from simulators.homes import Dwelling, move_in
 from simulators.residents import Resident
+from simulators.shared_slots import SharedSlots, Slots
 from simulators.sun import Sky, SunClock, local_hour
 from simulators.truth import Truth
 
@@ -55,15 +56,14 @@ class Station:
         reading = self._read(at)
         if self._troubles is None:
             return [Sending((reading,))]
-        return self._troubles.way.send(self._troubles.meter.show(reading))
+        return self._troubles.send(reading)
 
     def measure_well(self, at: datetime) -> list[Sending]:
         """As the last act: nothing is wrong any more, and nothing held back."""
         reading = self._read(at)
         if self._troubles is None:
             return [Sending((reading,))]
-        shown = self._troubles.meter.show_well(reading)
-        return [*self._troubles.way.rest(), Sending((shown,))]
+        return self._troubles.send_well(reading)
 
     @property
     def truth(self) -> Truth:
@@ -74,6 +74,12 @@ class Station:
     def hits(self) -> Sequence[Hit]:
         assert self._troubles is not None
         return [*self._troubles.meter.hits, *self._troubles.way.hits]
+
+    @property
+    def shared(self) -> Sequence[Slots]:
+        """From which slot to which the faults moved energy."""
+        assert self._troubles is not None
+        return self._troubles.shared.spans
 
     def _read(self, at: datetime) -> Reading:
         home, weather = self.resident.dwelling, self._weather
@@ -93,3 +99,20 @@ class _Troubles:
         storms = Storms(Random(f"{seed}:storms"))
         self.way = FaultyWay(Random(f"{seed}:{key}:way"), storms, faults=kinds, calm=calm)
         self.truth = Truth()
+        self.shared = SharedSlots()
+
+    def send(self, reading: Reading) -> list[Sending]:
+        """What is sent of a reading, by what the meter shows and what becomes of it."""
+        assert reading.time is not None
+        known = len(self.meter.hits), len(self.way.hits)
+        sendings = self.way.send(self.meter.show(reading))
+        begun = [*self.meter.hits[known[0] :], *self.way.hits[known[1] :]]
+        self.shared.note(reading.time, begun)
+        return sendings
+
+    def send_well(self, reading: Reading) -> list[Sending]:
+        """The same once nothing is wrong any more, and nothing held back."""
+        assert reading.time is not None
+        self.shared.note(reading.time, ())
+        self.shared.end()
+        return [*self.way.rest(), Sending((self.meter.show_well(reading),))]

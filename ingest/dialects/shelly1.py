@@ -2,10 +2,10 @@
 
 Counters: `emeter/<n>/total` counts forwards only, `total_returned` backwards, both in Wh, and each
 phase has both; powers of phases add up once each that counts tells one. `relay/0/energy` counts
-forwards in watt-minutes, and from 0 after a restart. Forwards is generation where the device
-measures an inverter, import where it is a meter; backwards is what an inverter draws at night, or
-what a meter's house exports. Not used: `emeter/<n>/energy`, which is in watt-minutes too and
-forgets; and `relay/1` and up, which switch something else.
+whatever flows, either way, in watt-minutes, and from 0 after a restart. Forwards is generation
+where the device measures an inverter, import where it is a meter; backwards is what an inverter
+draws at night, or what a meter's house exports. Not used: `emeter/<n>/energy`, which is in
+watt-minutes too and forgets; and `relay/1` and up, which switch something else.
 """
 
 from collections.abc import Sequence

@@ -152,6 +152,18 @@ async def test_what_a_plug_draws_at_night_is_no_generation_though_it_counts_it(
         assert [check async for check in audit(conn, database) if not check.ok] == []
 
 
+async def test_what_the_grid_put_into_a_battery_is_no_generation_when_it_comes_back(
+    pool: Pool,
+) -> None:
+    device = await add_named(pool, "grott", "NTCIA00001")
+    for n, (put_out, charged) in enumerate([(5000, 900), (5000, 904), (5003, 904), (5006, 904)]):
+        told = grott(5 * n, put_out)
+        record = json.loads(told.payload)
+        record["values"]["eacharge_total"] = charged
+        await ingest(pool, message(told.topic, json.dumps(record).encode()))
+    assert await generated_wh(pool, device) == 200
+
+
 async def test_what_a_house_draws_is_never_energy(pool: Pool) -> None:
     meter = await add_named(pool, "shelly1", "em", kind="meter")
     for n in range(4):

@@ -381,6 +381,17 @@ def test_a_hybrid_inverter_without_a_meter_does_not_export_nothing() -> None:
     assert (with_meter["export_wh"], with_meter["import_wh"]) == (12627800, 218200)
 
 
+def test_what_a_hybrid_inverters_battery_was_charged_with_is_told_with_what_it_gave_back() -> None:
+    told = grott({"pvenergytotal": 138743, "eacharge_total": 46348})
+    assert fields(told) == {"energy_wh": 9_239_500}
+    assert reading(told).parts == {"energy_wh:ac": 13_874_300, "energy_wh:ac-": 4_634_800}
+    other_layout = grott({"eactotal": 138743, "eacharge_total": 46348})
+    assert reading(other_layout).parts == reading(told).parts
+    assert fields(grott({"eactotal": 138743})) == {"energy_wh": 13_874_300}
+    unknown = grott({"eactotal": 138743, "eacharge_total": None})
+    assert reading(unknown).parts == {"energy_wh:ac": 13_874_300}
+
+
 def test_history_has_the_time_of_the_device() -> None:
     heard = grott({"pvenergytotal": 1}, buffered="yes", time="2026-02-28 12:00:00")
     assert reading(heard).time == NOW - timedelta(days=1)

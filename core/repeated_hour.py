@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
-from core.counters import CAPACITY_MARGIN
+from core.capacity import CAPACITY_MARGIN
 from core.readings import Reading
 
 _COUNTERS = ("energy_wh", "export_wh", "import_wh")

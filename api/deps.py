@@ -1,27 +1,26 @@
 """What routes ask for: who may call one can be read in its signature."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Header, Path, Request
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
-from fastapi.security.utils import get_authorization_scheme_param
 
 from api.admission import Admission
 from api.audits import Audits
+from api.bearer import identity_of
 from api.database_trouble import DatabaseTrouble
 from api.metrics import ApiMetrics
-from api.middleware import sign_in_to_log
+from api.middleware import sign_in
 from api.passwords import Passwords
 from api.purchase import Till
 from api.rate_limits import RateLimits
 from api.reads import Reads
 from api.redis import RedisLink
 from api.sandbox import Sandbox
-from core.errors import AccountInactive, BadToken, Forbidden
+from core.errors import AccountInactive, Forbidden
 from core.settings import ApiSettings
 from core.tokens import Identity, Verifier
 from db.pool import Pool
@@ -80,12 +79,9 @@ class SignedIn(SecurityBase):
 
     async def __call__(self, request: Request) -> Identity:
         """Raises BadToken, ExpiredToken, AccountInactive, Forbidden."""
-        scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))
-        if scheme.lower() != "bearer":
-            raise BadToken
         services = await _services(request)
-        identity = services.tokens.verify(token, now=datetime.now(UTC))
-        sign_in_to_log(identity.user_id)
+        identity = identity_of(request.scope)
+        sign_in(request.scope, identity.user_id)
         if self._looked_up and not await services.admission.may_act(identity.user_id):
             raise AccountInactive
         if self.roles and identity.role not in self.roles:

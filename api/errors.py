@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
@@ -17,6 +18,7 @@ from core.errors import DomainError
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
 
 _RETRY = {"Retry-After": "2"}
+_HANG_UP = {"Connection": "close"}
 # So that an answer about what is wrong stays small, whatever was sent.
 _DETAILS_MAX = 50
 _FIELD_MAX = 100
@@ -25,6 +27,7 @@ _log = structlog.get_logger()
 
 _VALIDATION = Kind("ValidationError", 400)
 _TOO_LARGE = Kind("ValidationError", 413)
+_TOO_SLOW = Kind("ValidationError", 408)
 _NO_PATH = Kind("NotFoundError", 404)
 _NO_METHOD = Kind("NotFoundError", 405)
 _DATABASE = Kind("DatabaseError", 500)
@@ -45,7 +48,11 @@ _KINDS: dict[type[DomainError], Kind] = {
 _BY_STATUS = {
     404: (_NO_PATH, "no_such_path", "There is no such path."),
     405: (_NO_METHOD, "no_such_method", "This path does not know this method."),
-    413: (_TOO_LARGE, "body_too_large", "The body is larger than 1 MiB."),
+    413: (
+        _TOO_LARGE,
+        "body_too_large",
+        "The body is larger than 1 MiB, or than 16 KiB of somebody who is not signed in.",
+    ),
     429: (_BUSY, "too_busy", "Too many are sending too much at once; try again shortly."),
 }
 _UNREADABLE = (_VALIDATION, errors.Invalid.code, "The body can't be read.")
@@ -65,6 +72,8 @@ def answer_to(error: Exception, scope: Scope) -> Response:
         return _invalid(error)
     if isinstance(error, HTTPException):
         return _refused_by_framework(error, scope)
+    if isinstance(error, ClientDisconnect):
+        return failure(*_UNREADABLE)  # which nobody reads; it is no fault of ours
     if isinstance(error, UNAVAILABLE):
         return _unavailable(error, scope)
     if isinstance(error, DATABASE_ERRORS):
@@ -76,7 +85,13 @@ def answer_to(error: Exception, scope: Scope) -> Response:
 
 def too_large() -> Response:
     """The rest of the body is not read: the connection can't be used again."""
-    return failure(*_BY_STATUS[413], headers={"Connection": "close"})
+    return failure(*_BY_STATUS[413], headers=_HANG_UP)
+
+
+def too_slow() -> Response:
+    """The body did not end in time."""
+    told = "The body took too long to arrive."
+    return failure(_TOO_SLOW, "request_too_slow", told, headers=_HANG_UP)
 
 
 def not_ready(fault: str) -> Response:
@@ -91,7 +106,7 @@ def answers(*refusals: type[DomainError]) -> dict[int | str, dict[str, Any]]:
     for refusal in every:
         sentence = " ".join((refusal.__doc__ or "").split())
         by_status[kind_of(refusal).status].append(f"`{refusal.code}`: {sentence}")
-    by_status[413].append("`body_too_large`: the body is larger than 1 MiB")
+    by_status[413].append("`body_too_large`: the body is larger than 1 MiB (16 KiB signed out)")
     by_status[500].append("`unexpected`, `database_error`: the log tells more")
     by_status[503].append("`database_unavailable`: try again, see `Retry-After`")
     documented: dict[int | str, dict[str, Any]] = {
@@ -140,6 +155,8 @@ def _refused_by_framework(error: HTTPException, scope: Scope) -> Response:
     headers = error.headers
     if error.status_code == 405:
         headers = {"Allow": _methods_of(scope)}
+    if error.status_code == 413:
+        headers = _HANG_UP
     if error.status_code == 429:
         headers = _RETRY
     return failure(*told, headers=headers)

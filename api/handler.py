@@ -45,11 +45,12 @@ class Handler:
 
     async def _answer(self, request: Request) -> Response:
         """Raises RequestValidationError, HTTPException, and what dependencies and function do."""
-        if self._reads_body:
-            request.state.body = await _read_body(request)
         values: dict[str, Any] = {}
         for name, make in self._made:
             values[name] = await make(request)  # type: ignore[misc]
+        # After who asks is known: nobody else's body is waited for.
+        if self._reads_body:
+            request.state.body = await _read_body(request)
         self._check(request, values)
         if self._request_name is not None:
             values[self._request_name] = request

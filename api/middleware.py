@@ -5,32 +5,28 @@
 
 import asyncio
 from time import perf_counter
-from typing import NoReturn
 from uuid import uuid4
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from api import errors
+from api.bearer import user_of
+from api.bodies import BODY_MAX_BYTES, Body, rooms
 from api.envelope import Kind, failure
 from api.metrics import ApiMetrics
 from api.pages import is_page
 
-BODY_MAX_BYTES = 1024 * 1024
-# Of all requests that are under way in this process.
-BODIES_MAX_BYTES = 64 * BODY_MAX_BYTES
 REQUEST_TIMEOUT_S = 15
 # What is known to take longer.
 _PATIENCE_S = {"/api/v1/admin/audit": 600}
-_DRAIN_MAX_BYTES = 16 * BODY_MAX_BYTES
 
 # As Helmet sets them.
-_SECURITY = {
+SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Origin-Agent-Cluster": "?1",
@@ -42,7 +38,7 @@ _SECURITY = {
     "X-Permitted-Cross-Domain-Policies": "none",
     "X-XSS-Protection": "0",
 }
-_NO_CONTENT_POLICY = "default-src 'none'; frame-ancestors 'none'"
+NO_CONTENT_POLICY = "default-src 'none'; frame-ancestors 'none'"
 _NO_CORS = Kind("AuthorizationError", 400)
 _HSTS = "max-age=31536000; includeSubDomains"
 
@@ -58,10 +54,12 @@ class Frame:
         self._app = app
         self._metrics = metrics
         hsts = {"Strict-Transport-Security": _HSTS} if behind_tls else {}
-        self._headers = _raw(_SECURITY | hsts | {"Content-Security-Policy": _NO_CONTENT_POLICY})
+        self._headers = _raw(
+            SECURITY_HEADERS | hsts | {"Content-Security-Policy": NO_CONTENT_POLICY}
+        )
         # Asked for anew at each visit: what changed is on the page at once.
         page = {"Content-Security-Policy": page_policy, "Cache-Control": "no-cache"}
-        self._page_headers = _raw(_SECURITY | hsts | page)
+        self._page_headers = _raw(SECURITY_HEADERS | hsts | page)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -109,13 +107,13 @@ class Guard:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._bodies = _Bodies()
+        self._rooms = rooms()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, body = False, _Body(receive, self._bodies)
+        begun, body = False, Body(scope, receive, self._rooms, user_of)
 
         async def send_noting(message: Message) -> None:
             nonlocal begun
@@ -125,16 +123,18 @@ class Guard:
         try:
             async with asyncio.timeout(_PATIENCE_S.get(scope["path"], REQUEST_TIMEOUT_S)):
                 if _declared_size(scope) > BODY_MAX_BYTES:
-                    await _drain(receive)
+                    await body.discard()
                     await errors.too_large()(scope, receive, send_noting)
                 else:
                     await self._app(scope, body.receive, send_noting)
         except Exception as error:
             if begun:
                 raise
-            await errors.answer_to(error, scope)(scope, receive, send)
+            too_slow = isinstance(error, TimeoutError) and body.is_awaited
+            answer = errors.too_slow() if too_slow else errors.answer_to(error, scope)
+            await answer(scope, receive, send)
         finally:
-            self._bodies.held_bytes -= body.received_bytes
+            body.release()
 
 
 class Cors(CORSMiddleware):
@@ -149,50 +149,11 @@ class Cors(CORSMiddleware):
         return refused
 
 
-def sign_in_to_log(user_id: object) -> None:
-    """Let what is logged for this request tell who asked."""
-    bind_contextvars(user_id=str(user_id))
-
-
-class _Bodies:
-    """What came of the bodies of all requests that are under way."""
-
-    held_bytes = 0
-
-
-class _Body:
-    """One request's, counted as it comes: a client need not declare how much it sends."""
-
-    def __init__(self, receive: Receive, bodies: _Bodies) -> None:
-        self._receive = receive
-        self._bodies = bodies
-        self.received_bytes = 0
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        size_bytes = len(message.get("body", b""))
-        self.received_bytes += size_bytes
-        self._bodies.held_bytes += size_bytes
-        if self.received_bytes > BODY_MAX_BYTES:
-            await self._refuse(413, message)
-        if self._bodies.held_bytes > BODIES_MAX_BYTES:
-            await self._refuse(429, message)
-        return message
-
-    async def _refuse(self, status: int, message: Message) -> NoReturn:
-        if message.get("more_body", False):
-            await _drain(self._receive)
-        raise HTTPException(status)
-
-
-async def _drain(receive: Receive) -> None:
-    """Read on for a while: a client that is still sending would not see the answer."""
-    drained = 0
-    while drained < _DRAIN_MAX_BYTES:
-        message = await receive()
-        drained += len(message.get("body", b""))
-        if not message.get("more_body", False):
-            return
+def sign_in(scope: Scope, user_id: object) -> None:
+    """Let what is logged for this request tell who asks, and its body have the room of a user."""
+    who = str(user_id)
+    scope.setdefault("state", {})["user_id"] = who
+    bind_contextvars(user_id=who)
 
 
 def _declared_size(scope: Scope) -> int:

@@ -12,6 +12,7 @@ import asyncio
 import hmac
 import math
 import time
+from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from uuid import UUID
 
@@ -32,6 +33,7 @@ _REST_S = 5.0
 _WARN_EVERY_S = 10.0
 _KEY_PREFIX = "solarhub:limits"
 _IPV6_HOME_BITS = 64
+_ADDRESSES = 4096
 
 _log = structlog.get_logger()
 
@@ -127,6 +129,7 @@ class _Storage(RedisStorage):
         self.bridge.connection_getter = lambda _: self._redis  # type: ignore[assignment,return-value]
 
 
+@lru_cache(_ADDRESSES)
 def network_of(host: str) -> str:
     """Whose address it is: a home has one of IPv4, but 2^64 of IPv6."""
     try:

@@ -4,15 +4,19 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 from prometheus_client import CollectorRegistry
 
 from api.app import create_app
+from api.connection import Connection, ConnectionLimits, sweep
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
 
 _STOP_S = 4
 _BACKLOG = 2048
+_TICKS_PER_SECOND = 10
 
 
 async def run(
@@ -22,12 +26,13 @@ async def run(
     *,
     registry: CollectorRegistry,
     started: asyncio.Event,
+    limits: ConnectionLimits | None = None,
 ) -> None:
     """Serve; when cancelled, finish what is in hand, within a few seconds. Raises OSError."""
     app = create_app(api, database, redis, registry)
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=cast(Any, partial(Connection, limits=limits or ConnectionLimits())),
         ws="none",
         lifespan="on",
         loop="none",
@@ -65,6 +70,11 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._started_event.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_PER_SECOND == 0:
+            sweep(self.server_state.connections)
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

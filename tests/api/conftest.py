@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api import server
+from api.connection import ConnectionLimits
 from core import tokens
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
 from solarhub.ports import free
@@ -82,7 +83,11 @@ def fields_of(response: httpx.Response) -> list[str]:
 
 @asynccontextmanager
 async def serving(
-    database: DatabaseSettings, redis: RedisSettings | None = None, **settings: Any
+    database: DatabaseSettings,
+    redis: RedisSettings | None = None,
+    *,
+    limits: ConnectionLimits | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Api]:
     """Run the API until the block ends."""
     api_settings = ApiSettings(
@@ -94,7 +99,14 @@ async def serving(
     )
     started = asyncio.Event()
     running = asyncio.create_task(
-        server.run(api_settings, database, redis, registry=CollectorRegistry(), started=started)
+        server.run(
+            api_settings,
+            database,
+            redis,
+            registry=CollectorRegistry(),
+            started=started,
+            limits=limits,
+        )
     )
     async with asyncio.timeout(10):
         await started.wait()

@@ -130,7 +130,7 @@ async def test_a_refresh_token_that_is_sent_twice_at_once_is_spent_once(api: Api
     assert code_of(await refresh(api, data_of(renewed)["refresh_token"])) == "bad_token"
 
 
-@pytest.mark.parametrize("odd", [r"\ud800", r"\u0000", "é" * 40, "x" * 100_000, 7, None, [], {}])
+@pytest.mark.parametrize("odd", [r"\ud800", r"\u0000", "é" * 40, "x" * 10_000, 7, None, [], {}])
 async def test_a_password_that_can_be_none_is_named(api: Api, odd: object) -> None:
     text = json.dumps(odd).replace("\\\\u", "\\u")
     body = f'{{"email": "asha@example.org", "password": {text}}}'

@@ -1,6 +1,5 @@
 """Whatever happens, the answer is in the envelope."""
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -10,12 +9,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.middleware import BODIES_MAX_BYTES
 from core.settings import DatabaseSettings
 from db.pool import Connection
 from tests.api.conftest import Api, code_of, fields_of, serving, token_of
 from tests.support.people import Person, add_user
-from tests.support.waiting import eventually
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 NOBODY = Person(uuid4(), "nobody@example.org", "buyer")
@@ -84,35 +81,6 @@ async def test_a_body_over_1_mib_is_refused_whether_its_size_is_declared_or_not(
                 "POST", path, headers={"Content-Type": "application/json"}, content=content
             )
             failure_of(response, 413, "ValidationError", "body_too_large")
-
-
-async def test_bodies_that_are_too_much_together_are_refused_until_there_is_room(api: Api) -> None:
-    path, mebibyte = "/api/v1/auth/login", b" " * 2**20
-    may_end = asyncio.Event()
-
-    async def unfinished() -> AsyncIterator[bytes]:
-        yield mebibyte
-        await may_end.wait()
-
-    async def post(content: bytes | AsyncIterator[bytes]) -> httpx.Response:
-        return await api.call(
-            "POST", path, headers={"Content-Type": "application/json"}, content=content
-        )
-
-    async with asyncio.TaskGroup() as tasks:
-        held = [tasks.create_task(post(unfinished())) for _ in range(BODIES_MAX_BYTES // 2**20)]
-
-        async def is_refused() -> bool:
-            response = await post(mebibyte)
-            if response.status_code != 429:
-                return False
-            failure_of(response, 429, "RateLimitError", "too_busy")
-            return int(response.headers["Retry-After"]) > 0
-
-        await eventually(is_refused)
-        may_end.set()
-    assert {one.result().status_code for one in held} == {400}
-    assert (await post(mebibyte)).status_code == 400
 
 
 async def test_no_token_a_bad_one_and_an_expired_one(api: Api) -> None:

@@ -24,9 +24,6 @@ COUNTERS = frozenset({"energy_wh", "export_wh", "import_wh"})
 # What a device without a measurement yet gives for its time.
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
-# The least that moves a counter's mark: exactly 0 would be taken for a glitch.
-_RESTARTED_WH = 0.001
-
 # By name, what is known of numbers and of parts of them; None: there is one, but not what it is.
 Known = Mapping[str, float | None]
 
@@ -75,7 +72,6 @@ class Partial:
     known: dict[str, float | None] = field(default_factory=dict)
     open: Open | None = None
     last_at: datetime | None = None
-    counting_since: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,20 +188,3 @@ def _told(at: datetime, known: Known, said: Known, rhythm: Rhythm) -> Reading:
 
 def _field(name: str) -> str:
     return name.partition(":")[0]
-
-
-def restarted(partial: Partial, since: str, since_at: datetime, at: datetime) -> Reading | None:
-    """What a counter read when it was reset, if it was since the last reading before `at`.
-
-    `since`: what the device says its counter counts from, `since_at`: the same as an instant. Where
-    that can't be, it was just after the last reading.
-    """
-    before, last_at = partial.counting_since, partial.last_at
-    if last_at is not None and at <= last_at:
-        return None
-    partial.counting_since, partial.last_at = since, at
-    if before in (None, since) or last_at is None:
-        return None
-    if not last_at < since_at < at:
-        since_at = last_at + min(timedelta(seconds=1), (at - last_at) / 2)
-    return Reading(since_at, energy_wh=_RESTARTED_WH)

@@ -183,7 +183,7 @@ def _within_capacity(
         for key, counter in _forward(before, field).items()
         if counter.marked_at != state.counters[key].marked_at
     ]
-    since = min(rose_at(counter, moment) for counter, _ in moved)
+    since = min((rose_at(counter, moment) for counter, _ in moved), default=moment.at)
     since = max(since, state.filled_until.get(field, since))
     most_mwh = capable_mwh(moment.at - since, moment.capacity_w) + 1
     most_mwh += sum(_count_mwh(counter.mark_mwh, now.mark_mwh) for counter, now in moved)

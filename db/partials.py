@@ -53,7 +53,6 @@ def _to_json(partial: Partial) -> dict[str, Any]:
         "known": partial.known,
         "open": partial.open and _open_to_json(partial.open),
         "last_at": partial.last_at and partial.last_at.isoformat(),
-        "counting_since": partial.counting_since,
     }
 
 
@@ -62,7 +61,6 @@ def _from_json(value: dict[str, Any]) -> Partial:
         known=value["known"],
         open=value["open"] and _open_from_json(value["open"]),
         last_at=_instant(value["last_at"]),
-        counting_since=value["counting_since"],
     )
 
 

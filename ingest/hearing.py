@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo
 import structlog
 from msgspec import structs
 
-from core.assembly import Measured, Partial, close_if_due, lay, restarted
+from core.assembly import Measured, Partial, close_if_due, lay
 from core.dialects import Dialect
-from core.readings import FIELDS, MAX_CLOCK_AHEAD, Reading, Refusal, Refused
+from core.readings import FIELDS, Reading, Refusal, Refused
 from db import partials
 from db.device_names import NamedDevice
 from db.device_states import DeviceState
@@ -122,13 +122,11 @@ def _hear(ear: _Ear, message: Message, to: Addressed, device: NamedDevice) -> No
     decoded = heard.decoded
     if heard.part is not None and heard.part.values:
         decoded = ONLINE.decoded
-    if to.levels is None or heard.part is not None or heard.since is not None:
+    if to.levels is None or heard.part is not None:
         partial = ear.partials.setdefault(device.id, Partial())
         measured = _lay(partial, firmware, heard, message)
         if measured is not None:
             ear.messages.append(_told(measured, device.id))
-        if heard.since is not None:
-            decoded = _after_restarts(partial, heard, message.received_at)
         _keep(ear, device.id, partial, firmware)
     if to.levels is not None:
         if heard.earlier_at is not None and message.refusal is None:
@@ -206,19 +204,6 @@ def _message_of(reading: Reading, device_id: UUID, *, topic: str, received_at: d
         acknowledge=lambda: None,
         tells_presence=False,
     )
-
-
-def _after_restarts(partial: Partial, heard: Heard, received_at: datetime) -> Decoded:
-    """The readings of a message, and before them what the counter read when it was reset."""
-    assert heard.since is not None
-    readings: list[Reading] = []
-    for reading in heard.decoded.readings:
-        at = reading.time or received_at
-        if at <= received_at + MAX_CLOCK_AHEAD:
-            begun = restarted(partial, heard.since.text, heard.since.at, at)
-            readings += [begun] if begun is not None else []
-        readings.append(reading)
-    return replace(heard.decoded, readings=tuple(readings))
 
 
 def _keep(ear: _Ear, device_id: UUID, partial: Partial, firmware: Firmware) -> None:

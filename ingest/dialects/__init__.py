@@ -48,14 +48,6 @@ class Speaker:
 
 
 @dataclass(frozen=True, slots=True)
-class Since:
-    """What a device says its counter counts from, and which instant that is."""
-
-    text: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Heard:
     """What a message of a firmware says: whole readings, or part of one.
 
@@ -64,7 +56,6 @@ class Heard:
 
     decoded: Decoded = field(default_factory=Decoded)
     part: Part | None = None
-    since: Since | None = None
     earlier_at: datetime | None = None
 
 

@@ -6,18 +6,18 @@ report garbage; `null` there is a phase that tells nothing, and neither does any
 
 Counters, in kWh: `Total` is generation where the device measures an inverter. Where it counts both
 directions (it has `ExportActive` or `ImportActive`, or is a meter) `Total` is net: it runs
-backwards, and is not used; `ExportActive` is export, `ImportActive` import. A changed
-`TotalStartTime` says that `Total` was reset. Older firmware has `ENERGY` as a topic of its own. The
-command `Status 8`, or 10, is answered on `stat/<topic>/STATUS8`, with the same in `StatusSNS`.
+backwards, and is not used; `ExportActive` is export, `ImportActive` import. `TotalStartTime` is
+since when `Total` counts: when it changes, that was reset. Older firmware has `ENERGY` as a topic
+of its own. The command `Status 8`, or 10, is answered on `stat/<topic>/STATUS8`, with the same in
+`StatusSNS`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from core.readings import Refusal
-from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Since, Speaker, refuse
+from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Speaker, refuse
 from ingest.dialects.values import (
     device_time,
     document,
@@ -65,15 +65,13 @@ def _energy(time: Any, energy: Mapping[str, Any], speaker: Speaker, received_at:
         **_phase(energy),
     }
     phases = [parts(name, kwh, 1000) for name, kwh in counters.items()]
-    heard = reading(at, fields, {key: wh for one in phases for key, wh in one.items()})
+    since = first_time(energy.get("TotalStartTime"), speaker.zone)
+    counts_since = since if "energy_wh" in counters else None
+    by_phase = {key: wh for one in phases for key, wh in one.items()}
+    heard = reading(at, fields, by_phase, counts_since)
     if at is None and time is not None and heard is not NOTHING:
         return refuse(Refusal.BAD_TIME, "Time: must be a date and time such as 2026-03-01T06:30:00")
-    since = energy.get("TotalStartTime")
-    since_at = first_time(since, speaker.zone)
-    heard = maybe_earlier(heard, time, speaker.zone, received_at)
-    if fields.get("energy_wh") is None or since_at is None:
-        return heard
-    return replace(heard, since=Since(str(since), since_at))
+    return maybe_earlier(heard, time, speaker.zone, received_at)
 
 
 def _runs_backwards(total_kwh: Any) -> bool:

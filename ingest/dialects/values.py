@@ -133,6 +133,7 @@ def reading(
     at: datetime | None,
     fields: Mapping[str, float | None],
     parts: Mapping[str, float] | None = None,
+    counts_since: datetime | None = None,
 ) -> Heard:
     """A whole reading, unless a number is outside physics, or none is there that makes one."""
     said = {name: value for name, value in fields.items() if value is not None}
@@ -140,8 +141,8 @@ def reading(
     if fault is not None:
         return refuse(Refusal.BAD_VALUE, fault, at)
     whole = Reading(at, **said)
-    if parts:
-        whole = whole.with_details(parts)
+    if parts or counts_since is not None:
+        whole = whole.with_details(parts or {}, counts_since)
     return Heard(Decoded(readings=(whole,))) if whole.says_something else NOTHING
 
 

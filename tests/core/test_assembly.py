@@ -17,7 +17,6 @@ from core.assembly import (
     close,
     close_if_due,
     lay,
-    restarted,
 )
 from core.readings import Reading
 
@@ -180,18 +179,6 @@ def test_a_clock_that_was_ahead_does_not_make_what_follows_late() -> None:
     )
     assert [reading.time for reading in readings] == [START, after(9_000_000), after(20)]
     assert readings[2].voltage_v == 230
-
-
-def test_a_counter_that_was_reset_read_next_to_nothing_then() -> None:
-    partial = Partial()
-    assert restarted(partial, "a", after(-100), START) is None
-    assert restarted(partial, "a", after(-100), after(60)) is None
-    begun = restarted(partial, "b", after(90), after(120))
-    assert begun == Reading(after(90), energy_wh=0.001)
-    # A start that can't be is taken for just after what was read before.
-    assert restarted(partial, "c", after(5), after(180)) == Reading(after(121), energy_wh=0.001)
-    assert restarted(partial, "d", after(900), after(181)) == Reading(after(180.5), energy_wh=0.001)
-    assert restarted(partial, "late", after(1), after(2)) is None
 
 
 def test_parts_that_are_made_up_are_not_kept_without_end() -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from random import Random
 from uuid import UUID
 
@@ -193,6 +194,33 @@ async def test_totals_that_read_0_at_night_count_nothing(pool: Pool) -> None:
     await ingest(pool, nothing_more(("opendtu", SERIAL), minute(9)))
     assert await generated_wh(pool, device) == 12
     assert await reasons(pool, device) == {"zero"}
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4)))[::4])
+@pytest.mark.parametrize("phases", [1, 2])
+async def test_a_reset_that_lies_before_the_last_reading_is_not_counted_twice(
+    pool: Pool, database: DatabaseSettings, order: Sequence[int], phases: int
+) -> None:
+    device = await add_named(pool, "tasmota", "plug")
+    long_ago, reset_at = minute(-5000).isoformat(), minute(16).isoformat()
+
+    def total(kwh: float) -> object:
+        return [kwh / phases] * phases if phases > 1 else kwh
+
+    # By minute 20 it counts from minute 16, and still tells what it counted before.
+    told = [
+        tasmota(0, Total=total(1.0), TotalStartTime=long_ago),
+        tasmota(20, Total=total(1.1), TotalStartTime=long_ago),
+        tasmota(25, Total=total(0.06), TotalStartTime=reset_at),
+        tasmota(30, Total=total(0.08), TotalStartTime=reset_at),
+    ]
+    for n in order:
+        await ingest(pool, told[n])
+    # Of what it shows, 20 Wh were credited in minutes 16 to 20.
+    assert await generated_wh(pool, device) == 100 + (60 - 20) + 20
+    assert "reset" in await reasons(pool, device)
+    async with pool.acquire() as conn:
+        assert [check async for check in audit(conn, database) if not check.ok] == []
 
 
 async def test_a_relay_that_forgets_at_a_restart_goes_on_from_there(pool: Pool) -> None:

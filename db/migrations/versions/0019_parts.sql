@@ -11,5 +11,5 @@ $$;
 UPDATE device_states SET accountant = pg_temp.by_key(accountant::jsonb) WHERE accountant IS NOT NULL;
 UPDATE accountant_checkpoints SET accountant = pg_temp.by_key(accountant::jsonb);
 
--- Sums of parts wait for nothing any more.
-UPDATE device_partials SET partial = partial - ARRAY['fresh', 'gone', 'offsets'];
+-- Sums of parts wait for nothing any more, and since when a counter counts stands in each reading.
+UPDATE device_partials SET partial = partial - ARRAY['fresh', 'gone', 'offsets', 'counting_since'];

@@ -116,15 +116,22 @@ def test_a_net_counter_is_never_generation() -> None:
     assert fields(tasmota({"Total": -0.5, "Power": 0})) == {"power_w": 0}
 
 
-def test_tasmota_says_what_its_total_counts_from() -> None:
+def test_tasmota_says_since_when_its_total_counts() -> None:
     heard = tasmota({"Total": 1, "TotalStartTime": "2026-02-01T05:30:00"})
-    assert heard is not None
-    assert heard.since is not None
-    assert heard.since.at == datetime(2026, 2, 1, tzinfo=UTC)
+    assert reading(heard).counts_since == datetime(2026, 2, 1, tzinfo=UTC)
     for wrong in (None, 7, "x" * 1000, "long ago\0"):
-        heard = tasmota({"Total": 1, "TotalStartTime": wrong})
-        assert heard is not None
-        assert heard.since is None
+        assert reading(tasmota({"Total": 1, "TotalStartTime": wrong})).counts_since is None
+    net = {"ExportActive": 1, "Total": 5, "TotalStartTime": "2026-02-01T05:30:00"}
+    assert reading(tasmota(net)).counts_since is None
+
+
+@pytest.mark.parametrize(
+    "now", [datetime(2026, 10, 25, hour, 40, tzinfo=UTC) for hour in (0, 1, 9)]
+)
+def test_since_when_it_counts_is_the_same_whenever_it_is_told(now: datetime) -> None:
+    since = {"Total": 1, "TotalStartTime": "2026-10-25T02:30:00"}
+    heard = tasmota(since, now.isoformat(), zone="Europe/Berlin", now=now)
+    assert reading(heard).counts_since == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
 
 
 def test_older_firmware_has_a_topic_for_energy() -> None:

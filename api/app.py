@@ -32,12 +32,12 @@ from api.metrics import ApiMetrics
 from api.middleware import Cors, Frame, Guard
 from api.openapi import documented
 from api.passwords import Passwords
+from api.providers import PaymentProviders
 from api.purchase import open_till
 from api.rate_limits import RateLimits
 from api.reads import open_reads
 from api.redis import open_redis
 from api.routing import Shortcut
-from api.sandbox import Sandbox
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
 from core.tokens import Verifier
 from db import roles
@@ -110,7 +110,7 @@ def _lifespan(
             open_pool(database, application_name="api", role=roles.API, plan_once=True) as pool,
             open_admission(pool) as admission,
             open_reads(database, pool, metrics) as reads,
-            open_till(pool, fee_rate=settings.platform_fee_rate) as till,
+            open_till(pool, settings) as till,
             open_redis(redis) as redis_link,
             open_audits(database) as audits,
         ):
@@ -127,7 +127,7 @@ def _lifespan(
                 tokens=Verifier(settings.jwt_secret.get_secret_value()),
                 rate_limits=RateLimits(settings, redis_link.client),
                 audits=audits,
-                sandbox=Sandbox(pool, settings),
+                providers=PaymentProviders(pool, settings),
                 metrics=metrics,
             )
             yield

@@ -15,11 +15,11 @@ from api.database_trouble import DatabaseTrouble
 from api.metrics import ApiMetrics
 from api.middleware import sign_in
 from api.passwords import Passwords
+from api.providers import PaymentProviders
 from api.purchase import Till
 from api.rate_limits import RateLimits
 from api.reads import Reads
 from api.redis import RedisLink
-from api.sandbox import Sandbox
 from core.errors import AccountInactive, Forbidden
 from core.settings import ApiSettings
 from core.tokens import Identity, Verifier
@@ -41,7 +41,7 @@ class Services:
     tokens: Verifier
     rate_limits: RateLimits
     audits: Audits
-    sandbox: Sandbox
+    providers: PaymentProviders
     metrics: ApiMetrics
 
 

@@ -1,6 +1,5 @@
 """Routes: devices of the caller's, and what they measured."""
 
-from decimal import Decimal
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -15,12 +14,12 @@ from api.envelope import Answer, Page, created, ok
 from api.errors import answers
 from api.fields import (
     Body,
-    Exact,
     JsonNumber,
     Latitude,
     Longitude,
     Money,
     Name,
+    RevenueShare,
     ShownInstant,
     TimeZone,
     View,
@@ -50,14 +49,6 @@ FundingTarget = Annotated[
     Money,
     Field(description="What investors may put into it, INR, at most 2 decimals; string or number"),
 ]
-RevenueShare = Annotated[
-    Decimal,
-    Exact(
-        "Part of what its sales leave the seller that goes to investors", "0.3000", 5, 4, part=True
-    ),
-]
-
-
 Capacity = Annotated[
     float,
     Field(gt=0, le=1e9, allow_inf_nan=False, description="Peak power, W", examples=[5000]),

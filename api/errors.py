@@ -42,6 +42,7 @@ _KINDS: dict[type[DomainError], Kind] = {
     errors.NotFound: Kind("NotFoundError", 404),
     errors.Conflict: Kind("ConflictError", 409),
     errors.TooMany: Kind("RateLimitError", 429),
+    errors.Unavailable: Kind("UnavailableError", 503),
 }
 
 # What the framework refuses by itself: kind, code, message.

@@ -190,9 +190,17 @@ Printable = Matching(f"[^{_CONTROL}]*", "must not contain control characters")
 # What comes in ---------------------------------------------------------------------------------
 
 Kwh = Annotated[Decimal, Exact("Energy in kWh", "2.500", 12, 3)]
+# What a listing offers: far from what its column holds, so that no sum overflows it.
+ListedKwh = Annotated[Decimal, Exact("Energy in kWh", "2.500", 11, 3)]
+ListedKwhOrNone = Annotated[Decimal, Exact("Energy in kWh", "2.500", 11, 3, zero=True)]
 KwhOrNone = Annotated[Decimal, Exact("Energy in kWh", "2.500", 12, 3, zero=True)]
 PricePerKwh = Annotated[Decimal, Exact("INR per kWh", "6.5000", 10, 4)]
-Money = Annotated[Decimal, Exact("INR", "500.00", 14, 2)]
+# One payment, investment or funding target: a wallet holds a hundred of the largest.
+Money = Annotated[Decimal, Exact("INR", "500.00", 12, 2)]
+RevenueShare = Annotated[
+    Decimal,
+    Exact("Part of what sales leave the seller that goes to investors", "0.3000", 5, 4, part=True),
+]
 # In a query all is text: there, these are used without `JsonNumber`.
 QueryLatitude = Annotated[
     float, Field(ge=-90, le=90, allow_inf_nan=False, examples=[12.9716],

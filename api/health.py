@@ -32,6 +32,10 @@ class Ready(BaseModel):
         Literal["ok", "degraded", "off"],
         Field(description="`degraded`: away or behind, the database answers; `off`: none is set"),
     ]
+    payments: Annotated[
+        Literal["ok", "unavailable"],
+        Field(description="`unavailable`: no provider is set, money neither comes in nor goes out"),
+    ]
 
 
 class Feed(BaseModel):
@@ -53,7 +57,13 @@ async def readyz(services: ServicesDep) -> Answer[Ready] | Response:
     if fault is not None:
         return not_ready(fault)
     redis = await services.redis.state()
-    return ok(Ready(redis=redis, replica=services.reads.replica_state))
+    return ok(
+        Ready(
+            redis=redis,
+            replica=services.reads.replica_state,
+            payments="ok" if services.providers.names else "unavailable",
+        )
+    )
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

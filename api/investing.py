@@ -1,15 +1,16 @@
-"""An investment. Lock order: the key, the device's funding, then both wallets by user id.
+"""An investment. Lock order: the key, the host (shared), the device's funding, then both wallets
+by user id.
 
 A purchase locks its listing, then wallets: the two never wait for each other in a circle.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID, uuid4
 
 from api.idempotency import request_hash
 from core.errors import NotFound
-from core.revenue import check_investment
+from core.revenue import ExpectedTerms, check_investment
 from core.tokens import Identity
 from db import idempotency, investments, wallets
 from db.errors import refusals
@@ -22,6 +23,7 @@ class Request:
     device_id: UUID
     amount: Decimal
     key: str | None
+    expected: ExpectedTerms = field(default_factory=ExpectedTerms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,8 @@ class Invested:
 async def invest(pool: Pool, investor: Identity, request: Request) -> Invested:
     """Fund a device: its host has the money, and the investor a share of what it sells from now on.
 
-    Raises NotFound, NotOpenForFunding, FundingExceeded, TooManyInvestors, InsufficientBalance,
-    IdempotencyKeyReused.
+    Raises NotFound, NotOpenForFunding, TermsChanged, FundingExceeded, TooManyInvestors,
+    InsufficientBalance, WalletLimit, IdempotencyKeyReused.
     """
     investment_id = uuid4()
     async with pool.acquire() as conn, conn.transaction():
@@ -49,11 +51,14 @@ async def invest(pool: Pool, investor: Identity, request: Request) -> Invested:
 
 
 async def _pay(conn: Connection, investor: Identity, request: Request, investment_id: UUID) -> None:
+    # Held first: whoever is being deactivated takes no more money.
+    host_is_active = await investments.hold_host(conn, request.device_id)
     funding = await investments.lock_funding(conn, request.device_id)
     if funding is None:
         raise NotFound(what="device")
     check_investment(
-        funding.terms,
+        funding.terms if host_is_active else None,
+        request.expected,
         funded=funding.funded,
         investments=await investments.count(conn, request.device_id),
         amount=request.amount,
@@ -87,6 +92,11 @@ async def _claim(
         user_id=investor.user_id,
         operation="investment",
         key=request.key,
-        request_hash=request_hash(request.device_id, request.amount),
+        request_hash=request_hash(
+            request.device_id,
+            request.amount,
+            request.expected.funding_target,
+            request.expected.revenue_share,
+        ),
         result=investment_id,
     )

@@ -12,10 +12,11 @@ from api.cursors import NEWEST, PageQuery
 from api.deps import Id, IdempotencyKey, Investor, PoolDep
 from api.envelope import Answer, Page, created, ok
 from api.errors import answers
-from api.fields import Body, Money, ShownInstant, ShownMoney
+from api.fields import Body, Money, RevenueShare, ShownInstant, ShownMoney
 from api.investing import Request, invest
 from core import errors
 from core.errors import Forbidden, NotFound
+from core.revenue import ExpectedTerms
 from db import investments
 from db.investments import Investment
 
@@ -25,6 +26,14 @@ router = routing.private("/investments", "investments")
 class NewInvestment(Body):
     device_id: Annotated[UUID, Field(description="A device that is open for funding")]
     amount: Money
+    expected_revenue_share: Annotated[
+        RevenueShare | None,
+        Field(description="Refuse if the device's `revenue_share` is another by now"),
+    ] = None
+    expected_funding_target: Annotated[
+        Money | None,
+        Field(description="Refuse if the device's `funding_target` is another by now, INR"),
+    ] = None
 
 
 class FundedDeviceView(BaseModel):
@@ -51,8 +60,9 @@ class InvestmentView(BaseModel):
 @router.post(
     "", status_code=201,
     responses=answers(
-        Forbidden, NotFound, errors.NotOpenForFunding, errors.FundingExceeded,
-        errors.TooManyInvestors, errors.InsufficientBalance, errors.IdempotencyKeyReused,
+        Forbidden, NotFound, errors.NotOpenForFunding, errors.TermsChanged,
+        errors.FundingExceeded, errors.TooManyInvestors, errors.WalletLimit,
+        errors.InsufficientBalance, errors.IdempotencyKeyReused,
     ),
 )  # fmt: skip
 async def make_investment(
@@ -63,9 +73,10 @@ async def make_investment(
     key: IdempotencyKey = None,
 ) -> Answer[InvestmentView]:
     """Fund a device. Its host gets the money at once; each sale of its energy from now on pays the
-    investor a share, in the same transfer.
+    investor a share, in the same transfer. The device's terms can't change from then on.
     """
-    made = await invest(pool, investor, Request(body.device_id, body.amount, key))
+    expected = ExpectedTerms(body.expected_funding_target, body.expected_revenue_share)
+    made = await invest(pool, investor, Request(body.device_id, body.amount, key, expected))
     if made.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return created(_shown(made.investment))

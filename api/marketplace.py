@@ -19,9 +19,10 @@ from api.fields import (
     Flag,
     Instant,
     JsonNumber,
-    Kwh,
     KwhOrNone,
     Latitude,
+    ListedKwh,
+    ListedKwhOrNone,
     Longitude,
     PricePerKwh,
     check_together,
@@ -41,7 +42,7 @@ _PRICE = "INR per kWh; of a dynamic listing it holds until the next 15-minute sl
 
 class NewListing(Body):
     energy_amount_kwh: Annotated[
-        KwhOrNone, Field(description="kWh; optional (0) when it follows a meter")
+        ListedKwhOrNone, Field(description="kWh; optional (0) when it follows a meter")
     ] = Decimal(0)
     price_per_kwh: Annotated[PricePerKwh, Field(description=_PRICE)]
     available_from: Annotated[Instant, Field(examples=["2026-03-01T06:30:00Z"])]
@@ -92,7 +93,8 @@ class ListingChange(Body):
 
     price_per_kwh: Annotated[PricePerKwh | None, Field(description=_PRICE)] = None
     energy_amount_kwh: Annotated[
-        Kwh | None, Field(description="What is to be left, kWh; not of one that follows a meter")
+        ListedKwh | None,
+        Field(description="What is to be left, kWh; not of one that follows a meter"),
     ] = None
     available_from: Instant | None = None
     available_to: Instant | None = None

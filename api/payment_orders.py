@@ -1,5 +1,6 @@
 """Money in and out. Lock order: the key, the order, then the wallet."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
@@ -7,7 +8,7 @@ from uuid import UUID, uuid4
 
 from api.idempotency import request_hash
 from api.webhooks import WebhookEvent
-from core.errors import Invalid, NotFound
+from core.errors import Invalid, NotFound, PaymentsUnavailable
 from core.tokens import Identity
 from db import idempotency, payments, wallets
 from db.errors import refusals
@@ -33,11 +34,13 @@ class Opened:
     replayed: bool
 
 
-async def open_order(pool: Pool, member: Identity, request: Request) -> Opened:
-    """Ask a provider for money, or to take some: it answers by webhook.
+async def open_order(
+    pool: Pool, providers: Collection[str], member: Identity, request: Request
+) -> Opened:
+    """Ask one of the providers for money, or to take some: it answers by webhook.
 
     A withdrawal leaves the wallet at once, so that nobody can spend it twice.
-    Raises NotFound, InsufficientBalance, IdempotencyKeyReused.
+    Raises NotFound, PaymentsUnavailable, WalletLimit, InsufficientBalance, IdempotencyKeyReused.
     """
     order_id = uuid4()
     async with pool.acquire() as conn, conn.transaction():
@@ -49,8 +52,12 @@ async def open_order(pool: Pool, member: Identity, request: Request) -> Opened:
         method = await payments.method(conn, member.user_id, request.payment_method_id)
         if method is None:
             raise NotFound(what="payment method")
+        if method.provider not in providers:
+            raise PaymentsUnavailable
         transfer_id = None
-        if request.kind == "withdrawal":
+        if request.kind == "topup":
+            await wallets.check_room(conn, member.user_id, request.amount)
+        else:
             with refusals(total_price=request.amount):
                 transfer_id = await wallets.move(
                     conn,
@@ -73,7 +80,10 @@ async def open_order(pool: Pool, member: Identity, request: Request) -> Opened:
 
 
 async def settle(pool: Pool, provider: str, event: WebhookEvent) -> bool:
-    """Take a provider's answer. False: it was counted before. Raises NotFound, Invalid."""
+    """Take a provider's answer. False: it was counted before.
+
+    Raises NotFound, Invalid, WalletLimit.
+    """
     async with pool.acquire() as conn, conn.transaction():
         order = await payments.lock_order(conn, event.order_id, provider)
         if order is None:

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from decimal import Decimal
 
 from core.errors import Conflict, InsufficientEnergy, ListingNotActive
+from core.settings import MarketSettings
 from db import prices, purchases
 from db.errors import mind_cancellation, undone
 from db.pool import Pool
@@ -30,9 +30,9 @@ class _Waiting:
 class Till:
     """As many wait here as there are requests, each of which has its limit of time."""
 
-    def __init__(self, pool: Pool, *, fee_rate: Decimal) -> None:
+    def __init__(self, pool: Pool, settings: MarketSettings) -> None:
         self._pool = pool
-        self._fee_rate = fee_rate
+        self._settings = settings
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
 
@@ -94,7 +94,11 @@ class Till:
         try:
             async with self._pool.acquire() as conn:
                 outcomes = await purchases.purchase(
-                    conn, orders, fee_rate=self._fee_rate, lock_timeout_ms=lock_timeout_ms
+                    conn,
+                    orders,
+                    fee_rate=self._settings.platform_fee_rate,
+                    min_kwh=self._settings.purchase_min_kwh,
+                    lock_timeout_ms=lock_timeout_ms,
                 )
         except Exception as error:  # noqa: BLE001 - those who wait are told, and answer it.
             mind_cancellation(error)
@@ -113,12 +117,13 @@ class Till:
                 order.listing_id,
                 order.energy_kwh,
                 max_price_per_kwh=order.max_price_per_kwh,
+                grid_export_price=self._settings.grid_export_price,
             )
 
 
 @asynccontextmanager
-async def open_till(pool: Pool, *, fee_rate: Decimal) -> AsyncIterator[Till]:
-    till = Till(pool, fee_rate=fee_rate)
+async def open_till(pool: Pool, settings: MarketSettings) -> AsyncIterator[Till]:
+    till = Till(pool, settings)
     running = asyncio.create_task(till.run())
     try:
         yield till

@@ -1,4 +1,6 @@
-"""The provider that ships with the hub: it agrees to every order, and says so by webhook at once.
+"""The provider for trying out: it agrees to every order, and says so by webhook at once.
+
+It makes money out of nothing, so it runs only where `PAYMENT_PROVIDERS` names it.
 
 Orders that it has not answered are found in the database, so that none is forgotten when a
 process dies; of several processes the first answer counts.
@@ -31,7 +33,7 @@ class Sandbox:
 
     def __init__(self, pool: Pool, settings: ApiSettings) -> None:
         self._pool = pool
-        self._secret = webhook_secret(settings)
+        self.webhook_secret = _webhook_secret(settings)
         self._webhook_url = _webhook_url(settings)
         self._woken = asyncio.Event()
 
@@ -70,7 +72,7 @@ class Sandbox:
         body = event.model_dump_json().encode()
         headers = {
             "Content-Type": "application/json",
-            SIGNATURE_HEADER: sign(self._secret, body),
+            SIGNATURE_HEADER: sign(self.webhook_secret, body),
         }
         try:
             response = await http.post(self._webhook_url, content=body, headers=headers)
@@ -87,7 +89,7 @@ def _client() -> httpx.AsyncClient:
     return httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False, verify=nobody_trusted)
 
 
-def webhook_secret(settings: ApiSettings) -> str:
+def _webhook_secret(settings: ApiSettings) -> str:
     """Its own where one is set; else one that all processes derive from the same secret."""
     if settings.payment_webhook_secret is not None:
         return settings.payment_webhook_secret.get_secret_value()

@@ -47,7 +47,7 @@ async def run(
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_serve(_Server(config, started), listener))
             await started.wait()
-            await app.state.services.sandbox.run()
+            await app.state.services.providers.run()
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:

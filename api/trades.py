@@ -48,6 +48,7 @@ class PurchaseView(TransactionView):
         Forbidden, NotFound, errors.ListingNotActive, errors.OutsideWindow,
         errors.InsufficientEnergy, errors.InsufficientBalance, errors.PriceChanged,
         errors.OwnListing, errors.IdempotencyKeyReused, errors.PurchaseTooSmall,
+        errors.PayeeWalletLimit,
     ),
 )  # fmt: skip
 async def buy(

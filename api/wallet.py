@@ -15,7 +15,14 @@ from api.errors import answers
 from api.fields import Body, Flag, Money, Name, ShownInstant, ShownKwh, ShownMoney, View
 from api.payment_orders import Kind, Request
 from api.shown import WalletView
-from core.errors import Forbidden, IdempotencyKeyReused, InsufficientBalance, NotFound
+from core.errors import (
+    Forbidden,
+    IdempotencyKeyReused,
+    InsufficientBalance,
+    NotFound,
+    PaymentsUnavailable,
+    WalletLimit,
+)
 from core.tokens import Identity
 from db import payments, wallets
 from db.wallets import Entry
@@ -141,8 +148,11 @@ async def list_entries(
 
 
 @router.post(
-    "/wallet/topups", status_code=201, responses=answers(Forbidden, NotFound, IdempotencyKeyReused)
-)
+    "/wallet/topups", status_code=201,
+    responses=answers(
+        Forbidden, NotFound, IdempotencyKeyReused, WalletLimit, PaymentsUnavailable
+    ),
+)  # fmt: skip
 async def top_up(
     services: ServicesDep,
     member: Member,
@@ -156,7 +166,9 @@ async def top_up(
 
 @router.post(
     "/wallet/withdrawals", status_code=201,
-    responses=answers(Forbidden, NotFound, IdempotencyKeyReused, InsufficientBalance),
+    responses=answers(
+        Forbidden, NotFound, IdempotencyKeyReused, InsufficientBalance, PaymentsUnavailable
+    ),
 )  # fmt: skip
 async def withdraw(
     services: ServicesDep,
@@ -222,11 +234,13 @@ async def _order(
     key: str | None,
     response: Response,
 ) -> Answer[OrderView]:
+    providers = services.providers
+    providers.check_any()
     request = Request(kind, body.amount, body.payment_method_id, key)
-    opened = await payment_orders.open_order(services.pool, member, request)
+    opened = await payment_orders.open_order(services.pool, providers.names, member, request)
     if opened.replayed:
         response.headers["Idempotent-Replayed"] = "true"
-    services.sandbox.wake()
+    providers.wake(opened.order.provider)
     return created(OrderView.model_validate(opened.order))
 
 

@@ -65,6 +65,12 @@ class TooMany(DomainError):
     code = "rate_limited"
 
 
+class Unavailable(DomainError):
+    """This hub does not offer that at the moment."""
+
+    code = "unavailable"
+
+
 # Sign-in -------------------------------------------------------------------------------------
 
 
@@ -141,6 +147,12 @@ class NotOpenForFunding(Conflict):
     """The device is not open for funding."""
 
     code = "not_open_for_funding"
+
+
+class TermsChanged(Conflict):
+    """The device's terms are now {revenue_share} of its sales for {funding_target} INR in all."""
+
+    code = "terms_changed"
 
 
 class FundingExceeded(Conflict):
@@ -224,7 +236,32 @@ class IdempotencyKeyReused(Conflict):
     code = "idempotency_key_reused"
 
 
-class PurchaseTooSmall(Invalid):
-    """{field}: at {price_per_kwh} INR per kWh it must be enough to cost at least 0.01 INR."""
+class PurchaseTooSmall(Conflict):
+    """A purchase takes at least {least_kwh} kWh, or all {left_kwh} kWh that are left."""
 
     code = "purchase_too_small"
+
+
+class CostsNothing(PurchaseTooSmall):
+    """At {price_per_kwh} INR per kWh it must be enough to cost at least 0.01 INR."""
+
+
+# Payments ------------------------------------------------------------------------------------
+
+
+class PaymentsUnavailable(Unavailable):
+    """This hub has no payment provider for that: money can neither come in nor go out."""
+
+    code = "payments_unavailable"
+
+
+class WalletLimit(Invalid):
+    """{field}: {allowed}."""
+
+    code = "wallet_limit"
+
+
+class PayeeWalletLimit(Conflict):
+    """Who would be paid has a wallet that can't hold more: it holds at most {at_most} INR."""
+
+    code = "payee_wallet_limit"

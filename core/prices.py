@@ -9,10 +9,15 @@ pays for it (`export`); where there is none, what the grid takes for it (`retail
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal, localcontext
+from decimal import ROUND_FLOOR, Decimal, localcontext
 
 from core.geo import neighbourhood, with_ring
-from core.units import price
+from core.units import KWH, price
+
+# What a buyer without any purchase yet counts for, kWh: a 15-minute slot at 4 kW.
+NEWCOMER_DEMAND_KWH = Decimal("1.000")
+# How much more than ever before a buyer may want at once, and be believed.
+_GROWTH = 2
 
 # Enough for every product below to be exact, so that the one division rounds in the right place.
 _DIGITS = 60
@@ -24,6 +29,14 @@ class Grid:
 
     retail: Decimal
     export: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRules:
+    """`demand_max_kwh`: what one household counts for in a slot."""
+
+    grid: Grid
+    demand_max_kwh: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +62,26 @@ def local_price(offered_kwh: Decimal, wanted_kwh: Decimal, grid: Grid) -> LocalP
         )
         buy = (sell * offered_kwh + grid.retail * (wanted_kwh - offered_kwh)) / wanted_kwh
     return LocalPrice(sell, buy)
+
+
+def wanted_kwh(
+    asked_kwh: Decimal,
+    *,
+    balance: Decimal,
+    price_per_kwh: Decimal,
+    export: Decimal,
+    listed_kwh: Decimal,
+    most_bought_kwh: Decimal,
+) -> Decimal:
+    """How much of a refused order is demand, in whole Wh: an order that is refused costs nothing.
+
+    At most what the buyer's `balance` pays for, where no kWh counts as cheaper than the grid's
+    `export` price, whatever its seller asks; what its listing has had in all (`listed_kwh`); and
+    twice the largest of the buyer's latest purchases.
+    """
+    affordable_kwh = balance / max(price_per_kwh, export)
+    usual_kwh = max(NEWCOMER_DEMAND_KWH, _GROWTH * most_bought_kwh)
+    return min(asked_kwh, affordable_kwh, listed_kwh, usual_kwh).quantize(KWH, ROUND_FLOOR)
 
 
 def listing_price(sell: Decimal, floor: Decimal, cap: Decimal) -> Decimal:

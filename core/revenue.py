@@ -1,4 +1,4 @@
-"""How a sale is dealt out among those who invested in its device.
+"""What the platform takes of a sale, and how the rest is dealt out among a device's investors.
 
 An investment of `a` earns `a / funding_target × revenue_share × seller_amount`. The exact shares
 are added up in the order of investor and investment, and each sum is rounded half up to whole
@@ -13,8 +13,8 @@ from decimal import Decimal
 from fractions import Fraction
 from uuid import UUID
 
-from core.errors import FundingExceeded, NotOpenForFunding, TooManyInvestors
-from core.units import MONEY
+from core.errors import FundingExceeded, NotOpenForFunding, TermsChanged, TooManyInvestors
+from core.units import MONEY, money
 
 INVESTMENTS_MAX = 100
 
@@ -25,6 +25,25 @@ class Terms:
 
     funding_target: Decimal
     revenue_share: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedTerms:
+    """The terms that an investor has seen; None: they did not say."""
+
+    funding_target: Decimal | None = None
+    revenue_share: Decimal | None = None
+
+    def check(self, terms: Terms) -> None:
+        """Raises TermsChanged."""
+        seen = Terms(
+            terms.funding_target if self.funding_target is None else self.funding_target,
+            terms.revenue_share if self.revenue_share is None else self.revenue_share,
+        )
+        if seen != terms:
+            raise TermsChanged(
+                funding_target=terms.funding_target, revenue_share=terms.revenue_share
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +69,25 @@ def deal_out(terms: Terms, seller_amount: Decimal, stakes: Iterable[Stake]) -> d
     return dealt
 
 
+def platform_fee(total: Decimal, rate: Decimal) -> Decimal:
+    """What the platform takes of a sale: a paisa at least where there is a rate, never more than
+    the total. The database does the same: `platform_fee`, 0022_money_limits.sql.
+    """
+    return min(total, max(money(total * rate), MONEY)) if rate else money(Decimal(0))
+
+
 def check_investment(
-    terms: Terms | None, *, funded: Decimal, investments: int, amount: Decimal
+    terms: Terms | None,
+    expected: ExpectedTerms,
+    *,
+    funded: Decimal,
+    investments: int,
+    amount: Decimal,
 ) -> None:
-    """Raises NotOpenForFunding, FundingExceeded, TooManyInvestors."""
+    """Raises NotOpenForFunding, TermsChanged, FundingExceeded, TooManyInvestors."""
     if terms is None:
         raise NotOpenForFunding
+    expected.check(terms)
     left = terms.funding_target - funded
     if amount > left:
         raise FundingExceeded(left=left)

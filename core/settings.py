@@ -22,6 +22,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+# Adapters of payment providers that the API can run.
+PAYMENT_PROVIDERS = ("sandbox",)
+
 _UNIT_S = {"ms": 0.001, "": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|)\s*")
 # A part of what the library `limits` reads: `100/minute`, `5 per 10 minutes`.
@@ -70,6 +73,12 @@ def _comma_separated(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+def _known_providers(names: tuple[str, ...]) -> tuple[str, ...]:
+    if any(name not in PAYMENT_PROVIDERS for name in names):
+        raise ValueError(f"must be names of payment providers: {', '.join(PAYMENT_PROVIDERS)}")
+    return names
 
 
 def _url(*schemes: str) -> AfterValidator:
@@ -125,8 +134,10 @@ FeedUrl = Annotated[str, _url("ws", "wss")]
 TilesUrl = Annotated[str, _url("http", "https"), AfterValidator(_tile_template)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
 Networks = Annotated[Names, AfterValidator(_networks)]
+ProviderNames = Annotated[Names, AfterValidator(_known_providers)]
 Secret = Annotated[SecretStr, Field(min_length=32)]
 UnitPrice = Annotated[Decimal, Field(gt=0, max_digits=10, decimal_places=4)]
+Energy = Annotated[Decimal, Field(max_digits=12, decimal_places=3)]
 
 
 class _Part(BaseSettings):
@@ -181,8 +192,11 @@ class TokenSettings(_Part):
 
 
 class GridSettings(_Part):
+    """`demand_max_kwh`: what one household counts for in the demand of a 15-minute slot."""
+
     grid_retail_price: UnitPrice = Decimal("8.0000")
     grid_export_price: UnitPrice = Decimal("3.0000")
+    demand_max_kwh: Annotated[Energy, Field(gt=0)] = Decimal("10.000")
 
     @field_validator("grid_export_price")
     @classmethod
@@ -194,7 +208,10 @@ class GridSettings(_Part):
 
 
 class MarketSettings(GridSettings):
+    """`purchase_min_kwh`: of a purchase that leaves something of its listing."""
+
     platform_fee_rate: Decimal = Field(Decimal("0.05"), ge=0, lt=1)
+    purchase_min_kwh: Annotated[Energy, Field(ge=0)] = Decimal("0.100")
 
 
 class MqttTrustSettings(_Part):
@@ -228,7 +245,14 @@ class PasswordSettings(_Part):
     bcrypt_rounds: int = Field(12, ge=4, le=16)
 
 
-class ApiSettings(TokenSettings, MarketSettings, PasswordSettings):
+class PaymentSettings(_Part):
+    """`payment_providers`: whose adapters run; without any, no money comes in or goes out."""
+
+    payment_providers: ProviderNames = ()
+    payment_webhook_secret: Secret | None = None
+
+
+class ApiSettings(TokenSettings, MarketSettings, PasswordSettings, PaymentSettings):
     api_host: str = "127.0.0.1"
     api_port: Port = 8000
     public_url: HttpUrl = "http://127.0.0.1:8000"
@@ -239,7 +263,6 @@ class ApiSettings(TokenSettings, MarketSettings, PasswordSettings):
     refresh_token_ttl: Duration = timedelta(days=30)
     rate_limit_login: Rate = "10/minute"
     rate_limit_address: Rate | None = None
-    payment_webhook_secret: Secret | None = None
     map_tiles_url: TilesUrl | None = None
     device_secret: Secret | None = None
 
@@ -266,6 +289,7 @@ class UpSettings(_Part):
     realtime_url: FeedUrl | None = None
     mqtt_public_url: MqttUrl | None = None
     jwt_secret: Secret | None = None
+    payment_providers: ProviderNames | None = None
     payment_webhook_secret: Secret | None = None
     api_host: str = "127.0.0.1"
     api_port: Port = 8000

@@ -13,6 +13,9 @@ KWH = Decimal("0.001")
 PRICE = Decimal("0.0001")
 MONEY = Decimal("0.01")
 
+# The most that a wallet holds, INR: what NUMERIC(14,2) can.
+BALANCE_MAX = Decimal("999999999999.99")
+
 SLOT = timedelta(minutes=15)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 

@@ -83,6 +83,11 @@ SELECT t.id::text FROM energy_transactions t
           AND i.created_at < t.created_at - interval '1 minute'
           AND NOT EXISTS (SELECT FROM revenue_shares r
                            WHERE r.transaction_id = t.id AND r.investment_id = i.id))
+    OR EXISTS (
+       SELECT FROM energy_listings l JOIN investments i ON i.device_id = device_of_investors(l)
+        WHERE l.id = t.listing_id AND i.investor_id IS NOT NULL
+          AND i.created_at < t.created_at - interval '1 minute'
+          AND NOT EXISTS (SELECT FROM revenue_shares r WHERE r.transaction_id = t.id))
 """
 
 _DEALT = """

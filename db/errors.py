@@ -54,6 +54,8 @@ _BY_CODE: dict[str, type[DomainError]] = {
         errors.PriceChanged,
         errors.OwnListing,
         errors.IdempotencyKeyReused,
+        errors.PayeeWalletLimit,
+        errors.PurchaseTooSmall,
     )
 }
 _NOT_FOUND = {
@@ -95,8 +97,8 @@ def refusal(code: str, facts: Mapping[str, object]) -> DomainError:
     """What a function of the database answers in place of what was asked."""
     if code in _NOT_FOUND:
         return errors.NotFound(what=_NOT_FOUND[code])
-    if code == errors.PurchaseTooSmall.code:
-        return errors.PurchaseTooSmall(field="energy_kwh", **facts)
+    if code == "costs_nothing":
+        return errors.CostsNothing(**facts)
     return _BY_CODE[code](**facts)
 
 

@@ -11,6 +11,11 @@ from uuid import UUID
 from core.revenue import Terms
 from db.pool import Connection, Record
 
+_HOLD_HOST = """
+SELECT is_active FROM users
+ WHERE id = (SELECT owner_id FROM devices WHERE id = $1) FOR SHARE
+"""
+
 _LOCK_FUNDING = """
 SELECT id, owner_id, funding_target, revenue_share, funded FROM devices
  WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE
@@ -66,6 +71,11 @@ class Investment:
     share: Decimal | None
     earned: Decimal
     created_at: datetime
+
+
+async def hold_host(conn: Connection, device_id: UUID) -> bool:
+    """Whether a device's host is active, and stays so until commit."""
+    return bool(await conn.fetchval(_HOLD_HOST, device_id))
 
 
 async def lock_funding(conn: Connection, device_id: UUID) -> Funding | None:

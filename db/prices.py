@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from core.prices import Neighbourhood, Place
+from core.prices import Neighbourhood, Place, PriceRules, wanted_kwh
 from core.units import SLOT, price
 from db.pool import Connection
 
@@ -17,8 +17,25 @@ _FORGET = "DELETE FROM price_slots WHERE slot_start < $1"
 
 _FORGET_DEMAND = "DELETE FROM refused_demand WHERE slot_start < $1"
 
-# On sale when slot $2 begins; bought and refused in the slot before, which began at $1.
+# On sale when slot $2 begins; bought and refused in the slot before, which began at $1. One buyer
+# counts for $4 at most, what was bought first. What cost less than the grid's export price ($3)
+# counts as what the same money buys at that.
 _PLACES = """
+WITH wanted AS (
+    SELECT coalesce(buyer_id, id) AS household, listing_id, created_at AS at,
+           energy_kwh * least(1, price_per_kwh / $3) AS energy_kwh
+      FROM energy_transactions WHERE created_at >= $1 AND created_at < $2
+     UNION ALL
+    SELECT buyer_id, listing_id, $2, energy_kwh FROM refused_demand WHERE slot_start = $1
+), added AS (
+    SELECT listing_id, energy_kwh, sum(energy_kwh) OVER (
+               PARTITION BY household ORDER BY at, listing_id ROWS UNBOUNDED PRECEDING) AS upto_kwh
+      FROM wanted
+), counted AS (
+    SELECT listing_id,
+           round(least($4, upto_kwh) - least($4, upto_kwh - energy_kwh), 3) AS energy_kwh
+      FROM added
+)
 SELECT latitude, longitude, sum(offered_kwh) AS offered_kwh, sum(wanted_kwh) AS wanted_kwh,
        bool_or(priced) AS priced
   FROM (SELECT latitude, longitude, 0 AS wanted_kwh, pricing = 'dynamic' AS priced,
@@ -26,13 +43,9 @@ SELECT latitude, longitude, sum(offered_kwh) AS offered_kwh, sum(wanted_kwh) AS 
                     THEN energy_amount_kwh ELSE 0 END AS offered_kwh
           FROM energy_listings WHERE status IN ('active', 'paused', 'sold')
          UNION ALL
-        SELECT l.latitude, l.longitude, t.energy_kwh, false, 0
-          FROM energy_transactions t JOIN energy_listings l ON l.id = t.listing_id
-         WHERE t.created_at >= $1 AND t.created_at < $2
-         UNION ALL
-        SELECT l.latitude, l.longitude, d.energy_kwh, false, 0
-          FROM refused_demand d JOIN energy_listings l ON l.id = d.listing_id
-         WHERE d.slot_start = $1) AS part
+        SELECT l.latitude, l.longitude, c.energy_kwh, false, 0
+          FROM counted c JOIN energy_listings l ON l.id = c.listing_id
+         WHERE c.energy_kwh > 0) AS part
  GROUP BY latitude, longitude
 """
 
@@ -68,14 +81,18 @@ SELECT 'listing.updated', ARRAY['listings', 'listing:' || (listing).id], listing
   FROM changed WHERE changed ORDER BY (listing).id
 """
 
-# The buyer's wallet bounds what they can wish for.
+# What bounds the demand that a refused order is: $3 is the grid's export price.
+_MEANS = """
+SELECT w.balance, l.price_per_kwh, l.sold_kwh + l.energy_amount_kwh AS listed_kwh, coalesce((
+       SELECT max(energy_kwh * least(1, price_per_kwh / $3::numeric))
+         FROM (SELECT energy_kwh, price_per_kwh FROM energy_transactions WHERE buyer_id = w.user_id
+                ORDER BY created_at DESC, id DESC LIMIT 100) AS latest), 0) AS most_bought_kwh
+  FROM wallets w, energy_listings l WHERE w.user_id = $1 AND l.id = $2
+"""
+
 _NOTE_REFUSED = """
 INSERT INTO refused_demand AS d (slot_start, buyer_id, listing_id, energy_kwh)
-SELECT date_bin('15 minutes', clock_timestamp(), '2000-01-01Z'), w.user_id, l.id,
-       least($3::numeric, trunc(w.balance / l.price_per_kwh, 3))
-  FROM wallets w, energy_listings l
- WHERE w.user_id = $1 AND l.id = $2 AND trunc(w.balance / l.price_per_kwh, 3) > 0
-   AND l.price_per_kwh <= coalesce($4::numeric, l.price_per_kwh)
+VALUES (date_bin('15 minutes', clock_timestamp(), '2000-01-01Z'), $1, $2, $3)
     ON CONFLICT (slot_start, buyer_id) DO UPDATE
    SET listing_id = excluded.listing_id, energy_kwh = excluded.energy_kwh
  WHERE d.energy_kwh < excluded.energy_kwh
@@ -102,9 +119,9 @@ async def claim(conn: Connection, slot_start: datetime) -> bool:
     return await conn.fetchval(_CLAIM, slot_start) is not None
 
 
-async def places(conn: Connection, slot_start: datetime) -> AsyncIterator[Place]:
+async def places(conn: Connection, slot_start: datetime, rules: PriceRules) -> AsyncIterator[Place]:
     """Where something is offered as a slot begins, or was wanted in the one before."""
-    asked = slot_start - SLOT, slot_start
+    asked = slot_start - SLOT, slot_start, rules.grid.export, rules.demand_max_kwh
     async for row in conn.cursor(_PLACES, *asked, prefetch=_PLACES_AT_ONCE):
         yield Place(**dict(row))
 
@@ -159,6 +176,12 @@ async def note_refused(
     energy_kwh: Decimal,
     *,
     max_price_per_kwh: Decimal | None,
+    grid_export_price: Decimal,
 ) -> None:
     """Remember for the next slot that somebody wanted more than there was, at what it costs."""
-    await conn.execute(_NOTE_REFUSED, buyer_id, listing_id, energy_kwh, max_price_per_kwh)
+    row = await conn.fetchrow(_MEANS, buyer_id, listing_id, grid_export_price)
+    if row is None or row["price_per_kwh"] > (max_price_per_kwh or row["price_per_kwh"]):
+        return
+    counted_kwh = wanted_kwh(energy_kwh, export=grid_export_price, **dict(row))
+    if counted_kwh > 0:
+        await conn.execute(_NOTE_REFUSED, buyer_id, listing_id, counted_kwh)

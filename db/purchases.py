@@ -11,7 +11,7 @@ from db.pool import Connection, Record
 
 _PURCHASE = """
 SELECT o_number, o_refusal, o_facts, o_bought, o_replayed
-  FROM purchase_energy($1, $2, $3, $4, $5, $6, $7, $8, $9)
+  FROM purchase_energy($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """
 
 
@@ -45,13 +45,19 @@ class Purchase:
 
 
 async def purchase(
-    conn: Connection, orders: Sequence[Order], *, fee_rate: Decimal, lock_timeout_ms: int = 0
+    conn: Connection,
+    orders: Sequence[Order],
+    *,
+    fee_rate: Decimal,
+    min_kwh: Decimal = Decimal(0),
+    lock_timeout_ms: int = 0,
 ) -> list[Purchase | DomainError]:
     """Carry out each order as if it were alone, in a transaction of their own unless there is one.
 
     No two may have the same buyer and key. What is refused changes nothing, and is NotFound,
     OwnListing, ListingNotActive, OutsideWindow, InsufficientEnergy, PriceChanged,
-    InsufficientBalance, IdempotencyKeyReused, PurchaseTooSmall or AccountInactive.
+    InsufficientBalance, IdempotencyKeyReused, PurchaseTooSmall, PayeeWalletLimit or
+    AccountInactive. `min_kwh`: of an order that leaves something of its listing.
 
     All of them fail where they would have to wait longer for a lock; 0: for as long as a statement
     may take.
@@ -66,6 +72,7 @@ async def purchase(
         [order.idempotency and order.idempotency.key for order in orders],
         [order.idempotency and order.idempotency.request_hash for order in orders],
         fee_rate,
+        min_kwh,
         lock_timeout_ms,
     )
     outcomes = {row["o_number"]: _outcome(row) for row in rows}

@@ -76,6 +76,11 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
         INGEST: "SELECT (id), INSERT",
         RELAY: "SELECT, UPDATE, DELETE",
     },
+    "failed_items": {
+        API: "SELECT, INSERT, UPDATE, DELETE",
+        INGEST: "SELECT, INSERT, UPDATE, DELETE",
+        RELAY: "SELECT, INSERT, UPDATE, DELETE",
+    },
     "flow_samples": {API: "SELECT", RELAY: "SELECT, INSERT, DELETE", REALTIME: "SELECT"},
     "audit_results": {API: "SELECT, INSERT, DELETE"},
     "alembic_version": {API: "SELECT"},

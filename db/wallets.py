@@ -5,6 +5,8 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from core.errors import WalletLimit
+from core.units import BALANCE_MAX
 from db.pool import Connection, Record
 
 _OF = "SELECT user_id, currency, balance FROM wallets WHERE user_id = $1"
@@ -30,7 +32,8 @@ WITH transfer AS (
      UNION ALL
     SELECT id, 'wallet:' || $4::uuid, $5::numeric FROM transfer
 ), wallet AS (
-    UPDATE wallets SET balance = balance + $5::numeric WHERE user_id = $4::uuid
+    UPDATE wallets SET balance = balance + $5::numeric
+     WHERE user_id = $4::uuid AND balance <= $6::numeric - $5::numeric
     RETURNING user_id
 )
 SELECT transfer.id FROM transfer, wallet
@@ -48,9 +51,18 @@ WITH transfer AS (
     SELECT id, 'wallet:' || user_id, amount FROM transfer, moved
 ), wallet AS (
     UPDATE wallets w SET balance = w.balance + moved.amount FROM moved
-     WHERE w.user_id = moved.user_id
+     WHERE w.user_id = moved.user_id AND w.balance <= $6::numeric - moved.amount
+    RETURNING w.user_id
 )
-SELECT id FROM transfer
+SELECT id FROM transfer WHERE (SELECT count(*) FROM wallet) = 2
+"""
+
+# What is pending may still come in: a top-up, or a withdrawal that fails.
+_ROOM = """
+SELECT $2::numeric - w.balance - coalesce((
+       SELECT sum(o.amount) FROM payment_orders o
+        WHERE o.user_id = w.user_id AND o.status = 'pending'), 0)
+  FROM wallets w WHERE w.user_id = $1
 """
 
 _ANNOUNCE = """
@@ -104,12 +116,14 @@ async def move(
 ) -> UUID:
     """Move money from a provider to a wallet (a negative amount: back), and announce the wallet.
 
-    Returns the transfer. Locks the wallet until commit. Refused: InsufficientBalance.
+    Returns the transfer. Locks the wallet until commit. Refused: InsufficientBalance. Raises
+    WalletLimit, which leaves the transaction to be rolled back.
     """
     transfer_id: UUID | None = await conn.fetchval(
-        _MOVE, kind, reference_id, provider, user_id, amount
+        _MOVE, kind, reference_id, provider, user_id, amount, BALANCE_MAX
     )
-    assert transfer_id is not None
+    if transfer_id is None:
+        raise _limit_reached()
     await conn.execute(_ANNOUNCE, user_id)
     return transfer_id
 
@@ -126,15 +140,30 @@ async def pay(
     """Move money from one wallet to another, and announce both.
 
     Returns the transfer. Locks the wallets by user id until commit. Refused: InsufficientBalance.
+    Raises WalletLimit, which leaves the transaction to be rolled back.
     """
     await conn.execute(_LOCK, [payer_id, payee_id])
     transfer_id: UUID | None = await conn.fetchval(
-        _PAY, kind, reference_id, payer_id, payee_id, amount
+        _PAY, kind, reference_id, payer_id, payee_id, amount, BALANCE_MAX
     )
-    assert transfer_id is not None
+    if transfer_id is None:
+        raise _limit_reached()
     for user_id in sorted((payer_id, payee_id)):
         await conn.execute(_ANNOUNCE, user_id)
     return transfer_id
+
+
+async def check_room(conn: Connection, user_id: UUID, amount: Decimal) -> None:
+    """Lock a wallet until commit. Raises WalletLimit if the amount may be too much for it."""
+    await conn.execute(_LOCK, [user_id])
+    room: Decimal | None = await conn.fetchval(_ROOM, user_id, BALANCE_MAX)
+    if room is None or amount > room:
+        raise _limit_reached()
+
+
+def _limit_reached() -> WalletLimit:
+    allowed = f"a wallet holds at most {BALANCE_MAX} INR, what is pending included"
+    return WalletLimit(field="amount", allowed=allowed)
 
 
 def _entry(row: Record) -> Entry:

@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 
 from core.geo import neighbourhood
-from core.prices import Grid, Survey, listing_price
+from core.prices import PriceRules, Survey, listing_price
 from core.units import slot_of
 from db import prices
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
@@ -32,7 +32,7 @@ def now() -> datetime:
 
 
 async def watch(
-    pool: Pool, grid: Grid, *, clock: Callable[[], datetime] = now, every_s: float = 1.0
+    pool: Pool, rules: PriceRules, *, clock: Callable[[], datetime] = now, every_s: float = 1.0
 ) -> None:
     """Turn every slot once it has begun, until cancelled."""
     turned: datetime | None = None
@@ -40,7 +40,7 @@ async def watch(
         slot_start = slot_of(clock())
         try:
             if slot_start != turned:
-                await turn(pool, grid, slot_start)
+                await turn(pool, rules, slot_start)
                 turned = slot_start
         except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
             mind_cancellation(error)
@@ -48,24 +48,24 @@ async def watch(
         await asyncio.sleep(every_s)
 
 
-async def turn(pool: Pool, grid: Grid, slot_start: datetime) -> int:
+async def turn(pool: Pool, rules: PriceRules, slot_start: datetime) -> int:
     """Give every dynamic listing its price of a slot. Returns how many took one here."""
-    await survey(pool, grid, slot_start)
+    await survey(pool, rules, slot_start)
     repriced, after = 0, _FIRST
     while batch := await reprice(pool, slot_start, after=after):
         repriced, after = repriced + len(batch), batch[-1].id
     return repriced
 
 
-async def survey(pool: Pool, grid: Grid, slot_start: datetime) -> None:
+async def survey(pool: Pool, rules: PriceRules, slot_start: datetime) -> None:
     """Make the prices of a slot, unless they are made. Locks nothing that others write."""
     async with pool.acquire() as conn, conn.transaction():
         if not await prices.claim(conn, slot_start):
             return
         found = Survey()
-        async for place in prices.places(conn, slot_start):
+        async for place in prices.places(conn, slot_start, rules):
             found.add(place)
-        await prices.save(conn, slot_start, list(found.neighbourhoods(grid)))
+        await prices.save(conn, slot_start, list(found.neighbourhoods(rules.grid)))
 
 
 async def reprice(

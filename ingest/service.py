@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from core.device_passwords import secret_of
 from core.dialects import Dialect
 from core.log import OncePerSecond
-from core.prices import Grid
+from core.prices import Grid, PriceRules
 from core.readings import Refusal, Refused
 from core.settings import DatabaseSettings, IngestSettings, variable
 from db import partials, roles
@@ -65,8 +65,7 @@ async def run(
         tasks.create_task(subscriber.run(started))
         tasks.create_task(Membership(settings, pool, lanes, metrics).run())
         tasks.create_task(watch(pool, settings.offline_after))
-        grid = Grid(settings.grid_retail_price, settings.grid_export_price)
-        tasks.create_task(pricing.watch(pool, grid))
+        tasks.create_task(pricing.watch(pool, _price_rules(settings)))
         tasks.create_task(tidying.watch(pool))
         tasks.create_task(keep_alive(pool, subscriber.publish, started))
         answers = Answers(subscriber.publish, metrics)
@@ -76,6 +75,11 @@ async def run(
         tasks.create_task(ingester.close_measurements())
         if (keeper := _keeper(settings, database, metrics)) is not None:
             tasks.create_task(keeper.run())
+
+
+def _price_rules(settings: IngestSettings) -> PriceRules:
+    grid = Grid(settings.grid_retail_price, settings.grid_export_price)
+    return PriceRules(grid, settings.demand_max_kwh)
 
 
 def _keeper(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from decimal import ROUND_FLOOR, Decimal
@@ -23,7 +23,9 @@ from simulators.together import together
 from simulators.whereabouts import Whereabouts
 
 _TOP_UP_INR = "500.00"
-_LEAST_KWH = Decimal("0.002")  # some paise at any price here
+_LEAST_KWH = Decimal("0.1")  # the hub sells less than that only if it is all there is
+_CRUMB_KWH = Decimal("0.002")  # some paise at any price here
+_CRUMBS_TAKEN = 0.25
 _MOST_KWH = 1.0
 _LATENCIES_KEPT = 10_000
 _UNSEEN_KEPT = 1_000
@@ -106,6 +108,7 @@ class _Buyer:
         self._tally = tally
         self._payment_method_id = ""
         self._sightings = _Sightings(tally)
+        self._has_bought = False
 
     async def run(self, feed_url: str) -> None:
         await self._settle()
@@ -145,12 +148,13 @@ class _Buyer:
     async def _shop(self) -> None:
         while True:
             await asyncio.sleep(self._chance.expovariate(1 / self._pause_mean_s))
-            offers = await self._offers()
-            if not offers:
+            offer = self._choose(await self._offers())
+            if offer is None:
                 self._tally.nothing_on_offer += 1
                 continue
             try:
-                await self._buy(self._chance.choice(offers))
+                await self._buy(offer)
+                self._has_bought = True
             except Refused as refusal:
                 self._tally.refused[refusal.code] += 1
                 if refusal.code == "insufficient_balance":
@@ -158,10 +162,17 @@ class _Buyer:
 
     async def _offers(self) -> list[dict[str, Any]]:
         found = await self._session.get(
-            "location/nearby-listings", radius_km=self._radius_km, min_kwh=str(_LEAST_KWH)
+            "location/nearby-listings", radius_km=self._radius_km, min_kwh=str(_CRUMB_KWH)
         )
         offers: list[dict[str, Any]] = found["items"]
         return offers
+
+    def _choose(self, offers: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+        """One that is worth it. Where there are only rests, they are mostly left to grow."""
+        worth_it = [o for o in offers if Decimal(o["energy_amount_kwh"]) >= _LEAST_KWH]
+        patient = self._has_bought and self._chance.random() >= _CRUMBS_TAKEN
+        candidates = worth_it or ([] if patient else offers)
+        return self._chance.choice(candidates) if candidates else None
 
     async def _buy(self, offer: Mapping[str, Any]) -> None:
         order = {
@@ -179,10 +190,10 @@ class _Buyer:
         self._tally.spent_inr += Decimal(bought["total_price"])
 
     def _wanted_kwh(self, left_kwh: Decimal) -> Decimal:
-        """Some of what is left, but never all that a home could use in a day."""
+        """Some of what is left, but never all that a home could use in a day; a rest is whole."""
         share = Decimal(self._chance.uniform(0.2, 1.0))
         wanted = min(left_kwh * share, Decimal(self._chance.uniform(0.1, _MOST_KWH)))
-        return max(wanted.quantize(KWH, ROUND_FLOOR), min(_LEAST_KWH, left_kwh))
+        return min(max(wanted.quantize(KWH, ROUND_FLOOR), _LEAST_KWH), left_kwh)
 
 
 class _Sightings:

@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from core.settings import (
-    ApiSettings,
     DatabaseSettings,
     MqttSettings,
+    PaymentSettings,
     RedisSettings,
     SettingError,
     TokenSettings,
@@ -67,6 +67,7 @@ async def _findings(data: Path) -> AsyncIterator[Finding]:
     yield await _mqtt()
     yield await _accounts()
     yield _secrets()
+    yield _payments()
 
 
 async def _database() -> Finding:
@@ -169,8 +170,21 @@ async def _listens(what: str, place: str, port: int | None = None) -> Finding:
 def _secrets() -> Finding:
     try:
         load(TokenSettings)
-        webhook = load(ApiSettings).payment_webhook_secret
+        webhook = load(PaymentSettings).payment_webhook_secret
     except SettingError as error:
         return Finding(State.BAD, "secrets", str(error))
     told = "set" if webhook else "set; no payment webhook is believed without its secret"
     return Finding(State.GOOD, "secrets", told)
+
+
+def _payments() -> Finding:
+    try:
+        names = load(PaymentSettings).payment_providers
+    except SettingError as error:
+        return Finding(State.BAD, "payments", str(error))
+    if not names:
+        told = "no provider: top-ups and withdrawals are refused (SOLARHUB_PAYMENT_PROVIDERS)"
+        return Finding(State.NOTE, "payments", told)
+    if "sandbox" in names:
+        return Finding(State.NOTE, "payments", "sandbox: it agrees to everything, without money")
+    return Finding(State.GOOD, "payments", ", ".join(names))

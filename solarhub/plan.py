@@ -18,7 +18,7 @@ from core.settings import (
 from solarhub import embedded, ports
 from solarhub.child import Child
 from solarhub.keys import Keys
-from solarhub.whereabouts import with_user, without_user
+from solarhub.whereabouts import PROVIDERS_OF_UP, with_user, without_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,7 @@ def _api(
     return load(
         ApiSettings,
         jwt_secret=realtime.jwt_secret,
+        payment_providers=settings.payment_providers or PROVIDERS_OF_UP,
         payment_webhook_secret=settings.payment_webhook_secret or keys.webhook_secret,
         api_port=port,
         public_url=settings.public_url or f"http://{near(settings.api_host)}:{port}",

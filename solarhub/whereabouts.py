@@ -12,6 +12,8 @@ from dotenv import dotenv_values
 from core.settings import variable
 from solarhub import keys
 
+# Who tries a hub out has no payment provider: the sandbox takes the place of one.
+PROVIDERS_OF_UP = ("sandbox",)
 _FILE = "run.json"
 
 
@@ -75,6 +77,7 @@ def _settings(run: Run, kept: keys.Keys) -> Mapping[str, str]:
         "realtime_url": run.realtime_url,
         "jwt_secret": kept.jwt_secret,
         "payment_webhook_secret": kept.webhook_secret,
+        "payment_providers": ",".join(PROVIDERS_OF_UP),
     }
 
 

@@ -90,13 +90,14 @@ async def serving(
     **settings: Any,
 ) -> AsyncIterator[Api]:
     """Run the API until the block ends."""
-    api_settings = ApiSettings(
-        jwt_secret=JWT_SECRET,
-        payment_webhook_secret=WEBHOOK_SECRET,
-        api_port=free(),
-        bcrypt_rounds=4,
-        **settings,
-    )
+    defaults = {
+        "jwt_secret": JWT_SECRET,
+        "payment_webhook_secret": WEBHOOK_SECRET,
+        "payment_providers": ("sandbox",),
+        "api_port": free(),
+        "bcrypt_rounds": 4,
+    }
+    api_settings = ApiSettings(**(defaults | settings))
     started = asyncio.Event()
     running = asyncio.create_task(
         server.run(

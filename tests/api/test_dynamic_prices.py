@@ -17,7 +17,7 @@ from db.pool import Pool
 from ingest import pricing
 from tests.api.conftest import Api, code_of, data_of
 from tests.support import market
-from tests.support.market import GRID, add_dynamic_listing, slot_after
+from tests.support.market import RULES, add_dynamic_listing, slot_after, sold_yesterday
 from tests.support.people import Person, add_listing, add_user
 
 LISTINGS = "/api/v1/marketplace/listings"
@@ -52,9 +52,9 @@ async def test_it_begins_with_its_sellers_price_which_holds_until_the_next_slot(
     made = await api.post(LISTINGS, host, offer())
     assert made["price_per_kwh"] == "5.0000"
     next_slot = await slot_after(pool)
-    await pricing.turn(pool, GRID, next_slot - SLOT)
+    await pricing.turn(pool, RULES, next_slot - SLOT)
     assert (await api.get(f"{LISTINGS}/{made['id']}", host))["price_per_kwh"] == "5.0000"
-    await pricing.turn(pool, GRID, next_slot)
+    await pricing.turn(pool, RULES, next_slot)
     found = await api.get(f"{LISTINGS}/{made['id']}", host)
     assert (found["price_per_kwh"], found["version"]) == ("4.5000", 2)
     [event] = await pool.fetch("SELECT data FROM outbox WHERE type = 'listing.updated'")
@@ -74,9 +74,9 @@ async def test_a_price_that_its_seller_changes_holds_until_the_next_slot_as_well
     changed = data_of(await api.call("PATCH", path, host, json={"price_per_kwh": "6"}))
     assert changed["price_per_kwh"] == "6.0000"
     next_slot = await slot_after(pool)
-    await pricing.turn(pool, GRID, next_slot - SLOT)
+    await pricing.turn(pool, RULES, next_slot - SLOT)
     assert (await api.get(path, host))["price_per_kwh"] == "6.0000"
-    await pricing.turn(pool, GRID, next_slot)
+    await pricing.turn(pool, RULES, next_slot)
     assert (await api.get(path, host))["price_per_kwh"] == "4.0000"
 
 
@@ -86,12 +86,13 @@ async def test_what_is_changed_but_its_price_does_not_hold_the_price(api: Api, p
     await pool.execute("UPDATE energy_listings SET price_slot = price_slot - $1::interval", SLOT)
     path, slot_start = f"{LISTINGS}/{listing_id}", await slot_after(pool)
     assert (await api.call("PATCH", path, host, json={"energy_amount_kwh": 20})).is_success
-    assert await pricing.turn(pool, GRID, slot_start) == 1
+    assert await pricing.turn(pool, RULES, slot_start) == 1
 
 
 async def test_who_could_not_have_enough_wanted_it_all_the_same(api: Api, pool: Pool) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
     listing_id = await add_listing(pool, host, kwh=2, price_per_kwh=6)
+    await sold_yesterday(pool, listing_id, buyer, 5)
     assert code_of(await buy(api, buyer, listing_id, 3)) == "insufficient_energy"
     assert [tuple(row) for row in await pool.fetch(WANTED)] == [(buyer.id, listing_id, 3)]
     # At another price, less is no wish for this one.
@@ -127,6 +128,8 @@ async def test_what_is_refused_for_another_reason_is_no_demand(
 async def test_a_hundred_refused_orders_of_one_buyer_leave_one_row(api: Api, pool: Pool) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=100_000)
     listings = [await add_listing(pool, host, kwh=1) for _ in range(5)]
+    for listing_id in listings:
+        await sold_yesterday(pool, listing_id, buyer, 20)
     answers = await asyncio.gather(
         *(buy(api, buyer, listing_id, n) for n in range(2, 22) for listing_id in listings)
     )
@@ -139,13 +142,14 @@ async def test_nobody_pays_more_than_they_meant_to_when_the_price_turns_meanwhil
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
     listing_id = await add_dynamic_listing(pool, await add_user(pool, "host"), kwh=5, cap=8)
-    eager = await add_user(pool, balance=10_000)
-    assert code_of(await buy(api, eager, listing_id, 1000)) == "insufficient_energy"
+    for _ in range(10):
+        eager = await add_user(pool, balance=10_000)
+        assert code_of(await buy(api, eager, listing_id, 1000)) == "insufficient_energy"
     buyers = [await add_user(pool, balance=100) for _ in range(40)]
     slot_start = await slot_after(pool)
     orders = [buy(api, buyer, listing_id, "0.1", max_price_per_kwh=5) for buyer in buyers]
     first = await asyncio.gather(*orders[:20])
-    *answers, repriced = await asyncio.gather(*orders[20:], pricing.turn(pool, GRID, slot_start))
+    *answers, repriced = await asyncio.gather(*orders[20:], pricing.turn(pool, RULES, slot_start))
     assert repriced == 1
     price = await pool.fetchval("SELECT price_per_kwh FROM energy_listings")
     assert price > 5

@@ -15,13 +15,13 @@ async def test_ready_with_database_and_redis(
 ) -> None:
     async with serving(database, redis_settings) as api:
         ready = data_of(await api.call("GET", "/readyz"))
-        assert ready == {"database": "ok", "redis": "ok", "replica": "off"}
+        assert ready == {"database": "ok", "redis": "ok", "replica": "off", "payments": "ok"}
 
 
 async def test_without_redis_it_is_degraded_and_goes_on(database: DatabaseSettings) -> None:
     async with serving(database, RedisSettings(redis_url="redis://127.0.0.1:1")) as api:
         ready = data_of(await api.call("GET", "/readyz"))
-        assert ready == {"database": "ok", "redis": "degraded", "replica": "off"}
+        assert ready == {"database": "ok", "redis": "degraded", "replica": "off", "payments": "ok"}
 
 
 async def test_without_its_database_it_is_alive_and_not_ready() -> None:

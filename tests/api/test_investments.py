@@ -12,7 +12,7 @@ import pytest
 from core.settings import DatabaseSettings
 from db.audit import audit
 from db.pool import Pool
-from tests.api.conftest import Api, code_of, data_of, fields_of
+from tests.api.conftest import Api, code_of, data_of, fields_of, serving
 from tests.support.people import Person, add_listing, add_user
 
 INVESTMENTS, DEVICES = "/api/v1/investments", "/api/v1/devices"
@@ -286,15 +286,16 @@ async def test_investments_are_listed_newest_first_in_parts(api: Api, pool: Pool
 
 
 async def test_small_sales_never_lose_or_make_a_paisa(
-    api: Api, pool: Pool, database: DatabaseSettings
+    pool: Pool, database: DatabaseSettings
 ) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
     investors = [await add_user(pool, "investor", balance=10) for _ in range(3)]
-    device = await offer_device(api, host, target="9.99", share="0.3333")
-    listing_id = await add_listing(pool, host, device_id=UUID(device["id"]), price_per_kwh=7)
-    for investor in investors:
-        assert (await invest(api, investor, device["id"], "3.33")).is_success
-    for kwh in ("0.002", "0.010", "0.113", "1.007"):
-        sold = data_of(await buy(api, buyer, listing_id, kwh))
-        assert Decimal(sold["investor_amount"]) <= Decimal(sold["seller_amount"])
+    async with serving(database, purchase_min_kwh=0) as api:
+        device = await offer_device(api, host, target="9.99", share="0.3333")
+        listing_id = await add_listing(pool, host, device_id=UUID(device["id"]), price_per_kwh=7)
+        for investor in investors:
+            assert (await invest(api, investor, device["id"], "3.33")).is_success
+        for kwh in ("0.002", "0.010", "0.113", "1.007"):
+            sold = data_of(await buy(api, buyer, listing_id, kwh))
+            assert Decimal(sold["investor_amount"]) <= Decimal(sold["seller_amount"])
     assert await broken_checks(pool, database) == set()

@@ -97,7 +97,7 @@ async def test_what_is_sold_out_is_announced_as_sold(api: Api, pool: Pool) -> No
         ("insufficient_balance", 409, "price_per_kwh = 60", {}),
         ("not_found", 404, "id = gen_random_uuid()", {}),
         ("not_found", 404, "version = 1", {"payment_method_id": str(uuid4())}),
-        ("purchase_too_small", 400, "price_per_kwh = 0.001", {}),
+        ("purchase_too_small", 409, "price_per_kwh = 0.001", {}),
     ],
 )
 async def test_a_purchase_that_may_not_be_changes_nothing(

@@ -15,7 +15,7 @@ import pytest
 
 from api.purchase import Till, open_till
 from core.errors import IdempotencyKeyReused
-from core.settings import DatabaseSettings
+from core.settings import DatabaseSettings, MarketSettings
 from db import schema
 from db.audit import audit
 from db.errors import UNAVAILABLE
@@ -27,7 +27,6 @@ from tests.support.people import Person, add_listing, add_user
 from tests.support.waiting import eventually
 
 PURCHASE = "/api/v1/marketplace/purchase"
-FEE_RATE = Decimal("0.05")
 
 _TRANSACTIONS = "SELECT count(*), count(DISTINCT created_at) FROM energy_transactions"
 _SOLD = """
@@ -47,7 +46,7 @@ CREATE TRIGGER stumble BEFORE INSERT ON energy_transactions
 
 @pytest.fixture
 async def till(pool: Pool) -> AsyncIterator[Till]:
-    async with open_till(pool, fee_rate=FEE_RATE) as till:
+    async with open_till(pool, MarketSettings()) as till:
         yield till
 
 
@@ -144,7 +143,7 @@ async def test_two_tills_whose_buyers_cross_never_wait_for_each_other_in_a_circl
             of_its_own = await stack.enter_async_context(
                 open_pool(database, application_name="till")
             )
-            tills.append(await stack.enter_async_context(open_till(of_its_own, fee_rate=FEE_RATE)))
+            tills.append(await stack.enter_async_context(open_till(of_its_own, MarketSettings())))
         orders = [
             Order(buyer.id, listing_id, Decimal("0.1"))
             for n, buyer in enumerate(hosts)

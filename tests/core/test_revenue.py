@@ -1,6 +1,7 @@
 """A sale is dealt out to the paisa, fairly, whoever is asked first."""
 
 from collections import defaultdict
+from contextlib import nullcontext
 from decimal import Decimal
 from fractions import Fraction
 from random import Random
@@ -10,8 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import FundingExceeded, NotOpenForFunding, TooManyInvestors
-from core.revenue import INVESTMENTS_MAX, Stake, Terms, check_investment, deal_out
+from core.errors import FundingExceeded, NotOpenForFunding, TermsChanged, TooManyInvestors
+from core.revenue import (
+    INVESTMENTS_MAX,
+    ExpectedTerms,
+    Stake,
+    Terms,
+    check_investment,
+    deal_out,
+    platform_fee,
+)
 from core.units import money
 from tests.support.revenue import sales
 
@@ -73,7 +82,11 @@ def test_the_order_does_not_matter(
 def test_no_more_is_invested_than_was_asked_for() -> None:
     def check(terms: Terms | None = TERMS, funded: int = 0, investments: int = 0) -> None:
         check_investment(
-            terms, funded=Decimal(funded), investments=investments, amount=Decimal("100.01")
+            terms,
+            ExpectedTerms(),
+            funded=Decimal(funded),
+            investments=investments,
+            amount=Decimal("100.01"),
         )
 
     with pytest.raises(NotOpenForFunding):
@@ -83,3 +96,35 @@ def test_no_more_is_invested_than_was_asked_for() -> None:
     with pytest.raises(TooManyInvestors):
         check(investments=INVESTMENTS_MAX)
     check(funded=899, investments=INVESTMENTS_MAX - 1)
+
+
+@pytest.mark.parametrize(
+    ("expected", "unchanged"),
+    [
+        (ExpectedTerms(), True),
+        (ExpectedTerms(Decimal("1000.00"), Decimal("0.30")), True),
+        (ExpectedTerms(revenue_share=Decimal("0.3001")), False),
+        (ExpectedTerms(funding_target=Decimal("1000.01")), False),
+    ],
+)
+def test_terms_that_an_investor_has_not_seen_are_refused(
+    expected: ExpectedTerms, unchanged: bool
+) -> None:
+    with nullcontext() if unchanged else pytest.raises(TermsChanged, match=r"0\.3 .* 1000 INR"):
+        check_investment(TERMS, expected, funded=Decimal(0), investments=0, amount=Decimal(1))
+
+
+@pytest.mark.parametrize(
+    ("total", "rate", "fee"),
+    [
+        ("100.00", "0.05", "5.00"),
+        ("0.01", "0.05", "0.01"),
+        ("0.08", "0.05", "0.01"),
+        ("0.09", "0.0001", "0.01"),
+        ("0.50", "0.05", "0.03"),
+        ("100.00", "0", "0.00"),
+        ("0.01", "0.99", "0.01"),
+    ],
+)
+def test_a_fee_is_a_paisa_at_least_and_the_total_at_most(total: str, rate: str, fee: str) -> None:
+    assert platform_fee(Decimal(total), Decimal(rate)) == Decimal(fee)

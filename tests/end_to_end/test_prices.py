@@ -10,7 +10,7 @@ from tests.api.conftest import code_of, data_of, serving
 from tests.realtime.client import open_client
 from tests.realtime.conftest import Parts
 from tests.support import market
-from tests.support.market import GRID, add_dynamic_listing, slot_after
+from tests.support.market import RULES, add_dynamic_listing, slot_after
 from tests.support.people import add_user
 from tests.support.turning import Clock, pricing_by
 
@@ -27,14 +27,16 @@ async def test_a_slot_turns_and_everyone_hears_the_new_price_and_pays_it(
         api = await stack.enter_async_context(serving(database))
         await stack.enter_async_context(parts.relay())
         url = await stack.enter_async_context(parts.hub())
-        await stack.enter_async_context(pricing_by(clock, pool, GRID))
+        await stack.enter_async_context(pricing_by(clock, pool, RULES))
         client = await stack.enter_async_context(open_client(url, buyer.id))
         await client.subscribe(f"listing:{listing_id}")
 
         order = {"listing_id": str(listing_id), "energy_kwh": 10, "max_price_per_kwh": 5}
         purchase = "/api/v1/marketplace/purchase"
-        refused = await api.call("POST", purchase, buyer, json=order)
-        assert code_of(refused) == "insufficient_energy"
+        # Newcomers, each of whom counts for 1 kWh.
+        for newcomer in [buyer, *[await add_user(pool, balance=1000) for _ in range(9)]]:
+            refused = await api.call("POST", purchase, newcomer, json=order)
+            assert code_of(refused) == "insufficient_energy"
 
         clock.at = next_slot
         event = await client.event()

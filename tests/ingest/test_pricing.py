@@ -18,12 +18,13 @@ from db.pool import Pool
 from db.purchases import Order, Purchase
 from ingest import pricing
 from tests.support import market
-from tests.support.market import GRID, add_dynamic_listing, slot_after
-from tests.support.people import BANGALORE, Person, add_listing, add_user
+from tests.support.market import GRID, RULES, add_dynamic_listing, slot_after, sold_yesterday
+from tests.support.people import BANGALORE, Person, add_listing, add_money, add_user
 from tests.support.turning import Clock, pricing_by
 from tests.support.waiting import eventually
 
 HOME = neighbourhood(*BANGALORE)
+NEXT = h3.grid_ring(HOME, 1)[0]
 _BECOMES = """
 UPDATE energy_listings SET status = $2, paused_by = CASE $2 WHEN 'paused' THEN 'seller' END,
        closed_at = CASE WHEN $2 IN ('expired', 'cancelled') THEN now() END
@@ -40,16 +41,23 @@ async def host(pool: Pool) -> Person:
     return await add_user(pool, "host")
 
 
-async def want(pool: Pool, listing_id: UUID, kwh: int | str, *, balance: int = 1_000_000) -> Person:
-    """Somebody asked for more than there was."""
+async def want(
+    pool: Pool, listing_id: UUID, kwh: int | str, *, balance: int = 1_000_000, before: int = 10
+) -> Person:
+    """Somebody asked for more than there was, and is believed: they bought as much before."""
     buyer = await add_user(pool, balance=balance)
+    if before:
+        await sold_yesterday(pool, listing_id, buyer, before)
     await want_again(pool, buyer, listing_id, kwh)
     return buyer
 
 
 async def want_again(pool: Pool, buyer: Person, listing_id: UUID, kwh: int | str) -> None:
     async with pool.acquire() as conn:
-        await prices.note_refused(conn, buyer.id, listing_id, Decimal(kwh), max_price_per_kwh=None)
+        await prices.note_refused(
+            conn, buyer.id, listing_id, Decimal(kwh),
+            max_price_per_kwh=None, grid_export_price=GRID.export,
+        )  # fmt: skip
 
 
 async def price_of(pool: Pool, listing_id: UUID) -> Decimal:
@@ -60,7 +68,7 @@ async def price_of(pool: Pool, listing_id: UUID) -> Decimal:
 
 
 async def turn(pool: Pool) -> int:
-    return await pricing.turn(pool, GRID, await slot_after(pool))
+    return await pricing.turn(pool, RULES, await slot_after(pool))
 
 
 def expected(offered: int, wanted: int) -> Decimal:
@@ -119,7 +127,7 @@ async def test_a_price_that_stays_the_same_is_not_announced(pool: Pool) -> None:
 
 
 async def test_supply_and_demand_reach_across_a_border_but_not_further(pool: Pool) -> None:
-    beside, beyond = h3.grid_ring(HOME, 1)[0], h3.grid_ring(HOME, 2)
+    beside, beyond = NEXT, h3.grid_ring(HOME, 2)
     here = await add_dynamic_listing(pool, await host(pool), kwh=1)
     await add_listing(pool, await host(pool), kwh=3, place=h3.cell_to_latlng(beside))
     far = await add_listing(pool, await host(pool), kwh=900, place=h3.cell_to_latlng(beyond[0]))
@@ -185,12 +193,77 @@ async def test_a_wish_counts_as_far_as_the_wallet_would_have_paid_for_it(pool: P
     assert await price_of(pool, here) == expected(4, 10)
 
 
+async def test_one_rupee_does_not_move_a_neighbourhoods_price(pool: Pool) -> None:
+    """A wish for energy that costs next to nothing is one for what the grid would pay for it."""
+    here = await add_dynamic_listing(pool, await host(pool), kwh=100)
+    bait = await add_listing(pool, await host(pool), kwh=0, price_per_kwh=Decimal("0.0001"))
+    for _ in range(20):
+        await want(pool, bait, 10_000, balance=1, before=10_000)
+    wanted = await pool.fetch("SELECT energy_kwh FROM refused_demand")
+    assert {row[0] for row in wanted} == {Decimal("0.333")}
+    await turn(pool)
+    assert await price_of(pool, here) == GRID.export
+
+
+async def test_one_rupee_that_buys_a_ton_moves_it_as_little(pool: Pool) -> None:
+    """Between two who know each other, energy that is not there costs what they like."""
+    here = await add_dynamic_listing(pool, await host(pool), kwh=100)
+    accomplice, buyer = await host(pool), await add_user(pool, balance=1)
+    listing_id = await add_listing(pool, accomplice, kwh=10_000, price_per_kwh=Decimal("0.0001"))
+    async with pool.acquire() as conn:
+        order = Order(buyer.id, listing_id, Decimal(10_000))
+        [bought] = await purchases.purchase(conn, [order], fee_rate=Decimal(0))
+    assert isinstance(bought, Purchase)
+    await turn(pool)
+    [made] = await pool.fetch("SELECT wanted_kwh FROM neighbourhood_prices")
+    assert made["wanted_kwh"] == Decimal("0.333")
+    assert await price_of(pool, here) == GRID.export
+    # Nor is who did that believed to be somebody who uses as much.
+    await add_money(pool, buyer.id, Decimal(1_000_000))
+    await want_again(pool, buyer, here, 10_000)
+    assert await pool.fetchval("SELECT energy_kwh FROM refused_demand") == 1
+
+
+async def test_a_household_counts_once_and_for_so_much_whatever_it_buys_and_wants(
+    pool: Pool,
+) -> None:
+    here = await add_dynamic_listing(pool, await host(pool), kwh=20)
+    beside = await add_listing(pool, await host(pool), kwh=8, place=h3.cell_to_latlng(NEXT))
+    buyer = await want(pool, here, 21, before=30)
+    async with pool.acquire() as conn:
+        order = Order(buyer.id, beside, Decimal(8))
+        [bought] = await purchases.purchase(conn, [order], fee_rate=Decimal(0))
+    assert isinstance(bought, Purchase)
+    await want(pool, here, 3)
+    await turn(pool)
+    [made] = await pool.fetch("SELECT offered_kwh, wanted_kwh FROM neighbourhood_prices")
+    assert tuple(made) == (20, RULES.demand_max_kwh + 3)
+
+
+async def test_a_stranger_is_believed_a_kwh_and_a_buyer_twice_what_they_bought(pool: Pool) -> None:
+    here = await add_dynamic_listing(pool, await host(pool), kwh=50)
+    for before, counted in ((0, 1), (1, 2), (3, 6), (40, 60)):
+        buyer = await want(pool, here, 60, before=before)
+        row = await pool.fetchrow("SELECT * FROM refused_demand WHERE buyer_id = $1", buyer.id)
+        assert row is not None
+        assert row["energy_kwh"] == counted, before
+
+
+async def test_nobody_wanted_more_than_the_listing_ever_had(pool: Pool) -> None:
+    other = await add_listing(pool, await host(pool), kwh=50)
+    here = await add_dynamic_listing(pool, await host(pool), kwh=2)
+    buyer = await add_user(pool, balance=1000)
+    await sold_yesterday(pool, other, buyer, 50)
+    await want_again(pool, buyer, here, 50)
+    assert await pool.fetchval("SELECT energy_kwh FROM refused_demand") == 2
+
+
 async def test_a_price_holds_until_the_next_slot(pool: Pool) -> None:
     here = await add_dynamic_listing(pool, await host(pool), price_per_kwh=5)
     slot_start = await slot_after(pool) - SLOT
-    await pricing.turn(pool, GRID, slot_start)
+    await pricing.turn(pool, RULES, slot_start)
     assert await price_of(pool, here) == 5
-    await pricing.turn(pool, GRID, slot_start + SLOT)
+    await pricing.turn(pool, RULES, slot_start + SLOT)
     assert await price_of(pool, here) == GRID.export
 
 
@@ -212,10 +285,10 @@ async def test_prices_of_open_listings_follow_and_others_stay(pool: Pool) -> Non
 async def test_a_slot_that_is_turned_again_changes_nothing(pool: Pool) -> None:
     here = await add_dynamic_listing(pool, await host(pool), kwh=4)
     slot_start = await slot_after(pool)
-    assert await pricing.turn(pool, GRID, slot_start) == 1
+    assert await pricing.turn(pool, RULES, slot_start) == 1
     before = await pool.fetchrow("SELECT * FROM energy_listings")
-    await want(pool, here, 100)
-    assert await pricing.turn(pool, GRID, slot_start) == 0
+    await want(pool, here, 100, before=0)
+    assert await pricing.turn(pool, RULES, slot_start) == 0
     assert await pool.fetchrow("SELECT * FROM energy_listings") == before
     assert await pool.fetchval("SELECT count(*) FROM outbox") == 1
 
@@ -226,11 +299,11 @@ async def test_who_ends_in_the_middle_is_finished_by_another_at_the_same_prices(
         here = await add_dynamic_listing(pool, seller, kwh=1)
     await want(pool, here, 10)
     slot_start = await slot_after(pool)
-    await pricing.survey(pool, GRID, slot_start)
+    await pricing.survey(pool, RULES, slot_start)
     assert len(await pricing.reprice(pool, slot_start, limit=2)) == 2
     # What happens to supply meanwhile is for the next slot.
     await pool.execute("UPDATE energy_listings SET stated_kwh = 900")
-    assert await pricing.turn(pool, GRID, slot_start) == 3
+    assert await pricing.turn(pool, RULES, slot_start) == 3
     found = await pool.fetch("SELECT DISTINCT price_per_kwh FROM energy_listings")
     assert [row[0] for row in found] == [expected(5, 10)]
     assert await pool.fetchval("SELECT count(*) FROM outbox") == 5
@@ -246,7 +319,7 @@ async def test_several_ingesters_turn_each_listing_once_in_id_order(pool: Pool) 
         " FROM energy_listings, generate_series(1, 1299)"
     )
     slot_start = await slot_after(pool)
-    turned = await asyncio.gather(*(pricing.turn(pool, GRID, slot_start) for _ in range(4)))
+    turned = await asyncio.gather(*(pricing.turn(pool, RULES, slot_start) for _ in range(4)))
     assert sum(turned) == 1300
     events = await pool.fetch("SELECT data->>'id' AS id FROM outbox ORDER BY id")
     assert len({event["id"] for event in events}) == len(events) == 1300
@@ -257,7 +330,7 @@ async def test_a_batch_locks_no_more_than_its_own(pool: Pool) -> None:
     seller = await host(pool)
     ids = sorted([await add_dynamic_listing(pool, seller) for _ in range(3)])
     slot_start = await slot_after(pool)
-    await pricing.survey(pool, GRID, slot_start)
+    await pricing.survey(pool, RULES, slot_start)
     free = "SELECT id FROM energy_listings ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"
     async with pool.acquire() as conn, conn.transaction():
         due = await prices.lock_due(conn, slot_start, after=UUID(int=0), limit=2)
@@ -269,7 +342,7 @@ async def test_figures_are_kept_for_a_day(pool: Pool) -> None:
     await add_dynamic_listing(pool, await host(pool))
     first = await slot_after(pool)
     for slot_start in (first, first + SLOT, first + SLOT + timedelta(days=1)):
-        await pricing.turn(pool, GRID, slot_start)
+        await pricing.turn(pool, RULES, slot_start)
     kept = await pool.fetch("SELECT slot_start FROM neighbourhood_prices ORDER BY 1")
     assert [row[0] for row in kept] == [first + SLOT, first + SLOT + timedelta(days=1)]
 
@@ -288,7 +361,7 @@ async def test_the_timer_turns_a_slot_once_it_has_begun_and_survives_the_databas
     async def taken(value: Decimal) -> bool:
         return bool(await pool.fetchval("SELECT price_per_kwh FROM energy_listings") == value)
 
-    async with pricing_by(clock, pool, GRID):
+    async with pricing_by(clock, pool, RULES):
         await eventually(lambda: turned_until(next_slot - SLOT))
         with capture_logs() as logs:
             await pool.execute("ALTER TABLE price_slots RENAME TO away")

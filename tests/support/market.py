@@ -4,17 +4,37 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from core.prices import Grid
+from core.prices import Grid, PriceRules
 from core.units import SLOT, slot_of
 from db.pool import Connection, Pool
 from tests.support.people import BANGALORE, Person, add_listing
 from tests.support.waiting import eventually
 
 GRID = Grid(retail=Decimal("8.0000"), export=Decimal("3.0000"))
+RULES = PriceRules(GRID, demand_max_kwh=Decimal(10))
 
 _MAKE_DYNAMIC = """
 UPDATE energy_listings SET pricing = 'dynamic', price_floor = $2, price_cap = $3 WHERE id = $1
 """
+
+# Energy that was bought the day before, and a listing that had that much more.
+_SOLD_YESTERDAY = """
+WITH transfer AS (
+    INSERT INTO ledger_transfers (kind, reference_id) VALUES ('purchase', $1) RETURNING id
+), listing AS (
+    UPDATE energy_listings SET stated_kwh = stated_kwh + $3, sold_kwh = sold_kwh + $3 WHERE id = $1
+)
+INSERT INTO energy_transactions (listing_id, buyer_id, transfer_id, energy_kwh, price_per_kwh,
+                                 total_price, platform_fee, seller_amount, created_at)
+SELECT $1, $2, id, $3, 6, 6 * $3, 0, 6 * $3, now() - interval '1 day' FROM transfer
+"""
+
+
+async def sold_yesterday(
+    db: Connection | Pool, listing_id: UUID, buyer: Person, kwh: Decimal | int
+) -> None:
+    """Let somebody have bought so much from a listing before: the books do not tell of it."""
+    await db.execute(_SOLD_YESTERDAY, listing_id, buyer.id, Decimal(kwh))
 
 
 async def add_dynamic_listing(

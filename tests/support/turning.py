@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
-from core.prices import Grid
+from core.prices import PriceRules
 from db.pool import Pool
 from ingest import pricing
 
@@ -21,9 +21,9 @@ class Clock:
 
 
 @asynccontextmanager
-async def pricing_by(clock: Clock, pool: Pool, grid: Grid) -> AsyncIterator[None]:
+async def pricing_by(clock: Clock, pool: Pool, rules: PriceRules) -> AsyncIterator[None]:
     """The timer of the ingester, until the block ends."""
-    task = asyncio.create_task(pricing.watch(pool, grid, clock=clock, every_s=0.01))
+    task = asyncio.create_task(pricing.watch(pool, rules, clock=clock, every_s=0.01))
     try:
         yield
     finally:

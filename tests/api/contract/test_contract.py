@@ -65,6 +65,7 @@ async def api(database: DatabaseSettings) -> AsyncIterator[str]:
             "SOLARHUB_DATABASE_STATEMENT_TIMEOUT": "30s",
             "SOLARHUB_JWT_SECRET": JWT_SECRET,
             "SOLARHUB_LOG_LEVEL": "warning",
+            "SOLARHUB_PAYMENT_PROVIDERS": "sandbox",
         },
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"

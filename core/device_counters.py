@@ -33,6 +33,8 @@ ENERGY = "energy_wh"
 EXPORT = "export_wh"
 # As long as a counter that stalls: no late reading has to go back further.
 HELD_FOR_MAX = STALLED_FOR_MAX
+# More than any installation has; who makes up names doesn't make an account grow without end.
+COUNTERS_MAX = 100
 
 
 class Joint(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -84,7 +86,9 @@ def read_field(
             credited += _read_two_ways(state, key, values_wh, moment)
         else:
             credited += _read_one_way(state, key, values_wh[key], moment)
-    return _within_capacity(state, field, credited, before, moment)
+    credited = _within_capacity(state, field, credited, before, moment)
+    _forget_the_oldest(state)
+    return credited
 
 
 def all_stalled(state: State, field: str) -> bool:
@@ -114,6 +118,15 @@ def _keep_one_form(state: State, field: str, values_wh: Mapping[str, float]) -> 
         if _field(key) == field and (key != field) != in_parts:
             del state.counters[key]
             state.owed_mwh.pop(key, None)
+
+
+def _forget_the_oldest(state: State) -> None:
+    """Forget the counters that were not read for longest: told again, they begin anew."""
+    counters = state.counters
+    while len(counters) > COUNTERS_MAX:
+        oldest = min(counters, key=lambda key: (counters[key].at, key))
+        del counters[oldest]
+        state.owed_mwh.pop(oldest, None)
 
 
 def _all_stand(state: State, field: str, values_wh: Mapping[str, float]) -> bool:

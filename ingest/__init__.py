@@ -3,7 +3,8 @@
 What runs: `service.run`, one process of it or several with `INGEST_GROUP`. A message goes
 `subscriber` → its device's dialect (pure) → its lane's `batcher` (bounded) → `writer` (one
 transaction) → commit → acknowledged. `lanes` are written side by side. What a firmware says is
-decoded in the transaction (`hearing`): it may be part of a measurement that another message began.
+decoded in the transaction (`hearing`): it may be part of a measurement that another message began,
+or of an hour that came twice (`repeated_hour`).
 Beside it time does its own: `presence` (silence, windows that pass), `pricing` (slots that turn),
 `keepalive` (for what speaks only when asked).
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.accountant import Account, Accounted, advance
+from core.device_counters import COUNTERS_MAX
 from core.intervals import Quality, Reason
 from core.readings import DetailedReading, Reading
 from tests.support.meters import CAPACITY_W, NOON, histories_in_parts, parted, reading
@@ -131,6 +132,14 @@ def test_phases_that_all_stand_still_while_power_flows_are_a_gap() -> None:
     caught_up = parted(120, power_w=4000, energy__0=51_500.5, energy__1=61_500.5)
     assert {i.quality for i in account(*stood).intervals.values()} == {Quality.MISSING}
     assert generated_wh(*stood, caught_up) == 3000
+
+
+def test_counters_that_are_made_up_are_not_kept_without_end() -> None:
+    told = [parted(n, **{f"energy__{n}": 1000.5, "energy__real": 500.5 + n}) for n in range(300)]
+    accounted = account(*told)
+    assert len(accounted.account.counters) == COUNTERS_MAX
+    assert "energy_wh:real" in accounted.account.counters
+    assert generated_wh(*told) == 299
 
 
 # One capacity ----------------------------------------------------------------------------------

@@ -43,6 +43,19 @@ def test_unknown_fields_are_ignored_and_counted() -> None:
     assert (len(decoded.readings), decoded.fields_ignored) == (2, 3)
 
 
+def test_what_only_firmwares_tell_is_unknown_here() -> None:
+    payload = b'{"power_w": 1, "parts": {"energy_wh:0": 5}, "counts_since": "2026-03-01T06:30:00Z"}'
+    decoded = decode_telemetry(payload)
+    assert (decoded.readings, decoded.fields_ignored) == ((Reading(power_w=1.0),), 2)
+
+
+def test_what_was_drawn_is_a_measurement_by_itself() -> None:
+    assert decode_telemetry(b'{"import_wh": 5}').readings == (Reading(import_wh=5.0),)
+    assert reasons(b'{"load_w": 5}') == [
+        "no_measurement: one of power_w, energy_wh, export_wh, import_wh is required"
+    ]
+
+
 numbers = st.floats(allow_nan=False) | st.integers() | st.none()
 offsets = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 times = st.datetimes(timezones=st.none() | st.just(UTC) | offsets).map(datetime.isoformat)

@@ -28,7 +28,12 @@ _TOP_UP = """
 WITH owners AS (SELECT gen_random_uuid() AS transfer_id, id FROM unnest($1::uuid[]) AS id),
 transfers AS (
     INSERT INTO ledger_transfers (id, kind, reference_id)
-    SELECT transfer_id, 'topup', gen_random_uuid() FROM owners),
+    SELECT transfer_id, 'topup', transfer_id FROM owners),
+orders AS (
+    INSERT INTO payment_orders (id, user_id, provider, kind, amount, status, transfer_id,
+                                completed_at)
+    SELECT transfer_id, id, 'bench', 'topup', $2::numeric, 'completed', transfer_id, now()
+      FROM owners),
 entries AS (
     INSERT INTO ledger_entries (transfer_id, account, amount)
     SELECT transfer_id, 'wallet:' || id, $2::numeric FROM owners

@@ -5,7 +5,6 @@ breaks its rule: no rows, no fault.
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -14,57 +13,9 @@ from core.intervals import Interval
 from core.revenue import Stake, Terms, deal_out
 from core.settings import DatabaseSettings
 from core.units import SLOT, slot_of
-from db import intervals, readings
+from db import audit_digests, audit_ledger, intervals, readings
+from db.checks import Check
 from db.pool import Connection
-
-_TRANSFERS = """
-SELECT t.id::text FROM ledger_transfers t LEFT JOIN ledger_entries e ON e.transfer_id = t.id
- GROUP BY t.id HAVING coalesce(sum(e.amount), 0) <> 0 OR count(e.id) < 2
-"""
-
-_WALLETS = """
-SELECT w.user_id::text FROM wallets w
-  LEFT JOIN (SELECT account, sum(amount) AS total FROM ledger_entries GROUP BY account) e
-         ON e.account = 'wallet:' || w.user_id
- WHERE w.balance <> coalesce(e.total, 0)
-"""
-
-_TRANSACTIONS = """
-SELECT t.id::text FROM energy_transactions t
-  LEFT JOIN ledger_transfers l
-         ON l.id = t.transfer_id AND l.kind = 'purchase' AND l.reference_id = t.id
- WHERE l.id IS NULL
-    OR t.total_price <> round(t.price_per_kwh * t.energy_kwh, 2)
-    OR t.total_price <> -(SELECT sum(amount) FROM ledger_entries
-                           WHERE transfer_id = t.transfer_id AND amount < 0)
-    OR t.platform_fee <> coalesce((SELECT sum(amount) FROM ledger_entries
-                           WHERE transfer_id = t.transfer_id AND account = 'platform:fees'), 0)
-    OR t.buyer_id IS NOT NULL AND NOT EXISTS (
-       SELECT FROM ledger_entries WHERE transfer_id = t.transfer_id
-          AND account = 'wallet:' || t.buyer_id AND amount = -t.total_price)
-    OR t.seller_id IS NOT NULL AND t.seller_amount - t.investor_amount <> coalesce((
-       SELECT sum(amount) FROM ledger_entries WHERE transfer_id = t.transfer_id
-          AND account = 'wallet:' || t.seller_id), 0)
-"""
-
-_INVESTMENTS = """
-SELECT i.id::text FROM investments i
-  LEFT JOIN ledger_transfers l
-         ON l.id = i.transfer_id AND l.kind = 'investment' AND l.reference_id = i.id
- WHERE l.id IS NULL
-    OR i.amount IS DISTINCT FROM (
-       SELECT sum(amount) FROM ledger_entries WHERE transfer_id = l.id AND amount > 0)
-    OR i.investor_id IS NOT NULL AND NOT EXISTS (
-       SELECT FROM ledger_entries WHERE transfer_id = l.id
-          AND account = 'wallet:' || i.investor_id AND amount = -i.amount)
-"""
-
-_FUNDED = """
-SELECT d.id::text FROM devices d
-  LEFT JOIN (SELECT device_id, sum(amount) AS total FROM investments GROUP BY device_id) i
-         ON i.device_id = d.id
- WHERE d.funded <> coalesce(i.total, 0) OR d.funded > coalesce(d.funding_target, 0)
-"""
 
 # Purchases begin before they see what was invested, by less than a minute.
 _UNPAID_SHARES = """
@@ -99,13 +50,6 @@ SELECT r.transaction_id, t.seller_amount, d.funding_target, d.revenue_share,
   FROM revenue_shares r JOIN energy_transactions t ON t.id = r.transaction_id
   JOIN investments i ON i.id = r.investment_id JOIN devices d ON d.id = i.device_id
  GROUP BY r.transaction_id, t.id, d.id
-"""
-
-_PAYMENTS = """
-SELECT o.id::text FROM payment_orders o
-  LEFT JOIN ledger_transfers l ON l.id = o.transfer_id AND l.reference_id = o.id
- WHERE o.status = 'completed' AND (l.id IS NULL OR o.amount IS DISTINCT FROM (
-       SELECT sum(amount) FROM ledger_entries WHERE transfer_id = l.id AND amount > 0))
 """
 
 _SOLD = """
@@ -156,31 +100,21 @@ _READINGS_AT_ONCE = 500
 _SALES_AT_ONCE = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One rule, and the ids of what breaks it."""
+async def audit(
+    conn: Connection, settings: DatabaseSettings, *, noted_hash: bytes | None = None
+) -> AsyncIterator[Check]:
+    """Run every check, one after the other, on one read-only snapshot.
 
-    name: str
-    rule: str
-    offending: tuple[str, ...]
-
-    @property
-    def ok(self) -> bool:
-        return not self.offending
-
-
-async def audit(conn: Connection, settings: DatabaseSettings) -> AsyncIterator[Check]:
-    """Run every check, one after the other, on one read-only snapshot."""
+    `noted_hash`: of a head of the ledger's digests, noted where nobody could change it.
+    """
     # No device that is younger can have lost readings to retention.
     whole_for = settings.retention_raw - settings.late_horizon
     async with conn.transaction(isolation="repeatable_read", readonly=True):
+        async for check in audit_ledger.checks(conn):
+            yield check
+        async for check in audit_digests.checks(conn, noted_hash):
+            yield check
         for name, rule, query, *arguments in (
-            ("transfers", "every transfer sums to zero", _TRANSFERS),
-            ("wallets", "every wallet equals its entries", _WALLETS),
-            ("transactions", "every transaction has its transfer", _TRANSACTIONS),
-            ("investments", "every investment has its transfer", _INVESTMENTS),
-            ("funded", "every device is funded by its investments, to its target", _FUNDED),
-            ("payments", "every completed payment has its transfer", _PAYMENTS),
             ("sold", "every listing sold what its transactions say", _SOLD),
             ("measured", "every listing that follows holds what was measured", _MEASURED),
             ("readings", "received = stored + duplicate + rejected", _STORED, whole_for),

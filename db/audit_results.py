@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from db.audit import Check
+from db.checks import Check
 from db.pool import Connection
 
 OFFENDING_KEPT = 100

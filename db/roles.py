@@ -39,10 +39,11 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
     "user_addresses": {API: "SELECT, INSERT, UPDATE, DELETE"},
     # Money
     "wallets": {API: "SELECT, INSERT, UPDATE (balance)"},
-    "ledger_transfers": {API: "SELECT, INSERT"},
-    "ledger_entries": {API: "SELECT, INSERT"},
+    "ledger_transfers": {API: "SELECT, INSERT", RELAY: "SELECT"},
+    "ledger_entries": {API: "SELECT, INSERT", RELAY: "SELECT"},
+    "ledger_digests": {API: "SELECT", RELAY: "SELECT, INSERT"},
     "payment_methods": {API: "SELECT, INSERT, UPDATE, DELETE"},
-    "payment_orders": {API: "SELECT, INSERT, UPDATE"},
+    "payment_orders": {API: "SELECT, INSERT, UPDATE", RELAY: "SELECT"},
     "payment_events": {API: "SELECT, INSERT"},
     "idempotency_keys": {API: "SELECT, INSERT"},
     # Devices and what they measured
@@ -64,9 +65,9 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
     "ingesters": {INGEST: "SELECT, INSERT, UPDATE, DELETE"},
     # Market
     "energy_listings": {API: "SELECT, INSERT, UPDATE", INGEST: "SELECT, UPDATE"},
-    "energy_transactions": {API: "SELECT, INSERT", INGEST: "SELECT"},
-    "investments": {API: "SELECT, INSERT"},
-    "revenue_shares": {API: "SELECT, INSERT"},
+    "energy_transactions": {API: "SELECT, INSERT", INGEST: "SELECT", RELAY: "SELECT"},
+    "investments": {API: "SELECT, INSERT", RELAY: "SELECT"},
+    "revenue_shares": {API: "SELECT, INSERT", RELAY: "SELECT"},
     "refused_demand": {API: "SELECT, INSERT, UPDATE", INGEST: "SELECT, DELETE"},
     "price_slots": {INGEST: "SELECT, INSERT, DELETE"},
     "neighbourhood_prices": {INGEST: "SELECT, INSERT"},

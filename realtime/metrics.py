@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LATENCIES_KEPT = 10_000
@@ -19,6 +19,27 @@ class RelayMetrics:
         self.published = Counter("solarhub_events_published", "Events published", registry=registry)
         self.retries = Counter(
             "solarhub_relay_retries", "Batches that had to be published again", registry=registry
+        )
+
+
+class DigestMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.sequence = Gauge(
+            "solarhub_ledger_digest_sequence", "Digests of the ledger so far", registry=registry
+        )
+        # One series for each head that is told, which is once a minute at most.
+        self.head = Info(
+            "solarhub_ledger_digest_head", "The last head that was told", registry=registry
+        )
+        self.waiting_seconds = Gauge(
+            "solarhub_ledger_undigested_seconds",
+            "Age of the oldest ledger entry that no digest vouches for",
+            registry=registry,
+        )
+        self.conflicts = Counter(
+            "solarhub_ledger_digest_conflicts",
+            "Times that digests were not those written before",
+            registry=registry,
         )
 
 

@@ -17,7 +17,8 @@ from db.pool import Connection, open_connection
 from realtime.bus import Bus, open_bus
 from realtime.flow_log import FlowLog
 from realtime.lane import BusAway
-from realtime.metrics import RelayMetrics
+from realtime.ledger_digests import Digester
+from realtime.metrics import DigestMetrics, RelayMetrics
 
 BATCH_MAX = 100
 _POLL_S = 0.3
@@ -42,6 +43,7 @@ async def run(
     """Relay until cancelled, or stand by. `started`: the database has said which of the two."""
     async with open_bus(redis) as bus, asyncio.TaskGroup() as tasks:
         tasks.create_task(_beat(bus))
+        tasks.create_task(Digester(database, DigestMetrics(registry)).run())
         tasks.create_task(_Relay(database, bus, RelayMetrics(registry), started).run())
 
 

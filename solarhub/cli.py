@@ -97,12 +97,20 @@ def migrate(data: Data = DATA) -> None:
 
 
 @app.command()
-def audit(data: Data = DATA) -> None:
+def audit(
+    data: Data = DATA,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help="A head of the ledger's digests that was noted elsewhere: [SEQUENCE:]HASH"
+        ),
+    ] = None,
+) -> None:
     """Recompute the books from entries and readings; exit code 1 if anything is amiss."""
     from solarhub.books import recompute
 
     fill_environment(data)
-    raise typer.Exit(0 if asyncio.run(recompute(load(DatabaseSettings))) else 1)
+    raise typer.Exit(0 if asyncio.run(recompute(load(DatabaseSettings), head=head)) else 1)
 
 
 @app.command()

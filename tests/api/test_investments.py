@@ -266,8 +266,10 @@ async def test_an_audit_finds_a_share_that_was_not_paid(
     await pool.execute("UPDATE devices SET revenue_share = 0.5, funded = 251")
     assert await broken_checks(pool, database) == {"funded"}
     await pool.execute("UPDATE devices SET funded = 250")
-    await pool.execute("DELETE FROM revenue_shares")
-    assert await broken_checks(pool, database) == {"shares"}
+    await pool.execute(
+        "ALTER TABLE revenue_shares DISABLE TRIGGER USER; DELETE FROM revenue_shares"
+    )
+    assert await broken_checks(pool, database) == {"moved", "shares"}
 
 
 async def test_investments_are_listed_newest_first_in_parts(api: Api, pool: Pool) -> None:

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from decimal import Decimal
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from api.sandbox import Sandbox
 from api.webhooks import SIGNATURE_HEADER, sign
 from core.settings import DatabaseSettings
+from db import wallets
 from db.audit import audit
 from db.pool import Pool
 from tests.api.conftest import WEBHOOK_SECRET, Api, code_of, data_of, fields_of, serving
@@ -64,12 +65,18 @@ async def tell(api: Api, event: Any, *, secret: str = WEBHOOK_SECRET) -> httpx.R
 
 async def pending_order(pool: Pool, person: Person, kind: str = "topup") -> dict[str, Any]:
     """An order of 100, and the event that completes it."""
-    order_id: UUID = await pool.fetchval(
-        "INSERT INTO payment_orders (user_id, provider, kind, amount)"
-        " VALUES ($1, 'sandbox', $2, 100) RETURNING id",
-        person.id,
-        kind,
-    )
+    order_id, transfer_id = uuid4(), None
+    async with pool.acquire() as conn, conn.transaction():
+        if kind == "withdrawal":
+            transfer_id = await wallets.move(
+                conn, kind=kind, reference_id=order_id, provider="sandbox", user_id=person.id,
+                amount=Decimal(-100),
+            )  # fmt: skip
+        await conn.execute(
+            "INSERT INTO payment_orders (id, user_id, provider, kind, amount, transfer_id)"
+            " VALUES ($1, $2, 'sandbox', $3, 100, $4)",
+            order_id, person.id, kind, transfer_id,
+        )  # fmt: skip
     return {
         "event_id": f"evt-{order_id}",
         "type": "payment.succeeded",

@@ -49,6 +49,21 @@ def test_the_books_of_an_empty_hub_hold(database: DatabaseSettings) -> None:
     assert all(line.startswith("ok ") for line in done.stdout.splitlines())
 
 
+@pytest.mark.parametrize(
+    ("head", "code", "told"),
+    [
+        ("12", 1, "--head: must be 64 hexadecimal digits"),
+        ("7:" + "ab" * 32, 1, "FAILS head"),
+    ],
+)
+def test_a_head_that_was_noted_is_looked_for(
+    database: DatabaseSettings, head: str, code: int, told: str
+) -> None:
+    done = run("audit", "--head", head, SOLARHUB_DATABASE_URL=database.database_url)
+    assert done.returncode == code
+    assert told in done.stdout + done.stderr
+
+
 async def test_books_that_do_not_hold_are_told_with_the_offending_ids(
     database: DatabaseSettings, conn: asyncpg.Connection
 ) -> None:

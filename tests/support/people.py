@@ -60,7 +60,12 @@ async def add_money(db: Connection | Pool, user_id: UUID, amount: Decimal) -> No
         """
         WITH transfer AS (
             INSERT INTO ledger_transfers (kind, reference_id)
-            VALUES ('topup', $1::uuid) RETURNING id
+            VALUES ('topup', gen_random_uuid()) RETURNING id, reference_id
+        ), payment AS (
+            INSERT INTO payment_orders (id, user_id, provider, kind, amount, status, transfer_id,
+                                        completed_at)
+            SELECT reference_id, $1::uuid, 'sandbox', 'topup', $2::numeric, 'completed', id, now()
+              FROM transfer
         ), entries AS (
             INSERT INTO ledger_entries (transfer_id, account, amount)
             SELECT id, 'wallet:' || $1::uuid, $2::numeric FROM transfer

@@ -1,0 +1,121 @@
+"""The ledger's digests: a chain that the relay goes on with, beside its events and behind commits.
+
+Of many relays one does, by an advisory lock on a connection of its own. Purchases neither wait for
+it nor write anything for it.
+"""
+
+import asyncio
+
+import structlog
+
+from core.ledger_chain import Head, append
+from core.log import OncePerSecond
+from core.settings import DatabaseSettings
+from db import ledger_digests, roles
+from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation, shortage
+from db.ledger_digests import Mark
+from db.pool import Connection, open_connection
+from realtime.metrics import DigestMetrics
+
+ENTRIES_MAX = 500
+_EVERY_S = 1.0
+_STANDBY_S = 1.0
+_RECONNECT_S = 1.0
+# Each head that is told becomes a line of the log, and a series in Prometheus.
+_TELL_EVERY_S = 60.0
+
+_log = structlog.get_logger()
+
+
+class Digester:
+    def __init__(self, database: DatabaseSettings, metrics: DigestMetrics) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._mark: Mark | None = None
+        self._head = Head()  # as this process knows it
+        self._told = Head()
+        self._told_at = float("-inf")
+        self._warned = OncePerSecond()
+
+    async def run(self) -> None:
+        """Digest until cancelled, or stand by; tell the head at the end."""
+        try:
+            while True:
+                try:
+                    await self._connect()
+                except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+                    mind_cancellation(error)
+                    self._warn(error)
+                await asyncio.sleep(_RECONNECT_S)
+        finally:
+            self._tell_head()
+
+    def _warn(self, error: Exception) -> None:
+        repeated = self._warned.due()
+        if repeated is not None:
+            told = shortage(error) or str(error)
+            _log.warning("digests_lost_database", error=told, repeated=repeated)
+
+    async def _connect(self) -> None:
+        timeout_s = self._database.database_statement_timeout.total_seconds()
+        async with open_connection(
+            self._database,
+            application_name="digests",
+            role=roles.RELAY,
+            statement_timeout_s=timeout_s,
+        ) as conn:
+            await ledger_digests.prepare(conn)
+            while True:
+                if await ledger_digests.try_lead(conn):
+                    await self._lead(conn)
+                await asyncio.sleep(_STANDBY_S)
+
+    async def _lead(self, conn: Connection) -> None:
+        """Digest until the connection is lost. What is behind takes half of the time at most."""
+        now = asyncio.get_running_loop().time
+        while True:
+            began_at = now()
+            is_behind = await self.advance(conn)
+            self._metrics.waiting_seconds.set(
+                await ledger_digests.waiting_s(conn, self._head.position)
+            )
+            if now() - self._told_at >= _TELL_EVERY_S:
+                self._tell_head()
+                self._told_at = now()
+            await asyncio.sleep(now() - began_at if is_behind else _EVERY_S)
+
+    async def advance(self, conn: Connection) -> bool:
+        """Digest what follows, if its end is known. Whether more is waiting already."""
+        async with conn.transaction():
+            head = await self._last_head(conn)
+            self._mark = mark = self._mark or await ledger_digests.mark(conn)
+            if not await ledger_digests.is_complete(conn, mark):
+                return False
+            upto = mark.position.at_least(head.position)
+            if upto != head.position:
+                link = await ledger_digests.next_link(conn, head.position, upto, ENTRIES_MAX)
+                head = append(head, link)
+                await ledger_digests.append(conn, head, link)
+        self._head = head
+        self._metrics.sequence.set(head.sequence)
+        if head.position != upto:
+            return True
+        self._mark = None
+        return False
+
+    async def _last_head(self, conn: Connection) -> Head:
+        """The chain's head; it is told of where the chain is not the one that was known."""
+        head = await ledger_digests.head(conn)
+        if not await ledger_digests.holds(conn, self._head):
+            self._metrics.conflicts.inc()
+            _log.error("ledger_digests_were_changed", known=str(self._head), found=str(head))
+            self._head = head
+        return head
+
+    def _tell_head(self) -> None:
+        if self._head in (Head(), self._told):
+            return
+        sequence, digest = self._head.sequence, self._head.hash.hex()
+        _log.info("ledger_digest_head", sequence=sequence, hash=digest)
+        self._metrics.head.info({"sequence": str(sequence), "hash": digest})
+        self._told = self._head

@@ -32,7 +32,7 @@ _HEADERS = SECURITY_HEADERS | {"Content-Security-Policy": NO_CONTENT_POLICY}
 class ConnectionLimits:
     """`head`: the request line and the headers, up to the empty line; also what trails a body."""
 
-    head_max_bytes: int = 16 * 1024
+    head_max_bytes: int = 64 * 1024
     headers_max: int = 100
     head_max_s: float = 10
     # For what is left of a body that was refused, and for what a client sends that was refused.

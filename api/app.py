@@ -38,6 +38,7 @@ from api.rate_limits import RateLimits
 from api.reads import open_reads
 from api.redis import open_redis
 from api.routing import Shortcut
+from api.write_limits import WriteLimits
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
 from core.tokens import Verifier
 from db import roles
@@ -126,6 +127,7 @@ def _lifespan(
                 passwords=Passwords(settings.bcrypt_rounds),
                 tokens=Verifier(settings.jwt_secret.get_secret_value()),
                 rate_limits=RateLimits(settings, redis_link.client),
+                writes=WriteLimits(settings.rate_limit_writes),
                 audits=audits,
                 providers=PaymentProviders(pool, settings),
                 metrics=metrics,

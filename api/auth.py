@@ -23,7 +23,14 @@ from api.fields import (
 )
 from api.passwords import PASSWORD_MAX_BYTES
 from api.sessions import Session
-from core.errors import BadCredentials, BadToken, EmailTaken, NotFound, TooMany
+from core.errors import (
+    BadCredentials,
+    BadToken,
+    EmailTaken,
+    NotFound,
+    QuotaExceeded,
+    TooMany,
+)
 from db import users
 from db.errors import refusals
 from db.users import User
@@ -201,7 +208,7 @@ async def register(
     return created(SessionView.of(session))
 
 
-@public.post("/login", responses=answers(BadCredentials, TooMany))
+@public.post("/login", responses=answers(BadCredentials, QuotaExceeded, TooMany))
 async def login(services: ServicesDep, host: ClientHost, body: Login) -> Answer[SessionView]:
     """Sign in. A wrong email and a wrong password get the same answer in the same time."""
     await services.rate_limits.sign_in("login", host=host, email=body.email)
@@ -215,7 +222,7 @@ async def login(services: ServicesDep, host: ClientHost, body: Login) -> Answer[
     return ok(SessionView.of(session))
 
 
-@public.post("/code", responses=answers(BadToken))
+@public.post("/code", responses=answers(BadToken, QuotaExceeded))
 async def sign_in_by_code(
     pool: PoolDep, settings: SettingsDep, body: SignInCode
 ) -> Answer[SessionView]:
@@ -224,10 +231,12 @@ async def sign_in_by_code(
     return ok(SessionView.of(session))
 
 
-@public.post("/refresh", responses=answers(BadToken))
-async def refresh(pool: PoolDep, settings: SettingsDep, body: Refresh) -> Answer[SessionView]:
+@public.post("/refresh", responses=answers(BadToken, TooMany))
+async def refresh(services: ServicesDep, body: Refresh) -> Answer[SessionView]:
     """Spend a refresh token for new tokens. To spend one twice revokes its whole family."""
-    session = await sessions.renew(pool, settings, body.refresh_token)
+    session = await sessions.renew(
+        services.pool, services.settings, services.writes, body.refresh_token
+    )
     return ok(SessionView.of(session))
 
 

@@ -20,10 +20,13 @@ from api.purchase import Till
 from api.rate_limits import RateLimits
 from api.reads import Reads
 from api.redis import RedisLink
+from api.write_limits import WriteLimits
 from core.errors import AccountInactive, Forbidden
 from core.settings import ApiSettings
 from core.tokens import Identity, Verifier
 from db.pool import Pool
+
+_LOOKING = ("GET", "HEAD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Services:
     passwords: Passwords
     tokens: Verifier
     rate_limits: RateLimits
+    writes: WriteLimits
     audits: Audits
     providers: PaymentProviders
     metrics: ApiMetrics
@@ -78,10 +82,12 @@ class SignedIn(SecurityBase):
         self._looked_up = looked_up
 
     async def __call__(self, request: Request) -> Identity:
-        """Raises BadToken, ExpiredToken, AccountInactive, Forbidden."""
+        """Raises BadToken, ExpiredToken, TooMany, AccountInactive, Forbidden."""
         services = await _services(request)
         identity = identity_of(request.scope)
         sign_in(request.scope, identity.user_id)
+        if request.method not in _LOOKING:
+            services.writes.count(identity.user_id)
         if self._looked_up and not await services.admission.may_act(identity.user_id):
             raise AccountInactive
         if self.roles and identity.role not in self.roles:

@@ -37,6 +37,7 @@ from core.errors import (
     FundingTermsFixed,
     Invalid,
     NotFound,
+    QuotaExceeded,
 )
 from db import devices
 from db.devices import Device
@@ -144,7 +145,7 @@ class RegisteredDeviceView(DeviceView):
     mqtt: MqttAccess
 
 
-@router.post("", status_code=201, responses=answers(Forbidden, ExternalIdTaken))
+@router.post("", status_code=201, responses=answers(Forbidden, ExternalIdTaken, QuotaExceeded))
 async def register_device(
     pool: PoolDep, settings: SettingsDep, host: Host, body: DeviceRegistration
 ) -> Answer[RegisteredDeviceView]:

@@ -123,6 +123,9 @@ def _refused(error: DomainError) -> Response:
     if isinstance(error, errors.Invalid):
         facts = error.facts
         details = [{"field": str(facts["field"]), "message": str(facts.get("allowed", error))}]
+    if isinstance(error, errors.QuotaExceeded):
+        facts = error.facts
+        details = [{"field": str(facts["what"]), "message": f"at most {facts['at_most']}"}]
     if kind.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, errors.TooMany):

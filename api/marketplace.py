@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api import offers, routing
 from api.cursors import LISTED, PageQuery, PartBefore
-from api.deps import CurrentUser, Host, Id, PoolDep, ReadsDep
+from api.deps import CurrentUser, Host, Id, PoolDep, ReadsDep, SettingsDep
 from api.envelope import Answer, Page, created, ok
 from api.errors import answers
 from api.fields import (
@@ -30,7 +30,14 @@ from api.fields import (
 from api.offers import Offer
 from api.shown import ListingStatus, ListingView, Pricing
 from core import errors
-from core.errors import Forbidden, IllegalMove, NoLocation, NotFound, OpenListingExists
+from core.errors import (
+    Forbidden,
+    IllegalMove,
+    NoLocation,
+    NotFound,
+    OpenListingExists,
+    QuotaExceeded,
+)
 from core.listings import Change, check_price, check_window
 from db import listing_pages, listings
 from db.listing_pages import Filter, Listed
@@ -115,11 +122,15 @@ class ListingQuery(PageQuery):
 
 @router.post(
     "/listings", status_code=201,
-    responses=answers(Forbidden, NotFound, NoLocation, OpenListingExists),
+    responses=answers(Forbidden, NotFound, NoLocation, OpenListingExists, QuotaExceeded),
 )  # fmt: skip
-async def create_listing(pool: PoolDep, host: Host, body: NewListing) -> Answer[ListingView]:
+async def create_listing(
+    pool: PoolDep, settings: SettingsDep, host: Host, body: NewListing
+) -> Answer[ListingView]:
     """Offer energy: an amount, or whatever a device measures."""
-    listing = await offers.create(pool, host, body.offer())
+    listing = await offers.create(
+        pool, host, body.offer(), quota_open_listings=settings.quota_open_listings
+    )
     return created(ListingView.to(host.user_id, listing))
 
 

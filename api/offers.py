@@ -11,6 +11,8 @@ from decimal import Decimal
 from uuid import UUID
 
 import core.listings
+from api import quotas
+from api.quotas import Quota
 from core.errors import AccountInactive, Forbidden, IllegalMove, NoLocation, NotFound
 from core.events import EventType
 from core.listings import Change, Listing, event_of
@@ -45,10 +47,13 @@ class Offer:
     available_to: datetime
 
 
-async def create(pool: Pool, host: Identity, offer: Offer) -> Listing:
-    """Raises NotFound, NoLocation, OpenListingExists, AccountInactive."""
+async def create(pool: Pool, host: Identity, offer: Offer, *, quota_open_listings: int) -> Listing:
+    """Raises NotFound, NoLocation, OpenListingExists, QuotaExceeded, AccountInactive."""
     async with pool.acquire() as conn, conn.transaction():
-        await _hold(conn, host)
+        if not await users.lock_active(conn, host.user_id):
+            raise AccountInactive
+        had = await listings.count_open(conn, host.user_id)
+        quotas.check(Quota.OPEN_LISTINGS, had=had, at_most=quota_open_listings)
         device, serves = None, True
         if offer.device_id is not None:
             device = await _hold_own_device(conn, host, offer.device_id)

@@ -1,6 +1,7 @@
 """What owners, and administrators, do with devices.
 
-Locks: the device, its state, its listings by id. While its state is held no reading is accounted.
+Locks: the owner, where a device is added; the device, its state, its listings by id. While its
+state is held no reading is accounted.
 """
 
 from collections.abc import Mapping
@@ -8,13 +9,15 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
+from api import quotas
 from api.fields import check_together
+from api.quotas import Quota
 from core.device_passwords import hash_of, password_of, secret_of
 from core.errors import CapacityFixed, DeviceFunded, FundingTermsFixed, NotFound
 from core.events import ADMIN, Event, EventType
 from core.settings import ApiSettings
 from core.tokens import Identity
-from db import device_credentials, device_states, devices, listings, outbox
+from db import device_credentials, device_states, devices, listings, outbox, users
 from db.devices import Device, NewDevice
 from db.errors import refusals
 from db.pool import Connection, Pool
@@ -28,12 +31,18 @@ async def own_device(conn: Connection, caller: Identity, device_id: UUID) -> Dev
 async def register(
     pool: Pool, settings: ApiSettings, host: Identity, wanted: Mapping[str, Any]
 ) -> tuple[Device, str]:
-    """A new device and its password, of which only the hash is kept. Raises ExternalIdTaken."""
+    """A new device and its password, of which only the hash is kept.
+
+    Raises ExternalIdTaken, QuotaExceeded.
+    """
     device_id = uuid4()
     password = password_of(_secret(settings), device_id, version=1)
     hashed = hash_of(password)
     new = NewDevice(id=device_id, owner_id=host.user_id, credential_hash=hashed, **wanted)
     async with pool.acquire() as conn, conn.transaction():
+        await users.lock(conn, host.user_id)
+        had = await devices.count(conn, host.user_id)
+        quotas.check(Quota.DEVICES, had=had, at_most=settings.quota_devices)
         with refusals():
             device = await devices.register(conn, new)
         await _announce(conn, EventType.DEVICE_REGISTERED, device)

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import answers
 from api.handler import Handler
-from core.errors import AccountInactive, BadToken, DomainError, ExpiredToken
+from core.errors import AccountInactive, BadToken, DomainError, ExpiredToken, TooMany
 
 PREFIX = "/api/v1"
 
@@ -54,7 +54,7 @@ def public(path: str, tag: str, *refusals: type[DomainError]) -> APIRouter:
 
 def private(path: str, tag: str) -> APIRouter:
     """For routes of whoever is signed in."""
-    return public(path, tag, BadToken, ExpiredToken, AccountInactive)
+    return public(path, tag, BadToken, ExpiredToken, AccountInactive, TooMany)
 
 
 def bare(tag: str) -> APIRouter:

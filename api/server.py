@@ -10,6 +10,7 @@ from typing import Any, cast
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from api import expiry
 from api.app import create_app
 from api.connection import Connection, ConnectionLimits, sweep
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
@@ -47,7 +48,9 @@ async def run(
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_serve(_Server(config, started), listener))
             await started.wait()
-            await app.state.services.providers.run()
+            services = app.state.services
+            tasks.create_task(expiry.watch(services.pool, api.idempotency_ttl))
+            await services.providers.run()
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:

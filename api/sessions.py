@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+from api import quotas
+from api.quotas import Quota
+from api.write_limits import WriteLimits
 from core import tokens
 from core.errors import BadCredentials, BadToken
 from core.settings import ApiSettings
@@ -37,8 +40,12 @@ async def sign_in(pool: Pool, settings: ApiSettings, user: User) -> Session:
 
 
 async def begin(conn: Connection, settings: ApiSettings, user: User) -> Session:
-    """A sign-in of a person who is locked, or new, with a family of refresh tokens of its own."""
-    await refresh_tokens.forget_expired(conn, user.id)
+    """A sign-in of a person who is locked, or new, with a family of refresh tokens of its own.
+
+    Raises QuotaExceeded.
+    """
+    had = await refresh_tokens.families(conn, user.id)
+    quotas.check(Quota.SESSIONS, had=had, at_most=settings.quota_sessions)
     return await _hand_out(conn, settings, user, family_id=uuid4())
 
 
@@ -54,16 +61,20 @@ async def sign_in_once(pool: Pool, settings: ApiSettings, code: str) -> Session:
     raise BadToken
 
 
-async def renew(pool: Pool, settings: ApiSettings, refresh_token: str) -> Session:
+async def renew(
+    pool: Pool, settings: ApiSettings, writes: WriteLimits, refresh_token: str
+) -> Session:
     """Spend a refresh token for new ones.
 
     One that is spent already is in the wrong hands, or its successors are: nobody can tell, so
-    the whole family is revoked. Raises BadToken.
+    the whole family is revoked. Raises BadToken, TooMany.
     """
     token_hash = hash_of(refresh_token)
     async with pool.acquire() as conn, conn.transaction():
         session = None
         owner = await refresh_tokens.lock_owner(conn, token_hash)
+        if owner:
+            writes.count(owner)
         user = await users.by_id(conn, owner) if owner else None
         family_id = await refresh_tokens.spend(conn, token_hash)
         if family_id is None:

@@ -6,14 +6,15 @@ from uuid import UUID
 from fastapi import Query, Response
 from pydantic import AfterValidator, Field
 
-from api import payment_orders, routing
+from api import payment_orders, quotas, routing
 from api.account_numbers import holds_account_number, holds_card_number, is_account_number
 from api.cursors import NEWEST, NEWEST_ID, IdPageQuery, PageQuery
-from api.deps import Id, IdempotencyKey, Member, PoolDep, ServicesDep
+from api.deps import Id, IdempotencyKey, Member, PoolDep, ServicesDep, SettingsDep
 from api.envelope import Answer, Page, created, ok
 from api.errors import answers
 from api.fields import Body, Flag, Money, Name, ShownInstant, ShownKwh, ShownMoney, View
 from api.payment_orders import Kind, Request
+from api.quotas import Quota
 from api.shown import WalletView
 from core.errors import (
     Forbidden,
@@ -21,6 +22,7 @@ from core.errors import (
     InsufficientBalance,
     NotFound,
     PaymentsUnavailable,
+    QuotaExceeded,
     WalletLimit,
 )
 from core.tokens import Identity
@@ -199,12 +201,14 @@ async def list_payment_methods(
     )
 
 
-@router.post("/payment-methods", status_code=201, responses=answers(Forbidden))
+@router.post("/payment-methods", status_code=201, responses=answers(Forbidden, QuotaExceeded))
 async def add_payment_method(
-    pool: PoolDep, member: Member, body: NewPaymentMethod
+    pool: PoolDep, settings: SettingsDep, member: Member, body: NewPaymentMethod
 ) -> Answer[PaymentMethodView]:
     """Add a payment method, by the provider's token. The first becomes the default."""
     async with pool.acquire() as conn, conn.transaction():
+        had = await payments.lock_methods(conn, member.user_id)
+        quotas.check(Quota.PAYMENT_METHODS, had=had, at_most=settings.quota_payment_methods)
         method = await payments.add_method(
             conn,
             member.user_id,

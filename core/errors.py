@@ -230,6 +230,12 @@ class OwnListing(Conflict):
     code = "own_listing"
 
 
+class QuotaExceeded(Conflict):
+    """You have {at_most} {what} already: that is as many as one may have; end one of them first."""
+
+    code = "quota_exceeded"
+
+
 class IdempotencyKeyReused(Conflict):
     """This Idempotency-Key was used with another request."""
 

@@ -252,7 +252,18 @@ class PaymentSettings(_Part):
     payment_webhook_secret: Secret | None = None
 
 
-class ApiSettings(TokenSettings, MarketSettings, PasswordSettings, PaymentSettings):
+class QuotaSettings(_Part):
+    """How much one user may have at a time, and change in how much time."""
+
+    quota_devices: int = Field(100, ge=1, le=1_000_000)
+    quota_open_listings: int = Field(200, ge=1, le=1_000_000)
+    quota_payment_methods: int = Field(20, ge=1, le=1_000_000)
+    quota_sessions: int = Field(100, ge=1, le=1_000_000)
+    rate_limit_writes: Rate = "3000/minute"
+    idempotency_ttl: Duration = timedelta(days=7)
+
+
+class ApiSettings(TokenSettings, MarketSettings, PasswordSettings, PaymentSettings, QuotaSettings):
     api_host: str = "127.0.0.1"
     api_port: Port = 8000
     public_url: HttpUrl = "http://127.0.0.1:8000"

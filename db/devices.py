@@ -25,6 +25,8 @@ SELECT id, owner_id, name, kind, capacity_w, latitude, longitude, dialect, exter
   FROM device, state
 """
 
+_COUNT = "SELECT count(*) FROM devices WHERE owner_id = $1 AND deleted_at IS NULL"
+
 _BY_ID = """
 SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, d.dialect,
        d.external_id, d.time_zone, d.funding_target, d.revenue_share, d.funded, d.created_at,
@@ -120,6 +122,12 @@ async def register(conn: Connection, new: NewDevice) -> Device:
     )  # fmt: skip
     assert row is not None
     return _device(row)
+
+
+async def count(conn: Connection, owner_id: UUID) -> int:
+    """How many devices a host has."""
+    found: int = await conn.fetchval(_COUNT, owner_id)
+    return found
 
 
 async def by_id(conn: Connection, device_id: UUID) -> Device | None:

@@ -1,9 +1,10 @@
 """Requests that name an Idempotency-Key take effect once per user and operation."""
 
+from datetime import timedelta
 from uuid import UUID
 
 from core.errors import IdempotencyKeyReused
-from db.pool import Connection
+from db.pool import Connection, affected
 
 _CLAIM = """
 INSERT INTO idempotency_keys (user_id, operation, key, request_hash, result_id)
@@ -15,6 +16,12 @@ SELECT request_hash, result_id FROM idempotency_keys
  WHERE user_id = $1 AND operation = $2 AND key = $3
 """
 
+_FORGET = """
+DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
+       SELECT ctid FROM idempotency_keys WHERE created_at < now() - $1::interval
+        ORDER BY created_at LIMIT $2))
+"""
+
 
 async def claim(
     conn: Connection, *, user_id: UUID, operation: str, key: str, request_hash: bytes, result: UUID
@@ -23,10 +30,17 @@ async def claim(
 
     Waits for whoever holds the key to commit. Raises IdempotencyKeyReused.
     """
-    if await conn.fetchval(_CLAIM, user_id, operation, key, request_hash, result) is not None:
-        return None
-    earlier = await conn.fetchrow(_EARLIER, user_id, operation, key)
-    assert earlier is not None
+    earlier = None
+    while earlier is None:
+        if await conn.fetchval(_CLAIM, user_id, operation, key, request_hash, result) is not None:
+            return None
+        # None: it was there, and was over, and is forgotten since. Then it is ours to take.
+        earlier = await conn.fetchrow(_EARLIER, user_id, operation, key)
     if earlier["request_hash"] != request_hash:
         raise IdempotencyKeyReused
     return UUID(str(earlier["result_id"]))
+
+
+async def forget(conn: Connection, *, older_than: timedelta, limit: int) -> int:
+    """Delete the oldest keys, of those that are so old. Returns how many."""
+    return affected(await conn.execute(_FORGET, older_than, limit))

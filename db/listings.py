@@ -42,6 +42,11 @@ SELECT $1::uuid, $2::uuid, $3::numeric, $4::numeric, $5::boolean, $6::text, $7::
 RETURNING l
 """
 
+_OPEN_OF_SELLER = """
+SELECT count(*) FROM energy_listings
+ WHERE seller_id = $1 AND status IN ('active', 'paused', 'sold')
+"""
+
 _BY_ID = "SELECT l FROM energy_listings l WHERE id = $1"
 
 _LOCK = "SELECT l FROM energy_listings l WHERE id = $1 FOR NO KEY UPDATE"
@@ -141,6 +146,12 @@ async def create(conn: Connection, new: NewListing, *, max_clock_ahead: timedelt
     )  # fmt: skip
     assert row is not None
     return listing_of(row["l"])
+
+
+async def count_open(conn: Connection, seller_id: UUID) -> int:
+    """How many listings of a seller are not over."""
+    found: int = await conn.fetchval(_OPEN_OF_SELLER, seller_id)
+    return found
 
 
 async def by_id(conn: Connection, listing_id: UUID) -> Listing | None:

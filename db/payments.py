@@ -17,6 +17,8 @@ SELECT id, kind, label, provider, provider_ref, is_default, created_at FROM paym
  WHERE user_id = $1 AND id = $2
 """
 
+_COUNT_METHODS = "SELECT count(*) FROM payment_methods WHERE user_id = $1"
+
 # Whoever adds methods for one user takes turns, so that exactly one is the default.
 _LOCK_OWNER = "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE"
 
@@ -103,6 +105,13 @@ async def method(conn: Connection, user_id: UUID, method_id: UUID) -> PaymentMet
     return _method(row) if row else None
 
 
+async def lock_methods(conn: Connection, user_id: UUID) -> int:
+    """How many methods a user has; nobody else adds one until commit."""
+    await conn.execute(_LOCK_OWNER, user_id)
+    found: int = await conn.fetchval(_COUNT_METHODS, user_id)
+    return found
+
+
 async def add_method(
     conn: Connection,
     user_id: UUID,
@@ -113,8 +122,10 @@ async def add_method(
     provider_ref: str,
     is_default: bool,
 ) -> PaymentMethod:
-    """A new method; it becomes the default when it is to, or when there is none."""
-    await conn.execute(_LOCK_OWNER, user_id)
+    """A new method; it becomes the default when it is to, or when there is none.
+
+    The caller holds `lock_methods`.
+    """
     if is_default:
         await conn.execute(_UNSET_DEFAULT, user_id)
     row = await conn.fetchrow(_ADD_METHOD, user_id, kind, label, provider, provider_ref)

@@ -75,6 +75,11 @@ async def open_pool(
         yield pool
 
 
+def affected(tag: str) -> int:
+    """How many rows a statement changed, by what it answers: `DELETE 7`."""
+    return int(tag.rpartition(" ")[2])
+
+
 @asynccontextmanager
 async def open_connection(
     settings: DatabaseSettings,

@@ -7,7 +7,7 @@ is revoked has no member that is just being made.
 from datetime import datetime
 from uuid import UUID
 
-from db.pool import Connection
+from db.pool import Connection, affected
 
 _ADD = """
 INSERT INTO refresh_tokens (family_id, user_id, token_hash, expires_at) VALUES ($1, $2, $3, $4)
@@ -34,7 +34,24 @@ _REVOKE_ALL = """
 UPDATE refresh_tokens SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL
 """
 
-_FORGET_EXPIRED = "DELETE FROM refresh_tokens WHERE user_id = $1 AND expires_at <= now()"
+# A token that was spent is kept until it would have expired: by it, reuse is noticed.
+_FORGET_EXPIRED = """
+DELETE FROM refresh_tokens WHERE ctid = ANY (ARRAY(
+       SELECT ctid FROM refresh_tokens WHERE expires_at <= now()
+        ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED))
+"""
+
+# Whoever comes with one that was revoked is refused, whether it is still known or not.
+_FORGET_REVOKED = """
+DELETE FROM refresh_tokens WHERE ctid = ANY (ARRAY(
+       SELECT ctid FROM refresh_tokens WHERE revoked_at <= now() - interval '1 day'
+        ORDER BY revoked_at LIMIT $1 FOR UPDATE SKIP LOCKED))
+"""
+
+_FAMILIES = """
+SELECT count(DISTINCT family_id) FROM refresh_tokens
+ WHERE user_id = $1 AND used_at IS NULL AND revoked_at IS NULL AND expires_at > now()
+"""
 
 
 async def add(
@@ -64,5 +81,17 @@ async def revoke_all(conn: Connection, user_id: UUID) -> None:
     await conn.execute(_REVOKE_ALL, user_id)
 
 
-async def forget_expired(conn: Connection, user_id: UUID) -> None:
-    await conn.execute(_FORGET_EXPIRED, user_id)
+async def families(conn: Connection, user_id: UUID) -> int:
+    """How many sign-ins of a person are good."""
+    found: int = await conn.fetchval(_FAMILIES, user_id)
+    return found
+
+
+async def forget_expired(conn: Connection, *, limit: int) -> int:
+    """Delete tokens that have expired, the oldest first. Returns how many."""
+    return affected(await conn.execute(_FORGET_EXPIRED, limit))
+
+
+async def forget_revoked(conn: Connection, *, limit: int) -> int:
+    """Delete tokens that were revoked a day ago. Returns how many."""
+    return affected(await conn.execute(_FORGET_REVOKED, limit))

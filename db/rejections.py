@@ -4,8 +4,8 @@ from uuid import UUID
 
 from db.pool import Connection
 
-# The number is arbitrary, and ours.
-_TRY_TIDY = "SELECT pg_try_advisory_xact_lock(764382103)"
+# The number is arbitrary, and this lock's alone.
+_TRY_TIDY = "SELECT pg_try_advisory_xact_lock(764382124)"
 
 _CROWDED = """
 SELECT s.device_id FROM device_states s LEFT JOIN rejections_dropped d USING (device_id)

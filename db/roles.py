@@ -45,7 +45,7 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
     "payment_methods": {API: "SELECT, INSERT, UPDATE, DELETE"},
     "payment_orders": {API: "SELECT, INSERT, UPDATE", RELAY: "SELECT"},
     "payment_events": {API: "SELECT, INSERT"},
-    "idempotency_keys": {API: "SELECT, INSERT"},
+    "idempotency_keys": {API: "SELECT, INSERT, DELETE"},
     # Devices and what they measured
     "devices": {API: "SELECT, INSERT, UPDATE", INGEST: "SELECT", REALTIME: "SELECT"},
     "device_states": {

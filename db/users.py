@@ -52,6 +52,8 @@ SELECT u.id, u.email, u.password_hash, u.full_name, u.phone, u.role, u.is_active
 
 _LOCK = "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE"
 
+_LOCK_ACTIVE = "SELECT is_active FROM users WHERE id = $1 FOR NO KEY UPDATE"
+
 _HOLD_ACTIVE = "SELECT is_active FROM users WHERE id = $1 FOR SHARE"
 
 _CHANGE = """
@@ -131,6 +133,11 @@ async def newest(
 async def lock(conn: Connection, user_id: UUID) -> None:
     """Let nobody else change or sign in this person until commit. Read them afterwards."""
     await conn.execute(_LOCK, user_id)
+
+
+async def lock_active(conn: Connection, user_id: UUID) -> bool:
+    """Whether someone may act; it stays so until commit, and nobody else adds to what is theirs."""
+    return bool(await conn.fetchval(_LOCK_ACTIVE, user_id))
 
 
 async def hold_active(conn: Connection, user_id: UUID) -> bool:

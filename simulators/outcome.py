@@ -31,17 +31,21 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Written to a file that only its owner may read: it holds how the devices' host signs in."""
+    """Written to a file that only its owner may read: it holds how the devices' hosts sign in.
+
+    The first host has most, and nearly always all of the devices.
+    """
 
     path: Path
     api_url: str
-    owner: Account
+    owners: Sequence[Account]
     played: dict[str, Played]
 
     def write(self) -> None:
         document = {
             "api_url": self.api_url,
-            "owner": asdict(self.owner),
+            "owner": asdict(self.owners[0]),
+            "owners": [asdict(owner) for owner in self.owners],
             "readings_sent": sum(one.sent for one in self.played.values()),
             "devices": {device: _described(one) for device, one in self.played.items()},
         }

@@ -1,6 +1,7 @@
 """Recorded telemetry, sent again by devices of its own, at any speed."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import cycle
@@ -20,6 +21,7 @@ from simulators.together import together
 from simulators.whereabouts import Whereabouts
 
 _OFFERED_FOR = timedelta(days=1)
+_DEVICES_PER_HOST = 100  # as many as one may have, unless the hub is told otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,15 @@ async def run(
 
     `written_to` is written before the first reading and again at the end. Raises HubError.
     """
-    owner = invent_account("Recorded host", "host")
+    owners = [
+        invent_account(f"Recorded host {number + 1}", "host")
+        for number in range(max(1, ceil(len(series) / _DEVICES_PER_HOST)))
+    ]
     async with open_hub(hub.api_url) as client:
-        host = await Session.register(client, owner)
-        played = await _register(host, series, plan, now)
+        hosts = await together(Session.register(client, owner) for owner in owners)
+        played = await _register(hosts, series, plan, now)
     tally.devices = len(played)
-    outcome = Outcome(written_to, hub.api_url, owner, played)
+    outcome = Outcome(written_to, hub.api_url, owners, played)
     outcome.write()
     try:
         await _play(plan, hub, played, tally)
@@ -80,7 +85,7 @@ async def run(
 
 
 async def _register(
-    host: Session, series: dict[str, list[Reading]], plan: ReplayPlan, now: datetime
+    hosts: Sequence[Session], series: dict[str, list[Reading]], plan: ReplayPlan, now: datetime
 ) -> dict[str, Played]:
     chance = Random(plan.seed)
     offers = [
@@ -88,8 +93,8 @@ async def _register(
         for (device, readings), locality in zip(series.items(), cycle(LOCALITIES), strict=False)
     ]
     played = await together(
-        _register_one(host, device, readings, place, price, plan, now)
-        for device, readings, place, price in offers
+        _register_one(hosts[n // _DEVICES_PER_HOST], device, readings, place, price, plan, now)
+        for n, (device, readings, place, price) in enumerate(offers)
     )
     return dict(zip(series, played, strict=True))
 

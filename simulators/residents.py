@@ -21,6 +21,7 @@ from simulators.whereabouts import Broker
 _OFFERED_FOR = timedelta(days=7)
 _HOSTS_MAX = 20
 _HOMES_PER_HOST = 5
+_HOMES_PER_HOST_MAX = 100  # as many devices as one may have, unless the hub is told otherwise
 
 
 @dataclass(slots=True)
@@ -56,7 +57,7 @@ class Residents:
         """Homes that are new here speak one of the dialects after the other.
 
         Everyone signed in, every device registered, every surplus on offer. Raises HubError."""
-        owners = await self._sign_in(max(1, min(_HOSTS_MAX, len(dwellings) // _HOMES_PER_HOST)))
+        owners = await self._sign_in(_hosts_of(len(dwellings)))
         try:
             await together(
                 self._settle(home, number, owners, now, dialects[number % len(dialects)])
@@ -131,6 +132,12 @@ class Residents:
             }
         owners = [asdict(account) for account in self.owners]
         notes.write(self._path, {"owners": owners, "homes": self._homes})
+
+
+def _hosts_of(homes: int) -> int:
+    """Few, since each signs in by a hash that is meant to be slow."""
+    hosts = min(_HOSTS_MAX, homes // _HOMES_PER_HOST)
+    return max(1, hosts, -(-homes // _HOMES_PER_HOST_MAX))
 
 
 def _remembered(dwelling: Dwelling, known: dict[str, Any]) -> Resident:

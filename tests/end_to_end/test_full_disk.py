@@ -27,7 +27,7 @@ async def test_a_full_disk_is_told_and_nothing_is_left_to_do_when_it_has_room() 
     with small_disk(300) as disk, postgres(disk / "postgres") as server:
         database = DatabaseSettings(database_url=server.url)
         await schema.migrate(database)
-        async with serving(database) as api:
+        async with serving(database, quota_payment_methods=1000) as api:
             async with open_pool(database, application_name="test") as pool:
                 buyer = await add_user(pool)
             with filled(disk):

@@ -20,6 +20,7 @@ from core.dialects import Dialect
 from core.readings import Reading
 from core.settings import DatabaseSettings, MetricsSettings
 from core.units import rfc3339
+from db import device_credentials
 from db.audit import audit
 from db.pool import Pool
 from ingest import tidying
@@ -214,6 +215,16 @@ async def test_only_the_newest_refusals_are_kept_and_all_are_counted(
     total = await pool.fetchrow(_TOTAL)
     assert total is not None
     assert (total["received"], total["rejected"]) == (48, 48)
+
+
+async def test_refusals_are_dropped_while_an_ingester_keeps_accounts_at_the_broker(
+    pool: Pool,
+) -> None:
+    device = await add_device(pool, await add_user(pool, "host"))
+    await ingest(pool, garbage(device, 10))
+    async with pool.acquire() as keeper:
+        assert await device_credentials.try_lead(keeper)
+        assert await tidying.tidy(pool, kept=5) == 5
 
 
 async def test_several_ingesters_tidy_up_while_refusals_come_in(

@@ -1,0 +1,18 @@
+"""How many hosts a fleet has."""
+
+import pytest
+
+from core.settings import ApiSettings
+from simulators import replay, residents
+
+
+@pytest.mark.parametrize(
+    ("homes", "hosts"), [(1, 1), (12, 2), (100, 20), (2_000, 20), (10_000, 100)]
+)
+def test_few_hosts_share_a_fleet_and_none_has_more_devices_than_one_may(
+    homes: int, hosts: int
+) -> None:
+    assert residents._hosts_of(homes) == hosts
+    quota = ApiSettings(jwt_secret="a secret of thirty-two bytes, or so").quota_devices
+    assert homes / hosts <= quota
+    assert quota >= replay._DEVICES_PER_HOST

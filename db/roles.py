@@ -84,7 +84,7 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
     },
     "flow_samples": {API: "SELECT", RELAY: "SELECT, INSERT, DELETE", REALTIME: "SELECT"},
     "audit_results": {API: "SELECT, INSERT, DELETE"},
-    "alembic_version": {API: "SELECT"},
+    "alembic_version": dict.fromkeys(ALL, "SELECT"),
 }
 
 # Roles belong to the server: no lock of this database keeps another one's migration from making
@@ -126,6 +126,11 @@ SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', role, verifier)
   FROM unnest($1::text[], $2::text[]) AS sign_in (role, verifier)
 """
 
+_TAKEN = """
+SELECT rolname::text FROM pg_roles
+ WHERE rolname = ANY($1::text[]) AND pg_has_role(current_user, oid, 'SET') ORDER BY rolname
+"""
+
 _SCRAM_ITERATIONS = 4096
 
 
@@ -163,6 +168,11 @@ async def apply(conn: Connection, passwords: Mapping[str, str]) -> None:
     ]
     for row in statements:
         await conn.execute(row[0])
+
+
+async def taken_by(conn: Connection) -> list[str]:
+    """The roles that whoever is signed in may act as."""
+    return [row[0] for row in await conn.fetch(_TAKEN, ALL)]
 
 
 def _verifier(password: str) -> str:

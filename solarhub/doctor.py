@@ -20,7 +20,7 @@ from core.settings import (
     cluster_nodes,
     load,
 )
-from db import replicas, schema
+from db import replicas, roles, schema
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
 from db.pool import open_connection
 from db.server import describe
@@ -75,6 +75,7 @@ async def _database() -> Finding:
         settings = load(DatabaseSettings)
         async with open_connection(settings, application_name="doctor") as conn:
             server, revision = await describe(conn), await schema.current_revision(conn)
+            acts_as = await roles.taken_by(conn)
     except SettingError as error:
         return Finding(State.BAD, "database", str(error))
     except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
@@ -83,7 +84,10 @@ async def _database() -> Finding:
     told = f"PostgreSQL {server.version}, {timescale}, schema {revision or 'empty'}"
     if revision != schema.newest_revision():
         return Finding(State.BAD, "database", f"{told}: run `solarhub migrate`")
-    return Finding(State.GOOD, "database", told)
+    if not acts_as:
+        told = f"{told}: its user may act as none of {', '.join(roles.ALL)} (SOLARHUB_DATABASE_URL)"
+        return Finding(State.BAD, "database", told)
+    return Finding(State.GOOD, "database", f"{told}, for {', '.join(acts_as)}")
 
 
 async def _replica() -> Finding:

@@ -193,6 +193,23 @@ async def test_a_role_with_a_password_signs_in_and_becomes_nobody_else(
         await _open_once(_signed_in(asking, roles.API, "guessed"))
 
 
+async def test_the_doctor_tells_which_process_an_url_is_for(asking: DatabaseSettings) -> None:
+    await schema.migrate(asking, PASSWORDS)
+    conn = await asyncpg.connect(asking.database_url)
+    try:
+        await conn.execute("DROP ROLE IF EXISTS stranger; CREATE ROLE stranger LOGIN PASSWORD 'x'")
+        await conn.execute("GRANT SELECT ON alembic_version TO stranger")
+    finally:
+        await conn.close()
+    for user, password, told in (
+        (roles.RELAY, PASSWORDS[roles.RELAY], "ok   database   .*, for solarhub_relay\n"),
+        ("stranger", "x", "BAD  database   .* act as none of solarhub_api, "),
+    ):
+        url = _signed_in(asking, user, password).database_url
+        done = await asyncio.to_thread(run, "doctor", SOLARHUB_DATABASE_URL=url)
+        assert re.search(told, done.stdout), done.stdout
+
+
 async def test_a_changed_password_is_the_one_that_counts(asking: DatabaseSettings) -> None:
     await schema.migrate(asking, PASSWORDS)
     await schema.migrate(asking, {roles.RELAY: "another"})

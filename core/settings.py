@@ -227,13 +227,19 @@ class MqttSettings(MqttTrustSettings):
 
 
 class IngestSettings(MqttSettings, GridSettings):
-    """`device_secret`, or `jwt_secret` in its place, is for the accounts of devices alone."""
+    """`device_secret`, or `jwt_secret` in its place, is for the accounts of devices alone.
+
+    `ingest_sessions`: how many a group keeps at the broker. `ingest_shared_subscription`: it shares
+    subscriptions instead, at a broker that does not forget them when it restarts.
+    """
 
     mqtt_dynamic_security: bool = True
     device_secret: Secret | None = None
     jwt_secret: Secret | None = None
     ingest_group: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
     ingest_client_id: str = Field("solarhub-ingest", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    ingest_sessions: int = Field(2, ge=1, le=16)
+    ingest_shared_subscription: bool = False
     ingest_gone_after: Duration = timedelta(minutes=1)
     ingest_batch_max: int = Field(1000, ge=1, le=10_000)
     ingest_batch_age: Duration = timedelta(milliseconds=50)

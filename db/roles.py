@@ -63,6 +63,7 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
     "rejections": {API: "SELECT", INGEST: "SELECT, INSERT, DELETE"},
     "rejections_dropped": {API: "SELECT", INGEST: "SELECT, INSERT, UPDATE"},
     "ingesters": {INGEST: "SELECT, INSERT, UPDATE, DELETE"},
+    "ingest_sessions": {INGEST: "SELECT, INSERT, UPDATE, DELETE"},
     # Market
     "energy_listings": {API: "SELECT, INSERT, UPDATE", INGEST: "SELECT, UPDATE"},
     "energy_transactions": {API: "SELECT, INSERT", INGEST: "SELECT", RELAY: "SELECT"},

@@ -1,6 +1,9 @@
 """Where the broker is, who the hub is there, and how one gets in."""
 
+import asyncio
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -46,3 +49,15 @@ class Broker:
             timeout=_CONNECT_S,
             **options,
         )
+
+
+@asynccontextmanager
+async def connection(client: aiomqtt.Client) -> AsyncIterator[aiomqtt.Client]:
+    """The client, while it is connected. Raises aiomqtt.MqttError."""
+    async with client:
+        # It waits by wait_for, which before Python 3.12 swallows a cancellation that meets the
+        # answer: its task would never end.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+        yield client

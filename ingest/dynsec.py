@@ -16,7 +16,7 @@ import aiomqtt
 
 from core.settings import MqttSettings
 from ingest.accounts import OWN_ROLE, Command, Known
-from ingest.broker import Broker
+from ingest.broker import Broker, connection
 
 _TOPIC = "$CONTROL/dynamic-security/v1"
 _ANSWERS = f"{_TOPIC}/response"
@@ -141,8 +141,13 @@ async def open_plugin(
     broker: Broker, identifier: str, answer_within_s: float
 ) -> AsyncIterator[Plugin]:
     """A plugin that has answered. Raises NoPlugin, aiomqtt.MqttError: also when it is lost."""
-    async with broker.client(identifier, clean_session=True) as client:
-        await client.subscribe([(_ANSWERS, 1), (_VERSION, 0)])
+    async with connection(broker.client(identifier, clean_session=True)) as client:
+        # Not aiomqtt's own timeout: its wait_for can swallow our cancellation.
+        try:
+            async with asyncio.timeout(_SEND_S):
+                await client.subscribe([(_ANSWERS, 1), (_VERSION, 0)], timeout=inf)
+        except TimeoutError:
+            raise aiomqtt.MqttError("the broker does not answer") from None
         plugin = Plugin(client, answer_within_s)
         try:
             async with asyncio.TaskGroup() as tasks:

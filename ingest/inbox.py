@@ -54,6 +54,7 @@ class Inbox:
         self.is_reading = True
         self._acknowledged: list[int] = []
         self._is_settling_due = False
+        self._read_at_s = self._loop.time()
         wake, connect, opened = paho.on_message, paho._create_socket, paho.on_socket_open
         assert wake is not None
         assert opened is not None
@@ -61,6 +62,7 @@ class Inbox:
         self._opened, self._look_after = opened, paho.loop_misc
         paho._create_socket = lambda: _Wire(connect())  # type: ignore[method-assign]
         paho.on_socket_open = self._read_ourselves
+        paho.on_socket_register_write = self._write_ourselves
         paho.loop_misc = self._stay_connected  # type: ignore[method-assign]
 
     def _read_ourselves(self, paho: PahoClient, userdata: Any, wire: Any) -> None:
@@ -69,12 +71,22 @@ class Inbox:
         self._wire = wire
         self._loop.call_soon_threadsafe(self._loop.add_reader, wire.fileno(), self._read)
 
+    def _write_ourselves(self, paho: PahoClient, userdata: Any, wire: Any) -> None:
+        # In paho's thread, while it connects.
+        self._loop.call_soon_threadsafe(self._begin_to_write, wire)
+
+    def _begin_to_write(self, wire: "_Wire") -> None:
+        # The connection may be lost by now, and what it was numbered be another's number.
+        if not wire.is_closed:
+            self._loop.add_writer(wire.fileno(), self._paho.loop_write)
+
     def _read(self) -> None:
         """Take what has come, as far as there is room."""
         wire = self._wire
         try:
             while not wire.is_closed:
                 data, now = wire.gulp(), datetime.now(UTC)
+                self._read_at_s = self._loop.time()
                 for packet in self._packets.cut(data):
                     self._take(packet, now)
                 self._paho._ping_t = 0  # an answer may be far behind what shows as much
@@ -129,6 +141,16 @@ class Inbox:
             self._paho._packet_queue(MessageType.PUBACK, packets, 0, 1)
         if not self.is_reading and self.held_bytes < self._held_max_bytes:
             self._resume()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that came is acknowledged."""
+        return not self.held_bytes and not self._is_settling_due
+
+    @property
+    def quiet_s(self) -> float:
+        """For how long nothing has come, all that came being acknowledged."""
+        return self._loop.time() - self._read_at_s if self.is_idle else 0.0
 
     def _pause(self) -> None:
         self.is_reading = False

@@ -1,37 +1,32 @@
 """Ingesters know of each other: whose session nobody reads any more, and who reads another's.
 
-Each names its client id in the database again and again. Of a group, the broker deals each message
-to one member, and keeps it for that one however long it is gone. So a member that was not seen for
-a while is inherited: another one connects under its client id, stops what would still be dealt to
-it, takes what the broker kept for it, and forgets it. When it returns meanwhile, the broker cuts
-off its heir.
+Each names its client id in the database again and again. Of a group that shares a subscription, the
+broker deals each message to one member, and keeps it for that one however long it is gone. So a
+member that was not seen for a while is inherited: another one connects under its client id, stops
+what would still be dealt to it, takes what the broker kept for it, and forgets it. When it returns
+meanwhile, the broker cuts off its heir.
 """
 
 import asyncio
-import time
 from dataclasses import replace
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import aiomqtt
 import structlog
 
 from core.settings import IngestSettings
-from db import ingesters
+from db import ingest_sessions, ingesters
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Pool
-from ingest.messages import Message
+from ingest.heartbeats import Heartbeats
 from ingest.metrics import IngestMetrics
-from ingest.subscriber import Sink, Subscriber, first
-
-_NOTHING_CAME_S = 5.0
-# One rival is seen once when a new process replaces an old one; two who stay see each other always.
-_CONTESTED_TIMES = 2
+from ingest.subscriber import Sink, Subscriber, first, own_session
 
 _log = structlog.get_logger()
 
 
 class Membership:
-    """What an ingester does to be known, and about those who are gone."""
+    """What an ingester with a session of its own does to be known, and about those who are gone."""
 
     def __init__(
         self,
@@ -45,9 +40,9 @@ class Membership:
         self._batcher = batcher
         self._metrics = metrics
         self._holder = uuid4()
+        self._heartbeats = Heartbeats(settings.ingest_client_id, self._holder)
+        self._has_looked = False
         self._every_s = settings.ingest_gone_after.total_seconds() / 12
-        self._steady_since_s: float | None = None
-        self._contested = 0
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -61,36 +56,27 @@ class Membership:
         while True:
             try:
                 before = await ingesters.hold(self._pool, mine, group, self._holder)
+                self._heartbeats.taken(before)
+                await self._look_for_sessions_left()
             except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
                 mind_cancellation(error)
-                self._steady_since_s = None
-            else:
-                self._look_at(before)
+                self._heartbeats.failed()
             await asyncio.sleep(self._every_s)
 
-    def _look_at(self, before: UUID | None) -> None:
-        """Who held our session: whoever was before us, or at the same time as we."""
-        if self._steady_since_s is None:
-            self._steady_since_s = time.monotonic()
-        elif before is not None and before != self._holder:
-            self._contested += 1
-            if self._contested >= _CONTESTED_TIMES:
-                _log.error(
-                    "client_id_used_twice",
-                    client_id=self._settings.ingest_client_id,
-                    do="give each ingester a SOLARHUB_INGEST_CLIENT_ID of its own:"
-                    " the broker cuts one off whenever the other connects",
-                )
-        else:
-            self._contested = 0
+    async def _look_for_sessions_left(self) -> None:
+        """Say once if a group has left sessions: the broker goes on to queue for them."""
+        gone_after = self._settings.ingest_gone_after
+        if self._has_looked or not self._heartbeats.are_steady(gone_after):
+            return
+        self._has_looked = True
+        if left := await ingest_sessions.unread(self._pool, gone_after=gone_after):
+            _log.warning("sessions_left", sessions=left, do="run a member of their group")
 
     async def _inherit_all(self, group: str) -> None:
         gone_after = self._settings.ingest_gone_after
         while True:
             await asyncio.sleep(self._every_s)
-            # After a database that was away nobody was seen for long: first let all be seen.
-            steady = self._steady_since_s
-            if steady is None or time.monotonic() - steady < gone_after.total_seconds():
+            if not self._heartbeats.are_steady(gone_after):
                 continue
             try:
                 client_id = await ingesters.inherit(
@@ -105,25 +91,22 @@ class Membership:
     async def _inherit(self, client_id: str) -> None:
         """Take what the broker keeps for a member that is gone; cut off, leave it to the next."""
         _log.warning("inherits", client_id=client_id)
-        estate = _Estate(self._batcher)
-        settings = self._settings.model_copy(update={"ingest_client_id": client_id})
-        subscriber = Subscriber(settings, estate, self._metrics)
+        session = replace(own_session(self._settings), client_id=client_id)
+        subscriber = Subscriber(self._settings, self._batcher, self._metrics, session)
         try:
             async with asyncio.TaskGroup() as tasks:
-                connected = asyncio.Event()
-                reading = tasks.create_task(subscriber.inherit(connected))
-                await connected.wait()
-                await self._exhaust(client_id, estate)
+                reading = tasks.create_task(subscriber.read_what_is_left(asyncio.Event()))
+                await self._exhaust(client_id, subscriber)
                 reading.cancel()
         except* aiomqtt.MqttError as errors:
             _log.warning("inheritance_ended", client_id=client_id, error=first(errors))
         else:
             await ingesters.release(self._pool, client_id, self._holder)
 
-    async def _exhaust(self, client_id: str, estate: "_Estate") -> None:
+    async def _exhaust(self, client_id: str, subscriber: Subscriber) -> None:
         """Wait until nothing is left to take, or its owner has returned."""
         while await self._still_holds(client_id):
-            if estate.is_exhausted():
+            if subscriber.is_exhausted():
                 return
             await asyncio.sleep(self._every_s)
 
@@ -134,28 +117,3 @@ class Membership:
         except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
             mind_cancellation(error)
             return True
-
-
-class _Estate:
-    """What comes out of an inherited session, on its way to the batcher that all goes to."""
-
-    def __init__(self, batcher: Sink) -> None:
-        self._batcher = batcher
-        self._unacknowledged = 0
-        self._quiet_since_s: float | None = None
-
-    def is_exhausted(self) -> bool:
-        """Whether all that came is committed, and nothing has come for a while of being asked."""
-        now_s = time.monotonic()
-        if self._unacknowledged or self._quiet_since_s is None:
-            self._quiet_since_s = now_s
-        return now_s - self._quiet_since_s > _NOTHING_CAME_S
-
-    async def put(self, message: Message) -> None:
-        def acknowledge() -> None:
-            message.acknowledge()
-            self._unacknowledged -= 1
-            self._quiet_since_s = None
-
-        self._unacknowledged += 1
-        await self._batcher.put(replace(message, acknowledge=acknowledge))

@@ -20,6 +20,10 @@ class IngestMetrics:
         self.fields_ignored = counter("fields_ignored", "Unknown fields in readings")
         self.retries = counter("ingest_retries", "Batches that had to be written again")
         self.reconnects = counter("ingest_reconnects", "Connections to the broker that were lost")
+        self.sessions = Gauge(
+            "solarhub_ingest_sessions", "Sessions of its group that this ingester reads",
+            registry=registry,
+        )  # fmt: skip
         self.answers_dropped = counter(
             "answers_dropped", "Answers to devices that were not sent, the broker being too slow"
         )

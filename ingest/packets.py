@@ -86,6 +86,19 @@ def is_publication(packet: bytes) -> bool:
     return packet[0] & _TYPE == PUBLISH
 
 
+def address(packet: bytes) -> tuple[bytes, int]:
+    """The topic of a PUBLISH packet, and its id, 0 at QoS 0. Raises MalformedPacketError."""
+    at = 2
+    while packet[at - 1] >= 0x80:
+        at += 1
+    at += _TEXT_LENGTH_BYTES
+    end = at + int.from_bytes(packet[at - _TEXT_LENGTH_BYTES : at])
+    has_id = packet[0] >> 1 & _QOS
+    if end + (_ID_BYTES if has_id else 0) > len(packet):
+        raise MalformedPacketError("a publication that ends in its topic")
+    return packet[at:end], int.from_bytes(packet[end : end + _ID_BYTES]) if has_id else 0
+
+
 def publication(packet: bytes, received_at: datetime) -> Publication:
     """What a PUBLISH packet says (3.3). Raises MalformedPacketError."""
     qos = packet[0] >> 1 & _QOS

@@ -1,7 +1,7 @@
 """What time alone does: silence takes a device offline, the end of its window closes a listing."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
@@ -18,22 +18,29 @@ LIMIT = 500
 _log = structlog.get_logger()
 
 
+async def always(_: timedelta) -> bool:
+    return True
+
+
 async def watch(
     pool: Pool,
     offline_after: timedelta,
     *,
+    is_heard: Callable[[timedelta], Awaitable[bool]] = always,
     every_s: float = 1.0,
     clock: Callable[[], float] = monotonic,
 ) -> None:
     """Look around until cancelled. Several ingesters may: each takes what no other holds.
 
     Silence counts from when we listened: a hub that was down, or whose database was, has all the
-    broker kept for it to hear first, and must not pause the whole market meanwhile.
+    broker kept for it to hear first, and must not pause the whole market meanwhile. `is_heard`:
+    whether all that devices say has been read for so long, by whom it may be.
     """
     listening_since = clock()
     while True:
         try:
-            if clock() - listening_since >= offline_after.total_seconds():
+            listened = clock() - listening_since >= offline_after.total_seconds()
+            if listened and await is_heard(offline_after):
                 while await mark_silent_offline(pool, offline_after) == LIMIT:
                     pass
             while await expire_listings(pool) == LIMIT:

@@ -1,9 +1,9 @@
 """The ingest process: subscribe, batch, write, acknowledge."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import perf_counter
 
 import structlog
@@ -22,13 +22,14 @@ from ingest import pricing, tidying
 from ingest.answers import Answers
 from ingest.batcher import Batcher
 from ingest.credentials import Keeper
+from ingest.group import Group
 from ingest.hearing import nothing_more
 from ingest.keepalive import keep_alive
 from ingest.lanes import LANES, Lanes
 from ingest.membership import Membership
 from ingest.messages import Message, refused_whole
 from ingest.metrics import IngestMetrics
-from ingest.presence import watch
+from ingest.presence import always, watch
 from ingest.subscriber import Subscriber
 from ingest.writer import Written, write
 
@@ -55,16 +56,22 @@ async def run(
         age_max_s=settings.ingest_batch_age.total_seconds(),
         held_max=2 * settings.ingest_batch_max,
     )
-    subscriber = Subscriber(settings, lanes, metrics)
     async with (
         open_pool(
             database, application_name="ingest", role=roles.INGEST, max_size=_POOL_MAX
         ) as pool,
         asyncio.TaskGroup() as tasks,
     ):
+        subscriber: Subscriber | Group
+        is_heard: Callable[[timedelta], Awaitable[bool]] = always
+        if settings.ingest_group is None or settings.ingest_shared_subscription:
+            subscriber = Subscriber(settings, lanes, metrics)
+            tasks.create_task(Membership(settings, pool, lanes, metrics).run())
+        else:
+            subscriber = Group(settings, settings.ingest_group, pool, lanes, metrics)
+            is_heard = subscriber.is_heard
         tasks.create_task(subscriber.run(started))
-        tasks.create_task(Membership(settings, pool, lanes, metrics).run())
-        tasks.create_task(watch(pool, settings.offline_after))
+        tasks.create_task(watch(pool, settings.offline_after, is_heard=is_heard))
         tasks.create_task(pricing.watch(pool, _price_rules(settings)))
         tasks.create_task(tidying.watch(pool))
         tasks.create_task(keep_alive(pool, subscriber.publish, started))

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from math import inf
+from sys import maxsize
 from time import monotonic
 from typing import Protocol
 
@@ -11,12 +13,14 @@ import aiomqtt
 import structlog
 
 from core.settings import IngestSettings
-from ingest.broker import Broker
+from ingest.broker import Broker, connection
 from ingest.dialects.firmwares import FILTERS
 from ingest.inbox import Inbox
 from ingest.messages import Message, decode
 from ingest.metrics import IngestMetrics
 from ingest.packets import Publication
+from ingest.share_inbox import ShareInbox
+from ingest.shares import Share
 
 TOPICS = ("solar/+/telemetry", "solar/+/status", *FILTERS)
 QOS = 1
@@ -25,6 +29,8 @@ _RECONNECT_FIRST_S = 0.2
 _RECONNECT_MAX_S = 10.0
 _LASTED_S = 10.0
 _PUBLISH_S = 1.0
+_NOTHING_CAME_S = 5.0
+_NOTHING = "solar/nothing"  # which nobody subscribes to
 _UNCONFIRMED_MAX = 100  # of what we publish
 
 _log = structlog.get_logger()
@@ -36,20 +42,57 @@ class Sink(Protocol):
     async def put(self, message: Message, /) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A persistent session at the broker. With a `share`, only that of what comes is stored."""
+
+    client_id: str
+    filters: tuple[str, ...] = TOPICS
+    share: Share | None = None
+
+
+def shared(group: str) -> tuple[str, ...]:
+    """What the members of a group subscribe to, for a broker that deals each message to one."""
+    return tuple(f"$share/{group}/{topic}" for topic in TOPICS)
+
+
+def own_session(settings: IngestSettings) -> Session:
+    """That of an ingester which is alone, or shares a subscription."""
+    group = settings.ingest_group
+    return Session(settings.ingest_client_id, shared(group) if group else TOPICS)
+
+
+async def _at_once() -> None:
+    return
+
+
 class Subscriber:
     """Reads messages into the batcher; `publish` answers devices while connected."""
 
-    def __init__(self, settings: IngestSettings, batcher: Sink, metrics: IngestMetrics) -> None:
+    def __init__(
+        self,
+        settings: IngestSettings,
+        batcher: Sink,
+        metrics: IngestMetrics,
+        session: Session | None = None,
+    ) -> None:
         self._broker = Broker.of(settings)
-        self._client_id = settings.ingest_client_id
-        group = settings.ingest_group
-        self._topics = [f"$share/{group}/{t}" if group else t for t in TOPICS]
+        self._session = session or own_session(settings)
         self._batcher = batcher
         self._metrics = metrics
         self._client: aiomqtt.Client | None = None
+        self._inbox: Inbox | None = None
+        self._is_unsubscribed = False
 
-    async def run(self, connected: asyncio.Event) -> None:
-        """Stay connected until cancelled; `connected` is set once subscribed."""
+    async def run(
+        self,
+        connected: asyncio.Event,
+        may_return: Callable[[], Awaitable[None]] = _at_once,
+    ) -> None:
+        """Stay connected until cancelled; `connected` is set once subscribed.
+
+        `may_return` is awaited before each connection but the first.
+        """
         wait_s = _RECONNECT_FIRST_S
         while True:
             began_s = monotonic()
@@ -63,41 +106,74 @@ class Subscriber:
                 _log.warning("broker_lost", error=first(errors), retry_in_s=wait_s)
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _RECONNECT_MAX_S)
+            await may_return()
 
-    async def inherit(self, connected: asyncio.Event) -> None:
-        """Read what the broker keeps for an ingester that is gone; nothing new is dealt to it then.
+    async def subscribe_only(self) -> None:
+        """Have the broker keep what the session is to read. Raises aiomqtt.MqttError."""
+        client = self._make_client()
+        Inbox(client, held_max_bytes=maxsize)  # which acknowledges nothing of what comes meanwhile
+        async with connection(client):
+            await self._subscribe(client)
 
-        Raises a group of aiomqtt.MqttError when the connection is lost, as it is when that ingester
-        returns.
+    async def read_what_is_left(self, connected: asyncio.Event) -> None:
+        """Read what the broker keeps for the session, which it adds nothing to.
+
+        Raises a group of aiomqtt.MqttError when the connection is lost, as it is when somebody else
+        connects under the session's name.
         """
         await self._attend(self._unsubscribe, connected)
+
+    def is_exhausted(self) -> bool:
+        """Whether the broker adds nothing, and all that it kept is committed, as far as one sees:
+        nothing has come for a while."""
+        inbox = self._inbox
+        return self._is_unsubscribed and inbox is not None and inbox.quiet_s > _NOTHING_CAME_S
+
+    async def finish(self) -> None:
+        """Take nothing more, and wait until the broker knows that all that came is committed.
+
+        Of a session with a share. Raises aiomqtt.MqttError.
+        """
+        if self._client is not None and isinstance(self._inbox, ShareInbox):
+            await self._inbox.finish()
+            # It answers in turn; a connection that is closed sooner takes what we said with it.
+            await self._client.unsubscribe(_NOTHING, timeout=inf)
 
     async def _attend(
         self, ask: Callable[[aiomqtt.Client], Awaitable[None]], connected: asyncio.Event
     ) -> None:
         """Connect, and read while we ask and from then on: the answer is behind what is queued."""
-        client = self._broker.client(
-            self._client_id, clean_session=False, max_queued_outgoing_messages=_UNCONFIRMED_MAX
-        )
+        client = self._make_client()
         # Before the connection: a persistent session may deliver before anything else is said.
-        inbox = Inbox(client)
+        share = self._session.share
+        inbox = Inbox(client) if share is None else ShareInbox(client, share)
         try:
-            async with client, asyncio.TaskGroup() as tasks:
+            async with connection(client), asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(inbox))
                 await ask(client)
-                self._client = client
+                self._client, self._inbox = client, inbox
                 connected.set()
         finally:
-            self._client = None
+            self._client = self._inbox = None
+
+    def _make_client(self) -> aiomqtt.Client:
+        return self._broker.client(
+            self._session.client_id,
+            clean_session=False,
+            max_queued_outgoing_messages=_UNCONFIRMED_MAX,
+        )
 
     async def _subscribe(self, client: aiomqtt.Client) -> None:
-        granted = await client.subscribe([(topic, QOS) for topic in self._topics], timeout=inf)
+        self._is_unsubscribed = False
+        wanted = [(topic, QOS) for topic in self._session.filters]
+        granted = await client.subscribe(wanted, timeout=inf)
         codes = [code if isinstance(code, int) else code.value for code in granted]
         if any(code >= _REFUSED for code in codes):
             raise aiomqtt.MqttError("the broker does not let us read what devices say")
 
     async def _unsubscribe(self, client: aiomqtt.Client) -> None:
-        await client.unsubscribe(self._topics, timeout=inf)
+        await client.unsubscribe(list(self._session.filters), timeout=inf)
+        self._is_unsubscribed = True
 
     async def _read(self, inbox: Inbox) -> None:
         async for arrived in inbox.arrivals():
@@ -112,6 +188,10 @@ class Subscriber:
                     acknowledge()
                     continue
                 await self._batcher.put(message)
+
+    @property
+    def is_connected(self) -> bool:
+        return self._client is not None
 
     async def publish(self, topic: str, payload: str, qos: int = QOS) -> None:
         """Publish if connected; what a device is told is a courtesy, not a record."""

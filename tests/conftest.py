@@ -198,11 +198,11 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
 
 @contextmanager
 def secured_mosquitto(
-    directory: Path, authority: trustme.CA | None = None
+    directory: Path, authority: trustme.CA | None = None, *, autosave_s: int = 1
 ) -> Iterator[SecuredMosquitto]:
     program = require("mosquitto", find())
     plugin = require("mosquitto", find_plugin(program))
-    running = SecuredMosquitto(program, plugin, directory, authority)
+    running = SecuredMosquitto(program, plugin, directory, authority, autosave_s=autosave_s)
     running.start()
     try:
         yield running

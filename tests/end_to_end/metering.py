@@ -141,14 +141,13 @@ class Hub:
         came = f"{counts['received']} received, {counts['stored']} stored"
         return f"readings of {len(self.meters)} meters: {came}"
 
-    async def subscribes(self, name: str, *, shared: bool = False) -> None:
-        """Wait until the broker has saved that ingester's session: from then on it keeps all.
+    async def subscribes(self, name: str) -> None:
+        """Wait until the broker has saved that session: from then on it keeps all.
 
-        The name stands there once the ingester is connected, and again with each subscription that
+        The name stands there once an ingester is connected, and again with each subscription that
         is not shared.
         """
-        times = 1 if shared else 2
-        await eventually(lambda: self.mosquitto.saved().count(name.encode()) >= times, within_s=60)
+        await eventually(lambda: self.mosquitto.saved().count(name.encode()) >= 2, within_s=60)
 
     async def publish(self, gate: Gate, chance: Random) -> None:
         """Each device on a connection of its own, until all is sent."""

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+from db.ingest_sessions import client_ids
 from tests.end_to_end.load import faulty, recorded
 from tests.end_to_end.metering import Gate, Hub, database_server, hub_of, undisturbed
 from tests.end_to_end.turmoil import Part, chosen_seed
@@ -15,22 +16,36 @@ from tests.support.waiting import eventually
 METERS = 20
 READINGS_EACH = 60
 MEMBERS = ("first", "second", "third")
+SESSIONS = 3
 
-_HELD_SESSIONS = "SELECT array_agg(client_id ORDER BY client_id) FROM ingesters"
+_READERS = "SELECT count(DISTINCT member) FROM ingest_sessions"
+_MEMBERS = "SELECT array_agg(client_id ORDER BY client_id) FROM ingesters"
+_UNREAD = "SELECT count(*) FROM ingest_sessions WHERE member NOT IN ('first', 'second')"
 
 
 async def members(hub: Hub, stack: AsyncExitStack) -> list[Part]:
     """Three ingesters that share the stream."""
     parts = [
-        hub.ingester(name, SOLARHUB_INGEST_GROUP="hub", SOLARHUB_INGEST_GONE_AFTER="6s")
+        hub.ingester(
+            name,
+            SOLARHUB_INGEST_GROUP="hub",
+            SOLARHUB_INGEST_SESSIONS=str(SESSIONS),
+            SOLARHUB_INGEST_GONE_AFTER="6s",
+        )
         for name in MEMBERS
     ]
     for part in parts:
         await part.start()
         stack.push_async_callback(part.end)
-    for name in MEMBERS:
-        await hub.subscribes(name, shared=True)
+    await eventually(partial(all_are_there, hub), within_s=60)
+    for session in client_ids("hub", SESSIONS):
+        await hub.subscribes(session)
     return parts
+
+
+async def all_are_there(hub: Hub) -> bool:
+    """Each of them reads a session."""
+    return bool(await hub.pool.fetchval(_READERS) == len(MEMBERS))
 
 
 async def test_of_three_that_share_one_may_be_killed_for_a_while_and_one_for_ever(
@@ -58,7 +73,8 @@ async def test_of_three_that_share_one_may_be_killed_for_a_while_and_one_for_eve
         assert await hub.outcome() == alone
 
         async def only_two_are_left() -> bool:
-            assert await hub.pool.fetchval(_HELD_SESSIONS) == ["first", "second"]
+            assert await hub.pool.fetchval(_MEMBERS) == ["first", "second"]
+            assert await hub.pool.fetchval(_UNREAD) == 0
             return True
 
         await eventually(only_two_are_left, within_s=30)

@@ -1,5 +1,5 @@
-"""An heir that is killed while it takes what was left to it, at a broker that lets nobody in
-without an account."""
+"""Members that share a subscription: an heir that is killed while it takes what was left to it, at
+a broker that lets nobody in without an account."""
 
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -37,6 +37,7 @@ def member(name: str, mosquitto: SecuredMosquitto, database: DatabaseSettings, h
             "SOLARHUB_DEVICE_SECRET": SECRET.decode(),
             "SOLARHUB_INGEST_CLIENT_ID": name,
             "SOLARHUB_INGEST_GROUP": "hub",
+            "SOLARHUB_INGEST_SHARED_SUBSCRIPTION": "true",
             "SOLARHUB_INGEST_GONE_AFTER": "2s",
             "SOLARHUB_INGEST_BATCH_MAX": str(BATCH_MAX),
         },

@@ -60,7 +60,11 @@ async def test_three_ingesters_that_share_the_parts_of_measurements_make_the_sam
         for n in range(3):
             await stack.enter_async_context(
                 ingesting(
-                    mosquitto.url, database, ingest_group="hub", ingest_client_id=f"ingest-{n}"
+                    mosquitto.url,
+                    database,
+                    ingest_group="hub",
+                    ingest_shared_subscription=True,  # each hears some of the parts
+                    ingest_client_id=f"ingest-{n}",
                 )
             )
         dtu = await stack.enter_async_context(aiomqtt.Client("127.0.0.1", mosquitto.port))

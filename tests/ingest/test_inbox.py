@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import aiomqtt
 import pytest
+from paho.mqtt.enums import MQTTErrorCode
 
 from ingest.dialects.native import MESSAGE_MAX_BYTES
 from ingest.inbox import PACKET_MAX_BYTES, Inbox
@@ -122,6 +123,22 @@ async def test_of_a_message_that_is_too_large_its_beginning_is_kept(mosquitto: M
         await take(inbox, 2, taken)
         assert [number_of(one) for one in taken] == [0, 1]
         assert MESSAGE_MAX_BYTES < len(taken[0].payload) < PACKET_MAX_BYTES
+
+
+async def test_a_connection_that_is_lost_before_it_is_written_to_is_left_alone(
+    mosquitto: Mosquitto,
+) -> None:
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, failure: failures.append(failure))
+    async with inbox_at(mosquitto) as inbox:
+        await publish(mosquitto, b"1")
+        acknowledge(inbox, *(await anext(inbox.arrivals())))
+        inbox._settle()
+        inbox._paho._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST)
+        await asyncio.sleep(0)
+        with pytest.raises(aiomqtt.MqttError):
+            await anext(inbox.arrivals())
+    assert failures == []
 
 
 async def test_a_broker_that_goes_is_noticed(mosquitto: Mosquitto) -> None:

@@ -11,6 +11,7 @@ from ingest.packets import (
     MalformedPacketError,
     Packets,
     Publication,
+    address,
     is_publication,
     publication,
 )
@@ -73,6 +74,7 @@ def test_a_publication_is_taken_apart(topic: bytes, payload: bytes, message_id: 
     assert publication(whole, NOW) == Publication(
         topic, payload, message_id or 0, qos, False, len(whole), NOW
     )
+    assert address(whole) == (topic, message_id or 0)
 
 
 def test_a_retained_copy_says_that_it_is_one() -> None:
@@ -85,6 +87,8 @@ def test_a_publication_that_ends_before_its_payload_is_refused(nonsense: bytes) 
     [whole] = cut([nonsense])
     with pytest.raises(MalformedPacketError):
         publication(whole, NOW)
+    with pytest.raises(MalformedPacketError):
+        address(whole)
 
 
 def test_a_length_without_end_is_refused() -> None:

@@ -380,7 +380,7 @@ async def test_several_ingesters_write_one_event_for_one_will(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:
     devices = [(await a_seller(pool))[0] for _ in range(6)]
-    shared = {"ingest_group": "hub", "offline_after": "1h"}
+    shared = {"ingest_group": "hub", "ingest_shared_subscription": True, "offline_after": "1h"}
     async with (
         ingesting(mosquitto.url, database, ingest_client_id="one", **shared),
         ingesting(mosquitto.url, database, ingest_client_id="two", **shared),

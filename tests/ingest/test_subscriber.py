@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Self
 
 import aiomqtt
+import pytest
 from prometheus_client import CollectorRegistry
 
 from core.settings import IngestSettings
@@ -49,6 +51,30 @@ async def subscribed(mosquitto: Mosquitto, writer: Writer) -> AsyncIterator[asyn
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
+
+
+class Swallowing(aiomqtt.Client):
+    """Connects, and swallows a cancellation that comes at that moment, as wait_for may."""
+
+    async def __aenter__(self) -> Self:
+        client = await super().__aenter__()
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        return client
+
+
+async def test_one_that_is_cancelled_while_it_connects_ends_all_the_same(
+    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aiomqtt, "Client", Swallowing)
+    settings = IngestSettings(mqtt_url=mosquitto.url)
+    subscriber = Subscriber(settings, Writer(), IngestMetrics(CollectorRegistry()))
+    task = asyncio.create_task(subscriber.run(asyncio.Event()))
+    await asyncio.wait([task], timeout=10)
+    assert task.cancelled()
 
 
 async def test_one_that_returns_to_more_than_it_may_hold_waits_and_goes_on(

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 import core.settings
-from core.settings import BaseSettings, MqttSettings, variable
+from core.settings import BaseSettings, IngestSettings, MqttSettings, variable
 from db import roles
 from ingest.broker import Broker
 from solarhub.cli import app
-from tests.support.mosquitto import SecuredMosquitto
+from tests.support.mosquitto import AUTOSAVE_S, SecuredMosquitto
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -83,11 +83,28 @@ def test_what_is_mounted_exists() -> None:
             )
 
 
-def test_each_ingester_has_a_session_of_its_own() -> None:
+def test_each_ingester_has_a_name_of_its_own_and_a_session_to_read() -> None:
     ingesters = [s for s in OURS.values() if s["command"] == ["ingest"]]
-    ids = {s["environment"]["SOLARHUB_INGEST_CLIENT_ID"] for s in ingesters}
-    assert len(ids) == len(ingesters) == 2
+    names = {s["environment"]["SOLARHUB_INGEST_CLIENT_ID"] for s in ingesters}
+    assert len(names) == len(ingesters) == 2
     assert all("replicas" not in s.get("deploy", {}) for s in ingesters)
+    assert {s["environment"]["SOLARHUB_INGEST_GROUP"] for s in ingesters} == {"hub"}
+    assert IngestSettings(mqtt_url="mqtt://here").ingest_sessions == len(ingesters)
+
+
+def test_no_ingester_shares_a_subscription_which_mosquitto_would_forget() -> None:
+    assert not IngestSettings(mqtt_url="mqtt://here").ingest_shared_subscription
+    for service in OURS.values():
+        assert "SOLARHUB_INGEST_SHARED_SUBSCRIPTION" not in service["environment"]
+
+
+def test_mosquitto_sends_ahead_what_an_ingester_holds_of_every_share() -> None:
+    config = (ROOT / "deploy/mosquitto/mosquitto.conf").read_text()
+    settings = IngestSettings(mqtt_url="mqtt://here")
+    [ahead] = re.findall(r"^max_inflight_messages (\d+)$", config, re.MULTILINE)
+    assert int(ahead) >= 2 * settings.ingest_batch_max * settings.ingest_sessions
+    [saves_s] = re.findall(r"^autosave_interval (\d+)$", config, re.MULTILINE)
+    assert int(saves_s) == AUTOSAVE_S < settings.ingest_gone_after.total_seconds()
 
 
 def test_the_public_door_is_closed_for_metrics() -> None:

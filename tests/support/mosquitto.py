@@ -22,6 +22,8 @@ HUB_PASSWORD = "hub-password"
 
 _DEPLOY = Path(__file__).parents[2] / "deploy/mosquitto"
 
+AUTOSAVE_S = 10  # as it ships
+
 # Above what an ingester holds unacknowledged.
 INFLIGHT_MAX = 4000
 
@@ -91,6 +93,11 @@ class Mosquitto:
         file = self._config.with_name("mosquitto.db")
         return file.read_bytes() if file.exists() else b""
 
+    def save(self) -> None:
+        """Have it save what it has by now."""
+        assert self._child is not None
+        os.kill(self._child.pid, signal.SIGUSR1)
+
     def kill(self) -> None:
         """End it at once: what is not `saved` yet is lost."""
         assert self._child is not None
@@ -112,14 +119,22 @@ class Mosquitto:
 class SecuredMosquitto(Mosquitto):
     """As compose.yaml starts it: devices come to `port`, the hub by `url`, nobody else anywhere.
 
-    `authority`: both by TLS, with a certificate from there.
+    `authority`: both by TLS, with a certificate from there. It saves each `autosave_s`, by itself
+    more often than it ships.
     """
 
     def __init__(
-        self, program: str, plugin: str, directory: Path, authority: trustme.CA | None = None
+        self,
+        program: str,
+        plugin: str,
+        directory: Path,
+        authority: trustme.CA | None = None,
+        *,
+        autosave_s: int = 1,
     ) -> None:
         self._plugin = plugin
         self._authority = authority
+        self._autosave_s = autosave_s
         self._hub_port = free()
         super().__init__(program, directory)
         scheme = "mqtts" if authority else "mqtt"
@@ -134,7 +149,7 @@ class SecuredMosquitto(Mosquitto):
             (f"\n{devices}\n", f"\nuser {getpass.getuser()}\nlistener {self.port} 127.0.0.1\n"),
             ("\nlistener 1884\n", f"\nlistener {self._hub_port} 127.0.0.1\n{certificates}\n"),
             ("/mosquitto/data", str(self.directory)),
-            ("autosave_interval 10", "autosave_interval 1"),
+            (f"autosave_interval {AUTOSAVE_S}", f"autosave_interval {self._autosave_s}"),
         ):
             assert ours in config
             config = config.replace(ours, here)

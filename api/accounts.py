@@ -8,7 +8,8 @@ from uuid import UUID
 from api.deps import Services
 from core.errors import BadCredentials, Invalid, NotFound, OwnAccount
 from core.tokens import Identity
-from db import listings, refresh_tokens, users
+from db import admin_actions, listings, refresh_tokens, users
+from db.admin_actions import NewAdminAction
 from db.pool import Pool
 from db.users import User
 
@@ -54,7 +55,9 @@ async def change_password(services: Services, caller: Identity, current: str, ne
         await refresh_tokens.revoke_all(conn, caller.user_id)
 
 
-async def set_active(pool: Pool, admin: Identity, user_id: UUID, active: bool) -> User:
+async def set_active(
+    pool: Pool, admin: Identity, user_id: UUID, active: bool, reason: str | None
+) -> User:
     """Let somebody in again, or shut them out with all that they offer.
 
     Raises NotFound, OwnAccount.
@@ -62,8 +65,17 @@ async def set_active(pool: Pool, admin: Identity, user_id: UUID, active: bool) -
     if user_id == admin.user_id and not active:
         raise OwnAccount
     async with pool.acquire() as conn, conn.transaction():
-        if not await users.set_active(conn, user_id, active):
+        await users.lock(conn, user_id)
+        before = await users.by_id(conn, user_id)
+        if before is None:
             raise NotFound(what="user")
+        await users.set_active(conn, user_id, active)
+        if before.is_active != active:
+            new = NewAdminAction(
+                admin.user_id, "user.activated" if active else "user.deactivated", "user", user_id,
+                {"is_active": before.is_active}, {"is_active": active}, reason,
+            )  # fmt: skip
+            await admin_actions.record(conn, new)
         if not active:
             await refresh_tokens.revoke_all(conn, user_id)
             await listings.pause_all(conn, user_id)

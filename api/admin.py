@@ -11,7 +11,7 @@ from api.cursors import NEWEST, PageQuery
 from api.deps import Admin, Id, PoolDep, ServicesDep
 from api.envelope import Answer, Page, ok
 from api.errors import answers
-from api.fields import Body, Flag, Printable, ShownInstant, View
+from api.fields import Body, Flag, Printable, Reason, ShownInstant, View
 from core.errors import Forbidden, NotFound, OwnAccount
 from db import audit_results, users
 from db.audit_results import OFFENDING_KEPT
@@ -33,6 +33,7 @@ class UserChange(Body):
     is_active: Annotated[
         Flag, Field(description="false: shut out at once, every sign-in ended, listings paused")
     ]
+    reason: Reason | None = None
 
 
 class CheckView(View):
@@ -89,7 +90,7 @@ async def change_user(
     Whoever is shut out is so with the next request; their listings stay paused until they resume
     them.
     """
-    user = await accounts.set_active(pool, admin, user_id, body.is_active)
+    user = await accounts.set_active(pool, admin, user_id, body.is_active, body.reason)
     return ok(UserView.of(user))
 
 

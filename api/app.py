@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from api import (
     addresses,
     admin,
+    admin_devices,
     auth,
     control_room,
     devices,
@@ -67,6 +68,7 @@ _ROUTERS = (
     auth.private,
     admin.router,
     control_room.router,
+    admin_devices.router,
     health.feed,
     health.router,
 )

@@ -19,6 +19,7 @@ from api.fields import (
     Longitude,
     Money,
     Name,
+    Reason,
     RevenueShare,
     ShownInstant,
     TimeZone,
@@ -31,6 +32,7 @@ from api.shown import ShownFunded, ShownShare, ShownTarget
 from core.dialects import Dialect, external_id_fault, topics_of
 from core.errors import (
     CapacityFixed,
+    DeviceFrozen,
     DeviceFunded,
     ExternalIdTaken,
     Forbidden,
@@ -102,6 +104,15 @@ class DeviceChange(Body):
     funding_target: FundingTarget | None = None
     revenue_share: RevenueShare | None = None
     time_zone: Annotated[TimeZone, Field(json_schema_extra=without_default)] = "Asia/Kolkata"
+    reason: Annotated[
+        Reason | None, Field(description="Why, of an administrator's change: it goes on record")
+    ] = None
+
+
+class RemovalQuery(BaseModel):
+    reason: Annotated[
+        Reason | None, Field(description="Why, if an administrator removes it: it goes on record")
+    ] = None
 
 
 class DeviceView(View):
@@ -118,6 +129,14 @@ class DeviceView(View):
     status: Literal["pending", "online", "offline", "fault"]
     fault_code: str | None
     last_seen_at: ShownInstant | None
+    earns_from: Annotated[
+        ShownInstant,
+        Field(description="Energy from before it is recorded, and can't be sold"),
+    ]
+    capacity_approved: Annotated[
+        bool, Field(description="By an administrator: above `CAPACITY_MAX_W` it can't sell without")
+    ]
+    frozen: Annotated[bool, Field(description="By an administrator: it can't sell")]
     funding_target: ShownTarget
     revenue_share: ShownShare
     funded: ShownFunded
@@ -185,25 +204,29 @@ async def get_device(pool: PoolDep, caller: CurrentUser, device_id: Id) -> Answe
 
 @router.patch("/{device_id}", responses=answers(NotFound, CapacityFixed, FundingTermsFixed))
 async def change_device(
-    pool: PoolDep, caller: CurrentUser, device_id: Id, body: DeviceChange
+    pool: PoolDep, settings: SettingsDep, caller: CurrentUser, device_id: Id, body: DeviceChange
 ) -> Answer[DeviceView]:
     """Change what a device is called, where it and its clock are, and what investors are offered.
 
     Its capacity is fixed by the first reading, its funding terms by the first investment.
     """
-    wanted = {field: getattr(body, field) for field in body.model_fields_set}
-    device = await ownership.change(pool, caller, device_id, wanted)
+    wanted = {field: getattr(body, field) for field in body.model_fields_set - {"reason"}}
+    device = await ownership.change(
+        pool, caller, device_id, wanted, rules=settings.selling_rules, reason=body.reason
+    )
     return ok(DeviceView.model_validate(device))
 
 
-@router.delete("/{device_id}", responses=answers(NotFound, DeviceFunded))
-async def remove_device(pool: PoolDep, caller: CurrentUser, device_id: Id) -> Answer[None]:
+@router.delete("/{device_id}", responses=answers(NotFound, DeviceFunded, DeviceFrozen))
+async def remove_device(
+    pool: PoolDep, caller: CurrentUser, device_id: Id, query: Annotated[RemovalQuery, Query()]
+) -> Answer[None]:
     """Remove a device for good: it can't sign in any more, and its open listings are cancelled.
 
-    What it measured and sold stays on the books. One that others invested in, only an
-    administrator removes.
+    What it measured and sold stays on the books, and whoever registers the same meter again goes
+    on from there. One that others invested in, or that is frozen, only an administrator removes.
     """
-    await ownership.remove(pool, caller, device_id)
+    await ownership.remove(pool, caller, device_id, reason=query.reason)
     return ok(None)
 
 

@@ -217,14 +217,23 @@ Instant = Annotated[
     AwareDatetime, BeforeValidator(_no_number), AfterValidator(_of_this_century),
     Field(examples=["2026-03-01T06:30:00Z"], description="RFC 3339, with its zone; 2000 to 2099"),
 ]  # fmt: skip
+_OneLine = Matching(
+    rf"[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*",
+    "must be text on one line, without control characters",
+)
 Name = Annotated[
     str,
     StringConstraints(min_length=1, max_length=100),
-    Matching(
-        rf"[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*",
-        "must be text on one line, without control characters",
-    ),
+    _OneLine,
     AfterValidator(str.strip),
+]
+# Of what administrators do.
+Reason = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=500),
+    _OneLine,
+    AfterValidator(str.strip),
+    Field(description="Why: it goes on record", examples=["Inspected the meter on site"]),
 ]
 
 TimeZone = Annotated[

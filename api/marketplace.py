@@ -31,6 +31,9 @@ from api.offers import Offer
 from api.shown import ListingStatus, ListingView, Pricing
 from core import errors
 from core.errors import (
+    CapacityNotApproved,
+    DeviceFlagged,
+    DeviceFrozen,
     Forbidden,
     IllegalMove,
     NoLocation,
@@ -122,14 +125,21 @@ class ListingQuery(PageQuery):
 
 @router.post(
     "/listings", status_code=201,
-    responses=answers(Forbidden, NotFound, NoLocation, OpenListingExists, QuotaExceeded),
+    responses=answers(
+        Forbidden, NotFound, NoLocation, OpenListingExists, QuotaExceeded, CapacityNotApproved,
+        DeviceFrozen, DeviceFlagged,
+    ),
 )  # fmt: skip
 async def create_listing(
     pool: PoolDep, settings: SettingsDep, host: Host, body: NewListing
 ) -> Answer[ListingView]:
     """Offer energy: an amount, or whatever a device measures."""
     listing = await offers.create(
-        pool, host, body.offer(), quota_open_listings=settings.quota_open_listings
+        pool,
+        host,
+        body.offer(),
+        quota_open_listings=settings.quota_open_listings,
+        rules=settings.selling_rules,
     )
     return created(ListingView.to(host.user_id, listing))
 
@@ -168,10 +178,12 @@ async def get_listing(reads: ReadsDep, caller: CurrentUser, listing_id: Id) -> A
 
 @router.patch("/listings/{listing_id}", responses=answers(Forbidden, NotFound, IllegalMove))
 async def change_listing(
-    pool: PoolDep, caller: CurrentUser, listing_id: Id, body: ListingChange
+    pool: PoolDep, settings: SettingsDep, caller: CurrentUser, listing_id: Id, body: ListingChange
 ) -> Answer[ListingView]:
     """Change price, amount, window, or pause and resume. The seller's."""
-    listing = await offers.change(pool, caller, listing_id, Change(**body.model_dump()))
+    listing = await offers.change(
+        pool, caller, listing_id, Change(**body.model_dump()), settings.selling_rules
+    )
     return ok(ListingView.to(caller.user_id, listing))
 
 

@@ -18,6 +18,7 @@ from core.events import EventType
 from core.listings import Change, Listing, event_of
 from core.market import Condition
 from core.readings import MAX_CLOCK_AHEAD
+from core.selling import USUAL_RULES, SellingRules
 from core.tokens import Identity
 from db import addresses, device_states, devices, listings, users
 from db.devices import Device
@@ -47,8 +48,16 @@ class Offer:
     available_to: datetime
 
 
-async def create(pool: Pool, host: Identity, offer: Offer, *, quota_open_listings: int) -> Listing:
-    """Raises NotFound, NoLocation, OpenListingExists, QuotaExceeded, AccountInactive."""
+async def create(
+    pool: Pool,
+    host: Identity,
+    offer: Offer,
+    *,
+    quota_open_listings: int,
+    rules: SellingRules = USUAL_RULES,
+) -> Listing:
+    """Raises NotFound, NoLocation, OpenListingExists, QuotaExceeded, AccountInactive,
+    CapacityNotApproved, DeviceFrozen, DeviceFlagged."""
     async with pool.acquire() as conn, conn.transaction():
         if not await users.lock_active(conn, host.user_id):
             raise AccountInactive
@@ -57,8 +66,8 @@ async def create(pool: Pool, host: Identity, offer: Offer, *, quota_open_listing
         device, serves = None, True
         if offer.device_id is not None:
             device = await _hold_own_device(conn, host, offer.device_id)
-        if device is not None and offer.auto_adjust:
-            serves = await _lock_serving(conn, device.id, offer.reserve_soc_pct)
+            condition = await _lock_may_sell(conn, device.id, rules)
+            serves = not offer.auto_adjust or condition.serves(offer.reserve_soc_pct)
         latitude, longitude = offer.place or await _place(conn, host, device)
         new = NewListing(
             seller_id=host.user_id,
@@ -94,11 +103,17 @@ async def cancel(pool: Pool, seller: Identity, listing_id: UUID) -> Listing:
     return cancelled
 
 
-async def change(pool: Pool, seller: Identity, listing_id: UUID, wanted: Change) -> Listing:
+async def change(
+    pool: Pool,
+    seller: Identity,
+    listing_id: UUID,
+    wanted: Change,
+    rules: SellingRules = USUAL_RULES,
+) -> Listing:
     """Raises NotFound, Forbidden, IllegalMove, Invalid, AccountInactive."""
     async with pool.acquire() as conn, conn.transaction():
         await _hold(conn, seller)
-        serves = await _lock_what_serves(conn, listing_id)
+        serves = await _lock_what_serves(conn, listing_id, rules)
         listing = await _lock_own(conn, seller, listing_id)
         changed = core.listings.change(listing, wanted, serves=serves, now=datetime.now(UTC))
         if changed == listing:
@@ -121,20 +136,28 @@ async def _hold_own_device(conn: Connection, host: Identity, device_id: UUID) ->
     return device
 
 
-async def _lock_serving(conn: Connection, device_id: UUID, reserve_soc_pct: float | None) -> bool:
-    """Keep readings of a device out until commit. Returns whether it may sell at the moment."""
-    state = (await device_states.lock(conn, [device_id])).get(device_id)
+async def _lock_may_sell(conn: Connection, device_id: UUID, rules: SellingRules) -> Condition:
+    """Keep readings of a device, and decisions on it, out until commit. Returns how it is.
+
+    Raises what keeps it from selling.
+    """
+    state = (await device_states.lock(conn, [device_id]))[device_id]
+    obstacle = state.standing.obstacle(rules)
+    if obstacle is not None:
+        raise obstacle
+    return state.condition(rules)
+
+
+async def _lock_what_serves(conn: Connection, listing_id: UUID, rules: SellingRules) -> bool:
+    """Lock the state of a listing's device: which one never changes. Returns whether it serves."""
+    listing = await listings.by_id(conn, listing_id)
+    if listing is None or listing.device_id is None:
+        return True
+    state = (await device_states.lock(conn, [listing.device_id])).get(listing.device_id)
     if state is None:
         return False
-    return Condition(state.status, state.battery_soc_pct).serves(reserve_soc_pct)
-
-
-async def _lock_what_serves(conn: Connection, listing_id: UUID) -> bool:
-    """The state of the device that a listing follows: which one never changes."""
-    listing = await listings.by_id(conn, listing_id)
-    if listing is None or listing.device_id is None or not listing.auto_adjust:
-        return True
-    return await _lock_serving(conn, listing.device_id, listing.reserve_soc_pct)
+    condition = state.condition(rules)
+    return condition.serves(listing.reserve_soc_pct) if listing.auto_adjust else condition.may_sell
 
 
 async def _place(conn: Connection, host: Identity, device: Device | None) -> tuple[float, float]:

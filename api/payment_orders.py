@@ -2,15 +2,16 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 from uuid import UUID, uuid4
 
 from api.idempotency import request_hash
 from api.webhooks import WebhookEvent
-from core.errors import Invalid, NotFound, PaymentsUnavailable
+from core.errors import Invalid, NotFound, PaymentsUnavailable, PayoutHeld
 from core.tokens import Identity
-from db import idempotency, payments, wallets
+from db import idempotency, payments, payouts, wallets
 from db.errors import refusals
 from db.payments import Order
 from db.pool import Connection, Pool
@@ -35,12 +36,19 @@ class Opened:
 
 
 async def open_order(
-    pool: Pool, providers: Collection[str], member: Identity, request: Request
+    pool: Pool,
+    providers: Collection[str],
+    member: Identity,
+    request: Request,
+    *,
+    payout_delay: timedelta = timedelta(0),
 ) -> Opened:
     """Ask one of the providers for money, or to take some: it answers by webhook.
 
-    A withdrawal leaves the wallet at once, so that nobody can spend it twice.
-    Raises NotFound, PaymentsUnavailable, WalletLimit, InsufficientBalance, IdempotencyKeyReused.
+    A withdrawal leaves the wallet at once, so that nobody can spend it twice. What was earned
+    within `payout_delay` stays in it.
+    Raises NotFound, PaymentsUnavailable, WalletLimit, InsufficientBalance, PayoutHeld,
+    IdempotencyKeyReused.
     """
     order_id = uuid4()
     async with pool.acquire() as conn, conn.transaction():
@@ -58,6 +66,8 @@ async def open_order(
         if request.kind == "topup":
             await wallets.check_room(conn, member.user_id, request.amount)
         else:
+            if payout_delay:
+                await _check_payable(conn, member, request.amount, payout_delay)
             with refusals(total_price=request.amount):
                 transfer_id = await wallets.move(
                     conn,
@@ -96,6 +106,16 @@ async def settle(pool: Pool, provider: str, event: WebhookEvent) -> bool:
             return False
         await _close(conn, order, succeeded=event.type == "payment.succeeded")
     return True
+
+
+async def _check_payable(
+    conn: Connection, member: Identity, amount: Decimal, payout_delay: timedelta
+) -> None:
+    """Raises PayoutHeld where the balance would do, but was earned too lately."""
+    held_since = datetime.now(UTC) - payout_delay
+    payable = await payouts.lock_payable(conn, member.user_id, held_since=held_since)
+    if payable.available < amount <= payable.balance:
+        raise PayoutHeld(held=payable.held, available=payable.available)
 
 
 async def _close(conn: Connection, order: Order, *, succeeded: bool) -> None:

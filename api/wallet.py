@@ -22,6 +22,7 @@ from core.errors import (
     InsufficientBalance,
     NotFound,
     PaymentsUnavailable,
+    PayoutHeld,
     QuotaExceeded,
     WalletLimit,
 )
@@ -169,7 +170,8 @@ async def top_up(
 @router.post(
     "/wallet/withdrawals", status_code=201,
     responses=answers(
-        Forbidden, NotFound, IdempotencyKeyReused, InsufficientBalance, PaymentsUnavailable
+        Forbidden, NotFound, IdempotencyKeyReused, InsufficientBalance, PaymentsUnavailable,
+        PayoutHeld,
     ),
 )  # fmt: skip
 async def withdraw(
@@ -179,7 +181,10 @@ async def withdraw(
     response: Response,
     key: IdempotencyKey = None,
 ) -> Answer[OrderView]:
-    """Take money out. It leaves the wallet at once, and comes back if the provider fails."""
+    """Take money out. It leaves the wallet at once, and comes back if the provider fails.
+
+    What was earned within the hub's `PAYOUT_DELAY` can't be taken out yet.
+    """
     return await _order(services, member, "withdrawal", body, key, response)
 
 
@@ -241,7 +246,13 @@ async def _order(
     providers = services.providers
     providers.check_any()
     request = Request(kind, body.amount, body.payment_method_id, key)
-    opened = await payment_orders.open_order(services.pool, providers.names, member, request)
+    opened = await payment_orders.open_order(
+        services.pool,
+        providers.names,
+        member,
+        request,
+        payout_delay=services.settings.payout_delay,
+    )
     if opened.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     providers.wake(opened.order.provider)

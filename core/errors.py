@@ -131,6 +131,24 @@ class CapacityFixed(Conflict):
     code = "capacity_fixed"
 
 
+class CapacityNotApproved(Conflict):
+    """A device of more than {capacity_max_w} W sells once an administrator approved that."""
+
+    code = "capacity_not_approved"
+
+
+class DeviceFrozen(Conflict):
+    """An administrator froze this device: it can't sell, and can't be removed by its owner."""
+
+    code = "device_frozen"
+
+
+class DeviceFlagged(Conflict):
+    """What this device measured looks wrong: it sells again once an administrator confirmed it."""
+
+    code = "device_flagged"
+
+
 class FundingTermsFixed(Conflict):
     """The funding terms can't change any more: somebody invested."""
 
@@ -216,6 +234,12 @@ class InsufficientBalance(Conflict):
     """The wallet's balance does not cover {total_price} INR."""
 
     code = "insufficient_balance"
+
+
+class PayoutHeld(Conflict):
+    """{held} INR were earned too lately to be withdrawn; {available} INR can be withdrawn now."""
+
+    code = "payout_held"
 
 
 class PriceChanged(Conflict):

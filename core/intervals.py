@@ -38,16 +38,22 @@ class Reason(StrEnum):
 
 
 class Interval(Struct, frozen=True, gc=False):
-    """What was generated, and left over to sell, in one slot: exact milliwatt-hours."""
+    """What was generated, and left over to sell, in one slot: exact milliwatt-hours.
+
+    `early_mwh`: the part of the surplus from before the device earned (`core.earning`).
+    """
 
     generated_mwh: int
     surplus_mwh: int
     quality: Quality
     reasons: frozenset[Reason] = frozenset()
+    early_mwh: int = 0
 
     @property
     def sellable_wh(self) -> Decimal:
-        return wh_of_mwh(self.surplus_mwh) if self.quality in SELLABLE else Decimal(0)
+        if self.quality not in SELLABLE:
+            return Decimal(0)
+        return wh_of_mwh(self.surplus_mwh - self.early_mwh)
 
     def __add__(self, other: "Interval") -> "Interval":
         """Both parts of one slot; commutative and associative, so that order never matters.
@@ -61,6 +67,7 @@ class Interval(Struct, frozen=True, gc=False):
             self.surplus_mwh + other.surplus_mwh,
             self.quality if alike else max(self, other, key=_doubt).quality,
             self.reasons | other.reasons,
+            self.early_mwh + other.early_mwh,
         )
 
     def __sub__(self, other: "Interval") -> "Interval":
@@ -69,6 +76,7 @@ class Interval(Struct, frozen=True, gc=False):
             self,
             generated_mwh=self.generated_mwh - other.generated_mwh,
             surplus_mwh=self.surplus_mwh - other.surplus_mwh,
+            early_mwh=self.early_mwh - other.early_mwh,
         )
 
 

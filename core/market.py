@@ -12,14 +12,18 @@ from core.units import kwh_of_wh
 
 
 class Condition(Struct, frozen=True, gc=False):
-    """How the device behind a listing is. `soc_pct`: None when it says nothing of a battery."""
+    """How the device behind a listing is. `soc_pct`: None when it says nothing of a battery.
+
+    `may_sell`: as far as `core.selling` goes.
+    """
 
     status: str
     soc_pct: float | None = None
+    may_sell: bool = True
 
     def serves(self, reserve_soc_pct: float | None) -> bool:
         """Whether energy may be sold from it, above the reserve of its battery."""
-        if self.status in ("offline", "fault"):
+        if not self.may_sell or self.status in ("offline", "fault"):
             return False
         return reserve_soc_pct is None or self.soc_pct is None or self.soc_pct >= reserve_soc_pct
 

@@ -22,6 +22,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from core.selling import SellingRules
+
 # Adapters of payment providers that the API can run.
 PAYMENT_PROVIDERS = ("sandbox",)
 
@@ -44,6 +46,12 @@ def _duration(value: object) -> object:
     if match is None:
         raise ValueError("must be a duration such as 500ms, 30s, 5m, 1h or 7d")
     return timedelta(seconds=float(match[1]) * _UNIT_S[match[2]])
+
+
+def _not_negative(value: timedelta) -> timedelta:
+    if value < timedelta(0):
+        raise ValueError("must be 0 or longer")
+    return value
 
 
 def _positive(value: timedelta) -> timedelta:
@@ -120,6 +128,7 @@ def _cluster_has_one_database(redis_url: str) -> str:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
+DurationOrZero = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_not_negative)]
 Rate = Annotated[str, AfterValidator(_rates)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 DatabaseUrl = Annotated[str, _url("postgresql", "postgres")]
@@ -207,6 +216,17 @@ class GridSettings(_Part):
         return value
 
 
+class SellingSettings(_Part):
+    """What keeps devices from selling; the same for all processes."""
+
+    capacity_max_w: float = Field(20_000, gt=0, le=1e9, allow_inf_nan=False)
+    flags_pause_selling: bool = False
+
+    @property
+    def selling_rules(self) -> SellingRules:
+        return SellingRules(self.capacity_max_w, self.flags_pause_selling)
+
+
 class MarketSettings(GridSettings):
     """`purchase_min_kwh`: of a purchase that leaves something of its listing."""
 
@@ -226,7 +246,7 @@ class MqttSettings(MqttTrustSettings):
     mqtt_url: MqttUrl
 
 
-class IngestSettings(MqttSettings, GridSettings):
+class IngestSettings(MqttSettings, GridSettings, SellingSettings):
     """`device_secret`, or `jwt_secret` in its place, is for the accounts of devices alone.
 
     `ingest_sessions`: how many a group keeps at the broker. `ingest_shared_subscription`: it shares
@@ -269,7 +289,14 @@ class QuotaSettings(_Part):
     idempotency_ttl: Duration = timedelta(days=7)
 
 
-class ApiSettings(TokenSettings, MarketSettings, PasswordSettings, PaymentSettings, QuotaSettings):
+class ApiSettings(
+    TokenSettings,
+    MarketSettings,
+    PasswordSettings,
+    PaymentSettings,
+    QuotaSettings,
+    SellingSettings,
+):
     api_host: str = "127.0.0.1"
     api_port: Port = 8000
     public_url: HttpUrl = "http://127.0.0.1:8000"
@@ -280,6 +307,7 @@ class ApiSettings(TokenSettings, MarketSettings, PasswordSettings, PaymentSettin
     refresh_token_ttl: Duration = timedelta(days=30)
     rate_limit_login: Rate = "10/minute"
     rate_limit_address: Rate | None = None
+    payout_delay: DurationOrZero = timedelta(0)
     map_tiles_url: TilesUrl | None = None
     device_secret: Secret | None = None
 
@@ -289,6 +317,20 @@ class ApiSettings(TokenSettings, MarketSettings, PasswordSettings, PaymentSettin
         if self.rate_limit_address is not None:
             return self.rate_limit_address
         return "off" if self.rate_limit_login == "off" else "100/minute"
+
+
+class AdminSignInSettings(_Part):
+    """An administrator's sign-in, for commands that act as one."""
+
+    admin_email: str | None = None
+    admin_password: SecretStr | None = Field(None, validate_default=True)
+
+    @field_validator("admin_password")
+    @classmethod
+    def _goes_with_an_email(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("admin_email") is not None:
+            raise ValueError("is required with SOLARHUB_ADMIN_EMAIL")
+        return value
 
 
 class RealtimeSettings(TokenSettings):

@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from uuid import UUID
 
-from core.accountant import Account, advance
+from core.accountant import Account
+from core.earning import EarningTerms, account_readings
 from core.intervals import Interval
 from core.revenue import Stake, Terms, deal_out
 from core.settings import DatabaseSettings
 from core.units import SLOT, slot_of
 from db import audit_digests, audit_ledger, intervals, readings
 from db.checks import Check
+from db.device_states import terms_of
 from db.pool import Connection
 
 # Purchases begin before they see what was invested, by less than a minute.
@@ -62,9 +64,12 @@ SELECT l.id::text FROM energy_listings l
 
 _MEASURED = """
 SELECT l.id::text FROM energy_listings l
+  LEFT JOIN device_states s ON s.device_id = l.device_id
   LEFT JOIN LATERAL (
-       SELECT sum(sellable_wh(i.quality, i.surplus_wh)) AS sellable_wh FROM energy_interval i
+       SELECT sum(sellable_wh(i.quality, i.surplus_wh, i.early_wh)) AS sellable_wh
+         FROM energy_interval i
         WHERE i.device_id = l.device_id
+          AND i.slot_start > s.earns_from - interval '15 minutes'
           AND i.slot_start >= l.measured_from AND i.slot_start < l.available_to) m ON true
  WHERE l.auto_adjust AND l.closed_at IS NULL AND l.device_id IS NOT NULL
    AND l.measured_wh <> coalesce(m.sellable_wh, 0) - l.baseline_wh
@@ -86,8 +91,11 @@ SELECT s.device_id::text FROM device_states s
 """
 
 _DEVICES = """
-SELECT d.id, d.capacity_w, min(t.time) AS first_at
-  FROM devices d JOIN telemetry t ON t.device_id = d.id GROUP BY d.id ORDER BY d.id
+SELECT d.id, d.capacity_w, d.carried, s.earns_from, first.at AS first_at
+  FROM devices d JOIN device_states s ON s.device_id = d.id
+  JOIN (SELECT device_id, min(time) AS at FROM telemetry GROUP BY device_id) first
+    ON first.device_id = d.id
+ ORDER BY d.id
 """
 
 _HISTORY = """
@@ -145,20 +153,26 @@ async def _devices_whose_intervals_differ(conn: Connection) -> AsyncIterator[UUI
         # Where retention took the beginning away, the account from before it is still known.
         before = await intervals.checkpoint_before(conn, device["id"], device["first_at"])
         from_slot = slot_of(device["first_at"]) + SLOT if before else None
-        expected = await _fold(conn, device["id"], device["capacity_w"], before)
+        terms = terms_of(device)
+        expected = await _fold(conn, device["id"], device["capacity_w"], before, terms)
         kept = {at: i for at, i in expected.items() if from_slot is None or at >= from_slot}
         if await intervals.since(conn, device["id"], from_slot) != kept:
             yield device["id"]
 
 
 async def _fold(
-    conn: Connection, device_id: UUID, capacity_w: float, account: Account | None
+    conn: Connection,
+    device_id: UUID,
+    capacity_w: float,
+    account: Account | None,
+    terms: EarningTerms,
 ) -> dict[datetime, Interval]:
     """Account a device's whole history again, a part of it at a time."""
     whole: dict[datetime, Interval] = {}
     history = await conn.cursor(_HISTORY, device_id, account.last_at if account else None)
     while rows := await history.fetch(_READINGS_AT_ONCE):
-        accounted = advance(account, [readings.of_row(row) for row in rows], capacity_w)
+        part = [readings.of_row(row) for row in rows]
+        accounted = account_readings(account, part, capacity_w, terms)
         assert accounted is not None
         account = accounted.account
         for slot, interval in accounted.intervals.items():

@@ -6,27 +6,40 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from core.accountant import Account
+from core.earning import EarningTerms
+from core.market import Condition
+from core.selling import SellingRules, Standing
 from db import accounts
-from db.pool import Connection
+from db.pool import Connection, Record
 
 _LOCK = """
 SELECT s.device_id, d.capacity_w, d.owner_id, s.status, s.fault_code, s.last_seen_at,
-       s.battery_soc_pct, s.accountant
+       s.battery_soc_pct, s.accountant, s.earns_from, d.carried, s.capacity_approved, s.frozen,
+       s.flagged, s.flags_due_from
   FROM device_states s JOIN devices d ON d.id = s.device_id
  WHERE s.device_id = ANY($1::uuid[]) AND d.deleted_at IS NULL
  ORDER BY s.device_id FOR NO KEY UPDATE OF s
+"""
+
+_LOOK_AT = """
+SELECT s.device_id, d.capacity_w, d.owner_id, s.status, s.fault_code, s.last_seen_at,
+       s.battery_soc_pct, s.accountant, s.earns_from, d.carried, s.capacity_approved, s.frozen,
+       s.flagged, s.flags_due_from
+  FROM device_states s JOIN devices d ON d.id = s.device_id
+ WHERE s.device_id = $1 AND d.deleted_at IS NULL
 """
 
 _SAVE = """
 UPDATE device_states s
    SET status = n.status, fault_code = n.fault_code, last_seen_at = n.last_seen_at,
        battery_soc_pct = n.battery_soc_pct, accountant = n.accountant,
+       flags_due_from = n.flags_due_from,
        received = s.received + n.received, stored = s.stored + n.stored,
        duplicate = s.duplicate + n.duplicate, rejected = s.rejected + n.rejected
   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::float8[], $6::json[],
-              $7::int[], $8::int[], $9::int[], $10::int[])
+              $7::int[], $8::int[], $9::int[], $10::int[], $11::timestamptz[])
        AS n (device_id, status, fault_code, last_seen_at, battery_soc_pct, accountant,
-             received, stored, duplicate, rejected)
+             received, stored, duplicate, rejected, flags_due_from)
  WHERE s.device_id = n.device_id
 """
 
@@ -40,20 +53,39 @@ SELECT s.device_id FROM device_states s JOIN devices d ON d.id = s.device_id
 
 @dataclass(slots=True)
 class DeviceState:
-    """One device while a batch holds its lock; the counts are what the batch adds."""
+    """One device while a batch holds its lock; the counts are what the batch adds.
+
+    `flags_due_from`: the first slot that changed since flags were looked for.
+    """
 
     device_id: UUID
-    capacity_w: float
+    standing: Standing
     owner_id: UUID
     status: str
     fault_code: str | None
     last_seen_at: datetime | None
     battery_soc_pct: float | None
     account: Account | None
+    terms: EarningTerms
+    flags_due_from: datetime | None
     received: int = 0
     stored: int = 0
     duplicate: int = 0
     rejected: int = 0
+
+    @property
+    def capacity_w(self) -> float:
+        return self.standing.capacity_w
+
+    def condition(self, rules: SellingRules) -> Condition:
+        """As listings that follow the device depend on it."""
+        may_sell = self.standing.obstacle(rules) is None
+        return Condition(self.status, self.battery_soc_pct, may_sell)
+
+    def energy_changed(self, slot_start: datetime) -> None:
+        """Have flags looked for from this slot on."""
+        if self.flags_due_from is None or slot_start < self.flags_due_from:
+            self.flags_due_from = slot_start
 
     def measured_before(self, at: datetime) -> bool:
         """Whether all that is stored of the device was measured before: it is all accounted."""
@@ -62,19 +94,21 @@ class DeviceState:
 
 async def lock(conn: Connection, device_ids: Collection[UUID]) -> dict[UUID, DeviceState]:
     """The registered devices among `device_ids`, locked until commit."""
-    return {
-        r["device_id"]: DeviceState(
-            device_id=r["device_id"],
-            capacity_w=r["capacity_w"],
-            owner_id=r["owner_id"],
-            status=r["status"],
-            fault_code=r["fault_code"],
-            last_seen_at=r["last_seen_at"],
-            battery_soc_pct=r["battery_soc_pct"],
-            account=accounts.from_json(r["accountant"]) if r["accountant"] else None,
-        )
-        for r in await conn.fetch(_LOCK, list(device_ids))
-    }
+    rows = await conn.fetch(_LOCK, list(device_ids))
+    return {row["device_id"]: _state(row) for row in rows}
+
+
+async def look_at(conn: Connection, device_id: UUID) -> DeviceState | None:
+    """A registered device as it is now; nobody is kept from changing it."""
+    row = await conn.fetchrow(_LOOK_AT, device_id)
+    return _state(row) if row else None
+
+
+def terms_of(row: Record) -> EarningTerms:
+    """Of a row with a state's `earns_from` and its device's `carried`."""
+    return EarningTerms(
+        row["earns_from"], accounts.from_json(row["carried"]) if row["carried"] else None
+    )
 
 
 async def save(conn: Connection, states: Sequence[DeviceState]) -> None:
@@ -90,9 +124,27 @@ async def save(conn: Connection, states: Sequence[DeviceState]) -> None:
         [s.stored for s in states],
         [s.duplicate for s in states],
         [s.rejected for s in states],
+        [s.flags_due_from for s in states],
     )
 
 
 async def lock_silent(conn: Connection, silent_for: timedelta, limit: int) -> list[UUID]:
     """Devices that are online but said nothing for so long, locked; those in use are left out."""
     return [r["device_id"] for r in await conn.fetch(_LOCK_SILENT, silent_for, limit)]
+
+
+def _state(row: Record) -> DeviceState:
+    return DeviceState(
+        device_id=row["device_id"],
+        standing=Standing(
+            row["capacity_w"], row["capacity_approved"], row["frozen"], row["flagged"]
+        ),
+        owner_id=row["owner_id"],
+        status=row["status"],
+        fault_code=row["fault_code"],
+        last_seen_at=row["last_seen_at"],
+        battery_soc_pct=row["battery_soc_pct"],
+        account=accounts.from_json(row["accountant"]) if row["accountant"] else None,
+        terms=terms_of(row),
+        flags_due_from=row["flags_due_from"],
+    )

@@ -17,11 +17,11 @@ WITH device AS (
               time_zone, funding_target, revenue_share, funded, created_at
 ), state AS (
     INSERT INTO device_states (device_id) SELECT id FROM device
-    RETURNING status, fault_code, last_seen_at
+    RETURNING status, fault_code, last_seen_at, earns_from, capacity_approved, frozen
 )
 SELECT id, owner_id, name, kind, capacity_w, latitude, longitude, dialect, external_id,
        time_zone, funding_target, revenue_share, funded, created_at, status, fault_code,
-       last_seen_at
+       last_seen_at, earns_from, capacity_approved, frozen
   FROM device, state
 """
 
@@ -30,15 +30,15 @@ _COUNT = "SELECT count(*) FROM devices WHERE owner_id = $1 AND deleted_at IS NUL
 _BY_ID = """
 SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, d.dialect,
        d.external_id, d.time_zone, d.funding_target, d.revenue_share, d.funded, d.created_at,
-       s.status, s.fault_code, s.last_seen_at
+       s.status, s.fault_code, s.last_seen_at, s.earns_from, s.capacity_approved, s.frozen
   FROM devices d JOIN device_states s ON s.device_id = d.id
- WHERE d.id = $1 AND d.deleted_at IS NULL
+ WHERE d.id = $1 AND (d.deleted_at IS NULL OR $2)
 """
 
 _LOCK = """
 SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, d.dialect,
        d.external_id, d.time_zone, d.funding_target, d.revenue_share, d.funded, d.created_at,
-       s.status, s.fault_code, s.last_seen_at
+       s.status, s.fault_code, s.last_seen_at, s.earns_from, s.capacity_approved, s.frozen
   FROM devices d JOIN device_states s ON s.device_id = d.id
  WHERE d.id = $1 AND d.deleted_at IS NULL FOR NO KEY UPDATE OF d
 """
@@ -56,7 +56,7 @@ _REMOVE = "UPDATE devices SET deleted_at = now() WHERE id = $1"
 _NEWEST = """
 SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, d.dialect,
        d.external_id, d.time_zone, d.funding_target, d.revenue_share, d.funded, d.created_at,
-       s.status, s.fault_code, s.last_seen_at
+       s.status, s.fault_code, s.last_seen_at, s.earns_from, s.capacity_approved, s.frozen
   FROM devices d JOIN device_states s ON s.device_id = d.id
  WHERE d.deleted_at IS NULL AND (d.created_at, d.id) < ($1::timestamptz, $2::uuid)
  ORDER BY d.created_at DESC, d.id DESC LIMIT $3
@@ -65,7 +65,7 @@ SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, 
 _NEWEST_OF_OWNER = """
 SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, d.dialect,
        d.external_id, d.time_zone, d.funding_target, d.revenue_share, d.funded, d.created_at,
-       s.status, s.fault_code, s.last_seen_at
+       s.status, s.fault_code, s.last_seen_at, s.earns_from, s.capacity_approved, s.frozen
   FROM devices d JOIN device_states s ON s.device_id = d.id
  WHERE d.deleted_at IS NULL AND d.owner_id = $4
    AND (d.created_at, d.id) < ($1::timestamptz, $2::uuid)
@@ -75,6 +75,11 @@ SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, 
 
 @dataclass(frozen=True, slots=True)
 class Device:
+    """`earns_from`: energy from before it can't be sold. `frozen`: nothing of it can.
+
+    `capacity_approved`: by an administrator, which large ones need before they sell.
+    """
+
     id: UUID
     owner_id: UUID
     name: str
@@ -88,6 +93,9 @@ class Device:
     status: str
     fault_code: str | None
     last_seen_at: datetime | None
+    earns_from: datetime
+    capacity_approved: bool
+    frozen: bool
     funding_target: Decimal | None
     revenue_share: Decimal | None
     funded: Decimal
@@ -130,8 +138,9 @@ async def count(conn: Connection, owner_id: UUID) -> int:
     return found
 
 
-async def by_id(conn: Connection, device_id: UUID) -> Device | None:
-    row = await conn.fetchrow(_BY_ID, device_id)
+async def by_id(conn: Connection, device_id: UUID, *, removed: bool = False) -> Device | None:
+    """A device; with `removed` also one that is part of history only."""
+    row = await conn.fetchrow(_BY_ID, device_id, removed)
     return _device(row) if row else None
 
 
@@ -185,6 +194,9 @@ def _device(row: Record) -> Device:
         status=row["status"],
         fault_code=row["fault_code"],
         last_seen_at=row["last_seen_at"],
+        earns_from=row["earns_from"],
+        capacity_approved=row["capacity_approved"],
+        frozen=row["frozen"],
         funding_target=row["funding_target"],
         revenue_share=row["revenue_share"],
         funded=row["funded"],

@@ -21,24 +21,28 @@ from db.pool import Connection
 _ADD = """
 WITH new AS (
     SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::numeric[], $4::numeric[], $5::text[],
-                         $6::text[])
-                  AS n (device_id, slot_start, generated_wh, surplus_wh, quality, reasons)
+                         $6::text[], $7::numeric[])
+                  AS n (device_id, slot_start, generated_wh, surplus_wh, quality, reasons, early_wh)
 ), old AS (
-    SELECT i.device_id, i.slot_start, sellable_wh(i.quality, i.surplus_wh) AS sellable_wh
+    SELECT i.device_id, i.slot_start,
+           sellable_wh(i.quality, i.surplus_wh, i.early_wh) AS sellable_wh
       FROM new JOIN energy_interval i USING (device_id, slot_start)
 ), added AS (
     INSERT INTO energy_interval AS i
-           (device_id, slot_start, generated_wh, surplus_wh, quality, reasons)
-    SELECT device_id, slot_start, generated_wh, surplus_wh, quality, reasons::text[] FROM new
+           (device_id, slot_start, generated_wh, surplus_wh, quality, reasons, early_wh)
+    SELECT device_id, slot_start, generated_wh, surplus_wh, quality, reasons::text[], early_wh
+      FROM new
         ON CONFLICT (device_id, slot_start) DO UPDATE
        SET generated_wh = i.generated_wh + excluded.generated_wh,
            surplus_wh = i.surplus_wh + excluded.surplus_wh,
+           early_wh = coalesce(i.early_wh + excluded.early_wh, i.early_wh, excluded.early_wh),
            quality = worse_quality(
                i.quality, i.generated_wh > 0 OR i.surplus_wh > 0,
                excluded.quality, excluded.generated_wh > 0 OR excluded.surplus_wh > 0),
            reasons = CASE WHEN i.reasons = excluded.reasons THEN i.reasons ELSE
                ARRAY(SELECT DISTINCT unnest(i.reasons || excluded.reasons) ORDER BY 1) END
-    RETURNING i.device_id, i.slot_start, sellable_wh(i.quality, i.surplus_wh) AS sellable_wh
+    RETURNING i.device_id, i.slot_start,
+              sellable_wh(i.quality, i.surplus_wh, i.early_wh) AS sellable_wh
 )
 SELECT device_id, slot_start, sum(wh) AS change_wh
   FROM (SELECT device_id, slot_start, sellable_wh AS wh FROM added
@@ -48,13 +52,13 @@ SELECT device_id, slot_start, sum(wh) AS change_wh
 """
 
 _SINCE = """
-SELECT slot_start, generated_wh, surplus_wh, quality, reasons FROM energy_interval
+SELECT slot_start, generated_wh, surplus_wh, quality, reasons, early_wh FROM energy_interval
  WHERE device_id = $1 AND ($2::timestamptz IS NULL OR slot_start >= $2)
 """
 
 _REMOVE_FROM = """
 DELETE FROM energy_interval WHERE device_id = $1 AND slot_start >= $2
-RETURNING slot_start, sellable_wh(quality, surplus_wh) AS sellable_wh
+RETURNING slot_start, sellable_wh(quality, surplus_wh, early_wh) AS sellable_wh
 """
 
 _CHECKPOINTS_AROUND = """
@@ -75,9 +79,9 @@ SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::json[])
     ON CONFLICT (device_id, slot_start) DO UPDATE SET accountant = excluded.accountant
 """
 
-_SELLABLE_SINCE = """
-SELECT coalesce(sum(sellable_wh(quality, surplus_wh)), 0) FROM energy_interval
- WHERE device_id = $1 AND slot_start >= $2
+_FORGET_EARLY = """
+UPDATE energy_interval SET early_wh = NULL
+ WHERE device_id = $1 AND slot_start = $2 AND early_wh IS NOT NULL
 """
 
 # What a full batch of readings touches, or seven weeks of silence.
@@ -113,6 +117,7 @@ async def _add(conn: Connection, intervals: Mapping[SlotKey, Interval]) -> list[
         [wh_of_mwh(i.surplus_mwh) for i in intervals.values()],
         [i.quality for i in intervals.values()],
         ["{" + ",".join(sorted(i.reasons)) + "}" for i in intervals.values()],
+        [wh_of_mwh(i.early_mwh) if i.early_mwh else None for i in intervals.values()],
     )
     return [SurplusChange(r["device_id"], r["slot_start"], r["change_wh"]) for r in rows]
 
@@ -127,6 +132,7 @@ async def since(
             mwh_of_wh(row["surplus_wh"]),
             Quality(row["quality"]),
             frozenset(Reason(reason) for reason in row["reasons"]),
+            mwh_of_wh(row["early_wh"] or 0),
         )
         for row in await conn.fetch(_SINCE, device_id, slot_start)
     }
@@ -161,6 +167,6 @@ async def save_checkpoints(conn: Connection, checkpoints: Mapping[SlotKey, Accou
     )
 
 
-async def sellable_since(conn: Connection, device_id: UUID, slot_start: datetime) -> Decimal:
-    """Surplus of a device that may be sold, from a slot on, in Wh."""
-    return Decimal(await conn.fetchval(_SELLABLE_SINCE, device_id, slot_start))
+async def forget_early(conn: Connection, device_id: UUID, slot_start: datetime) -> None:
+    """Let all of a slot be sold that its device was cut off from before."""
+    await conn.execute(_FORGET_EARLY, device_id, slot_start)

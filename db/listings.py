@@ -16,16 +16,18 @@ from db.pool import Connection, Record
 # Following a meter begins with the slot that the window begins in, or, where an earlier listing of
 # the device may hold energy of later slots, with the last slot that it can hold some of: $16 is how
 # far readings may be ahead of the clock. What that slot holds already is not for sale when the cut
-# lies inside it.
+# lies inside it. What was measured before the device earned is not, anyhow.
 _CREATE = """
 WITH cut AS (
     SELECT greatest($12::timestamptz, max(least(closed_at + $16::interval, available_to))) AS at
       FROM energy_listings WHERE device_id = $2::uuid AND auto_adjust AND closed_at IS NOT NULL
 ), slot AS (
-    SELECT date_bin('15 minutes', at, '2000-01-01Z') AS start, at FROM cut
+    SELECT greatest(date_bin('15 minutes', at, '2000-01-01Z'),
+                    (SELECT date_bin('15 minutes', earns_from, '2000-01-01Z')
+                       FROM device_states WHERE device_id = $2::uuid)) AS start, at FROM cut
 ), measured AS (
-    SELECT coalesce(sum(sellable_wh(i.quality, i.surplus_wh)), 0) AS total_wh,
-           coalesce(sum(sellable_wh(i.quality, i.surplus_wh))
+    SELECT coalesce(sum(sellable_wh(i.quality, i.surplus_wh, i.early_wh)), 0) AS total_wh,
+           coalesce(sum(sellable_wh(i.quality, i.surplus_wh, i.early_wh))
                     FILTER (WHERE i.slot_start = slot.start AND slot.at > slot.start), 0) AS old_wh
       FROM slot JOIN energy_interval i ON i.device_id = $2::uuid AND $5::boolean
        AND i.slot_start >= slot.start AND i.slot_start < $13::timestamptz
@@ -66,7 +68,7 @@ UPDATE energy_listings AS l
        price_slot = CASE WHEN price_per_kwh = $2 THEN price_slot
                          ELSE date_bin('15 minutes', now(), '2000-01-01Z') END,
        measured_wh = CASE WHEN auto_adjust AND available_to <> $5 THEN coalesce((
-           SELECT sum(sellable_wh(i.quality, i.surplus_wh)) FROM energy_interval i
+           SELECT sum(sellable_wh(i.quality, i.surplus_wh, i.early_wh)) FROM energy_interval i
             WHERE i.device_id = l.device_id AND i.slot_start >= l.measured_from
               AND i.slot_start < $5), 0) - baseline_wh ELSE measured_wh END
  WHERE id = $1

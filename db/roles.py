@@ -54,11 +54,16 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
         RELAY: "SELECT",
         REALTIME: "SELECT",
     },
-    "device_partials": {INGEST: "SELECT, INSERT, UPDATE"},
+    "device_partials": {API: "SELECT, INSERT", INGEST: "SELECT, INSERT, UPDATE"},
+    "meters": {API: "SELECT, INSERT, UPDATE"},
+    "flags": {
+        API: "SELECT, INSERT, UPDATE (state, confirmed_at, confirmed_by)",
+        INGEST: "SELECT, INSERT, UPDATE (energy_wh, evidence, updated_at)",
+    },
     "telemetry": {API: "SELECT", INGEST: "SELECT, INSERT, DELETE", REALTIME: "SELECT"},
     "telemetry_1h": {API: "SELECT"},
     "telemetry_1d": {API: "SELECT"},
-    "energy_interval": {API: "SELECT", INGEST: "SELECT, INSERT, UPDATE, DELETE"},
+    "energy_interval": {API: "SELECT, UPDATE (early_wh)", INGEST: "SELECT, INSERT, UPDATE, DELETE"},
     "accountant_checkpoints": {API: "SELECT", INGEST: "SELECT, INSERT, UPDATE, DELETE"},
     "rejections": {API: "SELECT", INGEST: "SELECT, INSERT, DELETE"},
     "rejections_dropped": {API: "SELECT", INGEST: "SELECT, INSERT, UPDATE"},
@@ -85,6 +90,7 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
     },
     "flow_samples": {API: "SELECT", RELAY: "SELECT, INSERT, DELETE", REALTIME: "SELECT"},
     "audit_results": {API: "SELECT, INSERT, DELETE"},
+    "admin_actions": {API: "SELECT, INSERT"},
     "alembic_version": dict.fromkeys(ALL, "SELECT"),
 }
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from core.accountant import Account, advance
+from core.accountant import Account
+from core.earning import account_readings
 from core.intervals import Interval
 from core.readings import Reading
 from db import intervals
@@ -39,13 +40,15 @@ async def account(
         new.sort(key=measured_at)
         gone = taken_back.get(device_id, ())
         if not gone and state.measured_before(measured_at(new[0])):
-            accounted = advance(state.account, new, state.capacity_w)
+            accounted = account_readings(state.account, new, state.capacity_w, state.terms)
         else:
             times = {measured_at(reading) for reading in new}.union(gone)
             accounted, removed = await account_again(conn, state, times)
             changes += removed
         assert accounted is not None
         state.account = accounted.account
+        if accounted.intervals:
+            state.energy_changed(min(accounted.intervals))
         pending.intervals |= {(device_id, s): i for s, i in accounted.intervals.items()}
         pending.checkpoints |= {(device_id, s): a for s, a in accounted.checkpoints.items()}
     if pending.intervals:

@@ -6,7 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from core.market import Condition, Follower, adjust
+from core.market import Follower, adjust
+from core.selling import SellingRules
 from db import listing_adjustments
 from db.device_states import DeviceState
 from db.intervals import SurplusChange
@@ -18,6 +19,7 @@ async def follow(
     states: Mapping[UUID, DeviceState],
     changes: Iterable[SurplusChange],
     now: datetime,
+    rules: SellingRules,
 ) -> None:
     """Adjust the open auto-adjusted listings of these devices; one event each at most."""
     changes_of = defaultdict(list)
@@ -29,7 +31,7 @@ async def follow(
         adjustment = adjust(
             listing,
             surplus_change_wh=_within(listing, changes_of[listing.device_id]),
-            condition=Condition(state.status, state.battery_soc_pct),
+            condition=state.condition(rules),
             now=now,
         )
         if adjustment.listing != listing:

@@ -11,7 +11,8 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from core.accountant import Account, Accounted, advance
+from core.accountant import Account, Accounted
+from core.earning import account_readings
 from core.intervals import Interval
 from core.readings import Reading
 from core.units import slot_of
@@ -29,7 +30,7 @@ async def account_again(
     Takes back the slots that it replaces. Returns what to add, and what was taken back.
     """
     device_id, late_at = state.device_id, min(times)
-    from_slot, history = await _to_account(conn, device_id, late_at)
+    from_slot, history = await _to_account(conn, state, late_at)
     # What came before the history; where retention dropped its beginning, a later account.
     account = await intervals.checkpoint_before(conn, device_id, _oldest_at(history))
     again = _fold(state, account, history)
@@ -43,10 +44,12 @@ async def account_again(
 
 
 async def _to_account(
-    conn: Connection, device_id: UUID, late_at: datetime
+    conn: Connection, state: DeviceState, late_at: datetime
 ) -> tuple[datetime, list[Reading]]:
     """From which slot on energy may change, and what was read since, as far as it is kept."""
+    device_id = state.device_id
     before = await intervals.checkpoint_before(conn, device_id, late_at)
+    before = state.terms.account_before(before, late_at)
     if before is None:
         history = await readings.since(conn, device_id, None)
         return slot_of(_oldest_at(history)), history
@@ -82,7 +85,7 @@ def _from_slot_on(accounted: Accounted, from_slot: datetime) -> Accounted:
 
 
 def _fold(state: DeviceState, account: Account | None, history: list[Reading]) -> Accounted:
-    accounted = advance(account, history, state.capacity_w)
+    accounted = account_readings(account, history, state.capacity_w, state.terms)
     assert accounted is not None
     return accounted
 

@@ -7,6 +7,7 @@ from time import monotonic
 
 import structlog
 
+from core.selling import USUAL_RULES, SellingRules
 from db import device_states, listing_adjustments, outbox
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Pool
@@ -25,6 +26,7 @@ async def always(_: timedelta) -> bool:
 async def watch(
     pool: Pool,
     offline_after: timedelta,
+    rules: SellingRules = USUAL_RULES,
     *,
     is_heard: Callable[[timedelta], Awaitable[bool]] = always,
     every_s: float = 1.0,
@@ -41,7 +43,7 @@ async def watch(
         try:
             listened = clock() - listening_since >= offline_after.total_seconds()
             if listened and await is_heard(offline_after):
-                while await mark_silent_offline(pool, offline_after) == LIMIT:
+                while await mark_silent_offline(pool, offline_after, rules) == LIMIT:
                     pass
             while await expire_listings(pool) == LIMIT:
                 pass
@@ -52,7 +54,9 @@ async def watch(
         await asyncio.sleep(every_s)
 
 
-async def mark_silent_offline(pool: Pool, offline_after: timedelta) -> int:
+async def mark_silent_offline(
+    pool: Pool, offline_after: timedelta, rules: SellingRules = USUAL_RULES
+) -> int:
     """Take devices offline that were silent for too long, and pause what follows them."""
     async with pool.acquire() as conn, conn.transaction():
         silent = await device_states.lock_silent(conn, offline_after, LIMIT)
@@ -61,7 +65,7 @@ async def mark_silent_offline(pool: Pool, offline_after: timedelta) -> int:
             for state in states.values():
                 state.status = "offline"
             await device_states.save(conn, list(states.values()))
-            await follow(conn, states, [], datetime.now(UTC))
+            await follow(conn, states, [], datetime.now(UTC), rules)
             await outbox.add(conn, [status_event(state) for state in states.values()])
         return len(silent)
 

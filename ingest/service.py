@@ -18,7 +18,7 @@ from core.settings import DatabaseSettings, IngestSettings, variable
 from db import partials, roles
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, UNSTORABLE, mind_cancellation, shortage
 from db.pool import Pool, open_pool
-from ingest import pricing, tidying
+from ingest import flagging, pricing, tidying
 from ingest.answers import Answers
 from ingest.batcher import Batcher
 from ingest.credentials import Keeper
@@ -71,9 +71,12 @@ async def run(
             subscriber = Group(settings, settings.ingest_group, pool, lanes, metrics)
             is_heard = subscriber.is_heard
         tasks.create_task(subscriber.run(started))
-        tasks.create_task(watch(pool, settings.offline_after, is_heard=is_heard))
+        tasks.create_task(
+            watch(pool, settings.offline_after, settings.selling_rules, is_heard=is_heard)
+        )
         tasks.create_task(pricing.watch(pool, _price_rules(settings)))
         tasks.create_task(tidying.watch(pool))
+        tasks.create_task(flagging.watch(pool, settings.selling_rules, settings.late_horizon))
         tasks.create_task(keep_alive(pool, subscriber.publish, started))
         answers = Answers(subscriber.publish, metrics)
         tasks.create_task(answers.run())
@@ -115,6 +118,7 @@ class _Ingester:
         metrics: IngestMetrics,
     ) -> None:
         self._late_horizon = settings.late_horizon
+        self._rules = settings.selling_rules
         self._pool = pool
         self._lanes = lanes
         self._answers = answers
@@ -165,7 +169,7 @@ class _Ingester:
         while True:
             began = perf_counter()
             try:
-                written = await write(self._pool, batch, self._late_horizon)
+                written = await write(self._pool, batch, self._late_horizon, self._rules)
             except UNSTORABLE:
                 raise
             except (*UNAVAILABLE, *DATABASE_ERRORS) as error:

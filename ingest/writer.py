@@ -11,6 +11,7 @@ from uuid import UUID
 
 from core.events import ADMIN, Event, EventType, device_channel, user_channel
 from core.readings import Reading
+from core.selling import USUAL_RULES, SellingRules
 from core.units import rfc3339
 from db import device_names, device_states, outbox, readings
 from db.device_states import DeviceState
@@ -40,7 +41,12 @@ class Written:
         return self.received - self.stored - sum(r.readings for r in self.rejections)
 
 
-async def write(pool: Pool, batch: Sequence[Message], late_horizon: timedelta) -> Written:
+async def write(
+    pool: Pool,
+    batch: Sequence[Message],
+    late_horizon: timedelta,
+    rules: SellingRules = USUAL_RULES,
+) -> Written:
     """Commit everything that a batch of messages means, or nothing of it."""
     device_ids = {m.device_id for m in batch if m.device_id is not None}
     names = {m.addressed.name for m in batch if m.addressed is not None}
@@ -54,7 +60,7 @@ async def write(pool: Pool, batch: Sequence[Message], late_horizon: timedelta) -
         intake = sort_out(heard.messages, states, late_horizon)
         new_readings = await _store(conn, states, intake)
         changes = await account(conn, states, new_readings, heard.taken_back)
-        await follow(conn, states, changes, now)
+        await follow(conn, states, changes, now, rules)
         await device_states.save(conn, list(states.values()))
         if intake.rejections:
             await readings.reject(conn, intake.rejections)

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 from core.dialects import Dialect
+from simulators.administering import Administrator
 from simulators.departures import Departures
 from simulators.faults import FaultPlan
 from simulators.homes import dwelling
@@ -92,7 +93,8 @@ async def run(
     dwellings = [dwelling(plan.seed, index) for index in range(plan.count)]
     roofs = {home.roof for home in dwellings}
     async with open_hub(hub.api_url) as client:
-        residents = Residents(client, remembered_in)
+        administrator = await Administrator.sign_in(client, hub.administrator)
+        residents = Residents(client, remembered_in, administrator)
         await together(
             [
                 residents.settle(dwellings, begins, plan.dialects),

@@ -203,6 +203,9 @@ class Session:
             "POST", path, token=await self.token(), json=body, idempotency_key=idempotency_key
         )
 
+    async def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        return await self.hub.call("PATCH", path, token=await self.token(), json=body)
+
     async def put(self, path: str, body: Mapping[str, Any]) -> Any:
         return await self.hub.call("PUT", path, token=await self.token(), json=body)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from random import Random
 
 from core.readings import Reading
+from simulators.administering import NEEDED, Administrator
 from simulators.hosting import offer_surplus, register_device
-from simulators.hub_client import Session, invent_account, open_hub
+from simulators.hub_client import HubError, Refused, Session, invent_account, open_hub
 from simulators.link import Line, Links, LinkTally
 from simulators.outcome import Outcome, Played
 from simulators.outgoing import Outgoing
@@ -74,7 +75,8 @@ async def run(
     ]
     async with open_hub(hub.api_url) as client:
         hosts = await together(Session.register(client, owner) for owner in owners)
-        played = await _register(hosts, series, plan, now)
+        administrator = await Administrator.sign_in(client, hub.administrator)
+        played = await _register(hosts, administrator, series, plan, now)
     tally.devices = len(played)
     outcome = Outcome(written_to, hub.api_url, owners, played)
     outcome.write()
@@ -85,7 +87,11 @@ async def run(
 
 
 async def _register(
-    hosts: Sequence[Session], series: dict[str, list[Reading]], plan: ReplayPlan, now: datetime
+    hosts: Sequence[Session],
+    administrator: Administrator | None,
+    series: dict[str, list[Reading]],
+    plan: ReplayPlan,
+    now: datetime,
 ) -> dict[str, Played]:
     chance = Random(plan.seed)
     offers = [
@@ -93,7 +99,9 @@ async def _register(
         for (device, readings), locality in zip(series.items(), cycle(LOCALITIES), strict=False)
     ]
     played = await together(
-        _register_one(hosts[n // _DEVICES_PER_HOST], device, readings, place, price, plan, now)
+        _register_one(
+            hosts[n // _DEVICES_PER_HOST], administrator, device, readings, place, price, plan, now
+        )
         for n, (device, readings, place, price) in enumerate(offers)
     )
     return dict(zip(series, played, strict=True))
@@ -101,6 +109,7 @@ async def _register(
 
 async def _register_one(
     host: Session,
+    administrator: Administrator | None,
     device: str,
     readings: list[Reading],
     place: Place,
@@ -112,13 +121,21 @@ async def _register_one(
     registered = await register_device(
         host, name=device, kind="inverter", capacity_w=capacity_w, place=place
     )
-    listing_id = await offer_surplus(
-        host,
-        registered.credentials.device_id,
-        price_per_kwh=price_per_kwh,
-        available_from=first_and_last(readings)[0],
-        available_to=now + _OFFERED_FOR,
-    )
+    device_id, begins = registered.credentials.device_id, first_and_last(readings)[0]
+    if administrator is not None:
+        await administrator.let_earn(device_id, min(begins, now))
+    try:
+        listing_id = await offer_surplus(
+            host,
+            device_id,
+            price_per_kwh=price_per_kwh,
+            available_from=begins,
+            available_to=now + _OFFERED_FOR,
+        )
+    except Refused as refusal:
+        if refusal.code == "capacity_not_approved" and administrator is None:
+            raise HubError(f"{device} can make {capacity_w:,.0f} W: {refusal}; {NEEDED}") from None
+        raise
     assert listing_id is not None  # the device is new
     return Played(registered, listing_id, capacity_w, readings)
 

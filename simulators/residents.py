@@ -9,6 +9,7 @@ from typing import Any
 
 from core.dialects import Dialect
 from simulators import notes
+from simulators.administering import Administrator
 from simulators.dialects.speakers import invent_name
 from simulators.homes import Dwelling, new_meters
 from simulators.hosting import Registered, offer_surplus, register_device
@@ -37,12 +38,16 @@ class Resident:
 class Residents:
     """Settles homes at the hub. A second start finds everyone, and every meter, as they were.
 
-    Without a path nobody is remembered.
+    Without a path nobody is remembered. With an administrator new homes sell what they tell of from
+    when they are settled on, also where that is past.
     """
 
-    def __init__(self, hub: HubClient, path: Path | None) -> None:
+    def __init__(
+        self, hub: HubClient, path: Path | None, administrator: Administrator | None = None
+    ) -> None:
         self._hub = hub
         self._path = path
+        self._administrator = administrator
         known = (path and notes.read(path)) or {"owners": [], "homes": {}}
         self.owners = [Account(**account) for account in known["owners"]]
         self._homes: dict[str, dict[str, Any]] = known["homes"]
@@ -94,6 +99,9 @@ class Residents:
         known = self._homes.get(dwelling.key)
         if known is None:
             resident = await self._move_in(dwelling, number % len(owners), owners, dialect)
+            if self._administrator is not None:
+                device_id = resident.registered.credentials.device_id
+                await self._administrator.let_earn(device_id, now)
         else:
             resident = _remembered(dwelling, known)
         self.settled.append(resident)

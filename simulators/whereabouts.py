@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from simulators.hub_client import Account
+
 
 @dataclass(frozen=True, slots=True)
 class Broker:
@@ -24,8 +26,12 @@ class Broker:
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """`broker` and `feed_url` are None when only the hub's API can tell them."""
+    """`broker` and `feed_url` are None when only the hub's API can tell them.
+
+    `administrator`: the hub's, if we may act for one.
+    """
 
     api_url: str
     broker: Broker | None = None
     feed_url: str | None = None
+    administrator: Account | None = None

@@ -2,20 +2,25 @@
 
 import asyncio
 import secrets
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import bcrypt
 from pydantic import BaseModel, ValidationError
 
 from core.errors import EmailTaken
-from core.settings import DatabaseSettings
+from core.settings import DatabaseSettings, PasswordSettings, load
 from core.tokens import hash_of
 from db import sign_in_codes, users
 from db.errors import refusals
 from db.pool import open_connection
+from simulators import notes
+from simulators.hub_client import Account, invent_account
 from solarhub.errors import HubError, database_reached
 
 _FULL_NAME = "Administrator"
+_KEPT_IN = "demo.json"
 _LINK_GOOD_FOR = timedelta(hours=1)
 
 
@@ -24,6 +29,25 @@ async def create(settings: DatabaseSettings, email: str, password: str, rounds: 
     address, secret = _checked(email, password)
     password_hash = await asyncio.to_thread(bcrypt.hashpw, secret, bcrypt.gensalt(rounds))
     await _store(settings, address, password_hash.decode())
+
+
+async def embedded(data: Path, settings: DatabaseSettings) -> Account:
+    """The administrator of the hub of a data directory, made when it is first needed."""
+    path = data / _KEPT_IN
+    known = notes.read(path)
+    account = invent_account(_FULL_NAME, "admin") if known is None else Account(**known)
+    # Another database, or the same emptied, knows nobody.
+    if known is None or not await _is_known(settings, account.email):
+        rounds = load(PasswordSettings).bcrypt_rounds
+        await create(settings, account.email, account.password, rounds)
+        notes.write(path, asdict(account))
+    return account
+
+
+async def _is_known(settings: DatabaseSettings, email: str) -> bool:
+    with database_reached():
+        async with open_connection(settings, application_name="administrator") as conn:
+            return await users.by_email(conn, email) is not None
 
 
 async def sign_in_link(settings: DatabaseSettings, email: str, public_url: str) -> str:

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, aclosing, suppress
-from dataclasses import asdict
 from pathlib import Path
 from random import SystemRandom
 from signal import SIGTERM
@@ -19,11 +18,11 @@ from rich.live import Live
 
 from core import log
 from core.feed import FeedEvent, Subscription
-from core.settings import DatabaseSettings, LogSettings, PasswordSettings, load
+from core.settings import DatabaseSettings, LogSettings, load
 from db.pool import open_pool
 from simulators import notes
 from simulators.feed import Feed
-from simulators.hub_client import Account, Session, invent_account, open_hub
+from simulators.hub_client import Account, Session, open_hub
 from solarhub import admin, figures
 from solarhub.books import recompute
 from solarhub.child import Child
@@ -83,7 +82,7 @@ class Demo:
 
     async def run(self, run: Run) -> None:
         settings = load(DatabaseSettings, database_url=run.database_url)
-        administrator = await _administrator(self._data, settings)
+        administrator = await admin.embedded(self._data, settings)
         link = await admin.sign_in_link(settings, administrator.email, run.api_url)
         self._welcome(run, administrator, link)
         async with (
@@ -179,15 +178,3 @@ async def _first_listing_updated(run: Run, who: Account) -> None:
             async for event in events:
                 if isinstance(event, FeedEvent) and event.type == "listing.updated":
                     return
-
-
-async def _administrator(data: Path, settings: DatabaseSettings) -> Account:
-    """The demo's administrator, made at its first start."""
-    path = data / "demo.json"
-    if (known := notes.read(path)) is not None:
-        return Account(**known)
-    account = invent_account("Administrator", "admin")
-    rounds = load(PasswordSettings).bcrypt_rounds
-    await admin.create(settings, account.email, account.password, rounds)
-    notes.write(path, asdict(account))
-    return account

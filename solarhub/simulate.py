@@ -31,6 +31,7 @@ from solarhub.simulating import (
     told,
     until_done_or_stopped,
     wait_for_hub,
+    with_administrator,
 )
 
 _PAST_MAX = timedelta(hours=160)
@@ -126,7 +127,8 @@ def devices(
 
     async def work() -> None:
         async with shown("Readings", None, lambda: tally.readings, lambda: told(tally.links)):
-            await fleet.run(plan, hub, remembered_in, tally)
+            there = await with_administrator(data, hub) if plan.past else hub
+            await fleet.run(plan, there, remembered_in, tally)
             if check:
                 checked.extend(await fleet_truth.check(hub, tally))
 

@@ -23,6 +23,7 @@ from solarhub.simulating import (
     hub_at,
     told,
     until_done_or_stopped,
+    with_administrator,
 )
 
 _LATE_HORIZON = timedelta(days=7)
@@ -222,7 +223,8 @@ def _send(
         async with shown(
             "Replay", recording.readings, lambda: tally.readings, lambda: told(tally.links)
         ):
-            await replay.run(plan, series, hub, written_to, tally, now=now)
+            there = await with_administrator(data, hub)
+            await replay.run(plan, series, there, written_to, tally, now=now)
 
     until_done_or_stopped(work())
     typer.echo(f"{tally.devices:,} devices sent {tally.readings:,} readings; see {written_to}.")

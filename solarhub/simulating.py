@@ -3,18 +3,20 @@
 import sys
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from core.settings import MqttTrustSettings, load
+from core.settings import AdminSignInSettings, DatabaseSettings, MqttTrustSettings, load
+from simulators.administering import NEEDED
 from simulators.feed import FeedRefused
+from simulators.hub_client import Account, Unreachable
 from simulators.hub_client import HubError as HubSaysNo
-from simulators.hub_client import Unreachable
 from simulators.link import LinkTally
 from simulators.whereabouts import Broker, Whereabouts
-from solarhub import whereabouts
+from solarhub import admin, whereabouts
 from solarhub.errors import HubError
 from solarhub.process import run_until_stopped
 
@@ -39,6 +41,21 @@ def hub_at(data: Path, *, api_url: str | None, mqtt_url: str | None = None) -> W
         return Whereabouts((api_url or _NEARBY).rstrip("/"), broker)
     broker = Broker.of(mqtt_url or run.mqtt_url, ca_file)
     return Whereabouts(run.api_url, broker, run.realtime_url)
+
+
+async def with_administrator(data: Path, hub: Whereabouts) -> Whereabouts:
+    """The same hub with an administrator to act for: the one whose sign-in is set, else that of the
+    hub that runs on this data directory. Without either it is told what can't be done."""
+    sign_in, run = load(AdminSignInSettings), whereabouts.find(data)
+    account = None
+    if sign_in.admin_email is not None and sign_in.admin_password is not None:
+        password = sign_in.admin_password.get_secret_value()
+        account = Account(sign_in.admin_email, password, "Administrator", "admin")
+    elif run is not None and run.api_url == hub.api_url:
+        account = await admin.embedded(data, load(DatabaseSettings, database_url=run.database_url))
+    else:
+        typer.echo(NEEDED[0].upper() + NEEDED[1:] + ".", err=True)
+    return replace(hub, administrator=account)
 
 
 def wait_for_hub(data: Path, wait_s: float) -> None:

@@ -1,6 +1,7 @@
 // One device: its power, the energy counted of it, what was refused, what it offers and sold.
 
 import { drawBars, PowerCurve } from "./charts.js";
+import { DeviceDecisions } from "./decisions.js";
 import { count, dayAndTime, element, facts, row, time, watts } from "./format.js";
 
 const HOUR_MS = 3_600_000;
@@ -13,11 +14,12 @@ const REFRESH_MS = 15_000;
 const $ = (id) => document.getElementById(id);
 
 export class DeviceView {
-  #session; #state; #curve; #id = null; #span = "hour"; #power = [[], []]; #timer = null; #opener = null; #turn = 0;
+  #session; #state; #curve; #id = null; #span = "hour"; #power = [[], []]; #timer = null; #opener = null; #turn = 0; #decisions;
 
-  constructor(session, state) {
+  constructor(session, state, decided) {
     this.#session = session;
     this.#state = state;
+    this.#decisions = new DeviceDecisions(session, decided);
     this.#curve = new PowerCurve($("power"));
     $("device-close").addEventListener("click", () => this.close());
     $("device-panel").addEventListener("keydown", (event) => event.key === "Escape" && this.close());
@@ -90,13 +92,15 @@ export class DeviceView {
 
   async #refresh() {
     const id = this.#id, from = new Date(Date.now() - 24 * HOUR_MS).toISOString();
-    const [energy, sales, refused] = await Promise.all([
+    const [device, energy, sales, refused] = await Promise.all([
+      this.#ask(`/admin/devices/${id}`),
       this.#ask(`/devices/${id}/energy?from=${from}&limit=200`),
       this.#ask(`/admin/trades?device_id=${id}&limit=20`),
       this.#ask(`/devices/${id}/rejections?limit=20`),
     ]);
     if (id !== this.#id) return;
     this.showFacts();
+    if (device) this.#decisions.show(device);
     if (energy) drawBars($("energy"), new Map(energy.items.map((slot) => [Date.parse(slot.slot_start), bar(slot)])));
     if (sales) $("sales").replaceChildren(...sales.items.map(saleRow));
     if (refused) showRefused(refused);

@@ -1,5 +1,6 @@
 // The control room: signs in, loads what there is, and lets the live feed keep it up to date.
 
+import { Oversight } from "./decisions.js";
 import { DeviceView } from "./device.js";
 import { DeviceList } from "./devices.js";
 import { Feed, FeedRefused } from "./feed.mjs";
@@ -53,8 +54,9 @@ async function room() {
   $("sign-out").onclick = async () => { await session.signOut(); location.reload(); };
   const { url } = await session.get("/realtime");
   const state = new State();
-  const view = new DeviceView(session, state);
+  const view = new DeviceView(session, state, () => oversight.load());
   const open = (id) => view.open(id);
+  const oversight = new Oversight(session, open);
   const map = new RoomMap($("map"), open);
   const list = new DeviceList(state, open);
   const flow = new Flow($("sparks"), $("identity"));
@@ -72,6 +74,7 @@ async function room() {
   const load = shared(async () => {
     const [what, flow, market, trades] = await Promise.all(
       ["/admin/map", "/admin/flow", "/admin/market", "/admin/trades?limit=50"].map((path) => session.get(path)));
+    await oversight.load();
     if (!tiled) map.tiles(what.tiles_url);
     tiled = true;
     state.load({ map: what, flow, market, trades });
@@ -81,6 +84,7 @@ async function room() {
   setInterval(async () => {
     const market = await session.get("/admin/market").catch(() => null);
     if (market) state.counts = market.listings;
+    await oversight.load().catch(() => null);
     stale("market");
   }, MARKET_EVERY_MS);
 

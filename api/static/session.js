@@ -48,6 +48,11 @@ export class Session {
     }
   }
 
+  async patch(path, body) {
+    const headers = { Authorization: `Bearer ${await this.token()}`, "Content-Type": "application/json" };
+    return await dataOf(await fetch(BASE + path, { method: "PATCH", headers, body: JSON.stringify(body) }));
+  }
+
   #refresh() {
     this.#refreshing ??= this.#renew().finally(() => (this.#refreshing = null));
     return this.#refreshing;

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -15,8 +16,10 @@ from api import server
 from api.connection import ConnectionLimits
 from core import tokens
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
+from core.units import rfc3339
+from db.pool import Pool
 from solarhub.ports import free
-from tests.support.people import Person
+from tests.support.people import Person, add_user
 
 JWT_SECRET = "test secret, test secret, test secret"
 WEBHOOK_SECRET = "webhook secret, webhook secret, webhook"
@@ -52,6 +55,14 @@ class Api:
 
     async def post(self, path: str, person: Person, body: Mapping[str, Any]) -> Any:
         return data_of(await self.call("POST", path, person, json=body))
+
+
+async def earns_since(api: Api, pool: Pool, device_id: UUID | str, at: datetime) -> None:
+    """Have an administrator let a device's energy be sold from before its registration."""
+    admin = await add_user(pool, "admin")
+    body = {"earns_from": rfc3339(at), "reason": "The test tells of the past"}
+    path = f"/api/v1/admin/devices/{device_id}"
+    data_of(await api.call("PATCH", path, admin, json=body))
 
 
 def token_of(person: Person, *, ttl: timedelta = timedelta(minutes=5)) -> str:

@@ -41,11 +41,16 @@ OF_ANOTHERS = {
     "DELETE /api/v1/marketplace/listings/{listing_id}": 403,
     "GET /api/v1/admin/users/{user_id}": 200,
     "PATCH /api/v1/admin/users/{user_id}": 200,
+    "GET /api/v1/admin/devices/{device_id}": 200,
+    "PATCH /api/v1/admin/devices/{device_id}": 200,
 }
 ELSE = 404
 
 # The least that a PATCH must say.
-LEAST = {"PATCH /api/v1/admin/users/{user_id}": {"is_active": True}}
+LEAST: dict[str, dict[str, object]] = {
+    "PATCH /api/v1/admin/users/{user_id}": {"is_active": True},
+    "PATCH /api/v1/admin/devices/{device_id}": {"frozen": False, "reason": "As it was"},
+}
 
 # Not JSON of our reading, but JSON of somebody's; no field takes any of these.
 MALFORMED = (

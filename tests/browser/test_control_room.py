@@ -42,6 +42,11 @@ _REFUSED = """
 INSERT INTO rejections (device_id, topic, payload, reason) VALUES ($1, $2, $3, 'bad_value')
 """
 
+_FLAGGED = """
+INSERT INTO flags (device_id, kind, energy_wh, evidence)
+VALUES ($1, 'near_limit', 12000, '{"hours": 2, "mean_power_w": 6000, "capacity_w": 5000}')
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -179,6 +184,32 @@ async def test_a_device_view_colours_energy_by_quality_and_says_why(
         assert visit.complained() == []
 
 
+async def test_a_flag_is_looked_into_and_a_device_frozen_for_a_reason_that_is_kept(
+    room: Room, visits: Visits, pool: Pool
+) -> None:
+    device_id = await add_device(pool, await add_user(pool, "host"))
+    await pool.execute(_FLAGGED, device_id)
+    async with room.feed(), visits(await room.link()) as visit:
+        await is_live(visit.page)
+        await expect(visit.page.locator("#flags li")).to_contain_text("6,000 W of 5,000 W")
+        await visit.page.click("#flags button")
+        await expect(visit.page.locator("#device-flags li")).to_contain_text("close to its limit")
+        for button, reason, becomes in (
+            ("#freeze", HOSTILE, "frozen"),
+            ("#confirm", "Measured on site", "frozen"),
+            ("#freeze", "All is well", "as its meter says"),
+        ):
+            await visit.page.fill("#decide [name=reason]", reason)
+            await visit.page.click(button)
+            newest = visit.page.locator("#actions li").first
+            await expect(newest).to_contain_text(reason)
+            await expect(newest).to_contain_text(room.admin.email)
+            await expect(visit.page.locator("#decided")).to_contain_text(becomes)
+        await expect(visit.page.locator("#flags li")).to_have_count(0)
+        await expect(visit.page.locator("#confirm")).to_be_hidden()
+        assert visit.complained() == []
+
+
 async def test_hostile_names_are_text(room: Room, visits: Visits, pool: Pool) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
     await pool.execute("UPDATE users SET full_name = $1", HOSTILE)
@@ -247,6 +278,7 @@ async def test_axe_finds_nothing_serious(
     device_id = await add_device(pool, host)
     await measure(pool, device_id, 1200.0)
     await add_listing(pool, host, device_id=device_id, kwh=5)
+    await pool.execute(_FLAGGED, device_id)
     async with room.feed(), visits(await room.link(), color_scheme=theme) as visit:
         await is_live(visit.page)
         await expect(visit.page.locator("#devices button")).to_have_count(1)

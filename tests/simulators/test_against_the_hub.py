@@ -1,6 +1,7 @@
 """Simulated devices, recordings and people, against the whole hub."""
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
@@ -13,12 +14,14 @@ from typing import Any
 
 import pytest
 
+from core.readings import Reading
 from core.settings import DatabaseSettings
 from db.pool import Connection, open_connection
 from simulators import buyers, fleet, notes, replay
 from simulators.hub_client import (
     Account,
     HubClient,
+    HubError,
     Refused,
     Session,
     Unreachable,
@@ -27,6 +30,7 @@ from simulators.hub_client import (
 )
 from simulators.recording import Layout, read
 from simulators.whereabouts import Broker, Whereabouts
+from solarhub.simulating import with_administrator
 from tests.conftest import data_directory
 from tests.support import hubs
 from tests.support.waiting import eventually
@@ -61,8 +65,10 @@ def said(hub: hubs.Hub) -> dict[str, str]:
 
 
 @pytest.fixture
-def whereabouts(said: dict[str, str]) -> Whereabouts:
-    return Whereabouts(said["api_url"], Broker.of(said["mqtt_url"]), said["realtime_url"])
+async def whereabouts(hub: hubs.Hub, said: dict[str, str]) -> Whereabouts:
+    """With the administrator of the embedded hub."""
+    there = Whereabouts(said["api_url"], Broker.of(said["mqtt_url"]), said["realtime_url"])
+    return await with_administrator(hub.data, there)
 
 
 @pytest.fixture
@@ -212,15 +218,45 @@ async def accounted(db: Connection, device_id: str) -> dict[str, Any]:
     return dict(row)
 
 
-async def test_a_recording_is_accounted_as_it_was_recorded(
-    whereabouts: Whereabouts, db: Connection, tmp_path: Path
-) -> None:
-    recording = tmp_path / "recording.csv"
+def recorded(directory: Path, energy_unit: str = "kWh") -> dict[str, list[Reading]]:
+    """Two devices, whose counters rise by 3.45 in four hours."""
+    recording = directory / "recording.csv"
     rows = [f"{device},2020-05-15 {h:02}:{m:02},{device}{h}.{m}\n"
             for device in (1, 2) for h in range(10, 14) for m in (0, 15, 30, 45)]  # fmt: skip
     recording.write_text("d,t,e\n" + "".join(rows + rows[:3]))
-    layout = Layout(device="d", time="t", zone="Asia/Kolkata", energy="e", energy_unit="kWh")
-    series = read(recording, layout).series
+    layout = Layout(device="d", time="t", zone="Asia/Kolkata", energy="e", energy_unit=energy_unit)
+    return read(recording, layout).series
+
+
+async def test_without_an_administrator_what_is_past_is_recorded_and_not_for_sale(
+    whereabouts: Whereabouts, db: Connection, tmp_path: Path
+) -> None:
+    plan, now, path = replay.ReplayPlan(speed=inf), datetime.now(UTC), tmp_path / "replay.json"
+    stranger = dataclasses.replace(whereabouts, administrator=None)
+    large = replay.timed(plan, recorded(tmp_path, "MWh"), now)
+    with pytest.raises(HubError, match=r"20,000 W sells once.*SOLARHUB_ADMIN_EMAIL"):
+        await replay.run(plan, large, stranger, path, replay.ReplayTally(), now=now)
+    series = replay.timed(plan, recorded(tmp_path), now)
+    await replay.run(plan, series, stranger, path, replay.ReplayTally(), now=now)
+    for played in notes.read(path)["devices"].values():
+
+        async def matches(played: dict[str, Any] = played) -> bool:
+            found = await accounted(db, played["device_id"])
+            assert (found["generated_wh"], found["readings"]) == (3450.0, 16)
+            return True
+
+        await eventually(matches)
+        offered = await db.fetchval(
+            "SELECT energy_amount_kwh FROM energy_listings WHERE id = $1::uuid",
+            played["listing_id"],
+        )
+        assert offered == 0
+
+
+async def test_a_recording_is_accounted_as_it_was_recorded(
+    whereabouts: Whereabouts, db: Connection, tmp_path: Path
+) -> None:
+    series = recorded(tmp_path)
     plan, now = replay.ReplayPlan(speed=1e6, batch=5), datetime.now(UTC)
     tally = replay.ReplayTally()
     await replay.run(

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from core.settings import SettingError
 from simulators.whereabouts import Broker, Whereabouts
 from solarhub import whereabouts
 from solarhub.errors import HubError
 from solarhub.simulate import app
-from solarhub.simulating import hub_at
+from solarhub.simulating import hub_at, with_administrator
 
 COLUMNS = ("--device-column", "d", "--time-column", "t")
 
@@ -69,6 +70,24 @@ def test_without_a_running_hub_the_usual_port_is_tried(tmp_path: Path) -> None:
     assert hub_at(tmp_path, api_url=None) == Whereabouts("http://127.0.0.1:8000")
     told = hub_at(tmp_path, api_url=None, mqtt_url="mqtts://broker.example")
     assert told.broker == Broker("broker.example", 8883, secure=True)
+
+
+async def test_of_a_hub_elsewhere_one_is_told_what_takes_an_administrator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = Whereabouts("https://hub.example")
+    assert await with_administrator(tmp_path, elsewhere) == elsewhere
+    assert "can't be sold: set SOLARHUB_ADMIN_EMAIL" in capsys.readouterr().err
+    monkeypatch.setenv("SOLARHUB_ADMIN_EMAIL", "asha@example.org")
+    with pytest.raises(SettingError, match="ADMIN_PASSWORD: is required with SOLARHUB_ADMIN_EMAIL"):
+        await with_administrator(tmp_path, elsewhere)
+    monkeypatch.setenv("SOLARHUB_ADMIN_PASSWORD", "a password of theirs")
+    administrator = (await with_administrator(tmp_path, elsewhere)).administrator
+    assert administrator is not None
+    assert (administrator.email, administrator.password) == (
+        "asha@example.org", "a password of theirs",
+    )  # fmt: skip
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("option", [("--truth", "truth.json"), ("--check",)])

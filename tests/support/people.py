@@ -17,6 +17,8 @@ PASSWORD = "correct horse battery"
 DEVICE_PASSWORD = "device-password"
 BANGALORE = (12.9716, 77.5946)
 
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
 # 4 rounds: tests do not wait for what is meant to be slow.
 _PASSWORD_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 
@@ -87,8 +89,12 @@ async def add_device(
     kind: str = "inverter",
     dialect: str = "native",
     external_id: str | None = None,
+    earns_from: datetime = _LONG_AGO,
 ) -> UUID:
-    """A device that signs in at the broker with its id and `DEVICE_PASSWORD`."""
+    """A device that signs in at the broker with its id and `DEVICE_PASSWORD`.
+
+    Unless told otherwise it earns since long ago: tests have it tell of the past.
+    """
     device_id: UUID = await db.fetchval(
         """
         WITH device AS (
@@ -96,7 +102,8 @@ async def add_device(
                                  credential_hash, kind, dialect, external_id)
             VALUES ($1, 'Roof', $2, $3, $4, $5, $6, $7, $8) RETURNING id
         )
-        INSERT INTO device_states (device_id) SELECT id FROM device RETURNING device_id
+        INSERT INTO device_states (device_id, earns_from) SELECT id, $9 FROM device
+        RETURNING device_id
         """,
         owner.id,
         capacity_w,
@@ -105,6 +112,7 @@ async def add_device(
         kind,
         dialect,
         external_id,
+        earns_from,
     )
     return device_id
 

@@ -3,7 +3,7 @@
 from db.migrations.sql import run_file
 
 revision = "0021"
-down_revision = "0022"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 

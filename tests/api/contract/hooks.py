@@ -26,6 +26,7 @@ BEYOND_SCHEMA = {
     "PATCH /api/v1/devices/{device_id}": {
         "funding_target", "latitude", "longitude", "revenue_share", "time_zone",
     },
+    "PATCH /api/v1/admin/devices/{device_id}": {"earns_from"},
     "GET /api/v1/devices/{device_id}/telemetry": {"from", "to"},
     "GET /api/v1/devices/{device_id}/energy": {"from", "to"},
     "GET /api/v1/location/nearby-listings": {"lat", "lon"},

@@ -1,0 +1,121 @@
+"""What administrators decide of devices, on record. Locks: the device, its state, its listings by
+id. While its state is held no reading is accounted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from core.errors import Invalid, NotFound
+from core.flags import FlagKind
+from core.readings import MAX_CLOCK_AHEAD
+from core.selling import SellingRules
+from core.tokens import Identity
+from core.units import SLOT, rfc3339, slot_of
+from db import admin_actions, device_decisions, devices, flags, intervals
+from db.admin_actions import NewAdminAction
+from db.device_decisions import Decided
+from db.pool import Connection, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an administrator wants of a device, and why; None: leave it as it is."""
+
+    reason: str
+    capacity_approved: bool | None = None
+    frozen: bool | None = None
+    earns_from: datetime | None = None
+    flags_confirmed: tuple[FlagKind, ...] = ()
+
+
+async def decide(
+    pool: Pool, admin: Identity, device_id: UUID, decision: Decision, rules: SellingRules
+) -> None:
+    """Decide, put it on record, and have the device's listings follow. Raises NotFound, Invalid.
+
+    Of a device that was removed only flags can be confirmed.
+    """
+    async with pool.acquire() as conn, conn.transaction():
+        await devices.lock(conn, device_id)
+        before = await device_decisions.lock(conn, device_id)
+        if before is None or (before.removed and not _only_confirms(decision)):
+            raise NotFound(what="device")
+        after = _decided(before, decision)
+        confirmed = await flags.confirm(conn, device_id, decision.flags_confirmed, admin.user_id)
+        await _write(conn, device_id, before, after)
+        await device_decisions.apply_to_listings(conn, device_id, rules, datetime.now(UTC))
+        changed = _changes(before, after, confirmed)
+        if changed is not None:
+            await admin_actions.record(
+                conn,
+                NewAdminAction(
+                    admin.user_id, "device.decided", "device", device_id, *changed, decision.reason
+                ),
+            )
+
+
+async def _write(conn: Connection, device_id: UUID, before: Decided, after: Decided) -> None:
+    if after == before:
+        return
+    await device_decisions.decide(conn, device_id, after)
+    if after.earns_from != before.earns_from:
+        # It begins with a slot now, so that none is cut.
+        await intervals.forget_early(conn, device_id, slot_of(before.earns_from))
+        await device_decisions.measure_again(conn, device_id, max_clock_ahead=MAX_CLOCK_AHEAD)
+
+
+def _only_confirms(decision: Decision) -> bool:
+    return decision == Decision(decision.reason, flags_confirmed=decision.flags_confirmed)
+
+
+def _decided(before: Decided, decision: Decision) -> Decided:
+    """Raises Invalid."""
+    after = before
+    if decision.capacity_approved is not None:
+        after = replace(after, capacity_approved=decision.capacity_approved)
+    if decision.frozen is not None:
+        after = replace(after, frozen=decision.frozen)
+    if decision.earns_from is not None:
+        after = replace(after, earns_from=_earns_from(before, decision.earns_from))
+    return after
+
+
+def _earns_from(before: Decided, wanted: datetime) -> datetime:
+    """The slot that the instant lies in: energy is counted by slots. Raises Invalid."""
+    if wanted > before.registered_at:
+        told = rfc3339(before.registered_at)
+        raise Invalid(field="earns_from", allowed=f"must not be after its registration, {told}")
+    begin = slot_of(wanted)
+    accounted_until = before.accounted_until
+    if accounted_until is not None and begin < accounted_until:
+        told = rfc3339(slot_of(accounted_until) + SLOT)
+        raise Invalid(
+            field="earns_from",
+            allowed=f"must not be before {told}: until then the energy of this meter was accounted"
+            " under an earlier registration",
+        )
+    return begin
+
+
+def _changes(
+    before: Decided, after: Decided, confirmed: list[str]
+) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """What it was and what it became, as the record shows it; None: nothing changed."""
+    was, became = _shown(before), _shown(after)
+    changed = [name for name in was if was[name] != became[name]]
+    old = {name: was[name] for name in changed}
+    new = {name: became[name] for name in changed}
+    if confirmed:
+        old["flags_open"], new["flags_confirmed"] = confirmed, confirmed
+    return (old, new) if new else None
+
+
+def _shown(decided: Decided) -> dict[str, Any]:
+    return {
+        "capacity_approved": decided.capacity_approved,
+        "frozen": decided.frozen,
+        "earns_from": rfc3339(decided.earns_from),
+    }

@@ -1,0 +1,168 @@
+"""Flags: what looks wrong about a device's energy, until an administrator has looked at it."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from core.flags import Finding, SlotEnergy, Suspect
+from core.intervals import Quality, Reason
+from db.pool import Connection, Record
+
+_NEWEST = """
+SELECT f.id, f.device_id, d.name AS device_name, d.owner_id, f.kind, f.state, f.energy_wh,
+       f.evidence, f.created_at, f.updated_at, f.confirmed_at, f.confirmed_by,
+       d.deleted_at IS NOT NULL AS device_removed
+  FROM flags f JOIN devices d ON d.id = f.device_id
+ WHERE f.id < $1 AND ($3::text IS NULL OR f.state = $3) AND ($4::uuid IS NULL OR f.device_id = $4)
+ ORDER BY f.id DESC LIMIT $2
+"""
+
+# Nobody waits: who is measured at this moment is due again with it.
+_CLAIM = """
+WITH due AS (
+    SELECT device_id, flags_due_from FROM device_states
+     WHERE flags_due_from IS NOT NULL AND flags_checked_at < clock_timestamp() - $1::interval
+     ORDER BY flags_checked_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE device_states s SET flags_due_from = NULL, flags_checked_at = clock_timestamp()
+  FROM due JOIN devices d ON d.id = due.device_id
+ WHERE s.device_id = due.device_id
+RETURNING s.device_id, d.capacity_w, d.latitude, d.longitude,
+          d.kind = 'battery' OR s.battery_soc_pct IS NOT NULL AS has_battery, due.flags_due_from
+"""
+
+_SLOTS = """
+SELECT i.device_id, i.slot_start, greatest(i.generated_wh, i.surplus_wh)::float8 AS energy_wh,
+       i.quality, i.reasons
+  FROM unnest($1::uuid[], $2::timestamptz[]) AS asked (device_id, since)
+  JOIN energy_interval i ON i.device_id = asked.device_id AND i.slot_start >= asked.since
+ WHERE i.generated_wh > 0 OR i.surplus_wh > 0
+ ORDER BY i.device_id, i.slot_start
+"""
+
+_SETTLED = """
+SELECT kind FROM flags
+ WHERE device_id = $1 AND state = 'confirmed' AND confirmed_at > clock_timestamp() - $2::interval
+"""
+
+# The strongest evidence stays.
+_RAISE = """
+INSERT INTO flags AS f (device_id, kind, energy_wh, evidence) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (device_id, kind) WHERE state = 'open' DO UPDATE
+   SET energy_wh = excluded.energy_wh, evidence = excluded.evidence, updated_at = now()
+ WHERE excluded.energy_wh > f.energy_wh
+RETURNING f.created_at = now() AS is_new
+"""
+
+_CONFIRM = """
+UPDATE flags SET state = 'confirmed', confirmed_at = now(), confirmed_by = $3
+ WHERE device_id = $1 AND state = 'open' AND kind = ANY($2::text[])
+RETURNING kind
+"""
+
+_NOTE_OPEN = """
+UPDATE device_states
+   SET flagged = EXISTS (SELECT FROM flags WHERE device_id = $1 AND state = 'open')
+ WHERE device_id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """`energy_wh`: what it is about; `evidence`: the numbers and times that raised it."""
+
+    id: int
+    device_id: UUID
+    device_name: str
+    device_removed: bool
+    owner_id: UUID
+    kind: str
+    state: str
+    energy_wh: float
+    evidence: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    confirmed_at: datetime | None
+    confirmed_by: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A device whose energy changed from a slot on since flags were looked for."""
+
+    device_id: UUID
+    suspect: Suspect
+    due_from: datetime
+
+
+async def claim(conn: Connection, *, recheck_after: timedelta, limit: int) -> list[Due]:
+    """Devices that are to be looked at, each by one process, those first that waited longest."""
+    return [_due(row) for row in await conn.fetch(_CLAIM, recheck_after, limit)]
+
+
+async def slots_since(
+    conn: Connection, since: Mapping[UUID, datetime]
+) -> dict[UUID, list[SlotEnergy]]:
+    """The slots of these devices that hold energy, each from its own instant on, by time."""
+    slots: dict[UUID, list[SlotEnergy]] = {device_id: [] for device_id in since}
+    for row in await conn.fetch(_SLOTS, list(since), list(since.values())):
+        slots[row["device_id"]].append(
+            SlotEnergy(
+                row["slot_start"],
+                row["energy_wh"],
+                Quality(row["quality"]),
+                frozenset(Reason(reason) for reason in row["reasons"]),
+            )
+        )
+    return slots
+
+
+async def settled(conn: Connection, device_id: UUID, confirmed_for: timedelta) -> set[str]:
+    """Kinds that an administrator has confirmed of a device lately."""
+    return {row["kind"] for row in await conn.fetch(_SETTLED, device_id, confirmed_for)}
+
+
+async def raise_flag(conn: Connection, device_id: UUID, finding: Finding) -> bool:
+    """Open a flag, or strengthen the one that is open; the caller holds the device's state.
+
+    Returns whether it is new.
+    """
+    row = await conn.fetchrow(
+        _RAISE, device_id, finding.kind, Decimal(round(finding.energy_wh, 3)), finding.evidence
+    )
+    await conn.execute(_NOTE_OPEN, device_id)
+    return row is not None and bool(row["is_new"])
+
+
+async def newest(
+    conn: Connection,
+    *,
+    before_id: int,
+    limit: int,
+    state: str | None = None,
+    device_id: UUID | None = None,
+) -> list[Flag]:
+    """Flags of all devices or of one, in a state or in any, newest first."""
+    return [_flag(row) for row in await conn.fetch(_NEWEST, before_id, limit, state, device_id)]
+
+
+async def confirm(
+    conn: Connection, device_id: UUID, kinds: Collection[str], admin_id: UUID
+) -> list[str]:
+    """Close the open flags of these kinds; the caller holds the device's state. Returns which."""
+    rows = await conn.fetch(_CONFIRM, device_id, list(kinds), admin_id)
+    await conn.execute(_NOTE_OPEN, device_id)
+    return sorted(row["kind"] for row in rows)
+
+
+def _due(row: Record) -> Due:
+    place = None if row["latitude"] is None else (row["latitude"], row["longitude"])
+    suspect = Suspect(row["capacity_w"], place, row["has_battery"])
+    return Due(row["device_id"], suspect, row["flags_due_from"])
+
+
+def _flag(row: Record) -> Flag:
+    return Flag(**{**dict(row), "energy_wh": float(row["energy_wh"])})

@@ -1,0 +1,47 @@
+"""Meters that outlive their devices: whoever registers one again goes on from where it was.
+
+A meter is known by its dialect and external id. What it was when its last device went is kept by a
+trigger, however that device went.
+"""
+
+from uuid import UUID
+
+from db.pool import Connection
+
+# In statements of their own, after the device is there: of two that remove and register one meter
+# at the same time, the second waits for its name, and must see what the first left.
+_CARRY_ACCOUNT = """
+UPDATE devices d SET carried = m.accountant FROM meters m
+ WHERE d.id = $1 AND m.dialect = d.dialect AND m.external_id = d.external_id
+"""
+
+# Readings may be ahead of the clock: what is accounted already earns for nobody again.
+_CARRY_STATE = """
+UPDATE device_states s
+   SET frozen = m.frozen, earns_from = greatest(s.earns_from, m.last_at),
+       flagged = EXISTS (SELECT FROM flags WHERE device_id = m.device_id AND state = 'open')
+  FROM meters m JOIN devices d ON d.dialect = m.dialect AND d.external_id = m.external_id
+ WHERE s.device_id = $1 AND d.id = $1
+"""
+
+# A measurement that was being told ended with the earlier registration.
+_CARRY_PARTIAL = """
+INSERT INTO device_partials (device_id, partial)
+SELECT d.id, m.partial || '{"open": null}'
+  FROM meters m JOIN devices d ON d.dialect = m.dialect AND d.external_id = m.external_id
+ WHERE d.id = $1 AND m.partial IS NOT NULL
+"""
+
+_CARRY_FLAGS = """
+INSERT INTO flags (device_id, kind, energy_wh, evidence)
+SELECT d.id, f.kind, f.energy_wh, f.evidence
+  FROM meters m JOIN devices d ON d.dialect = m.dialect AND d.external_id = m.external_id
+  JOIN flags f ON f.device_id = m.device_id AND f.state = 'open'
+ WHERE d.id = $1
+"""
+
+
+async def carry_over(conn: Connection, device_id: UUID) -> None:
+    """Let a device that was just registered go on from what its meter was before, if it was."""
+    for statement in (_CARRY_ACCOUNT, _CARRY_STATE, _CARRY_PARTIAL, _CARRY_FLAGS):
+        await conn.execute(statement, device_id)

@@ -1,0 +1,376 @@
+"""What administrators decide of devices, what that means to listings, and the record of it."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from core.settings import DatabaseSettings
+from core.units import rfc3339, slot_of
+from db.audit import audit
+from db.pool import Pool
+from ingest.writer import write
+from tests.api.conftest import Api, code_of, data_of, earns_since, fields_of
+from tests.ingest.world import counting, message, telemetry
+from tests.support.people import Person, add_device, add_listing, add_user
+
+ADMIN, DEVICES = "/api/v1/admin", "/api/v1/devices"
+LISTINGS, PURCHASE = "/api/v1/marketplace/listings", "/api/v1/marketplace/purchase"
+HORIZON = timedelta(days=7)
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.fixture
+async def admin(pool: Pool) -> Person:
+    return await add_user(pool, "admin")
+
+
+@pytest.fixture
+async def host(pool: Pool) -> Person:
+    return await add_user(pool, "host")
+
+
+async def register(api: Api, host: Person, **more: Any) -> str:
+    body = {"name": "Roof", "kind": "inverter", "capacity_w": 5000, **more}
+    device_id: str = (await api.post(DEVICES, host, body))["id"]
+    return device_id
+
+
+def offer(device_id: str, since: datetime, **more: Any) -> dict[str, Any]:
+    return {
+        "device_id": device_id, "price_per_kwh": 5, "latitude": 12.97, "longitude": 77.59,
+        "available_from": rfc3339(since), "available_to": rfc3339(since + timedelta(days=30)),
+        "auto_adjust": True, **more,
+    }  # fmt: skip
+
+
+async def follow(api: Api, host: Person, device_id: str, since: datetime) -> str:
+    """A listing that follows the device."""
+    listing_id: str = (await api.post(LISTINGS, host, offer(device_id, since)))["id"]
+    return listing_id
+
+
+async def decide(api: Api, admin: Person, device_id: object, **decision: Any) -> dict[str, Any]:
+    body = {"reason": "As agreed on the phone", **decision}
+    device: dict[str, Any] = data_of(
+        await api.call("PATCH", f"{ADMIN}/devices/{device_id}", admin, json=body)
+    )
+    return device
+
+
+async def measure(pool: Pool, device_id: str, *batches: Any) -> None:
+    for readings in batches:
+        await write(pool, [telemetry(UUID(device_id), *readings)], HORIZON)
+
+
+async def offered(api: Api, host: Person, listing_id: str) -> tuple[str, Decimal]:
+    listing = await api.get(f"{LISTINGS}/{listing_id}", host)
+    return listing["status"], Decimal(listing["energy_amount_kwh"])
+
+
+async def unsound(pool: Pool, database: DatabaseSettings) -> list[str]:
+    async with pool.acquire() as conn:
+        return [check.name async for check in audit(conn, database) if not check.ok]
+
+
+async def test_energy_from_before_the_registration_is_shown_and_not_for_sale(
+    api: Api, pool: Pool, host: Person, database: DatabaseSettings
+) -> None:
+    device_id = await register(api, host)
+    now = datetime.now(UTC)
+    listing_id = await follow(api, host, device_id, now - timedelta(days=6))
+    await measure(pool, device_id, counting(now - timedelta(hours=5), range(1000, 16_000, 250)))
+    shown = (await api.get(f"{DEVICES}/{device_id}/energy", host, limit=100))["items"]
+    assert sum(slot["surplus_wh"] for slot in shown) == 14_750
+    assert await offered(api, host, listing_id) == ("active", 0)
+    # From now on it earns, in the slot that it was registered in too.
+    await measure(
+        pool,
+        device_id,
+        counting(now + timedelta(seconds=9), [15_750.0, 15_762.0], timedelta(seconds=9)),
+    )
+    assert await offered(api, host, listing_id) == ("active", Decimal("0.012"))
+    assert await unsound(pool, database) == []
+
+
+async def test_an_administrator_lets_energy_from_before_be_sold(
+    api: Api, pool: Pool, admin: Person, host: Person, database: DatabaseSettings
+) -> None:
+    device_id = await register(api, host)
+    now = datetime.now(UTC)
+    listing_id = await follow(api, host, device_id, now - timedelta(days=6))
+    begins = slot_of(now) - timedelta(hours=5)
+    await measure(
+        pool, device_id, counting(begins, range(1000, 13_000, 100), timedelta(minutes=2.5))
+    )
+    since = begins + timedelta(hours=2, minutes=7)
+    device = await decide(api, admin, device_id, earns_from=rfc3339(since))
+    assert device["earns_from"] == rfc3339(begins + timedelta(hours=2))
+    shown = await api.get(f"{DEVICES}/{device_id}/energy", host, limit=100)
+    expected_wh = sum(
+        slot["surplus_wh"] for slot in shown["items"] if slot["slot_start"] >= device["earns_from"]
+    )
+    _, left_kwh = await offered(api, host, listing_id)
+    assert left_kwh == Decimal(expected_wh) / 1000
+    assert await unsound(pool, database) == []
+    # A late reading, and taking it back, find the same.
+    await measure(pool, device_id, counting(begins + timedelta(minutes=1), [1040.0]))
+    assert (await offered(api, host, listing_id))[1] == left_kwh
+    await decide(api, admin, device_id, earns_from=device["created_at"])
+    assert (await offered(api, host, listing_id))[1] < Decimal("1.6")
+    assert await unsound(pool, database) == []
+
+
+async def test_the_same_meter_again_sells_nothing_again_whoever_registers_it(
+    api: Api, pool: Pool, admin: Person, host: Person
+) -> None:
+    name = {"dialect": "opendtu", "external_id": "114182940773"}
+    device_id = await register(api, host, **name)
+    now = datetime.now(UTC)
+    begins = slot_of(now) - timedelta(hours=10)
+    forty_kwh = counting(begins, range(1000, 42_000, 1000), timedelta(minutes=14))
+    await earns_since(api, pool, device_id, begins)
+    listing_id = await follow(api, host, device_id, begins)
+    await measure(pool, device_id, forty_kwh)
+    assert await offered(api, host, listing_id) == ("active", 40)
+    for owner in (host, await add_user(pool, "host")):
+        data_of(await api.call("DELETE", f"{DEVICES}/{device_id}", admin))
+        device_id = await register(api, owner, **name)
+        listing_id = await follow(api, owner, device_id, begins)
+        await measure(pool, device_id, forty_kwh)
+        assert await offered(api, owner, listing_id) == ("active", 0)
+    # Nor does an administrator let what was accounted be sold again.
+    body = {"earns_from": rfc3339(begins), "reason": "They asked for it"}
+    refused = await api.call("PATCH", f"{ADMIN}/devices/{device_id}", admin, json=body)
+    assert fields_of(refused) == ["earns_from"]
+    told = refused.json()["error"]["details"][0]["message"]
+    last_at = forty_kwh[-1].time
+    assert last_at is not None
+    assert rfc3339(slot_of(last_at) + timedelta(minutes=15)) in told
+    assert await offered(api, owner, listing_id) == ("active", 0)
+
+
+async def test_a_frozen_device_sells_nothing_until_it_is_let_go(
+    api: Api, pool: Pool, admin: Person, host: Person
+) -> None:
+    buyer = await add_user(pool, balance=1000)
+    device_id = await register(api, host, external_id="roof")
+    now = datetime.now(UTC)
+    await earns_since(api, pool, device_id, now - timedelta(hours=1))
+    follows = await follow(api, host, device_id, now - timedelta(hours=1))
+    states = await api.post(
+        LISTINGS, host, offer(device_id, now, auto_adjust=False, energy_amount_kwh=3)
+    )
+    await measure(pool, device_id, counting(now - timedelta(minutes=30), range(1000, 3000, 500)))
+    assert (await decide(api, admin, device_id, frozen=True))["frozen"] is True
+    for listing_id in (follows, states["id"]):
+        assert (await offered(api, host, listing_id))[0] == "paused"
+        order = {"listing_id": listing_id, "energy_kwh": "0.5"}
+        refused = await api.call("POST", PURCHASE, buyer, json=order)
+        assert code_of(refused) == "listing_not_active"
+    # Neither its readings, nor what it says of itself, nor its owner lets it go.
+    await measure(pool, device_id, counting(now - timedelta(minutes=9), [3100.0, 3200.0]))
+    await write(pool, [message(f"solar/{device_id}/status", b"online")], HORIZON)
+    for listing_id in (follows, states["id"]):
+        wish = {"status": "active"}
+        await api.call("PATCH", f"{LISTINGS}/{listing_id}", host, json=wish)
+        assert (await offered(api, host, listing_id))[0] == "paused"
+    await api.call("DELETE", f"{LISTINGS}/{states['id']}", host)
+    again = offer(device_id, now, auto_adjust=False, energy_amount_kwh=3)
+    for method, path, body in (
+        ("POST", LISTINGS, again),
+        ("DELETE", f"{DEVICES}/{device_id}", None),
+    ):
+        refused = await api.call(method, path, host, json=body)
+        assert (refused.status_code, code_of(refused)) == (409, "device_frozen")
+
+    await decide(api, admin, device_id, frozen=False)
+    assert (await offered(api, host, follows))[0] == "active"
+    bought = await api.post(PURCHASE, buyer, {"listing_id": follows, "energy_kwh": "0.5"})
+    assert bought["energy_kwh"] == "0.500"
+
+
+async def test_a_stated_offer_goes_on_when_its_device_is_let_go(
+    api: Api, pool: Pool, admin: Person, host: Person
+) -> None:
+    device_id = await register(api, host)
+    stated = offer(device_id, datetime.now(UTC), auto_adjust=False, energy_amount_kwh=3)
+    by_device, by_seller = [(await api.post(LISTINGS, host, stated))["id"] for _ in range(2)]
+    data_of(await api.call("PATCH", f"{LISTINGS}/{by_seller}", host, json={"status": "paused"}))
+    await decide(api, admin, device_id, frozen=True)
+    await decide(api, admin, device_id, frozen=False)
+    assert (await offered(api, host, by_device))[0] == "active"
+    assert (await offered(api, host, by_seller))[0] == "paused"
+    events = await pool.fetch(
+        "SELECT type FROM outbox WHERE data->>'id' = $1 ORDER BY id", by_device
+    )
+    assert [e["type"] for e in events] == ["listing.created", "listing.paused", "listing.resumed"]
+
+
+async def test_a_large_device_sells_once_its_capacity_is_approved(
+    api: Api, pool: Pool, admin: Person, host: Person
+) -> None:
+    device_id = await register(api, host, capacity_w=1e9)
+    now = datetime.now(UTC)
+    for body in (
+        offer(device_id, now), offer(device_id, now, auto_adjust=False, energy_amount_kwh=9),
+    ):  # fmt: skip
+        refused = await api.call("POST", LISTINGS, host, json=body)
+        assert (refused.status_code, code_of(refused)) == (409, "capacity_not_approved")
+        assert "20,000 W" in refused.json()["message"]
+    assert (await decide(api, admin, device_id, capacity_approved=True))["capacity_approved"]
+    listing_id = await follow(api, host, device_id, now)
+    data_of(await api.call("PATCH", f"{DEVICES}/{device_id}", host, json={"capacity_w": 5e8}))
+    assert (await api.get(f"{DEVICES}/{device_id}", host))["capacity_approved"] is False
+    assert (await offered(api, host, listing_id))[0] == "paused"
+    await decide(api, admin, device_id, capacity_approved=True)
+    assert (await offered(api, host, listing_id))[0] == "active"
+    await decide(api, admin, device_id, capacity_approved=False)
+    assert (await offered(api, host, listing_id))[0] == "paused"
+
+
+async def test_a_device_that_grows_after_its_offer_was_made_sells_nothing(
+    api: Api, pool: Pool, host: Person
+) -> None:
+    device_id = await register(api, host)
+    now = datetime.now(UTC)
+    listing_id = await follow(api, host, device_id, now - timedelta(days=6))
+    data_of(await api.call("PATCH", f"{DEVICES}/{device_id}", host, json={"capacity_w": 1e9}))
+    week = counting(now - timedelta(days=6), [0.5, 1e8, 2.08e11], timedelta(days=3))
+    await measure(pool, device_id, week)
+    assert await offered(api, host, listing_id) == ("paused", 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({"reason": "why"}, ["body"]),
+        ({"frozen": True}, ["reason"]),
+        ({"frozen": True, "reason": " "}, ["reason"]),
+        ({"frozen": True, "reason": "x" * 501}, ["reason"]),
+        ({"frozen": None, "reason": "why"}, ["frozen"]),
+        ({"capacity_approved": "yes", "reason": "why"}, ["capacity_approved"]),
+        ({"earns_from": None, "reason": "why"}, ["earns_from"]),
+        ({"earns_from": "2099-01-01T00:00:00Z", "reason": "why"}, ["earns_from"]),
+        ({"flags_confirmed": ["sunspots"], "reason": "why"}, ["flags_confirmed.0"]),
+        ({"name": "Barn", "reason": "why"}, ["name"]),
+    ],
+)
+async def test_what_can_not_be_decided_is_named(
+    api: Api, pool: Pool, admin: Person, host: Person, body: dict[str, Any], fields: list[str]
+) -> None:
+    path = f"{ADMIN}/devices/{await add_device(pool, host)}"
+    assert fields_of(await api.call("PATCH", path, admin, json=body)) == fields
+    assert (await api.get(f"{ADMIN}/actions", admin))["items"] == []
+
+
+async def test_only_administrators_decide_and_see_what_was_decided(
+    api: Api, pool: Pool, admin: Person, host: Person
+) -> None:
+    device_id = await add_device(pool, host)
+    body = {"frozen": True, "reason": "why"}
+    for person in (host, await add_user(pool), await add_user(pool, "investor")):
+        for method, path in (
+            ("GET", f"devices/{device_id}"), ("PATCH", f"devices/{device_id}"), ("GET", "flags"),
+            ("GET", "actions"),
+        ):  # fmt: skip
+            refused = await api.call(method, f"{ADMIN}/{path}", person, json=body)
+            assert (refused.status_code, code_of(refused)) == (403, "forbidden")
+    for method in ("GET", "PATCH"):
+        unknown = await api.call(method, f"{ADMIN}/devices/{NOBODY}", admin, json=body)
+        assert (unknown.status_code, code_of(unknown)) == (404, "not_found")
+
+
+async def test_whatever_administrators_change_is_on_record_with_who_what_and_why(
+    api: Api, pool: Pool, admin: Person, host: Person
+) -> None:
+    other = await add_user(pool, "admin")
+    device_id = str(await add_device(pool, host))
+    await decide(
+        api, admin, device_id, frozen=True, capacity_approved=True, reason="Smoke was seen"
+    )
+    await decide(api, admin, device_id, frozen=True)  # as it was: nothing to put on record
+    path = f"{ADMIN}/users/{host.id}"
+    for active, why in ((False, {"reason": "Did not answer"}), (True, {})):
+        data_of(await api.call("PATCH", path, other, json={"is_active": active, **why}))
+    change = {"name": "Barn", "reason": "They asked us to"}
+    data_of(await api.call("PATCH", f"{DEVICES}/{device_id}", admin, json=change))
+    removal = await api.call(
+        "DELETE", f"{DEVICES}/{device_id}", admin, params={"reason": "Scrapped"}
+    )
+    data_of(removal)
+    page = await api.get(f"{ADMIN}/actions", admin, limit=3)
+    rest = await api.get(f"{ADMIN}/actions", admin, cursor=page["next_cursor"])
+    recorded = [
+        (a["admin_email"], a["action"], a["subject_id"], a["before"], a["after"], a["reason"])
+        for a in page["items"] + rest["items"]
+    ]
+    of_user, of_device = str(host.id), device_id
+    assert recorded == [
+        (
+            admin.email, "device.removed", of_device, {"removed": False}, {"removed": True},
+            "Scrapped",
+        ),
+        (
+            admin.email, "device.changed", of_device, {"name": "Roof"}, {"name": "Barn"},
+            "They asked us to",
+        ),
+        (other.email, "user.activated", of_user, {"is_active": False}, {"is_active": True}, None),
+        (
+            other.email, "user.deactivated", of_user, {"is_active": True}, {"is_active": False},
+            "Did not answer",
+        ),
+        (
+            admin.email, "device.decided", of_device, {"capacity_approved": False, "frozen": False},
+            {"capacity_approved": True, "frozen": True}, "Smoke was seen",
+        ),
+    ]  # fmt: skip
+    ours = await api.get(f"{ADMIN}/actions", admin, subject_id=of_user)
+    assert [a["action"] for a in ours["items"]] == ["user.activated", "user.deactivated"]
+    assert {a["subject_name"] for a in ours["items"]} == {"Host"}
+
+
+async def test_what_owners_do_with_their_own_is_no_action_of_administrators(
+    api: Api, pool: Pool, admin: Person, host: Person
+) -> None:
+    device_id = await register(api, host)
+    change = {"name": "Barn", "reason": "I like it"}
+    data_of(await api.call("PATCH", f"{DEVICES}/{device_id}", host, json=change))
+    data_of(await api.call("DELETE", f"{DEVICES}/{device_id}", host))
+    assert (await api.get(f"{ADMIN}/actions", admin))["items"] == []
+
+
+async def test_the_record_can_only_be_added_to(pool: Pool, api: Api, admin: Person) -> None:
+    host = await add_user(pool, "host")
+    await decide(api, admin, await add_device(pool, host), frozen=True)
+    for statement in ("DELETE FROM admin_actions", "UPDATE admin_actions SET reason = 'other'"):
+        with pytest.raises(Exception, match="append-only"):
+            await pool.execute(statement)
+
+
+async def test_freezing_outlasts_another_registration_of_the_same_meter(
+    api: Api, pool: Pool, admin: Person, host: Person
+) -> None:
+    name = {"external_id": "roof", "dialect": "tasmota"}
+    device_id = await register(api, host, **name)
+    await decide(api, admin, device_id, frozen=True)
+    await pool.execute("DELETE FROM users WHERE id = $1", host.id)
+    other = await add_user(pool, "host")
+    again = await register(api, other, **name)
+    assert (await api.get(f"{DEVICES}/{again}", other))["frozen"] is True
+
+
+async def test_a_listing_that_was_paused_for_its_device_ends_with_its_window(
+    api: Api, pool: Pool, admin: Person, host: Person
+) -> None:
+    device_id = await add_device(pool, host)
+    listing_id = await add_listing(pool, host, device_id=device_id)
+    await decide(api, admin, device_id, frozen=True)
+    await pool.execute(
+        "UPDATE energy_listings SET available_from = now() - interval '2 days',"
+        " available_to = now() - interval '1 day'"
+    )
+    await decide(api, admin, device_id, frozen=False)
+    assert (await offered(api, host, str(listing_id)))[0] == "expired"

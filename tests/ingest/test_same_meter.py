@@ -1,0 +1,162 @@
+"""A meter that is removed and registered again: no Wh of it is credited twice, in any order."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.earning import EarningTerms, account_readings
+from core.readings import Reading
+from core.settings import DatabaseSettings
+from core.units import slot_of
+from db import device_states, intervals, meters
+from db.audit import audit
+from db.pool import Pool
+from ingest.writer import write
+from tests.ingest.test_any_order import arrivals
+from tests.ingest.world import add_following_listing, counting, detailed
+from tests.support.meters import CAPACITY_W, NOON, histories, histories_in_parts
+from tests.support.people import add_device, add_user
+
+RECEIVED_AT = NOON + timedelta(days=30)
+LATE_HORIZON = timedelta(days=31)
+DAY = timedelta(days=1)
+
+_REMOVE = "UPDATE devices SET deleted_at = now() WHERE id = $1"
+_SELLABLE = """
+SELECT coalesce(sum(sellable_wh(quality, surplus_wh, early_wh)), 0)
+  FROM energy_interval JOIN device_states USING (device_id)
+ WHERE device_id = $1 AND slot_start > earns_from - interval '15 minutes'
+"""
+
+
+async def register(pool: Pool, external_id: str, earns_from: datetime) -> UUID:
+    """A device of that meter, of somebody new."""
+    owner = await add_user(pool, "host")
+    device = await add_device(
+        pool, owner, capacity_w=CAPACITY_W, external_id=external_id, earns_from=earns_from
+    )
+    async with pool.acquire() as conn, conn.transaction():
+        await meters.carry_over(conn, device)
+    await add_following_listing(pool, device, NOON - DAY)
+    await pool.execute(
+        """
+        UPDATE energy_listings l
+           SET measured_from = date_bin('15 minutes', s.earns_from, '2000-01-01Z')
+          FROM device_states s WHERE s.device_id = $1 AND l.device_id = $1
+        """,
+        device,
+    )
+    return device
+
+
+async def tell(pool: Pool, device: UUID, *batches: list[Reading]) -> None:
+    for batch in batches:
+        await write(pool, [detailed(device, *batch, received_at=RECEIVED_AT)], LATE_HORIZON)
+
+
+async def terms_of(pool: Pool, device: UUID) -> EarningTerms:
+    async with pool.acquire() as conn, conn.transaction():
+        return (await device_states.lock(conn, [device]))[device].terms
+
+
+async def sellable_wh(pool: Pool, device: UUID) -> Decimal:
+    """What may be sold of a device, which is what its listing holds."""
+    offered = await pool.fetchval(
+        "SELECT measured_wh FROM energy_listings WHERE device_id = $1", device
+    )
+    assert offered == await pool.fetchval(_SELLABLE, device)
+    return Decimal(offered)
+
+
+@settings(max_examples=25)
+@given(st.data())
+async def test_what_a_meter_tells_again_gives_the_same_in_any_order(
+    pool: Pool, database: DatabaseSettings, data: st.DataObject
+) -> None:
+    history = data.draw(st.one_of(histories(), histories_in_parts()))
+    known = data.draw(st.lists(st.sampled_from(history), unique_by=lambda r: r.time))
+    name = f"meter {await pool.fetchval('SELECT gen_random_uuid()')}"
+    first = await register(pool, name, NOON - DAY)
+    await tell(pool, first, *([one] for one in known))
+    await pool.execute(_REMOVE, first)
+
+    removed_at = max((one.time for one in known if one.time), default=NOON)
+    second = await register(
+        pool, name, removed_at + timedelta(minutes=data.draw(st.integers(0, 90)))
+    )
+    await tell(pool, second, *data.draw(arrivals(history)))
+    terms = await terms_of(pool, second)
+    assert (terms.carried is None) == (known == [])
+    expected = account_readings(None, history, CAPACITY_W, terms)
+    assert expected is not None
+    async with pool.acquire() as conn:
+        assert await intervals.since(conn, second, None) == expected.intervals
+        assert [c.name async for c in audit(conn, database) if not c.ok] == []
+    assert await sellable_wh(pool, second) == sum(
+        interval.sellable_wh
+        for slot, interval in expected.intervals.items()
+        if slot >= slot_of(terms.earns_from)
+    )
+
+
+async def test_energy_is_sold_once_however_often_a_meter_is_registered(pool: Pool) -> None:
+    forty_kwh = counting(NOON, range(1_000, 42_000, 1_000), timedelta(minutes=15))
+    ends = NOON + 41 * timedelta(minutes=15)
+    first = await register(pool, "114182940773", NOON - DAY)
+    await tell(pool, first, forty_kwh)
+    assert await sellable_wh(pool, first) == 40_000
+    for _ in range(2):
+        await pool.execute(_REMOVE, first)
+        first = await register(pool, "114182940773", ends)
+        await tell(pool, first, forty_kwh)
+        assert await sellable_wh(pool, first) == 0
+        async with pool.acquire() as conn:
+            shown = await intervals.since(conn, first, None)
+        assert sum(interval.surplus_mwh for interval in shown.values()) == 40_000_000
+    # Half of what comes next was made before: only what was made since is its new owner's.
+    await tell(pool, first, [Reading(ends + timedelta(minutes=15), energy_wh=41_600.0)])
+    assert await sellable_wh(pool, first) == 300
+
+
+async def test_a_meter_outlives_the_account_of_its_owner(pool: Pool) -> None:
+    first = await register(pool, "114182940773", NOON - DAY)
+    await tell(pool, first, counting(NOON, [1000, 1100, 1200]))
+    await pool.execute(
+        "DELETE FROM users WHERE id = (SELECT owner_id FROM devices WHERE id = $1)", first
+    )
+    again = await register(pool, "114182940773", NOON)
+    carried = (await terms_of(pool, again)).carried
+    assert carried is not None
+    assert carried.last_at == NOON + timedelta(minutes=10)
+    # It was ahead of the clock: what is accounted already is for nobody again.
+    assert (await terms_of(pool, again)).earns_from == carried.last_at
+
+
+async def test_a_device_that_told_nothing_leaves_the_account_of_its_meter_as_it_was(
+    pool: Pool,
+) -> None:
+    first = await register(pool, "114182940773", NOON - DAY)
+    await tell(pool, first, counting(NOON, [1000, 1100, 1200]))
+    kept = None
+    for _ in range(3):
+        await pool.execute(_REMOVE, first)
+        first = await register(pool, "114182940773", NOON + DAY)
+        carried = (await terms_of(pool, first)).carried
+        assert kept in (None, carried)
+        kept = carried
+    assert kept is not None
+
+
+async def test_devices_without_a_name_are_meters_of_their_own(pool: Pool) -> None:
+    owner = await add_user(pool, "host")
+    first = await add_device(pool, owner)
+    await tell(pool, first, counting(NOON, [1000, 1100]))
+    await pool.execute(_REMOVE, first)
+    second = await add_device(pool, owner)
+    async with pool.acquire() as conn:
+        await meters.carry_over(conn, second)
+    assert (await terms_of(pool, second)).carried is None
+    assert await pool.fetchval("SELECT count(*) FROM meters") == 0

@@ -20,6 +20,7 @@ from api import (
     marketplace,
     pages,
     payments,
+    set_aside,
     summary,
     telemetry,
     trades,
@@ -69,6 +70,7 @@ _ROUTERS = (
     admin.router,
     control_room.router,
     admin_devices.router,
+    set_aside.router,
     health.feed,
     health.router,
 )

@@ -9,13 +9,16 @@ process dies; of several processes the first answer counts.
 import asyncio
 import contextlib
 import ssl
+from enum import Enum
 
 import httpx
 import structlog
 
 from api.webhooks import SIGNATURE_HEADER, WebhookEvent, sign
+from core.queues import Queue
 from core.settings import ApiSettings, near
-from db import payments
+from core.units import rfc3339
+from db import failed_items, payments
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
 from db.payments import Order
 from db.pool import Pool
@@ -24,6 +27,7 @@ NAME = "sandbox"
 _LOOK_EVERY_S = 5
 _ORDERS_AT_ONCE = 20
 _TIMEOUT_S = 5
+_BUSY = (429, 503)
 
 _log = structlog.get_logger()
 
@@ -56,13 +60,50 @@ class Sandbox:
                             await self._woken.wait()
 
     async def _answer_pending(self, http: httpx.AsyncClient) -> bool:
-        """Answer the oldest orders. False: there may be more, and this went well."""
+        """Answer the oldest orders, each by itself. False: there may be more to do at once.
+
+        One that can't be told stands aside for a while, and is set aside after some tries.
+        """
         async with self._pool.acquire() as conn:
             orders = await payments.pending(conn, NAME, _ORDERS_AT_ONCE)
         told = await asyncio.gather(*(self._tell(http, order) for order in orders))
-        return len(orders) < _ORDERS_AT_ONCE or not all(told)
+        done = [order.id for order, one in zip(orders, told, strict=True) if one is _Told.DONE]
+        if done:
+            await failed_items.forget(self._pool, Queue.PAYMENTS, done)
+        return len(orders) < _ORDERS_AT_ONCE or _Told.NOBODY_THERE in told
 
-    async def _tell(self, http: httpx.AsyncClient, order: Order) -> bool:
+    async def _tell(self, http: httpx.AsyncClient, order: Order) -> "_Told":
+        try:
+            response = await http.send(self._webhook(http, order))
+        except httpx.ConnectError as error:
+            _log.warning("webhook_not_delivered", order_id=str(order.id), error=repr(error))
+            return _Told.NOBODY_THERE
+        except httpx.HTTPError as error:
+            await self._stand_aside(order, repr(error), patient=True)
+            return _Told.FAILED
+        except ValueError as error:  # an order that no webhook can tell of
+            await self._stand_aside(order, str(error), patient=False)
+            return _Told.FAILED
+        if not response.is_success:
+            patient = response.status_code in _BUSY
+            await self._stand_aside(order, _refusal(response), patient=patient)
+            return _Told.FAILED
+        return _Told.DONE
+
+    async def _stand_aside(self, order: Order, error: str, *, patient: bool) -> None:
+        data = {
+            "kind": order.kind, "amount": str(order.amount),
+            "user_id": str(order.user_id), "created_at": rfc3339(order.created_at),
+        }  # fmt: skip
+        set_aside = await failed_items.note(
+            self._pool, Queue.PAYMENTS, order.id, error, data=data, patient=patient
+        )
+        _log.error(
+            "item_failed", queue=Queue.PAYMENTS, item=str(order.id), error=error,
+            set_aside=set_aside,
+        )  # fmt: skip
+
+    def _webhook(self, http: httpx.AsyncClient, order: Order) -> httpx.Request:
         event = WebhookEvent(
             event_id=f"{NAME}-{order.id}",
             type="payment.succeeded",
@@ -74,13 +115,24 @@ class Sandbox:
             "Content-Type": "application/json",
             SIGNATURE_HEADER: sign(self.webhook_secret, body),
         }
-        try:
-            response = await http.post(self._webhook_url, content=body, headers=headers)
-            response.raise_for_status()
-        except httpx.HTTPError as error:
-            _log.warning("webhook_not_delivered", order_id=str(order.id), error=repr(error))
-            return False
-        return True
+        return http.build_request("POST", self._webhook_url, content=body, headers=headers)
+
+
+class _Told(Enum):
+    """What became of telling an order's outcome."""
+
+    DONE = "done"
+    FAILED = "failed"
+    NOBODY_THERE = "nobody there"  # no fault of the order's
+
+
+def _refusal(response: httpx.Response) -> str:
+    """Status, code and sentence, as far as the answer has them."""
+    try:
+        told = response.json()
+        return f"{response.status_code} {told['error']['code']}: {told['message']}"
+    except (ValueError, KeyError, TypeError):
+        return f"{response.status_code}"
 
 
 def _client() -> httpx.AsyncClient:

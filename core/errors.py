@@ -71,6 +71,12 @@ class Unavailable(DomainError):
     code = "unavailable"
 
 
+class GoneFromQueue(Conflict):
+    """An event can't go back into its queue: whoever listened has reloaded since."""
+
+    code = "gone_from_queue"
+
+
 # Sign-in -------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,8 @@ SELECT set_config('tcp_keepalives_idle', '2', false),
        set_config('idle_session_timeout', '20000', false)
 """
 
+_SHOW_LIFE = "SELECT 1"
+
 _CHANNEL = "device_access"
 _NAMED_MAX = 1000
 
@@ -84,6 +86,11 @@ async def try_lead(conn: Connection) -> bool:
 async def notice_death(conn: Connection) -> None:
     """Let the server give up this connection, with its lock, when nobody is heard there."""
     await conn.execute(_NOTICE_DEATH)
+
+
+async def show_life(conn: Connection) -> None:
+    """Keep the connection, and the lock with it, while there is nothing to ask."""
+    await conn.execute(_SHOW_LIFE)
 
 
 class Changes:

@@ -10,7 +10,7 @@ from core.earning import EarningTerms
 from core.market import Condition
 from core.selling import SellingRules, Standing
 from db import accounts
-from db.pool import Connection, Record
+from db.pool import Connection, Pool, Record
 
 _LOCK = """
 SELECT s.device_id, d.capacity_w, d.owner_id, s.status, s.fault_code, s.last_seen_at,
@@ -43,11 +43,21 @@ UPDATE device_states s
  WHERE s.device_id = n.device_id
 """
 
-_LOCK_SILENT = """
+_SILENT = """
 SELECT s.device_id FROM device_states s JOIN devices d ON d.id = s.device_id
  WHERE s.status = 'online' AND s.last_seen_at < clock_timestamp() - $1::interval
    AND d.deleted_at IS NULL
- ORDER BY s.device_id LIMIT $2 FOR NO KEY UPDATE OF s SKIP LOCKED
+   AND NOT EXISTS (SELECT FROM failed_items f
+                    WHERE f.queue = 'presence' AND f.item = s.device_id::text
+                      AND (f.retry_at IS NULL OR f.retry_at > clock_timestamp()))
+ ORDER BY s.device_id LIMIT $2
+"""
+
+_LOCK_SILENT = """
+SELECT s.device_id FROM device_states s JOIN devices d ON d.id = s.device_id
+ WHERE s.status = 'online' AND s.last_seen_at < clock_timestamp() - $1::interval
+   AND d.deleted_at IS NULL AND s.device_id = ANY($2::uuid[])
+ ORDER BY s.device_id FOR NO KEY UPDATE OF s SKIP LOCKED
 """
 
 
@@ -128,9 +138,16 @@ async def save(conn: Connection, states: Sequence[DeviceState]) -> None:
     )
 
 
-async def lock_silent(conn: Connection, silent_for: timedelta, limit: int) -> list[UUID]:
-    """Devices that are online but said nothing for so long, locked; those in use are left out."""
-    return [r["device_id"] for r in await conn.fetch(_LOCK_SILENT, silent_for, limit)]
+async def silent(pool: Pool, silent_for: timedelta, limit: int) -> list[UUID]:
+    """Devices that are online but said nothing for so long, but for those that stand aside."""
+    return [r["device_id"] for r in await pool.fetch(_SILENT, silent_for, limit)]
+
+
+async def lock_silent(
+    conn: Connection, silent_for: timedelta, device_ids: Sequence[UUID]
+) -> list[UUID]:
+    """Those of the devices that still are silent, locked; those in use are left out."""
+    return [r["device_id"] for r in await conn.fetch(_LOCK_SILENT, silent_for, device_ids)]
 
 
 def _state(row: Record) -> DeviceState:

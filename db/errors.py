@@ -41,7 +41,14 @@ DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
 TAKEN_BACK_BY_REPLAY = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 # These data will be refused however often they are written.
-UNSTORABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+UNSTORABLE = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.PLPGSQLError,
+)
+# So may these be; or the schema changes at this moment, and they go in the next time.
+BLAMES_ITS_DATA = (*UNSTORABLE, asyncpg.InternalServerError)
 
 _BY_CODE: dict[str, type[DomainError]] = {
     error.code: error

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from core.market import Adjustment, Follower
-from db.pool import Connection
+from db.pool import Connection, Pool
 
 _LOCK = """
 SELECT id, device_id, status, paused_by, stated_kwh, measured_wh, sold_kwh, reserve_soc_pct,
@@ -30,11 +30,21 @@ SELECT event, ARRAY['listings', 'listing:' || (listing).id], listing_json(listin
   FROM changed WHERE event IS NOT NULL ORDER BY (listing).id
 """
 
+_OVERDUE = """
+SELECT l.id FROM energy_listings l
+ WHERE status IN ('active', 'paused', 'sold') AND available_to <= clock_timestamp()
+   AND NOT EXISTS (SELECT FROM failed_items f
+                    WHERE f.queue = 'expiry' AND f.item = l.id::text
+                      AND (f.retry_at IS NULL OR f.retry_at > clock_timestamp()))
+ ORDER BY l.id LIMIT $1
+"""
+
 _EXPIRE = """
 WITH overdue AS (
     SELECT id FROM energy_listings
      WHERE status IN ('active', 'paused', 'sold') AND available_to <= clock_timestamp()
-     ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+       AND id = ANY($1::uuid[])
+     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 ), changed AS (
     UPDATE energy_listings l
        SET status = 'expired', paused_by = NULL, closed_at = now(), updated_at = now(),
@@ -82,6 +92,11 @@ async def adjust(conn: Connection, adjustments: Sequence[Adjustment]) -> None:
     )
 
 
-async def expire(conn: Connection, limit: int) -> int:
-    """Close listings whose window has passed, with their events. Returns how many."""
-    return int(await conn.fetchval(_EXPIRE, limit))
+async def overdue(pool: Pool, limit: int) -> list[UUID]:
+    """Open listings whose window has passed, but for those that stand aside."""
+    return [row["id"] for row in await pool.fetch(_OVERDUE, limit)]
+
+
+async def expire(conn: Connection, listing_ids: Sequence[UUID]) -> int:
+    """Close those whose window has passed, with their events. Returns how many; locks by id."""
+    return int(await conn.fetchval(_EXPIRE, listing_ids))

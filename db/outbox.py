@@ -1,6 +1,6 @@
 """Events, written in the transaction that they tell of; read and deleted by the relay."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,24 @@ SELECT id, channels, created_at,
 """
 
 _DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
+
+# The newest of them are kept: they are for somebody to look at, not to be published any more.
+_SET_ASIDE = """
+WITH taken AS (
+    DELETE FROM outbox WHERE id = ANY($1::bigint[]) RETURNING id, type, channels, data, created_at
+), old AS (
+    DELETE FROM failed_items WHERE id IN (
+           SELECT id FROM failed_items WHERE queue = 'events'
+            ORDER BY set_aside_at DESC OFFSET $4)
+)
+INSERT INTO failed_items (queue, item, error, tries, data, failed_at, set_aside_at)
+SELECT 'events', id, $2, $3,
+       jsonb_build_object('type', type, 'channels', channels, 'data', data,
+                          'time', rfc3339(created_at)),
+       clock_timestamp(), clock_timestamp()
+  FROM taken ORDER BY id
+"""
+_SET_ASIDE_KEPT = 10_000
 
 _BACKLOG = """
 SELECT count(*) AS depth,
@@ -81,6 +99,11 @@ async def lock_batch(conn: Connection, size: int) -> list[Pending]:
 
 async def delete(conn: Connection, ids: Sequence[int]) -> None:
     await conn.execute(_DELETE, ids)
+
+
+async def set_aside(conn: Connection, ids: Collection[int], error: str, *, tries: int) -> None:
+    """Take locked events out of the queue, for administrators to see."""
+    await conn.execute(_SET_ASIDE, list(ids), error, tries, _SET_ASIDE_KEPT)
 
 
 async def backlog(conn: Connection) -> Backlog:

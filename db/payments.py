@@ -56,7 +56,12 @@ UPDATE payment_orders SET status = $2, transfer_id = coalesce($3, transfer_id), 
 
 _PENDING = """
 SELECT id, user_id, payment_method_id, provider, kind, amount, status, created_at, completed_at
-  FROM payment_orders WHERE provider = $1 AND status = 'pending' ORDER BY created_at LIMIT $2
+  FROM payment_orders o
+ WHERE provider = $1 AND status = 'pending'
+   AND NOT EXISTS (SELECT FROM failed_items f
+                    WHERE f.queue = 'payments' AND f.item = o.id::text
+                      AND (f.retry_at IS NULL OR f.retry_at > clock_timestamp()))
+ ORDER BY created_at LIMIT $2
 """
 
 _NOTE_EVENT = """
@@ -175,7 +180,7 @@ async def settle(
 
 
 async def pending(conn: Connection, provider: str, limit: int) -> list[Order]:
-    """The oldest orders that a provider has not answered."""
+    """The oldest orders that a provider has not answered, but for those that stand aside."""
     return [_order(row) for row in await conn.fetch(_PENDING, provider, limit)]
 
 

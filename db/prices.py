@@ -8,7 +8,7 @@ from uuid import UUID
 
 from core.prices import Neighbourhood, Place, PriceRules, wanted_kwh
 from core.units import SLOT, price
-from db.pool import Connection
+from db.pool import Connection, Pool
 
 # Who makes the prices of the same slot waits here until they are committed, and finds them made.
 _CLAIM = "INSERT INTO price_slots (slot_start) VALUES ($1) ON CONFLICT DO NOTHING RETURNING 1"
@@ -59,11 +59,21 @@ SELECT cell, sell_price FROM neighbourhood_prices
  WHERE slot_start = $1 AND cell = ANY($2::text[])
 """
 
+_DUE = """
+SELECT l.id FROM energy_listings l
+ WHERE pricing = 'dynamic' AND status IN ('active', 'paused', 'sold') AND price_slot < $1
+   AND l.id > $2
+   AND NOT EXISTS (SELECT FROM failed_items f
+                    WHERE f.queue = 'prices' AND f.item = l.id::text
+                      AND (f.retry_at IS NULL OR f.retry_at > clock_timestamp()))
+ ORDER BY l.id LIMIT $3
+"""
+
 _LOCK_DUE = """
 SELECT id, latitude, longitude, price_per_kwh, price_floor, price_cap FROM energy_listings
  WHERE pricing = 'dynamic' AND status IN ('active', 'paused', 'sold') AND price_slot < $1
-   AND id > $2
- ORDER BY id LIMIT $3 FOR NO KEY UPDATE
+   AND id = ANY($2::uuid[])
+ ORDER BY id FOR NO KEY UPDATE
 """
 
 _REPRICE = """
@@ -151,9 +161,16 @@ async def sell_prices(
     return {r["cell"]: r["sell_price"] for r in rows}
 
 
-async def lock_due(conn: Connection, slot_start: datetime, *, after: UUID, limit: int) -> list[Due]:
-    """Open dynamic listings that have no price of this slot yet, locked until commit by id."""
-    return [Due(**dict(row)) for row in await conn.fetch(_LOCK_DUE, slot_start, after, limit)]
+async def due(pool: Pool, slot_start: datetime, *, after: UUID, limit: int) -> list[UUID]:
+    """Open dynamic listings that have no price of this slot yet, but for those that stand aside."""
+    return [row["id"] for row in await pool.fetch(_DUE, slot_start, after, limit)]
+
+
+async def lock_due(
+    conn: Connection, slot_start: datetime, listing_ids: Sequence[UUID]
+) -> list[Due]:
+    """Those of the listings that still have no price of this slot, locked until commit by id."""
+    return [Due(**dict(row)) for row in await conn.fetch(_LOCK_DUE, slot_start, listing_ids)]
 
 
 async def reprice(

@@ -24,6 +24,7 @@ OWN_ROLE = "solarhub-device-"
 NATIVE_ROLE = "solarhub-native"
 _LIMITS_ROLE = "solarhub-nothing-else"
 
+_ROLE_EXISTS = "Role already exists"
 _EVERYTHING = ("#", "$SYS/#", "$CONTROL/#")
 
 
@@ -47,17 +48,23 @@ class Change:
     mark: str | None
     commands: tuple[Command, ...]
 
-    def made(self, known: Known) -> None:
-        """Note it as done."""
+    def answered(self, answers: Iterable[Mapping[str, Any]], known: Known) -> str | None:
+        """Note what of it was done, one answer for each command. Returns the first error."""
+        errors = [answer.get("error") for answer in answers]
+        for command, error in zip(self.commands, errors, strict=True):
+            # A role that was made by half of a change before is there all the same.
+            if command["command"] == "createRole" and error in (None, _ROLE_EXISTS):
+                known.roles.add(command["rolename"])
+            elif command["command"] == "deleteRole" and error is None:
+                known.roles.discard(command["rolename"])
+        refused = [str(error) for error in errors if error is not None]
+        if refused:
+            return refused[0]
         if self.mark is None:
             known.marks.pop(self.username, None)
         else:
             known.marks[self.username] = self.mark
-        for command in self.commands:
-            if command["command"] == "createRole":
-                known.roles.add(command["rolename"])
-            elif command["command"] == "deleteRole":
-                known.roles.discard(command["rolename"])
+        return None
 
 
 @dataclass(frozen=True, slots=True)

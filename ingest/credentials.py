@@ -8,15 +8,16 @@ and then guarantees it.
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from uuid import UUID
 
 import aiomqtt
 import structlog
 
+from core.queues import Queue
 from core.settings import DatabaseSettings, IngestSettings
-from db import device_credentials, roles
+from db import device_credentials, failed_items, roles
 from db.device_credentials import Changes, DeviceAccess
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Connection, open_connection
@@ -112,6 +113,7 @@ class Keeper:
             await plugin.settle_role(name, acls)
         while True:
             known = await plugin.known()
+            known.alone |= await failed_items.set_aside(conn, Queue.BROKER_ACCOUNTS)
             _log.info("accounts_listed", accounts=len(known.marks))
             listed_at = time.monotonic()
             while time.monotonic() - listed_at < _listing_holds_s(known):
@@ -130,37 +132,69 @@ class Keeper:
                 return
             wanted = await _looked_again(conn, plugin, wanted, changed, known)
             stop_first = sorted(map(str, changed), key=wanted.__contains__)
-            await self._change_some(plugin, due_of(stop_first, wanted, known, self._secret), known)
-            some = await self._change_some(plugin, due(wanted, known, self._secret), known)
+            first = due_of(stop_first, wanted, known, self._secret)
+            await self._change_some(conn, plugin, first, known)
+            some = await self._change_some(conn, plugin, due(wanted, known, self._secret), known)
             self._metrics.accounts.set(len(wanted))
             self._metrics.accounts_behind.set(behind(wanted, known))
             if not some:
                 await changes.wait(_ASK_S)
 
-    async def _change_some(self, plugin: Plugin, due: Iterable[Change], known: Known) -> bool:
-        """Carry out a batch of what is due, if anything is."""
+    async def _change_some(
+        self, conn: Connection, plugin: Plugin, due: Iterable[Change], known: Known
+    ) -> bool:
+        """Carry out a batch of what is due, if anything is. What fails is left alone for now."""
         batch = list(islice(due, self._batch))
         if batch:
-            await self._carry_out(plugin, batch, known)
+            failed = await self._carry_out(conn, plugin, batch, known)
+            known.alone |= failed.keys()
+            await _note(conn, batch, failed)
         return bool(batch)
 
-    async def _carry_out(self, plugin: Plugin, batch: Sequence[Change], known: Known) -> None:
+    async def _carry_out(
+        self, conn: Connection, plugin: Plugin, batch: Sequence[Change], known: Known
+    ) -> dict[str, str]:
+        """Change accounts; returns the errors of those that were not, by user name.
+
+        Where the plugin is silent about a batch, but not about itself, it is asked for halves, down
+        to the one that it does not answer to. Raises TimeoutError where it is silent about all.
+        """
         began = time.monotonic()
-        answers = iter(await plugin.ask([c for change in batch for c in change.commands]))
+        try:
+            answers = iter(await plugin.ask([c for change in batch for c in change.commands]))
+        except (TimeoutError, Refused) as error:
+            await plugin.meet()
+            await device_credentials.show_life(conn)
+            if len(batch) == 1:
+                return {batch[0].username: _told(error)}
+            half = len(batch) // 2
+            self._batch = max(half, _BATCH_MIN)
+            first = await self._carry_out(conn, plugin, batch[:half], known)
+            return first | await self._carry_out(conn, plugin, batch[half:], known)
         took_s = time.monotonic() - began
+        failed: dict[str, str] = {}
         for change in batch:
-            its_own = islice(answers, len(change.commands))
-            refused = [answer["error"] for answer in its_own if "error" in answer]
-            if refused:
-                known.alone.add(change.username)
-                _log.error("account_not_changed", username=change.username, error=refused[0])
-            else:
-                change.made(known)
-        self._metrics.account_changes.inc(len(batch))
-        if took_s < _BATCH_SHORT_S and len(batch) == self._batch:
+            refusal = change.answered(islice(answers, len(change.commands)), known)
+            if refusal is not None:
+                failed[change.username] = refusal
+        self._adapt(len(batch), took_s)
+        return failed
+
+    def _adapt(self, changes: int, took_s: float) -> None:
+        self._metrics.account_changes.inc(changes)
+        if took_s < _BATCH_SHORT_S and changes == self._batch:
             self._batch = min(2 * self._batch, _BATCH_MAX)
         elif took_s > _BATCH_LONG_S:
             self._batch = max(self._batch // 2, _BATCH_MIN)
+
+
+async def _note(conn: Connection, batch: Sequence[Change], failed: Mapping[str, str]) -> None:
+    """Keep what failed for administrators; tried again a while later, some times."""
+    for username, error in failed.items():
+        set_aside = await failed_items.note(conn, Queue.BROKER_ACCOUNTS, username, error)
+        _log.error("account_not_changed", username=username, error=error, set_aside=set_aside)
+    done = [change.username for change in batch if change.username not in failed]
+    await failed_items.forget(conn, Queue.BROKER_ACCOUNTS, done)
 
 
 def _accounts(devices: Iterable[DeviceAccess], plugin: Plugin, known: Known) -> dict[str, Account]:
@@ -186,8 +220,11 @@ async def _looked_again(
     found = await device_credentials.access_of(conn, list(changed))
     if not changed:
         return wanted
-    anew = _accounts(found.values(), plugin, known)
     names = {str(device_id) for device_id in changed}
+    # What has changed may go well now.
+    await failed_items.forget(conn, Queue.BROKER_ACCOUNTS, names)
+    known.alone -= names
+    anew = _accounts(found.values(), plugin, known)
     return anew | {name: account for name, account in wanted.items() if name not in names}
 
 

@@ -1,17 +1,20 @@
 """What time alone does: silence takes a device offline, the end of its window closes a listing."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic
+from uuid import UUID
 
 import structlog
 
+from core.queues import Queue
 from core.selling import USUAL_RULES, SellingRules
 from db import device_states, listing_adjustments, outbox
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
-from db.pool import Pool
+from db.pool import Connection, Pool
 from ingest.following import follow
+from ingest.isolation import each_by_itself
 from ingest.writer import status_event
 
 LIMIT = 500
@@ -57,19 +60,39 @@ async def watch(
 async def mark_silent_offline(
     pool: Pool, offline_after: timedelta, rules: SellingRules = USUAL_RULES
 ) -> int:
-    """Take devices offline that were silent for too long, and pause what follows them."""
-    async with pool.acquire() as conn, conn.transaction():
-        silent = await device_states.lock_silent(conn, offline_after, LIMIT)
-        if silent:
-            states = await device_states.lock(conn, silent)
-            for state in states.values():
-                state.status = "offline"
-            await device_states.save(conn, list(states.values()))
-            await follow(conn, states, [], datetime.now(UTC), rules)
-            await outbox.add(conn, [status_event(state) for state in states.values()])
-        return len(silent)
+    """Take devices offline that were silent for too long, and pause what follows them.
+
+    Returns how many there were this time.
+    """
+
+    async def take_offline(device_ids: Sequence[UUID]) -> int:
+        async with pool.acquire() as conn, conn.transaction():
+            silent = await device_states.lock_silent(conn, offline_after, device_ids)
+            if silent:
+                await _take_offline(conn, silent, rules)
+            return len(silent)
+
+    silent = await device_states.silent(pool, offline_after, LIMIT)
+    return await each_by_itself(pool, Queue.PRESENCE, silent, take_offline) if silent else 0
 
 
 async def expire_listings(pool: Pool) -> int:
-    async with pool.acquire() as conn, conn.transaction():
-        return await listing_adjustments.expire(conn, LIMIT)
+    """Close listings whose window has passed. Returns how many there were this time."""
+
+    async def expire(listing_ids: Sequence[UUID]) -> int:
+        async with pool.acquire() as conn, conn.transaction():
+            return await listing_adjustments.expire(conn, listing_ids)
+
+    overdue = await listing_adjustments.overdue(pool, LIMIT)
+    return await each_by_itself(pool, Queue.EXPIRY, overdue, expire) if overdue else 0
+
+
+async def _take_offline(
+    conn: Connection, silent: Sequence[UUID], rules: SellingRules
+) -> None:
+    states = await device_states.lock(conn, silent)
+    for state in states.values():
+        state.status = "offline"
+    await device_states.save(conn, list(states.values()))
+    await follow(conn, states, [], datetime.now(UTC), rules)
+    await outbox.add(conn, [status_event(state) for state in states.values()])

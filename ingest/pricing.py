@@ -6,20 +6,23 @@ where a killed process left it, changes nothing.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
 import structlog
 
 from core.geo import neighbourhood
 from core.prices import PriceRules, Survey, listing_price
+from core.queues import Queue
 from core.units import slot_of
-from db import prices
+from db import failed_items, prices
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Pool
 from db.prices import Due
+from ingest.isolation import each_by_itself
 
 LIMIT = 500
 _FIRST = UUID(int=0)
@@ -41,7 +44,9 @@ async def watch(
         try:
             if slot_start != turned:
                 await turn(pool, rules, slot_start)
-                turned = slot_start
+                # What failed is tried again, which goes by prices that are made.
+                if not await failed_items.any_to_retry(pool, Queue.PRICES):
+                    turned = slot_start
         except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
             mind_cancellation(error)
             _log.warning("prices_not_made", error=type(error).__name__)
@@ -52,8 +57,9 @@ async def turn(pool: Pool, rules: PriceRules, slot_start: datetime) -> int:
     """Give every dynamic listing its price of a slot. Returns how many took one here."""
     await survey(pool, rules, slot_start)
     repriced, after = 0, _FIRST
-    while batch := await reprice(pool, slot_start, after=after):
-        repriced, after = repriced + len(batch), batch[-1].id
+    work = partial(reprice, pool, slot_start)
+    while due := await prices.due(pool, slot_start, after=after, limit=LIMIT):
+        repriced, after = repriced + await each_by_itself(pool, Queue.PRICES, due, work), due[-1]
     return repriced
 
 
@@ -68,18 +74,19 @@ async def survey(pool: Pool, rules: PriceRules, slot_start: datetime) -> None:
         await prices.save(conn, slot_start, list(found.neighbourhoods(rules.grid)))
 
 
-async def reprice(
-    pool: Pool, slot_start: datetime, *, after: UUID = _FIRST, limit: int = LIMIT
-) -> list[Due]:
-    """Let some listings take their price, in one transaction; they are locked by id."""
+async def reprice(pool: Pool, slot_start: datetime, listing_ids: Sequence[UUID]) -> int:
+    """Let some listings take their price, in one transaction; they are locked by id.
+
+    Returns how many did.
+    """
     async with pool.acquire() as conn, conn.transaction():
-        due = await prices.lock_due(conn, slot_start, after=after, limit=limit)
+        due = await prices.lock_due(conn, slot_start, listing_ids)
         if due:
             cells = {one.id: neighbourhood(one.latitude, one.longitude) for one in due}
             sell = await prices.sell_prices(conn, slot_start, set(cells.values()))
             taken = [_price_of(one, sell.get(cells[one.id])) for one in due]
             await prices.reprice(conn, slot_start, list(zip(due, taken, strict=True)))
-        return due
+        return len(due)
 
 
 def _price_of(due: Due, sell: Decimal | None) -> Decimal:

@@ -16,7 +16,14 @@ from core.prices import Grid, PriceRules
 from core.readings import Refusal, Refused
 from core.settings import DatabaseSettings, IngestSettings, variable
 from db import partials, roles
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, UNSTORABLE, mind_cancellation, shortage
+from db.errors import (
+    BLAMES_ITS_DATA,
+    DATABASE_ERRORS,
+    UNAVAILABLE,
+    UNSTORABLE,
+    mind_cancellation,
+    shortage,
+)
 from db.pool import Pool, open_pool
 from ingest import flagging, pricing, tidying
 from ingest.answers import Answers
@@ -36,6 +43,7 @@ from ingest.writer import Written, write
 _POOL_MAX = 4 + LANES
 _RETRY_FIRST_S = 0.1
 _RETRY_MAX_S = 5.0
+_TRIES = 3
 _DUE_EVERY_S = 0.5
 _DUE_MAX = 500
 
@@ -156,7 +164,7 @@ class _Ingester:
     async def _ingest(self, batch: Sequence[Message]) -> None:
         try:
             written = await self._write(batch)
-        except UNSTORABLE as error:
+        except BLAMES_ITS_DATA as error:
             await self._isolate(batch, error)
             return
         self._lanes.acknowledge(batch)
@@ -164,8 +172,11 @@ class _Ingester:
         self._answers.tell(written.rejections)
 
     async def _write(self, batch: Sequence[Message]) -> Written:
-        """Write until it succeeds: the broker keeps what we can't store. Raises UNSTORABLE."""
-        wait_s = _RETRY_FIRST_S
+        """Write until it succeeds: the broker keeps what we can't store.
+
+        Raises BLAMES_ITS_DATA: what may pass, after some tries.
+        """
+        wait_s, tries = _RETRY_FIRST_S, 0
         while True:
             began = perf_counter()
             try:
@@ -174,6 +185,9 @@ class _Ingester:
                 raise
             except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
                 mind_cancellation(error)
+                tries += isinstance(error, BLAMES_ITS_DATA)
+                if tries >= _TRIES:
+                    raise
                 self._metrics.retries.inc()
                 self._warn(error, retry_in_s=wait_s)
                 await asyncio.sleep(wait_s)

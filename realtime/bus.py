@@ -7,7 +7,7 @@ the same time, and is published once in each.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from core.settings import RedisSettings, cluster_nodes
 from db.outbox import Pending
-from realtime.lane import BusAway, Lane, Page, away, script
+from realtime.lane import BusAway, Lane, Page, Published, away, script
 from realtime.positions import Position
 
 TIMEOUT_S = 2.0
@@ -37,7 +37,7 @@ _REPORT_PREFIX = "solarhub:feed:{reports}:"
 _REPORT_TTL_MS = 3000
 _CALLS_AT_ONCE = LANES_OF_CLUSTER  # each is a connection
 _NEVER_AGAIN = Retry(NoBackoff(), 0)
-_SCRIPTS = ("publish", "claim", "beat", "read")
+_SCRIPTS = ("publish", "claim", "beat", "read", "reset")
 
 T = TypeVar("T")
 
@@ -58,15 +58,16 @@ class Bus:
         await _at_once(lane.claim(name) for lane in self.lanes)
         return name
 
-    async def publish(self, claim: str, batch: Sequence[Pending]) -> int | None:
+    async def publish(self, claim: str, batch: Sequence[Pending]) -> Published | None:
         """Publish, in order, what was not published before. None: the claim is void."""
-        published = await _at_once(lane.publish(claim, own) for lane, own in self._shares(batch))
-        ids: set[int] = set()
-        for in_lane in published:
-            if in_lane is None:
-                return None
-            ids |= in_lane
-        return len(ids)
+        answers = await _at_once(lane.publish(claim, own) for lane, own in self._shares(batch))
+        published = [answer for answer in answers if answer is not None]
+        return Published.of(published) if len(published) == len(answers) else None
+
+    async def reset(self, channels: Collection[str]) -> None:
+        """Drop the histories of channels that take no events. All clients of their lanes reload."""
+        shares = {lane: [c for c in channels if self.lane_of(c) is lane] for lane in self.lanes}
+        await _at_once(lane.reset(own) for lane, own in shares.items() if own)
 
     def _shares(self, batch: Sequence[Pending]) -> Iterator[tuple[Lane, list[Pending]]]:
         """What of a batch goes to each lane."""

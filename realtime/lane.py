@@ -14,7 +14,7 @@ under way, and has those ids skipped when they come again. Ids are compared, nev
 are in the order of commits within one listing, user or device, not in a whole channel.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +30,8 @@ from db.outbox import Pending
 from realtime.positions import Entry, Offset, Position
 
 _REMEMBER_IDS_S = 86_400
+# How errors begin that any event would meet.
+_FAULTS_OF_THE_SERVER = ("NOPERM", "OOM", "MISCONF", "READONLY", "NOREPLICAS", "CLUSTERDOWN")
 
 
 class BusAway(Exception):
@@ -57,6 +59,28 @@ class Page:
     entries: tuple[Entry, ...]
     complete: bool
     more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Ids of a batch: what was published now; what Redis refused, and why; what waits behind it."""
+
+    ids: frozenset[int]
+    refused: Mapping[int, str]
+    held: frozenset[int]
+
+    @property
+    def left(self) -> frozenset[int]:
+        """What is still to be published."""
+        return self.held | self.refused.keys()
+
+    @classmethod
+    def of(cls, parts: Sequence["Published"]) -> "Published":
+        """Of all lanes: what is refused or held in one of them is still to be published."""
+        refused = {id_: error for part in parts for id_, error in part.refused.items()}
+        held = frozenset().union(*(part.held for part in parts)) - refused.keys()
+        ids = frozenset().union(*(part.ids for part in parts))
+        return cls(ids - held - refused.keys(), refused, held)
 
 
 Call = Callable[[str, list[str], list[Any]], Awaitable[Any]]
@@ -99,14 +123,19 @@ class Lane:
         args = [_new_epoch(), name, _REMEMBER_IDS_S]
         await self._call("claim", self._clock + self._claims, args)
 
-    async def publish(self, claim: str, batch: Sequence[Pending]) -> set[int] | None:
-        """Publish, in order, what was not published before: its ids. None: the claim is void."""
+    async def publish(self, claim: str, batch: Sequence[Pending]) -> Published | None:
+        """Publish, in order, what was not published before. None: the claim is void."""
         args: list[Any] = [_new_epoch(), claim, self._histories, self._channels]
         args += [self._size, self._ttl_ms]
         for event in batch:
             args += [event.id, event.event_json, len(event.channels), *event.channels]
-        published = await self._call("publish", self._clock + self._claims, args)
-        return None if published is None else set(map(int, published))
+        answer = await self._call("publish", self._clock + self._claims, args)
+        return None if answer is None else _published(*answer)
+
+    async def reset(self, channels: Collection[str]) -> None:
+        """Drop the histories of channels that take no events; the whole lane is to reload."""
+        keys = [*self._clock, *(self._histories + channel for channel in channels)]
+        await self._call("reset", keys, [_new_epoch()])
 
     async def beat(self) -> None:
         """Tell every hub that it can hear."""
@@ -149,6 +178,17 @@ class Lane:
 def script(name: str) -> str:
     lua = files("realtime") / "lua"
     return (lua / "common.lua").read_text() + (lua / f"{name}.lua").read_text()
+
+
+def _published(ids: list[bytes], refused: list[bytes], held: list[bytes]) -> Published:
+    """Raises BusAway where it is not for the events that they were refused."""
+    errors = {
+        int(id_): error.decode() for id_, error in zip(refused[::2], refused[1::2], strict=True)
+    }
+    for error in errors.values():
+        if error.startswith(_FAULTS_OF_THE_SERVER):
+            raise BusAway(error)
+    return Published(frozenset(map(int, ids)), errors, frozenset(map(int, held)))
 
 
 def _new_epoch() -> str:

@@ -17,6 +17,9 @@ class RelayMetrics:
         self.outbox_depth = gauge("outbox_depth", "Events that wait to be published")
         self.outbox_age_seconds = gauge("outbox_age_seconds", "Age of the oldest of them")
         self.published = Counter("solarhub_events_published", "Events published", registry=registry)
+        self.set_aside = Counter(
+            "solarhub_events_set_aside", "Events that could not be published", registry=registry
+        )
         self.retries = Counter(
             "solarhub_relay_retries", "Batches that had to be published again", registry=registry
         )

@@ -5,6 +5,7 @@ lost its transaction too, and can't delete what another one publishes.
 """
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -13,10 +14,11 @@ from core.log import OncePerSecond
 from core.settings import DatabaseSettings, RedisSettings
 from db import outbox, roles
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation, shortage
+from db.outbox import Pending
 from db.pool import Connection, open_connection
 from realtime.bus import Bus, open_bus
 from realtime.flow_log import FlowLog
-from realtime.lane import BusAway
+from realtime.lane import BusAway, Published
 from realtime.ledger_digests import Digester
 from realtime.metrics import DigestMetrics, RelayMetrics
 
@@ -29,6 +31,7 @@ _RECONNECT_S = 0.5
 _RETRY_FIRST_S = 0.1
 _RETRY_MAX_S = 1.0  # outbox.notice_death_soon counts on it
 _MEASURE_S = 1.0
+_TRIES = 3
 
 _log = structlog.get_logger()
 
@@ -69,6 +72,7 @@ class _Relay:
         self._measured_at = 0.0
         self._flow = FlowLog(bus)
         self._published = 0  # since the flow was noted last
+        self._refused_in_a_row = 0
         self._warned = OncePerSecond()
 
     async def run(self) -> None:
@@ -145,11 +149,38 @@ class _Relay:
                 published = await self._bus.publish(claim, batch)
                 if published is None:
                     raise BusAway("another relay has claimed the feed since")
-                self._metrics.published.inc(published)
-                self._published += published
-                await outbox.delete(conn, [event.id for event in batch])
-        self._claim = claim
+                self._metrics.published.inc(len(published.ids))
+                self._published += len(published.ids)
+                done = [event.id for event in batch if event.id not in published.left]
+                await outbox.delete(conn, done)
+                if published.refused:
+                    await self._relieve(conn, batch, published)
+                    return len(batch)
+        self._claim, self._refused_in_a_row = claim, 0
         return len(batch)
+
+    async def _relieve(
+        self, conn: Connection, batch: Sequence[Pending], published: Published
+    ) -> None:
+        """Something at the head of the queue can't be published: let it not stop the rest.
+
+        It is tried again at once, on channels that begin anew, and in the end set aside with what
+        waits behind it on them. Whoever listens reloads each time: they can't know what is missing.
+        The next batch makes a claim of its own: what other lanes took is not published twice.
+        """
+        self._refused_in_a_row += 1
+        channels = {c for event in batch if event.id in published.refused for c in event.channels}
+        await self._bus.reset(channels)
+        error = next(iter(published.refused.values()))
+        set_aside = self._refused_in_a_row >= _TRIES
+        if set_aside:
+            await outbox.set_aside(conn, published.left, error, tries=_TRIES)
+            self._metrics.set_aside.inc(len(published.left))
+            self._refused_in_a_row = 0
+        _log.error(
+            "events_refused", error=error, channels=sorted(channels),
+            events=len(published.left), set_aside=set_aside,
+        )  # fmt: skip
 
     async def _measure(self, conn: Connection) -> None:
         now = asyncio.get_running_loop().time()

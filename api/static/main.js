@@ -8,6 +8,7 @@ import { Flow } from "./flow.js";
 import { RoomMap } from "./map.js";
 import { showAudit, showMarket } from "./market.js";
 import { Session, SignedOut } from "./session.js";
+import { showSetAside } from "./set_aside.js";
 import { State } from "./state.js";
 
 const DRAW_EVERY_MS = 250;
@@ -78,6 +79,7 @@ async function room() {
     if (!tiled) map.tiles(what.tiles_url);
     tiled = true;
     state.load({ map: what, flow, market, trades });
+    await showSetAside(session);
     Object.keys(page).forEach((part) => stale(part));
   });
   audits();
@@ -85,6 +87,7 @@ async function room() {
     const market = await session.get("/admin/market").catch(() => null);
     if (market) state.counts = market.listings;
     await oversight.load().catch(() => null);
+    await showSetAside(session).catch(() => null);
     stale("market");
   }, MARKET_EVERY_MS);
 

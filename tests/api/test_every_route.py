@@ -43,6 +43,7 @@ OF_ANOTHERS = {
     "PATCH /api/v1/admin/users/{user_id}": 200,
     "GET /api/v1/admin/devices/{device_id}": 200,
     "PATCH /api/v1/admin/devices/{device_id}": 200,
+    "POST /api/v1/admin/set-aside/{item_id}/retry": 200,
 }
 ELSE = 404
 
@@ -304,6 +305,12 @@ async def things_of_somebody(pool: Pool) -> dict[str, object]:
             VALUES ($1, 'upi', 'UPI', 'sandbox', 'tok') RETURNING id
             """,
             buyer.id,
+        ),
+        "item_id": await pool.fetchval(
+            """
+            INSERT INTO failed_items (queue, item, error, set_aside_at)
+            VALUES ('presence', 'device', 'stumbled', now()) RETURNING id
+            """
         ),
         "address_id": await pool.fetchval(
             """

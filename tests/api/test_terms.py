@@ -22,6 +22,7 @@ from tests.api.test_investments import (
     invest,
     offer_device,
 )
+from tests.support.ledger import as_owner
 from tests.support.people import Person, add_device, add_listing, add_user
 
 LISTINGS, USERS = "/api/v1/marketplace/listings", "/api/v1/admin/users"
@@ -118,10 +119,12 @@ async def test_energy_that_is_only_stated_pays_the_investors_as_well(
         assert await balance(api, investor) == str(Decimal("2.85") * n)
     newest = (await api.get("/api/v1/wallet/entries", investor, limit=1))["items"][0]
     assert (newest["kind"], newest["amount"]) == ("revenue_share", "2.85")
-    await pool.execute("UPDATE investments SET created_at = created_at - interval '1 hour'")
-    assert await broken_checks(pool, database) == set()
-    await pool.execute("DELETE FROM revenue_shares")
-    await pool.execute("UPDATE energy_transactions SET investor_amount = 0")
+    async with pool.acquire() as conn:
+        earlier = "UPDATE investments SET created_at = created_at - interval '1 hour'"
+        await as_owner(conn, earlier)
+        assert await broken_checks(pool, database) == set()
+        await as_owner(conn, "DELETE FROM revenue_shares")
+        await as_owner(conn, "UPDATE energy_transactions SET investor_amount = 0")
     assert "shares" in await broken_checks(pool, database)
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from core.units import SLOT, slot_of
 from db.pool import Pool
+from tests.support.ledger import as_owner
 from tests.support.people import Person, add_device, add_listing, add_purchase, add_user
 
 _HOMES = 60
@@ -103,7 +104,8 @@ async def _trades(
             await add_purchase(
                 pool, buyer, listing_id, kwh=Decimal(chance.randint(100, 700)) / 1000
             )
-        await pool.execute(_BACKDATE, now, at)
+        async with pool.acquire() as conn:
+            await as_owner(conn, _BACKDATE, now, at)
 
 
 async def _flow(pool: Pool, now: datetime, chance: Random) -> None:

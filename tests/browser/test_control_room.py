@@ -16,8 +16,11 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 from prometheus_client import CollectorRegistry
 
+from core.queues import Queue
 from core.settings import DatabaseSettings, RealtimeSettings, RedisSettings
 from core.units import slot_of
+from db import failed_items
+from db.failed_items import TRIES
 from db.pool import Pool
 from realtime import relay, server
 from solarhub.admin import sign_in_link
@@ -335,3 +338,19 @@ async def test_pictures_for_the_documentation(
                 await visit.page.screenshot(path=kept / f"control-room-{name}.png")
                 assert visit.complained() == []
             assert (kept / f"control-room-{name}.png").stat().st_size > 10_000
+
+
+async def test_what_is_set_aside_is_told(room: Room, visits: Visits, pool: Pool) -> None:
+    async with room.feed(), visits(await room.link()) as visit:
+        await is_live(visit.page)
+        await expect(visit.page.locator("#set-aside-count")).to_have_text("0")
+    for _ in range(TRIES):
+        await failed_items.note(pool, Queue.PAYMENTS, "order-7", f"400: {HOSTILE}")
+    async with room.feed(), visits(await room.link()) as visit:
+        await is_live(visit.page)
+        await expect(visit.page.locator("#set-aside-count")).to_have_text("1")
+        item = visit.page.locator("#set-aside li")
+        await expect(item).to_contain_text("payment, ")
+        await expect(item).to_contain_text(HOSTILE)
+        await expect(item.locator("code")).to_have_text("order-7")
+        assert visit.complained() == []

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
@@ -14,9 +14,10 @@ from structlog.testing import capture_logs
 from core.device_passwords import hash_of, password_of
 from core.settings import DatabaseSettings, IngestSettings, MqttSettings
 from db.pool import Pool
+from ingest.accounts import Command
 from ingest.broker import Broker
 from ingest.credentials import Keeper
-from ingest.dynsec import open_plugin
+from ingest.dynsec import Answer, Plugin, open_plugin
 from ingest.metrics import IngestMetrics
 from tests.support import people
 from tests.support.mosquitto import Mosquitto, SecuredMosquitto
@@ -376,3 +377,58 @@ async def test_it_says_that_a_broker_has_no_dynamic_security(
             await eventually(
                 lambda: any("does not answer" in str(log) for log in logs), within_s=30
             )
+
+
+async def test_a_device_that_the_broker_refuses_keeps_no_other_out_and_is_shown(
+    pool: Pool,
+    database: DatabaseSettings,
+    secured: SecuredMosquitto,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    poison, ask = await register(pool), Plugin.ask
+    poisoned = {str(poison)}
+
+    async def misspelt(self: Plugin, commands: Sequence[Command]) -> list[Answer]:
+        return await ask(
+            self,
+            [c | {"command": "nonsense"} if c.get("username") in poisoned else c for c in commands],
+        )
+
+    monkeypatch.setattr(Plugin, "ask", misspelt)
+    good = [await register(pool) for _ in range(3)]
+    async with kept(secured, database):
+        for device_id in good:
+            await gets_in(secured, device_id)
+        noted = await eventually(lambda: pool.fetchrow("SELECT * FROM failed_items"))
+        assert (noted["queue"], noted["item"]) == ("broker_accounts", str(poison))
+        # When it changes it has another chance, and then there is nothing to be seen any more.
+        poisoned.clear()
+        await rotate(pool, poison)
+        await gets_in(secured, poison, version=2)
+        await eventually(lambda: _is_empty(pool, "failed_items"))
+
+
+async def test_a_device_that_the_plugin_is_silent_about_keeps_no_other_out(
+    pool: Pool,
+    database: DatabaseSettings,
+    secured: SecuredMosquitto,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    poison, ask = await register(pool), Plugin.ask
+
+    async def silent(self: Plugin, commands: Sequence[Command]) -> list[Answer]:
+        if any(command.get("username") == str(poison) for command in commands):
+            raise TimeoutError
+        return await ask(self, commands)
+
+    monkeypatch.setattr(Plugin, "ask", silent)
+    good = [await register(pool) for _ in range(12)]
+    async with kept(secured, database):
+        for device_id in good:
+            await gets_in(secured, device_id)
+        noted = await eventually(lambda: pool.fetchrow("SELECT * FROM failed_items"))
+        assert (noted["queue"], noted["item"]) == ("broker_accounts", str(poison))
+
+
+async def _is_empty(pool: Pool, table: str) -> bool:
+    return not await pool.fetchval(f"SELECT EXISTS (SELECT FROM {table})")

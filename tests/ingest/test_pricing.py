@@ -18,6 +18,7 @@ from db.pool import Pool
 from db.purchases import Order, Purchase
 from ingest import pricing
 from tests.support import market
+from tests.support.ledger import as_owner
 from tests.support.market import GRID, RULES, add_dynamic_listing, slot_after, sold_yesterday
 from tests.support.people import BANGALORE, Person, add_listing, add_money, add_user
 from tests.support.turning import Clock, pricing_by
@@ -25,6 +26,9 @@ from tests.support.waiting import eventually
 
 HOME = neighbourhood(*BANGALORE)
 NEXT = h3.grid_ring(HOME, 1)[0]
+_A_SLOT_AGO = """
+UPDATE energy_transactions SET created_at = created_at - $1::interval WHERE energy_kwh = 2
+"""
 _BECOMES = """
 UPDATE energy_listings SET status = $2, paused_by = CASE $2 WHEN 'paused' THEN 'seller' END,
        closed_at = CASE WHEN $2 IN ('expired', 'cancelled') THEN now() END
@@ -163,10 +167,8 @@ async def test_what_was_bought_in_the_last_slot_was_wanted_too(pool: Pool) -> No
             order = Order(buyer.id, here, Decimal(kwh), None, None)
             [bought] = await purchases.purchase(conn, [order], fee_rate=Decimal(0))
         assert isinstance(bought, Purchase)
-    await pool.execute(
-        "UPDATE energy_transactions SET created_at = created_at - $1::interval"
-        " WHERE energy_kwh = 2", SLOT,
-    )  # fmt: skip
+    async with pool.acquire() as conn:
+        await as_owner(conn, _A_SLOT_AGO, SLOT)
     await want(pool, here, 6)
     await turn(pool)
     assert await price_of(pool, here) == expected(4, 4 + 6)
@@ -300,7 +302,8 @@ async def test_who_ends_in_the_middle_is_finished_by_another_at_the_same_prices(
     await want(pool, here, 10)
     slot_start = await slot_after(pool)
     await pricing.survey(pool, RULES, slot_start)
-    assert len(await pricing.reprice(pool, slot_start, limit=2)) == 2
+    first = await prices.due(pool, slot_start, after=UUID(int=0), limit=2)
+    assert await pricing.reprice(pool, slot_start, first) == 2
     # What happens to supply meanwhile is for the next slot.
     await pool.execute("UPDATE energy_listings SET stated_kwh = 900")
     assert await pricing.turn(pool, RULES, slot_start) == 3
@@ -333,7 +336,7 @@ async def test_a_batch_locks_no_more_than_its_own(pool: Pool) -> None:
     await pricing.survey(pool, RULES, slot_start)
     free = "SELECT id FROM energy_listings ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"
     async with pool.acquire() as conn, conn.transaction():
-        due = await prices.lock_due(conn, slot_start, after=UUID(int=0), limit=2)
+        due = await prices.lock_due(conn, slot_start, ids[:2])
         assert [one.id for one in due] == ids[:2]
         assert [row["id"] for row in await pool.fetch(free)] == ids[2:]
 

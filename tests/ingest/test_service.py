@@ -150,6 +150,35 @@ async def test_of_a_message_that_the_database_refuses_every_reading_is_counted(
     assert registry.get_sample_value("solarhub_readings_received_total") == 8
 
 
+STUMBLE_AT_666 = """
+CREATE FUNCTION stumble() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'stumbled' USING ERRCODE = '{code}'; END $$;
+CREATE TRIGGER stumble BEFORE INSERT ON telemetry
+    FOR EACH ROW WHEN (NEW.voltage_v = 666) EXECUTE FUNCTION stumble();
+"""
+
+
+@pytest.mark.parametrize("code", ["XX000", "P0001", "54000"])
+async def test_a_reading_that_the_database_stumbles_over_stops_no_other(
+    pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto, code: str
+) -> None:
+    """Not because of its data, as far as the error tells: it was tried again for ever."""
+    devices = [await add_device(pool) for _ in range(4)]
+    await pool.execute(STUMBLE_AT_666.format(code=code))
+    async with (
+        ingesting(mosquitto.url, database),
+        aiomqtt.Client("127.0.0.1", mosquitto.port) as client,
+    ):
+        bad = json.dumps({"time": rfc3339(NOW), "energy_wh": 5, "voltage_v": 666})
+        await client.publish(f"solar/{devices[0]}/telemetry", bad, qos=1)
+        for device in devices:
+            await client.publish(*telemetry(device, 8, 2), qos=1)
+        await holds(pool, "SELECT sum(stored)::int FROM device_states", 4)
+        await holds(pool, "SELECT sum(rejected)::int FROM device_states", 1)
+    reason = await pool.fetchval("SELECT reason FROM rejections")
+    assert reason.startswith("unstorable: ")
+
+
 async def test_retained_copies_are_not_counted_again(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:

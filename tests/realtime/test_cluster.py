@@ -146,7 +146,9 @@ async def test_what_was_published_but_not_deleted_is_not_published_again_in_any_
     await announce(pool, *(listing_event(one, 1) for one in listing_ids))
     async with open_bus(parts.redis) as bus, pool.acquire() as conn:
         # A relay that dies between publishing and deleting.
-        assert await bus.publish(await bus.claim(), await outbox.lock_batch(conn, 15)) == 15
+        published = await bus.publish(await bus.claim(), await outbox.lock_batch(conn, 15))
+    assert published is not None
+    assert (len(published.ids), published.left) == (15, frozenset())
     async with parts.relay():
 
         async def all_published() -> bool:

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Collection
 from uuid import UUID, uuid4
 
+import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
@@ -11,8 +13,8 @@ from core.events import LISTINGS, EventType
 from core.settings import RedisSettings
 from db import outbox
 from db.pool import Pool
-from realtime.bus import open_bus
-from tests.realtime.announcing import announce, listing_event
+from realtime.bus import Bus, open_bus
+from tests.realtime.announcing import announce, listing_event, wallet_event
 from tests.realtime.client import open_client
 from tests.realtime.conftest import Parts
 from tests.realtime.histories import history
@@ -113,7 +115,9 @@ async def test_a_claim_voids_what_an_earlier_relay_still_has_under_way(
         earlier = await bus.claim()
         later = await bus.claim()
         assert await bus.publish(earlier, batch) is None
-        assert await bus.publish(later, batch) == 1
+        published = await bus.publish(later, batch)
+    assert published is not None
+    assert (len(published.ids), published.left) == (1, frozenset())
     assert len(await history(parts.redis, LISTINGS)) == 1
 
 
@@ -177,3 +181,92 @@ async def test_a_relay_on_a_full_disk_publishes_each_event_once_when_there_is_ro
             await eventually(published)
         await change_often(pool, listing_ids, 5)
         await expect_each_once(pool, parts.redis, listing_ids)
+
+
+def history_key(channel: str) -> str:
+    return f"solarhub:feed:history:{channel}"
+
+
+async def test_a_channel_that_takes_no_events_begins_anew_and_whoever_listens_reloads(
+    parts: Parts, pool: Pool, feed: str
+) -> None:
+    """Whatever stands where its history belongs."""
+    listing_id, other = uuid4(), await add_user(pool)
+    async with open_client(feed) as client, Redis.from_url(parts.redis.redis_url) as redis:
+        at = (await client.subscribe(f"listing:{listing_id}"))["position"]
+        await redis.set(history_key(f"listing:{listing_id}"), "in the way")
+        versions = [listing_event(listing_id, n, EventType.LISTING_SOLD) for n in range(200)]
+        await announce(pool, *versions, wallet_event(other.id, "1.00"))
+
+        async def outbox_is_empty() -> bool:
+            return not await pool.fetchval("SELECT EXISTS (SELECT FROM outbox)")
+
+        await eventually(outbox_is_empty)
+        assert await client.close_code() is not None
+    assert await pool.fetchval("SELECT count(*) FROM failed_items") == 0
+    told = await history(parts.redis, f"listing:{listing_id}")
+    assert [event["data"]["version"] for event in told] == list(range(200))
+    assert len(await history(parts.redis, f"user:{other.id}")) == 1
+    async with open_client(feed) as client:
+        resumed = await client.subscribe(f"listing:{listing_id}", position=at)
+        assert resumed["recovered"] is False
+
+
+async def test_events_that_are_refused_again_and_again_are_set_aside_and_stop_no_other(
+    parts: Parts, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poisoned, good = uuid4(), await add_user(pool)
+    key, reset = history_key(f"listing:{poisoned}"), Bus.reset
+    registry = CollectorRegistry()
+    async with Redis.from_url(parts.redis.redis_url) as redis:
+
+        async def reset_in_vain(self: Bus, channels: Collection[str]) -> None:
+            await reset(self, channels)
+            await redis.set(key, "in the way")
+
+        monkeypatch.setattr(Bus, "reset", reset_in_vain)
+        await redis.set(key, "in the way")
+        await announce(
+            pool,
+            *(listing_event(poisoned, n) for n in range(150)),
+            *(wallet_event(good.id, f"{n}.00") for n in range(300)),
+        )
+        async with parts.relay(registry):
+
+            async def outbox_is_empty() -> bool:
+                return not await pool.fetchval("SELECT EXISTS (SELECT FROM outbox)")
+
+            await eventually(outbox_is_empty)
+    told = await history(parts.redis, f"user:{good.id}")
+    assert [event["data"]["balance"] for event in told] == [f"{n}.00" for n in range(300)]
+    shown = await pool.fetch(
+        "SELECT queue, error, tries, data FROM failed_items ORDER BY item::int"
+    )
+    assert [row["data"]["data"]["version"] for row in shown] == list(range(150))
+    assert {(row["queue"], row["tries"]) for row in shown} == {("events", 3)}
+    assert shown[0]["error"].startswith("WRONGTYPE")
+    assert shown[0]["data"]["channels"] == ["listings", f"listing:{poisoned}"]
+    assert registry.get_sample_value("solarhub_events_set_aside_total") == 150
+
+
+async def test_what_is_redis_own_fault_sets_nothing_aside(parts: Parts, pool: Pool) -> None:
+    async with Redis.from_url(parts.redis.redis_url) as redis:
+        await redis.config_set("maxmemory", 1)
+        try:
+            registry = CollectorRegistry()
+            async with parts.relay(registry):
+                await announce(pool, listing_event(uuid4()))
+
+                def tried_often() -> bool:
+                    return (registry.get_sample_value("solarhub_relay_retries_total") or 0) >= 4
+
+                await eventually(tried_often)
+                assert await pool.fetchval("SELECT count(*) FROM failed_items") == 0
+                await redis.config_set("maxmemory", 0)
+
+                async def published() -> bool:
+                    return len(await history(parts.redis, LISTINGS)) == 1
+
+                await eventually(published)
+        finally:
+            await redis.config_set("maxmemory", 0)

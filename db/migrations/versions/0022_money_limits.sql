@@ -48,7 +48,7 @@ $$;
 -- What failed, by the queue that it stands in and its id there: it is tried again at retry_at, and set aside
 -- for administrators once it failed too often. data: of what is nowhere else any more.
 CREATE TABLE failed_items (
-    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id           uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     queue        text NOT NULL,
     item         text NOT NULL,
     error        text NOT NULL,

@@ -1,0 +1,23 @@
+// What failed too often and is not tried any more: nothing waits behind it, but somebody should look.
+
+import { dayAndTime, element } from "./format.js";
+
+const SHOWN_MAX = 50;
+const NAMES = {
+  payments: "payment", events: "event", presence: "device that fell silent", expiry: "listing that is over",
+  prices: "price of a listing", broker_accounts: "broker account of a device",
+};
+const $ = (id) => document.getElementById(id);
+
+export async function showSetAside(session) {
+  const { items, next_cursor } = await session.get(`/admin/set-aside?limit=${SHOWN_MAX}`);
+  $("set-aside-count").textContent = next_cursor ? `more than ${items.length}` : String(items.length);
+  $("set-aside-count").className = items.length ? "broken" : "";
+  $("set-aside").replaceChildren(...(items.length ? items.map(line) : [element("li", "Nothing.")]));
+}
+
+function line(item) {
+  const made = element("li", `${NAMES[item.queue] ?? item.queue}, ${dayAndTime(item.set_aside_at)}: ${item.error} `);
+  made.append(element("code", item.item));
+  return made;
+}

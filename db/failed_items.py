@@ -1,0 +1,124 @@
+"""What failed in a queue: it stands aside for a while, so that nothing waits behind it, and is set
+aside for administrators once it failed too often.
+
+Whoever takes items of a queue leaves out those that stand here and are not due again.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from core.queues import Queue
+from db.pool import Connection, Pool, Record
+
+TRIES = 5
+_ERROR_LENGTH_MAX = 500
+
+# After 1, 2, 4, 8 seconds; who never gives up goes on with each minute. What nobody came back for
+# is over: its device or listing has gone another way.
+_NOTE = """
+WITH over AS (
+    DELETE FROM failed_items WHERE retry_at < clock_timestamp() - interval '1 hour'
+       AND (queue, item) <> ($1, $2)
+)
+INSERT INTO failed_items AS f (queue, item, error, data, retry_at)
+VALUES ($1, $2, $3, $4, clock_timestamp() + interval '1 second')
+    ON CONFLICT (queue, item) DO UPDATE
+   SET error = excluded.error, data = excluded.data, tries = f.tries + 1,
+       retry_at = CASE WHEN $6::boolean OR f.tries + 1 < $5
+                       THEN clock_timestamp() + least(60, 2 ^ f.tries) * interval '1 second' END,
+       set_aside_at = CASE WHEN NOT $6::boolean AND f.tries + 1 >= $5 THEN clock_timestamp() END
+ WHERE f.set_aside_at IS NULL
+RETURNING set_aside_at IS NOT NULL AS set_aside
+"""
+
+_FORGET = "DELETE FROM failed_items WHERE queue = $1 AND item = ANY($2::text[])"
+
+_SET_ASIDE_ITEMS = """
+SELECT item FROM failed_items WHERE queue = $1 AND set_aside_at IS NOT NULL
+"""
+
+_ANY_TO_RETRY = """
+SELECT EXISTS (SELECT FROM failed_items
+                WHERE queue = $1 AND retry_at > clock_timestamp() - interval '5 minutes')
+"""
+
+_NEWEST = """
+SELECT id, queue, item, error, tries, data, failed_at, set_aside_at FROM failed_items
+ WHERE (set_aside_at, id) < ($1::timestamptz, $2::uuid) ORDER BY set_aside_at DESC, id DESC LIMIT $3
+"""
+
+_BY_ID = """
+SELECT id, queue, item, error, tries, data, failed_at, set_aside_at FROM failed_items
+ WHERE set_aside_at IS NOT NULL AND id = $1
+"""
+
+_RELEASE = "DELETE FROM failed_items WHERE id = $1 AND set_aside_at IS NOT NULL RETURNING id"
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """An item that was set aside; `data` of what stands nowhere else any more."""
+
+    id: UUID
+    queue: Queue
+    item: str
+    error: str
+    tries: int
+    data: Mapping[str, Any] | None
+    failed_at: datetime
+    set_aside_at: datetime
+
+
+async def note(
+    conn: Connection | Pool,
+    queue: Queue,
+    item: object,
+    error: str,
+    *,
+    data: Mapping[str, Any] | None = None,
+    patient: bool = False,
+) -> bool:
+    """Let an item stand aside for a while. Returns whether it is set aside now.
+
+    `patient`: it is not to blame, and is tried again for ever, less and less often.
+    """
+    kept = error.replace("\0", "\ufffd")[:_ERROR_LENGTH_MAX]
+    return bool(await conn.fetchval(_NOTE, queue, str(item), kept, data, TRIES, patient))
+
+
+async def forget(conn: Connection | Pool, queue: Queue, items: Collection[object]) -> None:
+    """These went well after all."""
+    await conn.execute(_FORGET, queue, [str(item) for item in items])
+
+
+async def set_aside(conn: Connection | Pool, queue: Queue) -> set[str]:
+    """The items of a queue that nobody tries any more."""
+    return {row["item"] for row in await conn.fetch(_SET_ASIDE_ITEMS, queue)}
+
+
+async def any_to_retry(pool: Pool, queue: Queue) -> bool:
+    return bool(await pool.fetchval(_ANY_TO_RETRY, queue))
+
+
+async def newest(
+    conn: Connection, *, before: tuple[datetime, UUID], limit: int
+) -> list[FailedItem]:
+    """What is set aside, newest first."""
+    return [_item(row) for row in await conn.fetch(_NEWEST, *before, limit)]
+
+
+async def by_id(conn: Connection, item_id: UUID) -> FailedItem | None:
+    row = await conn.fetchrow(_BY_ID, item_id)
+    return _item(row) if row else None
+
+
+async def release(conn: Connection, item_id: UUID) -> bool:
+    """Let an item be tried again, as if it had never failed. False: it is not set aside."""
+    return await conn.fetchval(_RELEASE, item_id) is not None
+
+
+def _item(row: Record) -> FailedItem:
+    return FailedItem(**{**dict(row), "queue": Queue(row["queue"])})

@@ -1,0 +1,165 @@
+"""What time does for many at once: one that fails by itself stops no other, and is shown."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from core.queues import Queue
+from core.settings import DatabaseSettings
+from db import failed_items
+from db.failed_items import TRIES
+from db.pool import Pool, open_pool
+from ingest import pricing
+from ingest.isolation import each_by_itself
+from ingest.presence import expire_listings, mark_silent_offline
+from tests.ingest.world import add_device
+from tests.support import market
+from tests.support.market import RULES, add_dynamic_listing, slot_after
+from tests.support.people import add_listing, add_user
+
+SILENT, FAR = timedelta(minutes=5), datetime(2100, 1, 1, tzinfo=UTC)
+_SILENCE = "UPDATE device_states SET status = 'online', last_seen_at = now() - interval '1 hour'"
+_PAST = "UPDATE energy_listings SET available_from = $1, available_to = now() - interval '1 minute'"
+_DUE_AT_ONCE = "UPDATE failed_items SET retry_at = clock_timestamp() WHERE retry_at IS NOT NULL"
+
+Turn = Callable[[Pool], Awaitable[object]]
+
+
+async def break_row(pool: Pool, table: str, column: str, id_: UUID) -> None:
+    """Let every change of a row fail, for a reason that nobody thought of."""
+    await pool.execute(
+        f"""
+        CREATE FUNCTION stumble() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'stumbled' USING ERRCODE = 'XX000'; END $$;
+        CREATE TRIGGER stumble BEFORE UPDATE ON {table}
+            FOR EACH ROW WHEN (NEW.{column} = '{id_}') EXECUTE FUNCTION stumble();
+        """
+    )
+
+
+async def tries_of(pool: Pool) -> list[tuple[str, str, int, bool]]:
+    rows = await pool.fetch("SELECT * FROM failed_items ORDER BY failed_at")
+    return [(r["queue"], r["item"], r["tries"], r["set_aside_at"] is not None) for r in rows]
+
+
+async def is_tried_and_set_aside(pool: Pool, queue: Queue, poison: UUID, turn: Turn) -> None:
+    """What failed once is tried again later, some times; then it is set aside, and listed."""
+    for tries in range(1, TRIES + 1):
+        assert await tries_of(pool) == [(queue, str(poison), tries, tries == TRIES)]
+        await turn(pool)  # not due yet
+        assert await tries_of(pool) == [(queue, str(poison), tries, tries == TRIES)]
+        await pool.execute(_DUE_AT_ONCE)
+        await turn(pool)
+    assert await tries_of(pool) == [(queue, str(poison), TRIES, True)]
+    async with pool.acquire() as conn:
+        [item] = await failed_items.newest(conn, before=(FAR, UUID(int=0)), limit=10)
+        assert (item.queue, item.item) == (queue, str(poison))
+        assert "stumbled" in item.error
+        assert await failed_items.release(conn, item.id)
+    await pool.execute("DROP FUNCTION stumble CASCADE")
+    await turn(pool)
+    assert await tries_of(pool) == []
+
+
+async def test_a_device_that_can_not_be_taken_offline_keeps_none_online(pool: Pool) -> None:
+    devices = [await add_device(pool) for _ in range(7)]
+    poison = sorted(devices)[0]
+    await pool.execute(_SILENCE)
+    await break_row(pool, "device_states", "device_id", poison)
+    turn = partial(mark_silent_offline, offline_after=SILENT)
+    assert await turn(pool) == 6
+    online = "SELECT device_id FROM device_states WHERE status = 'online'"
+    assert [row[0] for row in await pool.fetch(online)] == [poison]
+    await is_tried_and_set_aside(pool, Queue.PRESENCE, poison, turn)
+    assert await pool.fetch(online) == []
+
+
+async def test_a_listing_that_can_not_expire_keeps_none_open(pool: Pool) -> None:
+    host, start = await add_user(pool, "host"), datetime.now(UTC) - timedelta(days=1)
+    poison = min([await add_listing(pool, host) for _ in range(7)])
+    await pool.execute(_PAST, start)
+    await break_row(pool, "energy_listings", "id", poison)
+    assert await expire_listings(pool) == 6
+    still_open = "SELECT id FROM energy_listings WHERE status <> 'expired'"
+    assert [row[0] for row in await pool.fetch(still_open)] == [poison]
+    await is_tried_and_set_aside(pool, Queue.EXPIRY, poison, expire_listings)
+    assert await pool.fetch(still_open) == []
+
+
+async def test_a_listing_that_takes_no_price_keeps_no_other_from_its_own(pool: Pool) -> None:
+    await market.not_at_the_end_of_a_slot()
+    host = await add_user(pool, "host")
+    poison = min([await add_dynamic_listing(pool, host) for _ in range(7)])
+    await break_row(pool, "energy_listings", "id", poison)
+    slot_start = await slot_after(pool)
+    turn = partial(_turn, slot_start)
+    assert await turn(pool) == 6
+    old = "SELECT id FROM energy_listings WHERE price_slot < $1"
+    assert [row[0] for row in await pool.fetch(old, slot_start)] == [poison]
+    await is_tried_and_set_aside(pool, Queue.PRICES, poison, turn)
+    assert await pool.fetch(old, slot_start) == []
+
+
+async def _turn(slot_start: datetime, pool: Pool) -> int:
+    return await pricing.turn(pool, RULES, slot_start)
+
+
+async def test_a_row_that_somebody_holds_is_no_ones_fault(
+    pool: Pool, database: DatabaseSettings
+) -> None:
+    await market.not_at_the_end_of_a_slot()
+    host = await add_user(pool, "host")
+    listings = [await add_dynamic_listing(pool, host) for _ in range(4)]
+    slot_start = await slot_after(pool)
+    impatient = database.model_copy(
+        update={"database_statement_timeout": timedelta(milliseconds=500)}
+    )
+    async with (
+        open_pool(impatient, application_name="test") as own,
+        pool.acquire() as conn,
+        conn.transaction(),
+    ):
+        await conn.execute("SELECT FROM energy_listings WHERE id = $1 FOR UPDATE", listings[0])
+        for tries in range(1, TRIES + 2):
+            await _turn(slot_start, own)
+            assert await tries_of(pool) == [(Queue.PRICES, str(listings[0]), tries, False)]
+            await pool.execute(_DUE_AT_ONCE)
+    assert await _turn(slot_start, pool) == 1
+    assert await tries_of(pool) == []
+
+
+async def test_what_is_the_whole_databases_fault_sets_nothing_aside(pool: Pool) -> None:
+    async def work(_: object) -> int:
+        raise asyncpg.UndefinedTableError("nothing is there")
+
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await each_by_itself(pool, Queue.EXPIRY, [UUID(int=1), UUID(int=2)], work)
+    assert await tries_of(pool) == []
+
+
+async def test_of_a_thousand_one_is_found_in_a_few_tries(pool: Pool) -> None:
+    ids, calls = [UUID(int=n) for n in range(1024)], 0
+
+    async def work(some: object) -> int:
+        nonlocal calls
+        calls += 1
+        assert isinstance(some, list)
+        if ids[777] in some:
+            raise asyncpg.DataError("bad")
+        return len(some)
+
+    assert await each_by_itself(pool, Queue.EXPIRY, ids, work) == 1023
+    assert calls <= 21
+
+
+async def test_many_who_note_the_same_failure_count_each(pool: Pool) -> None:
+    noted = await asyncio.gather(
+        *(failed_items.note(pool, Queue.PRICES, "x", f"error {n}\0") for n in range(TRIES))
+    )
+    assert sorted(noted) == [False] * (TRIES - 1) + [True]
+    assert not await failed_items.note(pool, Queue.PRICES, "x", "again")

@@ -50,7 +50,7 @@ class Packets:
                     yield bytes(self._packet)
                     self._packet = bytearray()
                 continue
-            size = _size(data, at)
+            size = packet_size(data, at)
             if size is None:
                 self._header = data[at:]
                 return
@@ -69,7 +69,7 @@ class Packets:
         return taken
 
 
-def _size(data: bytes, at: int) -> int | None:
+def packet_size(data: bytes | bytearray, at: int) -> int | None:
     """How long the packet is that begins there (2.2.3); None: its length is not all here yet."""
     length = shift = 0
     for end in range(at + 1, at + 1 + _LENGTH_MAX_BYTES):

@@ -4,13 +4,14 @@ The first two are real servers, run as children on a Unix socket that only their
 The broker runs in our event loop.
 """
 
-import asyncio
 import hashlib
 import os
 import pwd
+import resource
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -19,11 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from db.pool import Pool
 from solarhub.child import Child, Owner, end_orphan, leashed
 from solarhub.errors import HubError
 from solarhub.server_access import ensure_reachable, let_pass
+
+if TYPE_CHECKING:
+    from ingest.embedded_broker.limits import Limits
 
 # The same order and case of letters on every system.
 _INITDB = (
@@ -223,29 +228,35 @@ def _socket_directory(directory: Path, name: str, owner: Owner | None = None) ->
 
 @asynccontextmanager
 async def broker(
-    pool: Pool, *, host: str = "127.0.0.1", port: int, hub_password: str
+    pool: Pool,
+    *,
+    host: str = "127.0.0.1",
+    port: int,
+    hub_password: str,
+    hub_first: bool = False,
+    limits: "Limits | None" = None,
 ) -> AsyncIterator[None]:
-    """Run the MQTT broker; who may do what is `ingest.broker_auth`'s to say.
+    """Run the MQTT broker, in our event loop; `pool` lends it a connection for as long.
 
-    `pool` lends a connection for as long as it runs.
+    `hub_first`: devices are let in once the hub has subscribed; what they say before, nobody keeps.
+    Without `limits` it has its own, and no more connections than this process may open files.
     """
-    from amqtt.contexts import BrokerConfig, ListenerConfig
+    from ingest.embedded_broker import listener
+    from ingest.embedded_broker.limits import Limits
 
-    from ingest import broker_auth
+    limits = limits or Limits().within(_open_files_max())
+    async with listener.running(
+        pool,
+        host=host,
+        port=port,
+        hub_password=hub_password,
+        hub_first=hub_first,
+        limits=limits,
+    ):
+        yield
 
-    listener = ListenerConfig(bind=f"{host}:{port}")
-    access = {"pool": pool, "hub_password": hub_password}
-    server = broker_auth.DeviceBroker(
-        BrokerConfig(
-            listeners={"default": listener},
-            plugins={"ingest.broker_auth.DeviceAccessPlugin": access},
-        )
-    )
-    await server.start()
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            guarding = tasks.create_task(broker_auth.cut_off(server, pool))
-            yield
-            guarding.cancel()
-    finally:
-        await server.shutdown()
+
+def _open_files_max() -> int:
+    """How many files this process may open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft

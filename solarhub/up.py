@@ -136,6 +136,7 @@ async def _start_broker(ready: Plan, stack: AsyncExitStack) -> None:
             host=ready.broker.host,
             port=ready.broker.port,
             hub_password=ready.broker.hub_password,
+            hub_first=True,
         )
     )
 

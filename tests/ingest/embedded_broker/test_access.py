@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
 import aiomqtt
@@ -11,34 +9,9 @@ import pytest
 
 from db.pool import Pool
 from tests.conftest import Broker
+from tests.support.broker_clients import client, heard, hub
 from tests.support.people import DEVICE_PASSWORD, add_device, add_user
-from tests.support.waiting import eventually
-
-
-def client(
-    broker: Broker, username: object, password: str, will: aiomqtt.Will | None = None
-) -> aiomqtt.Client:
-    return aiomqtt.Client(
-        "127.0.0.1", broker.port, username=str(username), password=password, timeout=5, will=will
-    )
-
-
-def hub(broker: Broker) -> aiomqtt.Client:
-    return client(broker, "hub", broker.hub_password)
-
-
-@asynccontextmanager
-async def heard(broker: Broker, topic: str) -> AsyncIterator[list[str]]:
-    """The topics of what the hub hears, up to the call of `settled`."""
-    async with hub(broker) as ears:
-        await ears.subscribe(topic, qos=1)
-        yield (topics := [])
-        async with hub(broker) as mouth:
-            await mouth.publish("solar/last/telemetry", qos=1)
-        async for message in ears.messages:
-            if message.topic.value == "solar/last/telemetry":
-                break
-            topics.append(message.topic.value)
+from tests.support.raw_mqtt import DISCONNECT, PUBLISH, connect, publish, raw, telemetry
 
 
 @pytest.fixture
@@ -166,27 +139,68 @@ async def test_a_last_will_in_another_name_is_refused(broker: Broker, device_id:
         await client(broker, device_id, DEVICE_PASSWORD, will).__aenter__()
 
 
-async def test_a_device_cannot_take_over_the_session_of_another(
+async def test_nothing_counts_that_a_device_sends_after_it_was_cut_off(
     broker: Broker, device_id: UUID, pool: Pool
 ) -> None:
-    thief_id = await add_device(pool, await add_user(pool, "host"))
+    own = telemetry(device_id)
+    sent = 0
+    async with raw(broker.port) as reader, raw(broker.port) as device:
+        await reader.connected(connect("hub", broker.hub_password, client_id="reader"))
+        await reader.subscribed(own, qos=0)
+        await device.connected(connect(device_id, DEVICE_PASSWORD))
+        await pool.execute(
+            "UPDATE devices SET credential_hash = sha256('another') WHERE id = $1", device_id
+        )
+        with contextlib.suppress(ConnectionError):
+            ended = asyncio.create_task(device.closed(10))
+            while not ended.done():
+                sent += 1
+                device.send(publish(own, b"%d" % sent, qos=0))
+                await asyncio.sleep(0.001)
+        assert await ended
+        device.send(*(publish(own, b"late", qos=0) for _ in range(100)))
+        await asyncio.sleep(0.2)
+        received: list[bytes] = []
+        assert await reader.answers(received)
+    assert b"late" not in received
+    assert received == [b"%d" % n for n in range(1, len(received) + 1)]
 
-    def session_of(username: UUID) -> aiomqtt.Client:
-        return aiomqtt.Client(
-            "127.0.0.1", broker.port, username=str(username), password=DEVICE_PASSWORD,
-            identifier="roof", clean_session=False, timeout=5,
-        )  # fmt: skip
 
-    async with session_of(device_id) as device:
-        await device.subscribe(f"solar/{device_id}/ack", qos=1)
-    with pytest.raises(aiomqtt.MqttError, match="Not authorized"):
-        await session_of(thief_id).__aenter__()
+async def test_a_session_does_not_outlive_the_topics_of_its_device(
+    broker: Broker, device_id: UUID, pool: Pool
+) -> None:
+    rename = "UPDATE devices SET dialect = 'tasmota', external_id = $2 WHERE id = $1"
+    await pool.execute(rename, device_id, "roof")
+    signing_in = connect(device_id, DEVICE_PASSWORD, clean=False)
+    async with raw(broker.port) as device:
+        await device.connected(signing_in)
+        assert await device.subscribed("cmnd/roof/#") == [1]
+        device.send(DISCONNECT)
+        await device.closed()
+    await pool.execute(rename, device_id, "barn")
+    async with hub(broker) as writer:
+        await writer.publish("cmnd/roof/Power", "for whoever is the roof now", qos=1)
+    async with raw(broker.port) as device:
+        assert not await device.connected(signing_in)
+        assert await device.answers()
 
-    async def owner_returns() -> bool:
-        async with session_of(device_id):
-            return True
 
-    assert await eventually(owner_returns)
+async def test_a_device_that_was_cut_off_for_its_password_returns_to_its_session(
+    broker: Broker, device_id: UUID, pool: Pool
+) -> None:
+    ack = f"solar/{device_id}/ack"
+    async with raw(broker.port) as device:
+        await device.connected(connect(device_id, DEVICE_PASSWORD, clean=False))
+        await device.subscribed(ack)
+        await pool.execute(
+            "UPDATE devices SET credential_hash = sha256('another') WHERE id = $1", device_id
+        )
+        assert await device.closed(10)
+    async with hub(broker) as writer:
+        await writer.publish(ack, "kept", qos=1)
+    async with raw(broker.port) as device:
+        assert await device.connected(connect(device_id, "another", clean=False))
+        assert (await device.expect(PUBLISH)).payload == b"kept"
 
 
 async def test_the_hub_hears_every_device(broker: Broker, device_id: UUID) -> None:

@@ -1,0 +1,155 @@
+"""The codec of the embedded broker: what it accepts, how soon it refuses."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.embedded_broker import client_packets as packets
+from ingest.embedded_broker.client_packets import (
+    PacketBuffer,
+    Publish,
+    Subscribe,
+    UnsupportedLevelError,
+    Will,
+)
+from ingest.packets import MalformedPacketError
+from tests.support import raw_mqtt
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
+TOPIC = TEXT.filter(lambda text: not {"+", "#"} & set(text))
+
+
+def test_a_connect_says_all_that_is_in_it() -> None:
+    sent = raw_mqtt.connect(
+        "user", "password", client_id="roof", clean=False, keep_alive_s=90,
+        will=raw_mqtt.Will("a/b", b"gone", qos=2, retain=True),
+    )  # fmt: skip
+    connect = packets.connect_of(sent)
+    assert connect == ("roof", "user", "password", False, 90, Will("a/b", b"gone", 2, True))
+
+
+def test_a_connect_may_say_next_to_nothing() -> None:
+    assert packets.connect_of(packets.connect("")) == ("", "", "", True, 0, None)
+
+
+def test_a_connect_may_open_byte_by_byte() -> None:
+    connect = raw_mqtt.connect("user", "password")
+    for size in range(len(connect) + 1):
+        packets.check_opening(connect[:size][: packets.OPENING_BYTES])
+
+
+@pytest.mark.parametrize(("name", "level"), [(b"MQTT", 5), (b"MQTT", 3), (b"MQIsdp", 3)])
+def test_another_version_shows_in_its_level(name: bytes, level: int) -> None:
+    connect = raw_mqtt.connect("user", "password", name=name, level=level)
+    shown = connect.index(name) + len(name) + 1
+    packets.check_opening(connect[: shown - 1])
+    for size in range(shown, packets.OPENING_BYTES + 1):
+        with pytest.raises(UnsupportedLevelError):
+            packets.check_opening(connect[:size])
+
+
+@pytest.mark.parametrize(
+    "begun", [b"G", b"\x16", b"\x30", b"\x10\x20\x00\x03", b"\x10\x20\0\4AMQP"]
+)
+def test_what_is_no_connect_shows_in_its_first_bytes(begun: bytes) -> None:
+    with pytest.raises(MalformedPacketError):
+        packets.check_opening(begun)
+
+
+@given(st.lists(st.binary(max_size=300), max_size=10), st.data())
+def test_packets_are_cut_however_their_bytes_come(bodies: list[bytes], data: st.DataObject) -> None:
+    sent = [raw_mqtt.packet(0x30, body) for body in bodies]
+    stream = b"".join(sent)
+    buffer, cut, at = PacketBuffer(1000), [], 0
+    while at < len(stream):
+        size = data.draw(st.integers(1, len(stream)))
+        cut += buffer.feed(stream[at : at + size])
+        at += size
+    assert cut == sent
+    assert buffer.unfinished_bytes == 0
+
+
+def test_what_is_before_a_packet_that_is_too_large_is_taken() -> None:
+    small = raw_mqtt.publish("a", bytes(10))
+    cut = PacketBuffer(100).feed(small + raw_mqtt.publish("a", bytes(100))[:3])
+    assert next(cut) == small
+    with pytest.raises(MalformedPacketError):
+        next(cut)
+
+
+@given(TOPIC, st.binary(), st.integers(0, 2), st.integers(1, 65_535), st.booleans())
+def test_a_publish_comes_back_as_it_went(
+    topic: str, payload: bytes, qos: int, packet_id: int, retain: bool
+) -> None:
+    message = Publish(topic, payload, qos, packet_id if qos else 0, retain)
+    packet = packets.published(message)
+    assert packet == raw_mqtt.publish(topic, payload, qos=qos, packet_id=packet_id, retain=retain)
+    assert packets.publish_of(packet) == message
+
+
+@given(st.integers(1, 65_535), st.lists(st.tuples(TEXT, st.integers(0, 2)), min_size=1))
+def test_a_subscribe_comes_back_as_it_went(packet_id: int, filters: list[tuple[str, int]]) -> None:
+    request = Subscribe(packet_id, filters)
+    assert packets.subscribe_of(packets.subscribe(request)) == request
+    names = [name for name, _ in filters]
+    backwards = packets.Unsubscribe(packet_id, names)
+    assert packets.unsubscribe_of(packets.unsubscribe(backwards)) == backwards
+
+
+READERS: tuple[tuple[int, Callable[[bytes], object]], ...] = (
+    (packets.CONNECT, packets.connect_of),
+    (packets.PUBLISH, packets.publish_of),
+    (packets.PUBLISH | 0x02, packets.publish_of),
+    (packets.PUBACK, packets.answered_id),
+    (packets.SUBSCRIBE, packets.subscribe_of),
+    (packets.UNSUBSCRIBE, packets.unsubscribe_of),
+    (packets.PINGREQ, packets.check_empty),
+)
+
+
+def cuts(packet: bytes) -> Iterator[bytes]:
+    """Packets whose length fits, with fewer fields than they should have."""
+    body = packet[2:]
+    return (raw_mqtt.packet(packet[0], body[:size]) for size in range(len(body)))
+
+
+@pytest.mark.parametrize(
+    ("read", "packet"),
+    [
+        (packets.connect_of, raw_mqtt.connect("u", "p", will=raw_mqtt.Will("w"))),
+        (packets.subscribe_of, raw_mqtt.subscribe("a")),
+        (packets.unsubscribe_of, raw_mqtt.unsubscribe("a")),
+        (packets.answered_id, raw_mqtt.packet(packets.PUBACK, b"\0\1")),
+        (packets.publish_of, raw_mqtt.publish("a", b"")),
+    ],
+)
+def test_a_packet_that_lacks_its_end_is_malformed(
+    read: Callable[[bytes], object], packet: bytes
+) -> None:
+    read(packet)
+    for cut in cuts(packet):
+        with pytest.raises(MalformedPacketError):
+            read(cut)
+
+
+@given(st.sampled_from(READERS), st.binary(max_size=60))
+def test_whatever_comes_is_read_or_malformed(
+    reader: tuple[int, Callable[[bytes], object]], body: bytes
+) -> None:
+    header, read = reader
+    with suppress(MalformedPacketError):
+        read(raw_mqtt.packet(header, body))
+
+
+@given(st.binary(max_size=packets.OPENING_BYTES))
+def test_whatever_opens_a_connection_goes_on_or_is_refused(begun: bytes) -> None:
+    with suppress(MalformedPacketError, UnsupportedLevelError):
+        packets.check_opening(begun)
+
+
+def test_wildcards_stand_alone_in_their_level() -> None:
+    assert all(map(packets.is_filter, ("a", "+", "#", "a/+/b", "a/#", "+/#")))
+    assert not any(map(packets.is_filter, ("a#", "a+", "#/a", "a/#/b", "a/b+")))

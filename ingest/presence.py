@@ -87,9 +87,7 @@ async def expire_listings(pool: Pool) -> int:
     return await each_by_itself(pool, Queue.EXPIRY, overdue, expire) if overdue else 0
 
 
-async def _take_offline(
-    conn: Connection, silent: Sequence[UUID], rules: SellingRules
-) -> None:
+async def _take_offline(conn: Connection, silent: Sequence[UUID], rules: SellingRules) -> None:
     states = await device_states.lock(conn, silent)
     for state in states.values():
         state.status = "offline"

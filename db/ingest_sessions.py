@@ -74,7 +74,7 @@ UPDATE ingest_sessions SET subscribed_at = now()
  WHERE client_id = $1 AND holder = $2 AND subscribed_at IS NULL
 """
 
-_REMOVE = "DELETE FROM ingest_sessions WHERE client_id = $1 AND holder = $2"
+_REMOVE = "DELETE FROM ingest_sessions WHERE client_id = $1 AND holder = $2 AND is_former"
 
 _RELEASE = "UPDATE ingest_sessions SET holder = NULL WHERE holder = $1"
 

@@ -63,6 +63,7 @@ class Group:
         self._readers: dict[str, SessionReader] = {}
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._handing_over: asyncio.Task[None] | None = None
+        self._changing = asyncio.Lock()
         self._is_member = False
         self._said: object = None
 
@@ -102,17 +103,8 @@ class Group:
 
     async def _tick(self) -> None:
         try:
-            await self._join()
-            ours = await self._take()
-            arrangement = await self._arrangement(self._pool)
-            if arrangement.is_to_change(self._settings.ingest_sessions):
-                await self._divide()
-                ours = await self._take()
-                arrangement = await self._arrangement(self._pool)
-            self._go_by(arrangement)
-            self._read_just(ours)
-            await self._note_subscribed()
-            await self._balance(arrangement)
+            async with self._changing:
+                await self._go_on()
         except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
             mind_cancellation(error)
             self._heartbeats.failed()
@@ -120,6 +112,21 @@ class Group:
             return
         ticked, self._ticked = self._ticked, asyncio.Event()
         ticked.set()
+
+    async def _go_on(self) -> None:
+        """Say that we are here, learn what is ours, and go by it."""
+        await self._join()
+        ours = await self._take()
+        arrangement = await self._arrangement(self._pool)
+        if arrangement.is_to_change(self._settings.ingest_sessions):
+            await self._divide()
+            ours = await self._take()
+            arrangement = await self._arrangement(self._pool)
+        self._go_by(arrangement)
+        self._read_just(ours)
+        await self._note_subscribed()
+        await self._forget_former()
+        await self._balance(arrangement)
 
     async def _join(self) -> None:
         before = await ingesters.join(
@@ -199,7 +206,7 @@ class Group:
         )
         _log.info("session_taken", session=session.client_id, share=session.share)
         self._readers[session.client_id] = reader
-        self._reading[session.client_id] = self._tasks.create_task(self._read(reader))
+        self._reading[session.client_id] = self._tasks.create_task(reader.run())
 
     def _cease(self, client_id: str) -> asyncio.Task[None]:
         self._readers.pop(client_id).kept.set()  # nobody is to wait for it
@@ -207,20 +214,14 @@ class Group:
         reading.cancel()
         return reading
 
-    async def _read(self, reader: SessionReader) -> None:
-        await reader.run()
-        # Until it is forgotten, the new ones wait.
-        while True:
-            try:
-                await ingest_sessions.remove(self._pool, reader.session.client_id, self._holder)
-            except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-                mind_cancellation(error)
-            else:
-                return
-            await asyncio.sleep(self._every_s)
+    async def _forget_former(self) -> None:
+        """Those that are read to their end: until they are forgotten, the new ones wait."""
+        for client_id, reading in [*self._reading.items()]:
+            if reading.done() and not reading.cancelled():
+                await ingest_sessions.remove(self._pool, client_id, self._holder)
 
     async def _note_subscribed(self) -> None:
-        for reader in self._readers.values():
+        for reader in [*self._readers.values()]:
             session = reader.session
             if reader.kept.is_set() and not (session.is_subscribed or session.is_former):
                 await ingest_sessions.note_subscribed(self._pool, session.client_id, self._holder)
@@ -249,13 +250,14 @@ class Group:
         reading = self._reading[client_id]
         reading.cancel()
         await asyncio.wait([reading])
-        try:
-            await ingest_sessions.hand_over(self._pool, client_id, self._holder, to)
-            _log.info("session_handed_over", session=client_id, to=to.member)
-        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-            mind_cancellation(error)
-            _log.warning("session_not_handed_over", error=type(error).__name__)
-        finally:
+        # Not while we are told what is ours: that would be out of date when we go by it.
+        async with self._changing:
+            try:
+                await ingest_sessions.hand_over(self._pool, client_id, self._holder, to)
+                _log.info("session_handed_over", session=client_id, to=to.member)
+            except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+                mind_cancellation(error)
+                _log.warning("session_not_handed_over", error=type(error).__name__)
             if self._readers.get(client_id) is reader:
                 self._cease(client_id)
 

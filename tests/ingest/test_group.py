@@ -157,6 +157,17 @@ async def test_what_is_published_while_all_are_away_outlives_the_broker(site: Si
         await site.all_is_stored()
 
 
+async def test_all_go_on_when_the_broker_does(site: Site) -> None:
+    async with site.member("one") as one, site.member("two") as two:
+        await read([1, 1], one, two)
+        for _ in range(2):
+            site.mosquitto.stop()
+            site.mosquitto.start()
+            await site.say()
+            await site.all_is_stored()
+        await read([1, 1], one, two)
+
+
 async def test_devices_are_not_taken_for_silent_while_their_session_is_not_read(
     site: Site,
 ) -> None:

@@ -124,6 +124,7 @@ async def test_a_device_that_is_registered_speaks_and_its_listing_follows(
         aiomqtt.Client("127.0.0.1", mosquitto.port) as client,
     ):
         device = await register(api, host, dialect, external_id)
+        await earns_before_registration(api, pool, device)
         listing = await offer(api, host, device)
         # 100 Wh is the finest that a Growatt counts; 1.7 kW for a few seconds is 10 Wh at most.
         step_wh = 100 if dialect == "grott" else 6
@@ -185,6 +186,16 @@ async def register(api: Api, host: Person, dialect: str, external_id: str) -> An
     return await api.post(
         "/api/v1/devices", host, body | {"dialect": dialect, "external_id": external_id}
     )
+
+
+async def earns_before_registration(api: Api, pool: Pool, device: Any) -> None:
+    """Let an administrator allow sales of what the device measures from `BEGAN_AT` on."""
+    admin = await add_user(pool, "admin")
+    decision = {"earns_from": rfc3339(BEGAN_AT), "reason": "Its history is known"}
+    response = await api.call(
+        "PATCH", f"/api/v1/admin/devices/{device['id']}", admin, json=decision
+    )
+    assert response.status_code == 200, response.text
 
 
 async def offer(api: Api, host: Person, device: Any) -> Any:

@@ -18,6 +18,7 @@ from tests.end_to_end.test_firmwares import (
     HOME,
     Messages,
     ahoy,
+    earns_before_registration,
     grott,
     holds_readings,
     offer,
@@ -93,7 +94,7 @@ async def test_devices_of_every_dialect_are_heard_as_themselves_and_nobody_else(
     async with (
         serving(database) as api,
         ingesting(secured.url, database, jwt_secret=JWT_SECRET),
-        all_signed_in(api, host, secured) as devices,
+        all_signed_in(api, pool, host, secured) as devices,
     ):
         await nobody_says_or_reads_what_is_anothers(secured, devices)
         for n in range(2):
@@ -143,15 +144,15 @@ async def granted(client: aiomqtt.Client, topics: Collection[str]) -> set[str]:
 
 @asynccontextmanager
 async def all_signed_in(
-    api: Api, host: Person, mosquitto: SecuredMosquitto
+    api: Api, pool: Pool, host: Person, mosquitto: SecuredMosquitto
 ) -> AsyncIterator[list[Signed]]:
     """One device of each dialect, registered by the API and connected with what that answered."""
     async with AsyncExitStack() as stack:
-        devices = [await signed_in(stack, api, host, mosquitto, "native", None, None, ())]
+        devices = [await signed_in(stack, api, pool, host, mosquitto, "native", None, None, ())]
         for dialect, (name, speak, orders) in FIRMWARES.items():
             own_orders = tuple(topic.format(name) for topic in orders)
             devices.append(
-                await signed_in(stack, api, host, mosquitto, dialect, name, speak, own_orders)
+                await signed_in(stack, api, pool, host, mosquitto, dialect, name, speak, own_orders)
             )
         yield devices
 
@@ -159,6 +160,7 @@ async def all_signed_in(
 async def signed_in(
     stack: AsyncExitStack,
     api: Api,
+    pool: Pool,
     host: Person,
     mosquitto: SecuredMosquitto,
     dialect: str,
@@ -171,6 +173,7 @@ async def signed_in(
         registered = await api.post("/api/v1/devices", host, body)
     else:
         registered = await register(api, host, dialect, name)
+    await earns_before_registration(api, pool, registered)
     listing = await offer(api, host, registered)
     mqtt = registered["mqtt"]
 

@@ -16,6 +16,7 @@ from bench.options import Options
 from bench.processes import BenchError, Child, Served, output_of, running, solarhub
 from bench.readings import STEP, Stretch
 from bench.result import Contestant, Result, Sample, Target, ratio, turns
+from core.readings import FIELDS
 from core.settings import DatabaseSettings
 from core.units import slot_of
 from db.pool import Connection
@@ -188,7 +189,9 @@ class Fleet:
         rows = list(stretch.rows())
         clock = cpu.Clock(await cpu.postgres(self.conn))
         began, cpu_began, ours_began = perf_counter(), clock.read_s(), process_time()
-        await self.conn.copy_records_to_table("copied", records=rows)
+        await self.conn.copy_records_to_table(
+            "copied", records=rows, columns=("device_id", *FIELDS)
+        )
         seconds, ours_s = perf_counter() - began, process_time() - ours_began
         used_us = {"client": ours_s / len(rows) * cpu.US_PER_S}
         return Sample(len(rows) / seconds, cpu_us=used_us | clock.since_us(cpu_began, len(rows)))

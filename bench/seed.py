@@ -48,7 +48,10 @@ SELECT owner_id, 'Roof', 'inverter', $2, 12.97, 77.59, '' FROM unnest($1::uuid[]
 RETURNING id
 """
 
-_DEVICE_STATES = "INSERT INTO device_states (device_id) SELECT unnest($1::uuid[])"
+# Fleets of a case tell of hours before they were made, and sell what they tell.
+_DEVICE_STATES = """
+INSERT INTO device_states (device_id, earns_from) SELECT unnest($1::uuid[]), '2000-01-01Z'
+"""
 
 _FOLLOWING_LISTINGS = """
 INSERT INTO energy_listings (seller_id, device_id, auto_adjust, price_per_kwh, exact_latitude,

@@ -1,6 +1,7 @@
 """Where the broker is, who the hub is there, and how one gets in."""
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,15 @@ from core.settings import MqttSettings
 from core.tls import trusting
 
 _CONNECT_S = 5
+
+
+def _answers_a_call(record: logging.LogRecord) -> bool:
+    """Return False for the answer to a call that was cancelled, which aiomqtt logs as an error."""
+    return not str(record.msg).startswith("Unexpected message ID")
+
+
+_client_log = logging.getLogger("solarhub.mqtt")
+_client_log.addFilter(_answers_a_call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,7 @@ class Broker:
             identifier=identifier,
             clean_session=clean_session,
             timeout=_CONNECT_S,
+            logger=_client_log,
             **options,
         )
 

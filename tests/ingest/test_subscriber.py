@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from core.settings import IngestSettings
+from ingest.broker import Broker, connection
 from ingest.inbox import HELD_MAX_BYTES
 from ingest.messages import Message
 from ingest.metrics import IngestMetrics
@@ -75,6 +76,21 @@ async def test_one_that_is_cancelled_while_it_connects_ends_all_the_same(
     task = asyncio.create_task(subscriber.run(asyncio.Event()))
     await asyncio.wait([task], timeout=10)
     assert task.cancelled()
+
+
+async def test_an_answer_to_a_call_that_was_cancelled_is_no_error(
+    mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = Broker.of(IngestSettings(mqtt_url=mosquitto.url))
+    client = broker.client("solarhub", clean_session=True)
+    async with connection(client):
+        subscribing = asyncio.create_task(client.subscribe("solar/+/status"))
+        await asyncio.sleep(0)
+        subscribing.cancel()
+        await asyncio.wait([subscribing])
+        assert subscribing.cancelled()
+        await client.subscribe("solar/+/telemetry")  # whose answer comes after the other
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_one_that_returns_to_more_than_it_may_hold_waits_and_goes_on(

@@ -11,8 +11,8 @@ from uuid import UUID
 import httpx
 
 from bench import cpu, load, markets, peers, seed
-from bench.contest import Turn, api, measure, timed
 from bench.database import audit, connected
+from bench.http_comparison import Turn, api, measure, timed
 from bench.options import Options
 from bench.processes import Served
 from bench.result import Contestant, Result, Target, ratio

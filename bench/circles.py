@@ -15,11 +15,11 @@ from bench.fanout import listing
 from core.events import LISTINGS, EventType
 from core.units import rfc3339
 from realtime.channels import NEAR, Channel
-from realtime.circles import Circle
+from realtime.circles import SubscribedCircle
 from realtime.closing import CloseCode
 from realtime.hub import Hub
 from realtime.metrics import HubMetrics
-from realtime.positions import ORIGIN, Entry, Offset, Position
+from realtime.positions import ORIGIN, FeedEntry, FeedPosition, Offset
 from realtime.sockets import text_frame
 
 CLIENTS, RADIUS_KM, SPREAD = 5_000, 5, 3.0
@@ -64,7 +64,7 @@ def _told(clients: int) -> tuple[float, float]:
     with ExitStack() as stack:
         watchers = [_Watcher(sink) for sink in [_sink(stack)] * clients]
         for watcher in watchers:
-            circle = Circle(*_anywhere(chance), RADIUS_KM)
+            circle = SubscribedCircle(*_anywhere(chance), RADIUS_KM)
             hub.attach(watcher, Channel(NEAR, LISTINGS, circle=circle), ORIGIN)
         entries = [_event(number, *_anywhere(chance)) for number in range(1, EVENTS + 1)]
         began_s = process_time()
@@ -87,11 +87,11 @@ def _anywhere(chance: random.Random) -> tuple[float, float]:
     return 12 + chance.uniform(0, SPREAD), 77 + chance.uniform(0, SPREAD)
 
 
-def _event(number: int, latitude: float, longitude: float) -> Entry:
+def _event(number: int, latitude: float, longitude: float) -> FeedEntry:
     place = {"latitude": latitude, "longitude": longitude}
     event = {
         "type": EventType.LISTING_UPDATED,
         "time": rfc3339(datetime.now(UTC)),
         "data": listing(uuid4()) | place,
     }
-    return Entry(Position("e", Offset(0, number)), encode(event))
+    return FeedEntry(FeedPosition("e", Offset(0, number)), encode(event))

@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 
 from bench import (
-    away,
     browse,
     control_room,
+    database_outage,
     fanout,
     ingest,
     latency,
@@ -24,12 +24,12 @@ from bench import (
     purchase,
     scale,
     suite,
-)  # fmt: skip
+)
 from bench.database import server
 from bench.options import Options
 from bench.processes import is_installed, program
-from bench.suite import Outcome, Runner
-from solarhub.errors import HubError
+from bench.suite import CaseOutcome, Runner
+from solarhub.errors import CommandError
 from solarhub.server_access import temporary_directory
 
 
@@ -56,7 +56,7 @@ _RUN: dict[Case, tuple[Runner, ...]] = {
     Case.LISTINGS: (browse.listings,),
     Case.FANOUT: (fanout.burst,),
     Case.LATENCY: (latency.purchases,),
-    Case.MEMORY: (memory.idle, away.ingester),
+    Case.MEMORY: (memory.idle, database_outage.ingester),
     Case.SCALE: (scale.devices, scale.purchases),
     Case.CONTROL_ROOM: (control_room.control_room,),
 }
@@ -111,7 +111,7 @@ def bench(
     )  # fmt: skip
     try:
         outcome = asyncio.run(_run(cases or _every_case(), plan, database_url, out))
-    except HubError as error:
+    except CommandError as error:
         Console(stderr=True).print(str(error), style="red", markup=False)
         raise typer.Exit(1) from None
     raise typer.Exit(outcome.exit_code)
@@ -127,7 +127,7 @@ def _every_case() -> list[Case]:
 
 async def _run(
     cases: Sequence[Case], plan: Callable[..., Options], database_url: str | None, out: Path
-) -> Outcome:
+) -> CaseOutcome:
     _end_cleanly_on_sigterm()
     for case in cases:
         for needed in _PROGRAMS.get(case, ()):

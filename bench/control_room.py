@@ -23,7 +23,7 @@ from bench.processes import BenchError, free_port, listens, running, solarhub
 from bench.result import Contestant, Result, Sample, Target
 from core.settings import DatabaseSettings
 from db.pool import Connection, open_pool
-from ingest.messages import Message, decode
+from ingest.messages import IngestMessage, decode
 from ingest.writer import write
 from solarhub import admin, embedded
 
@@ -135,7 +135,7 @@ async def _life(database: DatabaseSettings, devices: list[UUID]) -> AsyncIterato
                 living.result()
 
 
-def _spoken(devices: list[UUID], second: int) -> list[Message]:
+def _spoken(devices: list[UUID], second: int) -> list[IngestMessage]:
     now = datetime.now(UTC)
     payloads = (f'{{"power_w": {random.uniform(0, 4000)}, "energy_wh": {second}}}' for _ in devices)
     messages = (

@@ -22,7 +22,7 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class BenchDatabaseServer:
     """A PostgreSQL server on which we may create databases; `url` names one to connect to first."""
 
     url: str
@@ -86,17 +86,17 @@ class Server:
 
 
 @asynccontextmanager
-async def server(url: str | None, directory: Path) -> AsyncIterator[Server]:
+async def server(url: str | None, directory: Path) -> AsyncIterator[BenchDatabaseServer]:
     """The server that the user names, or else an embedded one as it ships, in `directory`."""
     if url is not None:
-        named = Server(url)
+        named = BenchDatabaseServer(url)
         try:
             yield named
         finally:
             await named.drop_filled()
         return
     with embedded.postgres(directory / "postgres") as postgres:
-        yield Server(postgres.url)
+        yield BenchDatabaseServer(postgres.url)
 
 
 @asynccontextmanager

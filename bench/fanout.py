@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 from redis.asyncio import Redis
 
 from bench import cpu, peers, seed
-from bench.audience import SOCKETS_PER_USER, Crowd, Feed, crowd, feed
 from bench.database import audit, connected
+from bench.feed_load import SOCKETS_PER_USER, BenchFeed, WebSocketLoadProcess, crowd, feed
 from bench.options import Options
 from bench.processes import BenchError
 from bench.result import Contestant, Result, Sample, Target, ratio, turns
@@ -73,7 +73,7 @@ class _Contest:
 
 @asynccontextmanager
 async def _contest(
-    options: Options, ours: AbstractAsyncContextManager[Feed], conn: Connection
+    options: Options, ours: AbstractAsyncContextManager[BenchFeed], conn: Connection
 ) -> AsyncIterator[_Contest]:
     async with AsyncExitStack() as stack:
         contest, running = _Contest(), await stack.enter_async_context(ours)
@@ -114,7 +114,9 @@ async def _measure(
     return samples
 
 
-async def _burst(listening: Crowd, tell: Tell, clock: cpu.Clock, clients: int) -> Sample:
+async def _burst(
+    listening: WebSocketLoadProcess, tell: Tell, clock: cpu.Clock, clients: int
+) -> Sample:
     count = SIZES[clients]
     events = [listing(uuid4()) for _ in range(count)]
     await listening.ask("burst", events[-1]["id"], str(count))

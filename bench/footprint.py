@@ -17,17 +17,17 @@ from uuid import uuid4
 import psutil
 
 from bench import circles, cpu, database, mqtt, seed
-from bench.audience import feed
 from bench.broker import mosquitto
 from bench.cpu import US_PER_S
+from bench.feed_load import feed
 from bench.machine import raise_open_files_limit
 from bench.options import Options
-from bench.readings import STEP, Stretch
+from bench.readings import STEP, FleetReadings
 from core.settings import DatabaseSettings
 from core.units import slot_of
 from db import replicas, schema
 from db.pool import Connection, open_pool
-from ingest.messages import Message, decode
+from ingest.messages import IngestMessage, decode
 from ingest.writer import write
 from solarhub.server_access import temporary_directory
 
@@ -55,13 +55,13 @@ async def of_readings(settings: DatabaseSettings) -> dict[str, float]:
             devices = await seed.fleet(conn, devices=DEVICES, began_at=began_at)
             before = await replicas.written(conn)
         for tick in range(TICKS):
-            messages = list(_messages(Stretch(devices, began_at, tick, 1)))
+            messages = list(_messages(FleetReadings(devices, began_at, tick, 1)))
             await write(pool, messages, _LATE_HORIZON)
         async with pool.acquire() as conn:
             return await _kept(conn, before, DEVICES * TICKS)
 
 
-def _messages(stretch: Stretch) -> Iterator[Message]:
+def _messages(stretch: FleetReadings) -> Iterator[IngestMessage]:
     now = datetime.now(UTC)
     for topic, payload in stretch.messages():
         message = decode(topic, payload, received_at=now, acknowledge=lambda: None)
@@ -80,7 +80,7 @@ async def _kept(conn: Connection, before: int, readings: int) -> dict[str, float
 
 async def of_the_relay(settings: DatabaseSettings, work: Path) -> dict[str, float]:
     """Of an event that it publishes, among as many as the outbox holds."""
-    options = Options(database.Server(settings.database_url), work)
+    options = Options(database.BenchDatabaseServer(settings.database_url), work)
     async with database.connected(settings) as conn:
         events, postgres = await conn.fetchval(_EVENTS), await cpu.postgres(conn)
         async with feed(options, settings) as running:
@@ -124,7 +124,7 @@ def _device(port: int, number: int) -> socket.socket:
 
 def _publish(devices: list[socket.socket]) -> int:
     """One after the other, each acknowledged. Returns how long a packet is."""
-    stretch = Stretch([uuid4()], datetime.now(UTC), 0, 1)
+    stretch = FleetReadings([uuid4()], datetime.now(UTC), 0, 1)
     [(topic, payload)] = stretch.messages()
     packet = mqtt.publish_packet(1, topic, payload)
     for number in range(MESSAGES):

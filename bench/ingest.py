@@ -13,8 +13,8 @@ from bench import cpu, mqtt, seed
 from bench.broker import mosquitto
 from bench.database import analyze, audit, connected, environment
 from bench.options import Options
-from bench.processes import BenchError, Child, Served, output_of, running, solarhub
-from bench.readings import STEP, Stretch
+from bench.processes import BenchError, BenchProcess, Served, output_of, running, solarhub
+from bench.readings import STEP, FleetReadings
 from bench.result import Contestant, Result, Sample, Target, ratio, turns
 from core.readings import FIELDS
 from core.settings import DatabaseSettings
@@ -117,7 +117,7 @@ class Fleet:
         }
 
     async def measure(
-        self, contestants: dict[str, Callable[[Stretch], Awaitable[Sample]]]
+        self, contestants: dict[str, Callable[[FleetReadings], Awaitable[Sample]]]
     ) -> dict[str, list[Sample]]:
         samples: dict[str, list[Sample]] = {name: [] for name in contestants}
         for number in range(self.options.rounds):
@@ -126,15 +126,15 @@ class Fleet:
                 samples[name].append(await contestants[name](stretch))
         return samples
 
-    async def queue(self, number: int) -> Stretch:
+    async def queue(self, number: int) -> FleetReadings:
         """Fill the broker's queues with what the fleet says in a round."""
-        stretch = Stretch(self.devices, self.began_at, number * self.ticks, self.ticks)
+        stretch = FleetReadings(self.devices, self.began_at, number * self.ticks, self.ticks)
         messages = stretch.messages(self.readings_each)
         await asyncio.to_thread(mqtt.publish, self.broker.port, messages)
         await analyze(self.conn)
         return stretch
 
-    async def hub(self, stretch: Stretch) -> Sample:
+    async def hub(self, stretch: FleetReadings) -> Sample:
         env = environment(self.database) | {
             "SOLARHUB_MQTT_URL": f"mqtt://127.0.0.1:{self.broker.port}",
             "SOLARHUB_INGEST_CLIENT_ID": _HUB_CLIENT,
@@ -146,7 +146,7 @@ class Fleet:
         ) as ingester:
             return await self._rate(ingester, goal)
 
-    async def _rate(self, ingester: Child, goal: int) -> Sample:
+    async def _rate(self, ingester: BenchProcess, goal: int) -> Sample:
         """From the first commit on, so that the start of the process does not count."""
         clock = cpu.Clock(
             {"ingester": ingester.psutil, "Mosquitto": self.broker.child.psutil}
@@ -168,7 +168,7 @@ class Fleet:
             rss_mb=rss / _MB if rss else None,
         )
 
-    async def _wait(self, ingester: Child) -> int:
+    async def _wait(self, ingester: BenchProcess) -> int:
         await asyncio.sleep(_POLL_S)
         ingester.ensure_running()
         return await self._stored()
@@ -177,14 +177,14 @@ class Fleet:
         stored: int = await self.conn.fetchval(_STORED)
         return stored
 
-    async def floor(self, stretch: Stretch) -> Sample:
-        argv = (sys.executable, "-m", "bench.floor", str(self.broker.port), _FLOOR_CLIENT)
+    async def floor(self, stretch: FleetReadings) -> Sample:
+        argv = (sys.executable, "-m", "bench.bare_mqtt", str(self.broker.port), _FLOOR_CLIENT)
         messages = stretch.readings // self.readings_each
         said = await output_of(*argv, str(messages), within_s=DRAIN_WITHIN_S)
         per_s, cpu_us = map(float, said.split())
         return Sample(per_s, cpu_us={"floor": cpu_us})
 
-    async def copy(self, stretch: Stretch) -> Sample:
+    async def copy(self, stretch: FleetReadings) -> Sample:
         await self.conn.execute(_COPY_TABLE)
         rows = list(stretch.rows())
         clock = cpu.Clock(await cpu.postgres(self.conn))

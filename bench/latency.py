@@ -11,9 +11,9 @@ from uuid import UUID, uuid4
 import httpx
 
 from bench import cpu, load, seed
-from bench.audience import Crowd, crowd, feed
-from bench.contest import api
 from bench.database import analyze, audit, connected
+from bench.feed_load import WebSocketLoadProcess, crowd, feed
+from bench.http_comparison import api
 from bench.options import Options
 from bench.processes import BenchError
 from bench.result import Contestant, Result, Sample, Target
@@ -76,7 +76,7 @@ class _Orders:
         self._clock = clock
         self._chance = Random(_CHANCE)
 
-    async def turn(self, listening: Crowd, seconds: int) -> Sample:
+    async def turn(self, listening: WebSocketLoadProcess, seconds: int) -> Sample:
         """An order every 10 ms, whether the one before is answered or not."""
         count = ORDERS_PER_S * seconds
         await listening.ask("purchases", str(count))

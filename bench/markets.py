@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bench import seed
-from bench.database import Server, connected
+from bench.database import BenchDatabaseServer, connected
 from core.settings import DatabaseSettings
 from db import schema
 
@@ -20,7 +20,7 @@ def meridians(size: int) -> tuple[float, float]:
 
 
 @asynccontextmanager
-async def offers(server: Server, size: int) -> AsyncIterator[DatabaseSettings]:
+async def offers(server: BenchDatabaseServer, size: int) -> AsyncIterator[DatabaseSettings]:
     """A hub's database with so many active listings."""
     west, east = meridians(size)
 

@@ -6,8 +6,8 @@ from functools import partial
 import psutil
 
 from bench import seed
-from bench.audience import SOCKETS_PER_USER, crowd, feed
 from bench.database import audit, connected
+from bench.feed_load import SOCKETS_PER_USER, crowd, feed
 from bench.options import Options
 from bench.processes import free_port, listens, running
 from bench.result import Contestant, Result, Sample, Target
@@ -48,7 +48,7 @@ async def idle(options: Options) -> Result:
 async def _bare(options: Options) -> Sample:
     """A server of the library, which does nothing."""
     port = free_port()
-    argv = (sys.executable, "-m", "bench.bare", str(port))
+    argv = (sys.executable, "-m", "bench.bare_websockets", str(port))
     async with running("bare", *argv, logs=options.work) as child:
         await child.ready(partial(listens, port))
         async with crowd(options, port, _FIRST, speech="plain"):

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bench.database import Server
+from bench.database import BenchDatabaseServer
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """`work` is a scratch directory for logs and queues; `seconds` is the time of one turn."""
 
-    server: Server
+    server: BenchDatabaseServer
     work: Path
     rounds: int = 3
     seconds: int = 5

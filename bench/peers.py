@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from bench.database import Server, connected, libpq_environment
+from bench.database import BenchDatabaseServer, connected, libpq_environment
 from bench.options import Options
 from bench.processes import BenchError, Served, free_port, listens, output_of, program, running
 from bench.result import Sample
@@ -49,7 +49,9 @@ _LISTINGS = "SELECT id FROM li ORDER BY n"
 
 
 @asynccontextmanager
-async def seed_design(server: Server) -> AsyncIterator[tuple[DatabaseSettings, Market]]:
+async def seed_design(
+    server: BenchDatabaseServer,
+) -> AsyncIterator[tuple[DatabaseSettings, Market]]:
     """A database as the seed document has it, and who buys what there."""
     async with server.empty_database() as settings:
         async with connected(settings) as conn:
@@ -64,7 +66,7 @@ async def seed_design(server: Server) -> AsyncIterator[tuple[DatabaseSettings, M
 
 @asynccontextmanager
 async def seed_offers(
-    server: Server, *, listings: int, west: float, east: float
+    server: BenchDatabaseServer, *, listings: int, west: float, east: float
 ) -> AsyncIterator[DatabaseSettings]:
     """Such a database with listings evenly between two meridians."""
 

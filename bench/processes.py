@@ -14,18 +14,18 @@ from pathlib import Path
 
 import psutil
 
-from solarhub.errors import HubError
+from solarhub.errors import CommandError
 
 STOP_S = 10
 LOG_TAIL_BYTES = 2000
 _POLL_S = 0.05
 
 
-class BenchError(HubError):
+class BenchError(CommandError):
     """A case can't run, or came to nothing."""
 
 
-class Child:
+class BenchProcess:
     """A running process and the file that it logs to."""
 
     def __init__(self, name: str, process: Process, log: Path) -> None:
@@ -57,19 +57,19 @@ class Served:
     """A process of ours that listens on a port of this machine."""
 
     port: int
-    child: Child
+    child: BenchProcess
 
 
 @contextlib.asynccontextmanager
 async def running(
     name: str, *argv: str, logs: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
-) -> AsyncIterator[Child]:
+) -> AsyncIterator[BenchProcess]:
     """Run a process in a group of its own; the whole group is gone when the block ends.
 
     Also when we are killed (Linux): the process is on a leash.
     """
     log = logs / f"{name}.log"
-    leash = (sys.executable, "-m", "solarhub.leash", str(os.getpid()), "-")
+    leash = (sys.executable, "-m", "solarhub.parent_death_signal", str(os.getpid()), "-")
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *leash,
@@ -83,7 +83,7 @@ async def running(
             start_new_session=True,
         )
     try:
-        yield Child(name, process, log)
+        yield BenchProcess(name, process, log)
     finally:
         await _stop(process)
 

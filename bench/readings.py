@@ -20,7 +20,7 @@ Row = tuple[UUID | datetime | float, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class FleetReadings:
     """A part of a fleet's history: `ticks` readings of every device, the first at `first_tick`."""
 
     devices: Sequence[UUID]

@@ -8,8 +8,8 @@ from decimal import Decimal
 from functools import partial
 
 from bench import cpu, load, markets, seed
-from bench.contest import Turn, api, measure, timed
 from bench.database import analyze, audit, connected
+from bench.http_comparison import Turn, api, measure, timed
 from bench.ingest import Fleet, fleet_of
 from bench.options import Options
 from bench.result import Contestant, Result, Sample, Target, ratio, turns

@@ -10,13 +10,13 @@ from rich.console import Console
 from bench import report
 from bench.options import Options
 from bench.result import Result, Target
-from solarhub.errors import HubError
+from solarhub.errors import CommandError
 
 Runner = Callable[[Options], Awaitable[Result]]
 
 
 @dataclass(slots=True)
-class Outcome:
+class CaseOutcome:
     """What was found; `failed` says by case why one could not be measured."""
 
     results: list[Result] = field(default_factory=list)
@@ -44,12 +44,12 @@ async def run(
     work: Path,
     out: Path,
     console: Console,
-) -> Outcome:
+) -> CaseOutcome:
     """Run them one after the other; one that can't be measured keeps no other from it.
 
     `plan` makes a case's options, given a scratch directory in `work`.
     """
-    outcome, began = Outcome(), perf_counter()
+    outcome, began = CaseOutcome(), perf_counter()
     for case, runners in cases.items():
         scratch = work / case
         scratch.mkdir()
@@ -60,14 +60,14 @@ async def run(
                 report.show(result, console)
                 report.write(result, out)
                 outcome.results.append(result)
-        except HubError as error:
+        except CommandError as error:
             outcome.failed[case] = str(error)
             console.print(f"{case}: {error}\n", style="red", markup=False, soft_wrap=True)
     outcome.took_s = perf_counter() - began
     return outcome
 
 
-def sum_up(outcome: Outcome, console: Console) -> None:
+def sum_up(outcome: CaseOutcome, console: Console) -> None:
     minutes, seconds = divmod(round(outcome.took_s), 60)
     said = [f"{len(outcome.results)} results in {minutes} min {seconds} s"]
     short = [f"  {case}: {report.told(target)}" for case, target in outcome.short()]

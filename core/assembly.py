@@ -1,8 +1,8 @@
 """Measurements that devices tell in parts, laid together: one reading per measurement.
 
-A `Part` is what one message says of a measurement; `lay` adds it to the measurement that is open,
-or closes that one first where the part belongs to the next. What stays open is closed once its
-time is over. All that must be kept of a device between its messages is a `Partial`.
+A `PartialReading` is what one message says of a measurement; `merge` adds it to the measurement
+that is open, or closes that one first where the part belongs to the next. What stays open is closed
+once its time is over. All that must be kept of a device between its messages is an `AssemblyState`.
 
 A number that a measurement doesn't tell is what was last told, as firmwares send what has changed.
 Not so a counter: "nothing was generated since" is more than silence says. Where a device has
@@ -29,7 +29,7 @@ Known = Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PartialReading:
     """Some numbers of a measurement: a field of `Reading`, or `field:name` for one of several that
     add up. None: not known any more; `gone`: there is no such thing any more. `at` is None where
     the message doesn't say when."""
@@ -40,7 +40,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
+class ReportingPattern:
     """How a firmware spreads a measurement: over which time, and whether a number that is said
     again in it belongs to the next measurement or is the better one.
 
@@ -53,7 +53,7 @@ class Rhythm:
 
 
 @dataclass(slots=True)
-class Open:
+class OpenMeasurement:
     """A measurement that is being told. `bare` and `timed`: what was said without and with a time,
     which some firmwares do both."""
 
@@ -66,11 +66,11 @@ class Open:
 
 
 @dataclass(slots=True)
-class Partial:
+class AssemblyState:
     """What must be kept of a device between its messages."""
 
     known: dict[str, float | None] = field(default_factory=dict)
-    open: Open | None = None
+    open: OpenMeasurement | None = None
     last_at: datetime | None = None
 
 
@@ -83,8 +83,13 @@ class Measured:
     opened_at: datetime
 
 
-def lay(
-    partial: Partial, part: Part, rhythm: Rhythm, *, topic: str, received_at: datetime
+def merge(
+    partial: AssemblyState,
+    part: PartialReading,
+    rhythm: ReportingPattern,
+    *,
+    topic: str,
+    received_at: datetime,
 ) -> Measured | None:
     """Lay a part over what is known. Returns the measurement that this completes."""
     measured = None
@@ -96,19 +101,26 @@ def lay(
             partial.open.values.pop(name, None)
     if part.values or part.at is not None:
         if partial.open is None:
-            partial.open = Open(received_at, topic)
+            partial.open = OpenMeasurement(received_at, topic)
         _add(partial.open, part)
     return measured
 
 
-def close_if_due(partial: Partial, rhythm: Rhythm, now: datetime) -> Measured | None:
+def close_if_due(
+    partial: AssemblyState, rhythm: ReportingPattern, now: datetime
+) -> Measured | None:
     """Close the open measurement if no more of it is awaited."""
     if partial.open is None or now < partial.open.opened_at + rhythm.window:
         return None
     return close(partial, rhythm)
 
 
-def _belongs(measurement: Open, part: Part, rhythm: Rhythm, received_at: datetime) -> bool:
+def _belongs(
+    measurement: OpenMeasurement,
+    part: PartialReading,
+    rhythm: ReportingPattern,
+    received_at: datetime,
+) -> bool:
     if received_at >= measurement.opened_at + rhythm.window:
         return False
     if None not in (part.at, measurement.at) and part.at != measurement.at:
@@ -119,7 +131,7 @@ def _belongs(measurement: Open, part: Part, rhythm: Rhythm, received_at: datetim
     )
 
 
-def _add(measurement: Open, part: Part) -> None:
+def _add(measurement: OpenMeasurement, part: PartialReading) -> None:
     measurement.at = measurement.at or part.at
     said = measurement.bare if part.at is None else measurement.timed
     for name, value in part.values.items():
@@ -128,7 +140,7 @@ def _add(measurement: Open, part: Part) -> None:
             said.add(name)
 
 
-def close(partial: Partial, rhythm: Rhythm) -> Measured | None:
+def close(partial: AssemblyState, rhythm: ReportingPattern) -> Measured | None:
     """Close the open measurement. None: it says nothing that makes a reading."""
     measurement, partial.open = partial.open, None
     if measurement is None or not measurement.values or measurement.at == NEVER:
@@ -164,7 +176,7 @@ def _learnt(known: Known, said: Known) -> dict[str, float | None]:
     }
 
 
-def _told(at: datetime, known: Known, said: Known, rhythm: Rhythm) -> Reading:
+def _told(at: datetime, known: Known, said: Known, rhythm: ReportingPattern) -> Reading:
     """The reading of a measurement: numbers as they are known, counters as far as it said them."""
     counters = {name: wh for name, wh in said.items() if _field(name) in COUNTERS}
     totals: dict[str, float | None] = {}

@@ -40,7 +40,7 @@ STALLED_FOR_MAX = timedelta(days=1)
 AGREEING_READINGS = 3
 
 
-class Suspect(Struct, frozen=True, omit_defaults=True, gc=False):
+class SuspectLevel(Struct, frozen=True, omit_defaults=True, gc=False):
     """A level that is too high to be true until enough readings in a row agree with it.
 
     `at`: when it was first shown.
@@ -72,7 +72,7 @@ class Counter(Struct, frozen=True, omit_defaults=True, gc=False):
     at: datetime
     mark_mwh: int
     marked_at: datetime
-    suspect: Suspect | None = None
+    suspect: SuspectLevel | None = None
     earned_mwh: int | None = None
     unshown_mwh: int = 0
     stalled_at: datetime | None = None
@@ -324,19 +324,19 @@ def _suspect(counter: Counter, value_mwh: int, moment: Moment) -> _Outcome:
     at, suspect = moment.at, counter.suspect
     spike = Credit(counter.unread_since, at, 0, Quality.REJECTED, Reason.SPIKE)
     if suspect is None or value_mwh < suspect.level_mwh:
-        return replace(counter, suspect=Suspect(value_mwh, at, 1)), (spike,)
+        return replace(counter, suspect=SuspectLevel(value_mwh, at, 1)), (spike,)
     since = max(suspect.at, moment.last_at - GAP_AFTER)
     rise_mwh = value_mwh - suspect.level_mwh
     ahead_mwh = rise_mwh - capable_mwh(at - since, moment.capacity_w)
     if not is_possible(suspect.level_mwh, value_mwh, ahead_mwh):
-        return replace(counter, suspect=Suspect(value_mwh, at, 1)), (spike,)
+        return replace(counter, suspect=SuspectLevel(value_mwh, at, 1)), (spike,)
     if not counter.mark_mwh:
         # It had only ever shown 0, and counts from what it showed then.
         begun = Counter(at, value_mwh, made_up_for(ahead_mwh, at, moment.capacity_w))
         return begun, (difference(suspect.at, at, rise_mwh),)
     if suspect.readings + 1 < AGREEING_READINGS:
         first_at = at if rise_mwh else suspect.at
-        again = Suspect(value_mwh, first_at, suspect.readings + 1)
+        again = SuspectLevel(value_mwh, first_at, suspect.readings + 1)
         return replace(counter, suspect=again), (spike,)
     level = Counter(
         at,

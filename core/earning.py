@@ -9,7 +9,7 @@ A meter that was registered before goes on from the account that it had then
 under the earlier registration: it is accounted by itself, for whoever looks at it, and ends there.
 
 All of that depends on a reading, on the account before it and on the terms alone. So the fold may
-be cut anywhere, as `core.accountant` promises.
+be cut anywhere, as `core.accounting` promises.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from core.accountant import Account, Accounted, advance
+from core.accounting import Accounted, AccountingState, advance
 from core.readings import Reading
 from core.units import slot_of
 
@@ -28,22 +28,27 @@ class EarningTerms:
     """Since when a device earns, which is never before the end of the account that it carries."""
 
     earns_from: datetime
-    carried: Account | None = None
+    carried: AccountingState | None = None
 
-    def account_before(self, account: Account | None, at: datetime) -> Account | None:
+    def account_before(
+        self, account: AccountingState | None, at: datetime
+    ) -> AccountingState | None:
         """The account that a reading of this time is accounted with."""
         carried = self.carried
         if carried is None or at <= carried.last_at:
             return account
         return carried if account is None or account.last_at <= carried.last_at else account
 
-    def are_past(self, account: Account | None) -> bool:
+    def are_past(self, account: AccountingState | None) -> bool:
         """Whether no later reading credits anything from before `earns_from`."""
         return account is not None and account.settled_until > self.earns_from
 
 
 def account_readings(
-    account: Account | None, readings: Iterable[Reading], capacity_w: float, terms: EarningTerms
+    account: AccountingState | None,
+    readings: Iterable[Reading],
+    capacity_w: float,
+    terms: EarningTerms,
 ) -> Accounted | None:
     """Fold readings, sorted by time and all after `account.last_at`. None: there were none."""
     if terms.are_past(account):
@@ -55,7 +60,10 @@ def account_readings(
 
 
 def _parts(
-    account: Account | None, readings: Iterable[Reading], capacity_w: float, terms: EarningTerms
+    account: AccountingState | None,
+    readings: Iterable[Reading],
+    capacity_w: float,
+    terms: EarningTerms,
 ) -> Iterator[Accounted]:
     """One reading at a time, until all that follow earn."""
     remaining = iter(readings)

@@ -1,7 +1,7 @@
 """What may go wrong in the domain: facts with stable codes. No HTTP here.
 
 The docstring of each class is its sentence for a person; `{names}` in it are filled from the
-facts that it was raised with. `kind` groups them; `api/errors.py` maps kinds to statuses.
+facts that it was raised with. `kind` groups them; `api/http/errors.py` maps kinds to statuses.
 """
 
 from typing import ClassVar

@@ -51,7 +51,7 @@ class FlagKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
+class FlagSuspicion:
     """A device that is looked at. `has_battery`: it may give at night what it took by day."""
 
     capacity_w: float
@@ -87,7 +87,7 @@ class Finding:
     evidence: dict[str, Any]
 
 
-def find_in_slots(slots: Sequence[SlotEnergy], suspect: Suspect) -> list[Finding]:
+def find_in_slots(slots: Sequence[SlotEnergy], suspect: FlagSuspicion) -> list[Finding]:
     """What slots, sorted by time, tell by themselves."""
     found = (_night_generation(slots, suspect), _near_limit(slots, suspect))
     return [finding for finding in found if finding is not None]
@@ -134,7 +134,7 @@ def find_resets(
     return Finding(FlagKind.EARNING_RESETS, energy_wh, evidence)
 
 
-def _night_generation(slots: Iterable[SlotEnergy], suspect: Suspect) -> Finding | None:
+def _night_generation(slots: Iterable[SlotEnergy], suspect: FlagSuspicion) -> Finding | None:
     if suspect.place is None or suspect.has_battery:
         return None
     latitude, longitude = suspect.place
@@ -171,7 +171,7 @@ def _night_generation(slots: Iterable[SlotEnergy], suspect: Suspect) -> Finding 
     )
 
 
-def _near_limit(slots: Iterable[SlotEnergy], suspect: Suspect) -> Finding | None:
+def _near_limit(slots: Iterable[SlotEnergy], suspect: FlagSuspicion) -> Finding | None:
     plate_wh = suspect.capacity_w / _SLOTS_PER_HOUR
     near = [
         slot

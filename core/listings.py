@@ -48,7 +48,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ListingPatch:
     """What a seller wants; None: leave it as it is. `energy_amount_kwh`: what is to be left."""
 
     price_per_kwh: Decimal | None = None
@@ -58,7 +58,7 @@ class Change:
     status: str | None = None
 
 
-def change(listing: Listing, wanted: Change, *, serves: bool, now: datetime) -> Listing:
+def change(listing: Listing, wanted: ListingPatch, *, serves: bool, now: datetime) -> Listing:
     """The listing as its seller wants it. Raises IllegalMove, Invalid.
 
     `serves`: whether the device that it follows, if any, may sell at the moment.
@@ -99,14 +99,14 @@ def check_window(available_from: datetime, available_to: datetime, now: datetime
         raise Invalid(field="available_to", allowed="must be in the future")
 
 
-def _with_price(listing: Listing, wanted: Change) -> Listing:
+def _with_price(listing: Listing, wanted: ListingPatch) -> Listing:
     if wanted.price_per_kwh is None:
         return listing
     check_price(wanted.price_per_kwh, listing.pricing, listing.price_floor, listing.price_cap)
     return replace(listing, price_per_kwh=wanted.price_per_kwh)
 
 
-def _with_amount(listing: Listing, wanted: Change) -> Listing:
+def _with_amount(listing: Listing, wanted: ListingPatch) -> Listing:
     if wanted.energy_amount_kwh is None:
         return listing
     if listing.auto_adjust:
@@ -120,7 +120,7 @@ def _with_amount(listing: Listing, wanted: Change) -> Listing:
     )
 
 
-def _with_window(listing: Listing, wanted: Change, now: datetime) -> Listing:
+def _with_window(listing: Listing, wanted: ListingPatch, now: datetime) -> Listing:
     if wanted.available_from is None and wanted.available_to is None:
         return listing
     if listing.auto_adjust and wanted.available_from is not None:
@@ -131,7 +131,7 @@ def _with_window(listing: Listing, wanted: Change, now: datetime) -> Listing:
     return replace(listing, available_from=available_from, available_to=available_to)
 
 
-def _with_status(listing: Listing, wanted: Change, serves: bool) -> Listing:
+def _with_status(listing: Listing, wanted: ListingPatch, serves: bool) -> Listing:
     if listing.status == "sold":
         raise IllegalMove(status="sold", wanted=wanted.status)
     if wanted.status == "paused":

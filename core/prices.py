@@ -90,7 +90,7 @@ def listing_price(sell: Decimal, floor: Decimal, cap: Decimal) -> Decimal:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PricedPlace:
     """What is offered and wanted at one place; `priced`: a listing there takes the local price."""
 
     latitude: float
@@ -118,7 +118,7 @@ class Survey:
     _wanted_kwh: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     _priced: set[str] = field(default_factory=set)
 
-    def add(self, place: Place) -> None:
+    def add(self, place: PricedPlace) -> None:
         cell = neighbourhood(place.latitude, place.longitude)
         self._offered_kwh[cell] += place.offered_kwh
         self._wanted_kwh[cell] += place.wanted_kwh

@@ -90,7 +90,7 @@ class DetailedReading(Reading, frozen=True, gc=False):
 FIELDS = Reading.__struct_fields__
 
 
-class Refusal(StrEnum):
+class RejectionReason(StrEnum):
     """Why a message or a reading was refused: stable codes."""
 
     MALFORMED = "malformed"
@@ -106,10 +106,10 @@ class Refusal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedReading:
     """A reading or a whole message that is not stored; `detail` says which field and why."""
 
-    reason: Refusal
+    reason: RejectionReason
     detail: str = ""
     time: datetime | None = None
 
@@ -117,22 +117,22 @@ class Refused:
         return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
 
 
-class Span(NamedTuple):
+class PhysicalRange(NamedTuple):
     """The measurement times that are taken: both ends are."""
 
     oldest: datetime
     newest: datetime
 
 
-def taken_at(now: datetime, late_horizon: timedelta) -> Span:
+def taken_at(now: datetime, late_horizon: timedelta) -> PhysicalRange:
     """What a message may tell of that is received now."""
-    return Span(now - late_horizon, now + MAX_CLOCK_AHEAD)
+    return PhysicalRange(now - late_horizon, now + MAX_CLOCK_AHEAD)
 
 
-def refusal_by_age(at: datetime, span: Span) -> Refusal | None:
+def refusal_by_age(at: datetime, span: PhysicalRange) -> RejectionReason | None:
     """Whether a measurement's time rules it out."""
     if at > span.newest:
-        return Refusal.IN_THE_FUTURE
+        return RejectionReason.IN_THE_FUTURE
     if at < span.oldest:
-        return Refusal.TOO_OLD
+        return RejectionReason.TOO_OLD
     return None

@@ -56,7 +56,7 @@ def clock_of(at: datetime, zone: ZoneInfo) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownCounters:
     """A reading of the hour: what the clock showed, and which pass it is in, or likely to be of.
 
     `is_new`: it just arrived, and is in neither yet.
@@ -68,7 +68,7 @@ class Shown:
     is_new: bool = False
 
 
-def first_passes(shown: Sequence[Shown], capacity_w: float) -> list[bool]:
+def first_passes(shown: Sequence[ShownCounters], capacity_w: float) -> list[bool]:
     """Which of these readings are of the first pass.
 
     Where no order decides, two that show the same time are told apart by what else they hold. The
@@ -93,7 +93,7 @@ def content(reading: Reading) -> str:
     return repr(replace(reading, time=None))
 
 
-def _undecided(one: Shown, contents: set[str], others: Iterable[Shown]) -> bool:
+def _undecided(one: ShownCounters, contents: set[str], others: Iterable[ShownCounters]) -> bool:
     if len(contents) > 1:
         return content(one.reading) == min(contents)
     if one.is_new:
@@ -116,7 +116,7 @@ class _Vote:
     second: bool = False
 
 
-def _levels(shown: Sequence[Shown], capacity_w: float) -> Iterator[Mapping[int, float]]:
+def _levels(shown: Sequence[ShownCounters], capacity_w: float) -> Iterator[Mapping[int, float]]:
     """By counter, what it shows in which of the readings; zeros and garbage are left out."""
     by_counter: dict[str, dict[int, float]] = {}
     for n, one in enumerate(shown):
@@ -134,12 +134,14 @@ def _counters(reading: Reading) -> Iterable[tuple[str, float]]:
     return [(key, wh) for key in _COUNTERS if (wh := getattr(reading, key))]
 
 
-def _hours(shown: Sequence[Shown]) -> float:
+def _hours(shown: Sequence[ShownCounters]) -> float:
     clocks = [one.clock for one in shown]
     return (max(clocks) - min(clocks)) / timedelta(hours=1) + 1
 
 
-def _vote(votes: Sequence[_Vote], shown: Sequence[Shown], levels: Mapping[int, float]) -> None:
+def _vote(
+    votes: Sequence[_Vote], shown: Sequence[ShownCounters], levels: Mapping[int, float]
+) -> None:
     ordered = sorted(levels, key=lambda n: shown[n].clock)
     clocks = [shown[n].clock for n in ordered]
     highest = list(accumulate((levels[n] for n in ordered), max))

@@ -4,7 +4,7 @@ An investment of `a` earns `a / funding_target × revenue_share × seller_amount
 are added up in the order of investor and investment, and each sum is rounded half up to whole
 paise: an investment gets what its sum is more than the one before. So all of them together get the
 exact total, rounded once; no investment and no investor is off by more than a paisa; and the order
-in which they are given does not matter. The database does the same: `deal_out`, 0003_investors.sql.
+in which they are given does not matter. The database does the same: `allocate`, 0003_investors.sql.
 """
 
 from collections.abc import Iterable
@@ -55,7 +55,7 @@ class Stake:
     amount: Decimal
 
 
-def deal_out(terms: Terms, seller_amount: Decimal, stakes: Iterable[Stake]) -> dict[UUID, Decimal]:
+def allocate(terms: Terms, seller_amount: Decimal, stakes: Iterable[Stake]) -> dict[UUID, Decimal]:
     """What a sale brings each investment, by its id."""
     per_rupee = (
         Fraction(terms.revenue_share) * Fraction(seller_amount) / Fraction(terms.funding_target)

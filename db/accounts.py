@@ -2,10 +2,10 @@
 
 from msgspec.json import Decoder, encode
 
-from core.accountant import Account
+from core.accounting import AccountingState
 
-from_json = Decoder(Account).decode
+from_json = Decoder(AccountingState).decode
 
 
-def to_json(account: Account) -> str:
+def to_json(account: AccountingState) -> str:
     return encode(account).decode()

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from uuid import UUID
 
-from core.accountant import Account
+from core.accounting import AccountingState
 from core.earning import EarningTerms, account_readings
 from core.intervals import Interval
-from core.revenue import Stake, Terms, deal_out
+from core.revenue import Stake, Terms, allocate
 from core.settings import DatabaseSettings
 from core.units import SLOT, slot_of
 from db import audit_digests, audit_ledger, intervals, readings
@@ -143,7 +143,7 @@ async def _sales_dealt_out_otherwise(conn: Connection) -> AsyncIterator[UUID]:
         for row in rows:
             terms = Terms(row["funding_target"], row["revenue_share"])
             holdings = zip(row["investments"], row["investors"], row["invested"], strict=True)
-            expected = deal_out(terms, row["seller_amount"], (Stake(*one) for one in holdings))
+            expected = allocate(terms, row["seller_amount"], (Stake(*one) for one in holdings))
             if expected != dict(zip(row["investments"], row["dealt"], strict=True)):
                 yield row["transaction_id"]
 
@@ -164,7 +164,7 @@ async def _fold(
     conn: Connection,
     device_id: UUID,
     capacity_w: float,
-    account: Account | None,
+    account: AccountingState | None,
     terms: EarningTerms,
 ) -> dict[datetime, Interval]:
     """Account a device's whole history again, a part of it at a time."""

@@ -23,7 +23,7 @@ SELECT finished_at, ok, checks FROM audit_results ORDER BY finished_at DESC LIMI
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AuditFinding:
     """What came of one check; `offending` holds the first ids of what breaks the rule."""
 
     name: str
@@ -33,7 +33,7 @@ class Finding:
     offending_count: int
 
     @classmethod
-    def of(cls, check: Check) -> "Finding":
+    def of(cls, check: Check) -> "AuditFinding":
         kept = list(check.offending[:OFFENDING_KEPT])
         return cls(check.name, check.rule, check.ok, kept, len(check.offending))
 
@@ -42,10 +42,10 @@ class Finding:
 class AuditResult:
     finished_at: datetime
     ok: bool
-    checks: tuple[Finding, ...]
+    checks: tuple[AuditFinding, ...]
 
 
-async def save(conn: Connection, findings: Sequence[Finding]) -> None:
+async def save(conn: Connection, findings: Sequence[AuditFinding]) -> None:
     """Keep what an audit found, and no more than a hundred of them."""
     await conn.execute(_SAVE, all(f.ok for f in findings), [asdict(f) for f in findings])
     await conn.execute(_FORGET_OLD)
@@ -55,5 +55,5 @@ async def last(conn: Connection) -> AuditResult | None:
     row = await conn.fetchrow(_LAST)
     if row is None:
         return None
-    findings = tuple(Finding(**saved) for saved in row["checks"])
+    findings = tuple(AuditFinding(**saved) for saved in row["checks"])
     return AuditResult(row["finished_at"], row["ok"], findings)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from core.market import adjust
+from core.listing_adjustments import adjust
 from core.selling import SellingRules
 from db import device_states, listing_adjustments
 from db.pool import Connection

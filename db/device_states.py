@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from core.accountant import Account
+from core.accounting import AccountingState
 from core.earning import EarningTerms
-from core.market import Condition
+from core.listing_adjustments import Condition
 from core.selling import SellingRules, Standing
 from db import accounts
 from db.pool import Connection, Pool, Record
@@ -75,7 +75,7 @@ class DeviceState:
     fault_code: str | None
     last_seen_at: datetime | None
     battery_soc_pct: float | None
-    account: Account | None
+    account: AccountingState | None
     terms: EarningTerms
     flags_due_from: datetime | None
     received: int = 0

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from core.flags import Finding, SlotEnergy, Suspect
+from core.flags import Finding, FlagSuspicion, SlotEnergy
 from core.intervals import Quality, Reason
 from db.pool import Connection, Record
 
@@ -90,15 +90,15 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueDevice:
     """A device whose energy changed from a slot on since flags were looked for."""
 
     device_id: UUID
-    suspect: Suspect
+    suspect: FlagSuspicion
     due_from: datetime
 
 
-async def claim(conn: Connection, *, recheck_after: timedelta, limit: int) -> list[Due]:
+async def claim(conn: Connection, *, recheck_after: timedelta, limit: int) -> list[DueDevice]:
     """Devices that are to be looked at, each by one process, those first that waited longest."""
     return [_due(row) for row in await conn.fetch(_CLAIM, recheck_after, limit)]
 
@@ -158,10 +158,10 @@ async def confirm(
     return sorted(row["kind"] for row in rows)
 
 
-def _due(row: Record) -> Due:
+def _due(row: Record) -> DueDevice:
     place = None if row["latitude"] is None else (row["latitude"], row["longitude"])
-    suspect = Suspect(row["capacity_w"], place, row["has_battery"])
-    return Due(row["device_id"], suspect, row["flags_due_from"])
+    suspect = FlagSuspicion(row["capacity_w"], place, row["has_battery"])
+    return DueDevice(row["device_id"], suspect, row["flags_due_from"])
 
 
 def _flag(row: Record) -> Flag:

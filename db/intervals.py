@@ -11,7 +11,7 @@ from decimal import Decimal
 from itertools import islice
 from uuid import UUID
 
-from core.accountant import Account
+from core.accounting import AccountingState
 from core.intervals import Interval, Quality, Reason
 from core.units import mwh_of_wh, wh_of_mwh
 from db import accounts
@@ -146,7 +146,9 @@ async def remove_from(
     return [SurplusChange(device_id, r["slot_start"], -r["sellable_wh"]) for r in rows]
 
 
-async def checkpoint_before(conn: Connection, device_id: UUID, at: datetime) -> Account | None:
+async def checkpoint_before(
+    conn: Connection, device_id: UUID, at: datetime
+) -> AccountingState | None:
     """The newest account that knows no reading at or after `at`; None: begin with the first."""
     rows = await conn.fetch(_CHECKPOINTS_AROUND, device_id, at)
     around = (accounts.from_json(row["accountant"]) for row in rows)
@@ -158,7 +160,9 @@ async def remove_checkpoints_after(conn: Connection, device_id: UUID, at: dateti
     await conn.execute(_REMOVE_CHECKPOINTS_AFTER, device_id, at)
 
 
-async def save_checkpoints(conn: Connection, checkpoints: Mapping[SlotKey, Account]) -> None:
+async def save_checkpoints(
+    conn: Connection, checkpoints: Mapping[SlotKey, AccountingState]
+) -> None:
     await conn.execute(
         _SAVE_CHECKPOINTS,
         [device_id for device_id, _ in checkpoints],

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from core.market import Adjustment, Follower
+from core.listing_adjustments import Adjustment, Follower
 from db.pool import Connection, Pool
 
 _LOCK = """

@@ -125,7 +125,7 @@ SELECT id, created_at, price_per_kwh, shown FROM (
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class ListingFilter:
     """None: any."""
 
     status: str | None = None
@@ -147,7 +147,7 @@ class Listed:
 
 async def newest(
     conn: Connection,
-    where: Filter,
+    where: ListingFilter,
     *,
     reader_id: UUID,
     before: tuple[datetime, UUID],
@@ -160,7 +160,7 @@ async def newest(
 
 async def cheapest(
     conn: Connection,
-    where: Filter,
+    where: ListingFilter,
     *,
     reader_id: UUID,
     after: tuple[Decimal, UUID],
@@ -174,7 +174,7 @@ async def cheapest(
 async def _part(
     conn: Connection,
     statements: tuple[str, str, str, str],
-    where: Filter,
+    where: ListingFilter,
     reader_id: UUID,
     key: tuple[datetime | Decimal, UUID],
     limit: int,
@@ -190,7 +190,7 @@ async def _part(
 
 
 def _narrowest(
-    statements: tuple[str, str, str, str], where: Filter
+    statements: tuple[str, str, str, str], where: ListingFilter
 ) -> tuple[str, tuple[object, ...]]:
     """The statement with the best index, and its parameters from $7 on."""
     of_any, of_status, of_seller, of_device = statements

@@ -111,7 +111,7 @@ SELECT announce_listing('listing.cancelled', listing) FROM cancelled ORDER BY (l
 
 
 @dataclass(frozen=True, slots=True)
-class NewListing:
+class NewListingRow:
     """What a seller offers; `paused_by` a device that does not serve at the moment.
 
     `exact_location`: whether everybody is shown the exact place, else it is to 0.01 degrees.
@@ -134,7 +134,7 @@ class NewListing:
     paused_by: str | None
 
 
-async def create(conn: Connection, new: NewListing, *, max_clock_ahead: timedelta) -> Listing:
+async def create(conn: Connection, new: NewListingRow, *, max_clock_ahead: timedelta) -> Listing:
     """Put energy on offer, with what its meter measured since the window began, if it follows one.
 
     The caller holds the device's state: no reading is accounted meanwhile. Refused:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from core.assembly import Open, Partial
+from core.assembly import AssemblyState, OpenMeasurement
 from core.dialects import Dialect
 from db.pool import Connection, Pool
 
@@ -24,14 +24,14 @@ SELECT d.dialect, d.external_id FROM device_partials p JOIN devices d ON d.id = 
 """
 
 
-async def of(conn: Connection, device_ids: Collection[UUID]) -> dict[UUID, Partial]:
+async def of(conn: Connection, device_ids: Collection[UUID]) -> dict[UUID, AssemblyState]:
     """What is known of these devices; those that nothing is known of are left out."""
     rows = await conn.fetch(_OF, list(device_ids))
     return {row["device_id"]: _from_json(row["partial"]) for row in rows}
 
 
 async def save(
-    conn: Connection, partials: Mapping[UUID, Partial], closes_at: Mapping[UUID, datetime]
+    conn: Connection, partials: Mapping[UUID, AssemblyState], closes_at: Mapping[UUID, datetime]
 ) -> None:
     """Keep these; `closes_at` of those with an open measurement."""
     await conn.execute(
@@ -48,7 +48,7 @@ async def due(pool: Pool, now: datetime, limit: int) -> list[tuple[Dialect, str]
     return [(Dialect(row["dialect"]), row["external_id"]) for row in rows]
 
 
-def _to_json(partial: Partial) -> dict[str, Any]:
+def _to_json(partial: AssemblyState) -> dict[str, Any]:
     return {
         "known": partial.known,
         "open": partial.open and _open_to_json(partial.open),
@@ -56,15 +56,15 @@ def _to_json(partial: Partial) -> dict[str, Any]:
     }
 
 
-def _from_json(value: dict[str, Any]) -> Partial:
-    return Partial(
+def _from_json(value: dict[str, Any]) -> AssemblyState:
+    return AssemblyState(
         known=value["known"],
         open=value["open"] and _open_from_json(value["open"]),
         last_at=_instant(value["last_at"]),
     )
 
 
-def _open_to_json(measurement: Open) -> dict[str, Any]:
+def _open_to_json(measurement: OpenMeasurement) -> dict[str, Any]:
     return {
         "opened_at": measurement.opened_at.isoformat(),
         "topic": measurement.topic,
@@ -75,8 +75,8 @@ def _open_to_json(measurement: Open) -> dict[str, Any]:
     }
 
 
-def _open_from_json(value: dict[str, Any]) -> Open:
-    return Open(
+def _open_from_json(value: dict[str, Any]) -> OpenMeasurement:
+    return OpenMeasurement(
         opened_at=datetime.fromisoformat(value["opened_at"]),
         topic=value["topic"],
         at=_instant(value["at"]),

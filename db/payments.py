@@ -84,7 +84,7 @@ class PaymentMethod:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class PaymentOrder:
     """A top-up or withdrawal; `user_id` is None when the user is gone."""
 
     id: UUID
@@ -152,7 +152,7 @@ async def open_order(
     kind: str,
     amount: Decimal,
     transfer_id: UUID | None = None,
-) -> Order:
+) -> PaymentOrder:
     """A pending order; a withdrawal has its transfer already."""
     row = await conn.fetchrow(
         _OPEN, order_id, user_id, method.id, method.provider, kind, amount, transfer_id
@@ -161,12 +161,12 @@ async def open_order(
     return _order(row)
 
 
-async def order(conn: Connection, order_id: UUID) -> Order | None:
+async def order(conn: Connection, order_id: UUID) -> PaymentOrder | None:
     row = await conn.fetchrow(_ORDER, order_id)
     return _order(row) if row else None
 
 
-async def lock_order(conn: Connection, order_id: UUID, provider: str) -> Order | None:
+async def lock_order(conn: Connection, order_id: UUID, provider: str) -> PaymentOrder | None:
     """A provider's order, locked until commit."""
     row = await conn.fetchrow(_LOCK_ORDER, order_id, provider)
     return _order(row) if row else None
@@ -179,7 +179,7 @@ async def settle(
     await conn.execute(_SETTLE, order_id, status, transfer_id)
 
 
-async def pending(conn: Connection, provider: str, limit: int) -> list[Order]:
+async def pending(conn: Connection, provider: str, limit: int) -> list[PaymentOrder]:
     """The oldest orders that a provider has not answered, but for those that stand aside."""
     return [_order(row) for row in await conn.fetch(_PENDING, provider, limit)]
 
@@ -201,8 +201,8 @@ def _method(row: Record) -> PaymentMethod:
     )
 
 
-def _order(row: Record) -> Order:
-    return Order(
+def _order(row: Record) -> PaymentOrder:
+    return PaymentOrder(
         id=row["id"],
         user_id=row["user_id"],
         payment_method_id=row["payment_method_id"],

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from core.prices import Neighbourhood, Place, PriceRules, wanted_kwh
+from core.prices import Neighbourhood, PricedPlace, PriceRules, wanted_kwh
 from core.units import SLOT, price
 from db.pool import Connection, Pool
 
@@ -113,7 +113,7 @@ _KEPT = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueListing:
     """A listing whose price was made in an earlier slot, locked."""
 
     id: UUID
@@ -129,11 +129,13 @@ async def claim(conn: Connection, slot_start: datetime) -> bool:
     return await conn.fetchval(_CLAIM, slot_start) is not None
 
 
-async def places(conn: Connection, slot_start: datetime, rules: PriceRules) -> AsyncIterator[Place]:
+async def places(
+    conn: Connection, slot_start: datetime, rules: PriceRules
+) -> AsyncIterator[PricedPlace]:
     """Where something is offered as a slot begins, or was wanted in the one before."""
     asked = slot_start - SLOT, slot_start, rules.grid.export, rules.demand_max_kwh
     async for row in conn.cursor(_PLACES, *asked, prefetch=_PLACES_AT_ONCE):
-        yield Place(**dict(row))
+        yield PricedPlace(**dict(row))
 
 
 async def save(
@@ -168,13 +170,13 @@ async def due(pool: Pool, slot_start: datetime, *, after: UUID, limit: int) -> l
 
 async def lock_due(
     conn: Connection, slot_start: datetime, listing_ids: Sequence[UUID]
-) -> list[Due]:
+) -> list[DueListing]:
     """Those of the listings that still have no price of this slot, locked until commit by id."""
-    return [Due(**dict(row)) for row in await conn.fetch(_LOCK_DUE, slot_start, listing_ids)]
+    return [DueListing(**dict(row)) for row in await conn.fetch(_LOCK_DUE, slot_start, listing_ids)]
 
 
 async def reprice(
-    conn: Connection, slot_start: datetime, repriced: Sequence[tuple[Due, Decimal]]
+    conn: Connection, slot_start: datetime, repriced: Sequence[tuple[DueListing, Decimal]]
 ) -> None:
     """Give listings their price of this slot; those for which it is another one get an event."""
     await conn.execute(

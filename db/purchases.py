@@ -24,7 +24,7 @@ class Idempotency:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class PurchaseOrder:
     buyer_id: UUID
     listing_id: UUID
     energy_kwh: Decimal
@@ -46,7 +46,7 @@ class Purchase:
 
 async def purchase(
     conn: Connection,
-    orders: Sequence[Order],
+    orders: Sequence[PurchaseOrder],
     *,
     fee_rate: Decimal,
     min_kwh: Decimal = Decimal(0),

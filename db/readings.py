@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec.json import Decoder, encode
 from msgspec.structs import astuple
 
-from core.readings import FIELDS, DetailedReading, Reading, Refused
+from core.readings import FIELDS, DetailedReading, Reading, RejectedReading
 from db.pool import Connection, Record
 
 _COLUMNS = ("device_id", *FIELDS)
@@ -77,7 +77,7 @@ class Rejection:
     device_id: UUID | None
     topic: str
     payload: bytes
-    refused: Refused
+    refused: RejectedReading
     received_at: datetime
     readings: int = 1
 

@@ -20,17 +20,17 @@ SELECT max(length(filler)) FROM (
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class DatabaseServer:
     """`timescaledb`: its version; None where it is not used."""
 
     version: str
     timescaledb: str | None
 
 
-async def describe(conn: Connection) -> Server:
+async def describe(conn: Connection) -> DatabaseServer:
     row = await conn.fetchrow(_DESCRIBE)
     assert row is not None
-    return Server(row["version"], row["timescaledb"])
+    return DatabaseServer(row["version"], row["timescaledb"])
 
 
 async def try_disk(conn: Connection) -> None:

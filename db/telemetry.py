@@ -84,7 +84,7 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class StoredRejection:
     id: int
     topic: str
     payload: bytes
@@ -147,10 +147,10 @@ async def energy(
 
 async def rejections(
     conn: Connection, device_id: UUID, *, before_id: int, limit: int
-) -> list[Refusal]:
+) -> list[StoredRejection]:
     """What was refused of a device, newest first."""
     return [
-        Refusal(r["id"], r["topic"], r["payload"], r["reason"], r["time"], r["received_at"])
+        StoredRejection(r["id"], r["topic"], r["payload"], r["reason"], r["time"], r["received_at"])
         for r in await conn.fetch(_REJECTIONS, device_id, before_id, limit)
     ]
 

@@ -89,7 +89,7 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class UserFilter:
     """None: any. `text` is a part of the email or the name, in any case."""
 
     role: str | None = None
@@ -123,7 +123,7 @@ async def by_id(conn: Connection, user_id: UUID) -> User | None:
 
 
 async def newest(
-    conn: Connection, where: Filter, *, before: tuple[datetime, UUID], limit: int
+    conn: Connection, where: UserFilter, *, before: tuple[datetime, UUID], limit: int
 ) -> list[User]:
     """People, newest first."""
     rows = await conn.fetch(_NEWEST, *before, where.role, where.is_active, where.text, limit)

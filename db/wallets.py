@@ -80,7 +80,7 @@ class Wallet:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LedgerEntry:
     """One change of a wallet, and what it was for; `kind` says what `reference_id` names."""
 
     id: int
@@ -100,7 +100,9 @@ async def of(conn: Connection, user_id: UUID) -> Wallet | None:
     return Wallet(row["user_id"], row["currency"], row["balance"]) if row else None
 
 
-async def entries(conn: Connection, user_id: UUID, *, before_id: int, limit: int) -> list[Entry]:
+async def entries(
+    conn: Connection, user_id: UUID, *, before_id: int, limit: int
+) -> list[LedgerEntry]:
     """A wallet's entries, newest first."""
     return [_entry(row) for row in await conn.fetch(_ENTRIES, user_id, before_id, limit)]
 
@@ -166,8 +168,8 @@ def _limit_reached() -> WalletLimit:
     return WalletLimit(field="amount", allowed=allowed)
 
 
-def _entry(row: Record) -> Entry:
-    return Entry(
+def _entry(row: Record) -> LedgerEntry:
+    return LedgerEntry(
         id=row["id"],
         transfer_id=row["transfer_id"],
         amount=row["amount"],

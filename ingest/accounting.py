@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from core.accountant import Account
+from core.accounting import AccountingState
 from core.earning import account_readings
 from core.intervals import Interval
 from core.readings import Reading
@@ -21,7 +21,7 @@ class _Pending:
     """What is to be written for all devices of a batch at once."""
 
     intervals: dict[SlotKey, Interval] = field(default_factory=dict)
-    checkpoints: dict[SlotKey, Account] = field(default_factory=dict)
+    checkpoints: dict[SlotKey, AccountingState] = field(default_factory=dict)
 
 
 async def account(

@@ -27,7 +27,7 @@ _client_log.addFilter(_answers_a_call)
 
 
 @dataclass(frozen=True, slots=True)
-class Broker:
+class BrokerEndpoint:
     host: str
     port: int
     username: str | None
@@ -35,7 +35,7 @@ class Broker:
     tls: ssl.SSLContext | None
 
     @classmethod
-    def of(cls, settings: MqttSettings) -> "Broker":
+    def of(cls, settings: MqttSettings) -> "BrokerEndpoint":
         """Raises SettingError when the certificates to trust can't be read."""
         url = urlsplit(settings.mqtt_url)
         secure = url.scheme == "mqtts"

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from core.accountant import Account
+from core.accounting import AccountingState
 from core.earning import account_readings
 from core.flags import (
     WINDOW,
@@ -30,7 +30,7 @@ from core.units import SLOT
 from db import device_decisions, device_states, flags, intervals, readings
 from db.device_states import DeviceState
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
-from db.flags import Due
+from db.flags import DueDevice
 from db.pool import Connection, Pool
 from ingest.accounting import measured_at
 
@@ -85,7 +85,7 @@ async def look(
     return len(due)
 
 
-async def _credits(conn: Connection, due: Due, slots: Sequence[SlotEnergy]) -> list[Credited]:
+async def _credits(conn: Connection, due: DueDevice, slots: Sequence[SlotEnergy]) -> list[Credited]:
     """What the readings of some slots credited: of those that hold most, as far as we look."""
     state = await device_states.look_at(conn, due.device_id)
     credited: list[Credited] = []
@@ -102,7 +102,7 @@ async def _credits(conn: Connection, due: Due, slots: Sequence[SlotEnergy]) -> l
 
 
 def _credited(
-    state: DeviceState, account: Account | None, told: Sequence[Reading]
+    state: DeviceState, account: AccountingState | None, told: Sequence[Reading]
 ) -> Iterator[Credited]:
     """Each reading by itself, but the first: the account before it may be older than the slot."""
     for number, reading in enumerate(told):

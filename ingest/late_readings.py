@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from core.accountant import Account, Accounted
+from core.accounting import Accounted, AccountingState
 from core.earning import account_readings
 from core.intervals import Interval
 from core.readings import Reading
@@ -58,7 +58,7 @@ async def _to_account(
     return from_slot, await readings.since(conn, device_id, base.last_at if base else None)
 
 
-async def _settled_until(conn: Connection, device_id: UUID, before: Account) -> datetime:
+async def _settled_until(conn: Connection, device_id: UUID, before: AccountingState) -> datetime:
     """Where the first credit after an account begins. A counter silent for long may stay silent."""
     if slot_of(before.settled_until) == slot_of(before.last_at):
         return before.settled_until
@@ -84,7 +84,7 @@ def _from_slot_on(accounted: Accounted, from_slot: datetime) -> Accounted:
     return replace(accounted, intervals=whole)
 
 
-def _fold(state: DeviceState, account: Account | None, history: list[Reading]) -> Accounted:
+def _fold(state: DeviceState, account: AccountingState | None, history: list[Reading]) -> Accounted:
     accounted = account_readings(account, history, state.capacity_w, state.terms)
     assert accounted is not None
     return accounted

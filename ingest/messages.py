@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
-from core.readings import Refused
+from core.readings import RejectedReading
 from ingest.dialects import Decoded, native
 from ingest.dialects.firmwares import Addressed, addressed
 
@@ -17,7 +17,7 @@ _ID_MAX_LENGTH = 48  # a UUID in its longest spelling; what is remembered must b
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class IngestMessage:
     """A decoded message. `payload` is the first 4 KiB; `acknowledge` is called after the commit.
 
     A message of a firmware (`addressed`) is decoded once its device is known, and locked: until
@@ -32,7 +32,7 @@ class Message:
     acknowledge: Callable[[], None]
     addressed: Addressed | None = None
     tells_presence: bool = True
-    refusal: Refused | None = None
+    refusal: RejectedReading | None = None
 
     @property
     def weight(self) -> int:
@@ -42,7 +42,7 @@ class Message:
         return max(1, len(self.decoded.readings) + len(self.decoded.refused))
 
 
-def refused_whole(decoded: Decoded, refusal: Refused) -> Decoded:
+def refused_whole(decoded: Decoded, refusal: RejectedReading) -> Decoded:
     """As many readings as it holds, none of them taken; at least the message is refused."""
     by_reading = [replace(refusal, time=r.time) for r in decoded.readings]
     return Decoded(refused=(*decoded.refused, *by_reading) or (refusal,))
@@ -50,13 +50,13 @@ def refused_whole(decoded: Decoded, refusal: Refused) -> Decoded:
 
 def decode(
     topic: str, payload: bytes, *, received_at: datetime, acknowledge: Callable[[], None]
-) -> Message | None:
+) -> IngestMessage | None:
     """The message, or None when the topic is not one that we listen to."""
     parts = topic.split("/")
     if len(parts) != 3 or parts[0] != "solar" or parts[2] not in ("telemetry", "status"):
         return _of_a_firmware(topic, payload, received_at, acknowledge)
     decoder = native.decode_telemetry if parts[2] == "telemetry" else native.decode_status
-    return Message(
+    return IngestMessage(
         device_id=_device_id(parts[1]) if len(parts[1]) <= _ID_MAX_LENGTH else None,
         topic=topic,
         payload=payload[:PAYLOAD_KEPT_BYTES],
@@ -68,11 +68,11 @@ def decode(
 
 def _of_a_firmware(
     topic: str, payload: bytes, received_at: datetime, acknowledge: Callable[[], None]
-) -> Message | None:
+) -> IngestMessage | None:
     to = addressed(topic, payload[: FIRMWARE_PAYLOAD_MAX_BYTES + 1])
     if to is None:
         return None
-    return Message(
+    return IngestMessage(
         device_id=None,
         topic=topic,
         payload=payload[:PAYLOAD_KEPT_BYTES],

@@ -17,7 +17,7 @@ class MalformedPacketError(Exception):
     """What came is no MQTT: nothing that follows can be understood."""
 
 
-class Publication(NamedTuple):
+class ReceivedPublish(NamedTuple):
     """A message as it came; `payload` may lack its end where it was too large to keep."""
 
     topic: bytes
@@ -99,7 +99,7 @@ def address(packet: bytes) -> tuple[bytes, int]:
     return packet[at:end], int.from_bytes(packet[end : end + _ID_BYTES]) if has_id else 0
 
 
-def publication(packet: bytes, received_at: datetime) -> Publication:
+def publication(packet: bytes, received_at: datetime) -> ReceivedPublish:
     """What a PUBLISH packet says (3.3). Raises MalformedPacketError."""
     qos = packet[0] >> 1 & _QOS
     topic_at = 1
@@ -110,7 +110,7 @@ def publication(packet: bytes, received_at: datetime) -> Publication:
     payload_at = id_at + (_ID_BYTES if qos else 0)
     if payload_at > len(packet):
         raise MalformedPacketError("a publication that ends in its topic")
-    return Publication(
+    return ReceivedPublish(
         packet[topic_at:id_at],
         packet[payload_at:],
         int.from_bytes(packet[id_at:payload_at]),

@@ -13,8 +13,8 @@ from core.selling import USUAL_RULES, SellingRules
 from db import device_states, listing_adjustments, outbox
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Connection, Pool
-from ingest.following import follow
 from ingest.isolation import each_by_itself
+from ingest.listing_sync import sync_listings
 from ingest.writer import status_event
 
 LIMIT = 500
@@ -92,5 +92,5 @@ async def _take_offline(conn: Connection, silent: Sequence[UUID], rules: Selling
     for state in states.values():
         state.status = "offline"
     await device_states.save(conn, list(states.values()))
-    await follow(conn, states, [], datetime.now(UTC), rules)
+    await sync_listings(conn, states, [], datetime.now(UTC), rules)
     await outbox.add(conn, [status_event(state) for state in states.values()])

@@ -21,7 +21,7 @@ from core.units import slot_of
 from db import failed_items, prices
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Pool
-from db.prices import Due
+from db.prices import DueListing
 from ingest.isolation import each_by_itself
 
 LIMIT = 500
@@ -89,7 +89,7 @@ async def reprice(pool: Pool, slot_start: datetime, listing_ids: Sequence[UUID])
         return len(due)
 
 
-def _price_of(due: Due, sell: Decimal | None) -> Decimal:
+def _price_of(due: DueListing, sell: Decimal | None) -> Decimal:
     """What was not there yet when its neighbourhood was surveyed keeps its price."""
     if sell is None:
         return due.price_per_kwh

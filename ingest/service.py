@@ -13,7 +13,7 @@ from core.device_passwords import secret_of
 from core.dialects import Dialect
 from core.log import OncePerSecond
 from core.prices import Grid, PriceRules
-from core.readings import Refusal, Refused
+from core.readings import RejectedReading, RejectionReason
 from core.settings import DatabaseSettings, IngestSettings, variable
 from db import partials, roles
 from db.errors import (
@@ -25,18 +25,18 @@ from db.errors import (
     shortage,
 )
 from db.pool import Pool, open_pool
-from ingest import flagging, pricing, tidying
-from ingest.answers import Answers
+from ingest import flagging, pricing, retention
 from ingest.batcher import Batcher
-from ingest.credentials import Keeper
+from ingest.broker_accounts.sync import BrokerAccountSync
+from ingest.firmware_decoding import nothing_more
 from ingest.group import Group
-from ingest.hearing import nothing_more
 from ingest.keepalive import keep_alive
-from ingest.lanes import LANES, Lanes
-from ingest.membership import Membership
-from ingest.messages import Message, refused_whole
+from ingest.messages import IngestMessage, refused_whole
 from ingest.metrics import IngestMetrics
+from ingest.partitions import LANES, Partitions
 from ingest.presence import always, watch
+from ingest.rejection_notices import RejectionNotices
+from ingest.session_takeover import SessionTakeover
 from ingest.subscriber import Subscriber
 from ingest.writer import Written, write
 
@@ -59,7 +59,7 @@ async def run(
 ) -> None:
     """Ingest until cancelled. What was not committed then is not acknowledged: it comes again."""
     metrics = IngestMetrics(registry)
-    lanes = Lanes(
+    lanes = Partitions(
         weight_max=settings.ingest_batch_max,
         age_max_s=settings.ingest_batch_age.total_seconds(),
         held_max=2 * settings.ingest_batch_max,
@@ -74,7 +74,7 @@ async def run(
         is_heard: Callable[[timedelta], Awaitable[bool]] = always
         if settings.ingest_group is None or settings.ingest_shared_subscription:
             subscriber = Subscriber(settings, lanes, metrics)
-            tasks.create_task(Membership(settings, pool, lanes, metrics).run())
+            tasks.create_task(SessionTakeover(settings, pool, lanes, metrics).run())
         else:
             subscriber = Group(settings, settings.ingest_group, pool, lanes, metrics)
             is_heard = subscriber.is_heard
@@ -83,10 +83,10 @@ async def run(
             watch(pool, settings.offline_after, settings.selling_rules, is_heard=is_heard)
         )
         tasks.create_task(pricing.watch(pool, _price_rules(settings)))
-        tasks.create_task(tidying.watch(pool))
+        tasks.create_task(retention.watch(pool))
         tasks.create_task(flagging.watch(pool, settings.selling_rules, settings.late_horizon))
         tasks.create_task(keep_alive(pool, subscriber.publish, started))
-        answers = Answers(subscriber.publish, metrics)
+        answers = RejectionNotices(subscriber.publish, metrics)
         tasks.create_task(answers.run())
         ingester = _Ingester(settings, pool, lanes, answers, metrics)
         tasks.create_task(ingester.run())
@@ -102,7 +102,7 @@ def _price_rules(settings: IngestSettings) -> PriceRules:
 
 def _keeper(
     settings: IngestSettings, database: DatabaseSettings, metrics: IngestMetrics
-) -> Keeper | None:
+) -> BrokerAccountSync | None:
     """Who keeps devices' accounts at the broker, where that is ours to do."""
     if not settings.mqtt_dynamic_security:
         return None
@@ -111,7 +111,7 @@ def _keeper(
         wanted = " or ".join(variable(name) for name in ("device_secret", "jwt_secret"))
         _log.warning("accounts_not_kept", error=f"{wanted} is not set")
         return None
-    return Keeper(settings, database, secret, metrics)
+    return BrokerAccountSync(settings, database, secret, metrics)
 
 
 class _Ingester:
@@ -121,8 +121,8 @@ class _Ingester:
         self,
         settings: IngestSettings,
         pool: Pool,
-        lanes: Lanes,
-        answers: Answers,
+        lanes: Partitions,
+        answers: RejectionNotices,
         metrics: IngestMetrics,
     ) -> None:
         self._late_horizon = settings.late_horizon
@@ -138,7 +138,7 @@ class _Ingester:
             for batcher in self._lanes.batchers:
                 tasks.create_task(self._run_lane(batcher))
 
-    async def _run_lane(self, batcher: Batcher[Message]) -> None:
+    async def _run_lane(self, batcher: Batcher[IngestMessage]) -> None:
         async for batch in batcher.batches():
             await self._ingest(batch)
 
@@ -161,7 +161,7 @@ class _Ingester:
             _log.warning("measurements_not_closed", error=type(error).__name__)
             return []
 
-    async def _ingest(self, batch: Sequence[Message]) -> None:
+    async def _ingest(self, batch: Sequence[IngestMessage]) -> None:
         try:
             written = await self._write(batch)
         except BLAMES_ITS_DATA as error:
@@ -171,7 +171,7 @@ class _Ingester:
         self._count(batch, written)
         self._answers.tell(written.rejections)
 
-    async def _write(self, batch: Sequence[Message]) -> Written:
+    async def _write(self, batch: Sequence[IngestMessage]) -> Written:
         """Write until it succeeds: the broker keeps what we can't store.
 
         Raises BLAMES_ITS_DATA: what may pass, after some tries.
@@ -206,7 +206,7 @@ class _Ingester:
                 repeated=repeated,
             )
 
-    async def _isolate(self, batch: Sequence[Message], error: Exception) -> None:
+    async def _isolate(self, batch: Sequence[IngestMessage], error: Exception) -> None:
         """Halve a batch that the database refuses, down to the one message that is to blame."""
         if len(batch) > 1:
             half = len(batch) // 2
@@ -215,7 +215,7 @@ class _Ingester:
             return
         [message] = batch
         _log.error("message_unstorable", topic=message.topic, error=str(error))
-        refusal = Refused(Refusal.UNSTORABLE, type(error).__name__)
+        refusal = RejectedReading(RejectionReason.UNSTORABLE, type(error).__name__)
         if message.addressed is not None and message.refusal is None:
             refused = replace(message, refusal=refusal)
         else:
@@ -223,7 +223,7 @@ class _Ingester:
             refused = replace(message, decoded=decoded, addressed=None)
         await self._ingest([refused])
 
-    def _count(self, batch: Sequence[Message], written: Written) -> None:
+    def _count(self, batch: Sequence[IngestMessage], written: Written) -> None:
         metrics = self._metrics
         metrics.received.inc(written.received)
         metrics.stored.inc(written.stored)

@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import aiomqtt
 
-from ingest.inbox import HELD_MAX_BYTES, Inbox
 from ingest.packets import address, is_publication
+from ingest.receive_buffer import HELD_MAX_BYTES, ReceiveBuffer
 from ingest.shares import Share
 
 # Devices speak again and again under the same topics; what is remembered must be short.
@@ -21,7 +21,7 @@ _TOPICS_REMEMBERED = 16_384
 _TOPIC_MAX_BYTES = 128
 
 
-class ShareInbox(Inbox):
+class ShareInbox(ReceiveBuffer):
     def __init__(
         self, client: aiomqtt.Client, share: Share, held_max_bytes: int = HELD_MAX_BYTES
     ) -> None:

@@ -13,12 +13,12 @@ import aiomqtt
 import structlog
 
 from core.settings import IngestSettings
-from ingest.broker import Broker, connection
+from ingest.broker import BrokerEndpoint, connection
 from ingest.dialects.firmwares import FILTERS
-from ingest.inbox import Inbox
-from ingest.messages import Message, decode
+from ingest.messages import IngestMessage, decode
 from ingest.metrics import IngestMetrics
-from ingest.packets import Publication
+from ingest.packets import ReceivedPublish
+from ingest.receive_buffer import ReceiveBuffer
 from ingest.share_inbox import ShareInbox
 from ingest.shares import Share
 
@@ -39,7 +39,7 @@ _log = structlog.get_logger()
 class Sink(Protocol):
     """Where messages go; `put` waits while they can't be taken."""
 
-    async def put(self, message: Message, /) -> None: ...
+    async def put(self, message: IngestMessage, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,12 @@ class Subscriber:
         metrics: IngestMetrics,
         session: Session | None = None,
     ) -> None:
-        self._broker = Broker.of(settings)
+        self._broker = BrokerEndpoint.of(settings)
         self._session = session or own_session(settings)
         self._batcher = batcher
         self._metrics = metrics
         self._client: aiomqtt.Client | None = None
-        self._inbox: Inbox | None = None
+        self._inbox: ReceiveBuffer | None = None
         self._is_unsubscribed = False
 
     async def run(
@@ -111,7 +111,9 @@ class Subscriber:
     async def subscribe_only(self) -> None:
         """Have the broker keep what the session is to read. Raises aiomqtt.MqttError."""
         client = self._make_client()
-        Inbox(client, held_max_bytes=maxsize)  # which acknowledges nothing of what comes meanwhile
+        ReceiveBuffer(
+            client, held_max_bytes=maxsize
+        )  # which acknowledges nothing of what comes meanwhile
         async with connection(client):
             await self._subscribe(client)
 
@@ -146,7 +148,7 @@ class Subscriber:
         client = self._make_client()
         # Before the connection: a persistent session may deliver before anything else is said.
         share = self._session.share
-        inbox = Inbox(client) if share is None else ShareInbox(client, share)
+        inbox = ReceiveBuffer(client) if share is None else ShareInbox(client, share)
         try:
             async with connection(client), asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(inbox))
@@ -175,7 +177,7 @@ class Subscriber:
         await client.unsubscribe(list(self._session.filters), timeout=inf)
         self._is_unsubscribed = True
 
-    async def _read(self, inbox: Inbox) -> None:
+    async def _read(self, inbox: ReceiveBuffer) -> None:
         async for arrived in inbox.arrivals():
             while arrived:
                 incoming = arrived.popleft()
@@ -211,7 +213,7 @@ def first(errors: BaseExceptionGroup[BaseException]) -> str:
     return first(error) if isinstance(error, BaseExceptionGroup) else str(error)
 
 
-def _decode(incoming: Publication, acknowledge: Callable[[], None]) -> Message | None:
+def _decode(incoming: ReceivedPublish, acknowledge: Callable[[], None]) -> IngestMessage | None:
     """None: a retained copy, or a topic that we don't listen to."""
     if incoming.is_retained:
         return None

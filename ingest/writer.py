@@ -18,10 +18,10 @@ from db.device_states import DeviceState
 from db.pool import Connection, Pool
 from db.readings import Rejection
 from ingest.accounting import account, measured_at
-from ingest.following import follow
-from ingest.hearing import Hearing, hear
-from ingest.intake import Intake, sort_out
-from ingest.messages import Message
+from ingest.firmware_decoding import DecodedBatch, decode_batch
+from ingest.listing_sync import sync_listings
+from ingest.messages import IngestMessage
+from ingest.validation import ValidatedBatch, validate
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Written:
 
 async def write(
     pool: Pool,
-    batch: Sequence[Message],
+    batch: Sequence[IngestMessage],
     late_horizon: timedelta,
     rules: SellingRules = USUAL_RULES,
 ) -> Written:
@@ -56,11 +56,11 @@ async def write(
         device_ids |= {device.id for device in named.values()}
         states = await device_states.lock(conn, device_ids)
         before = {s.device_id: (s.status, s.fault_code) for s in states.values()}
-        heard = await hear(conn, batch, named, states) if names else Hearing(batch)
-        intake = sort_out(heard.messages, states, late_horizon)
+        heard = await decode_batch(conn, batch, named, states) if names else DecodedBatch(batch)
+        intake = validate(heard.messages, states, late_horizon)
         new_readings = await _store(conn, states, intake)
         changes = await account(conn, states, new_readings, heard.taken_back)
-        await follow(conn, states, changes, now, rules)
+        await sync_listings(conn, states, changes, now, rules)
         await device_states.save(conn, list(states.values()))
         if intake.rejections:
             await readings.reject(conn, intake.rejections)
@@ -71,7 +71,7 @@ async def write(
 
 
 async def _store(
-    conn: Connection, states: Mapping[UUID, DeviceState], intake: Intake
+    conn: Connection, states: Mapping[UUID, DeviceState], intake: ValidatedBatch
 ) -> dict[UUID, list[Reading]]:
     """Store what is fresh; count it, and learn which of it is new.
 

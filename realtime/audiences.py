@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from core.events import EventType
-from realtime.circles import Circle, Circles
+from realtime.circles import Circles, SubscribedCircle
 from realtime.closing import CloseCode
-from realtime.positions import Entry, Offset
+from realtime.positions import FeedEntry, Offset
 
 
 class Client(Protocol):
@@ -26,28 +26,28 @@ class Client(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ParsedEvent:
     """An entry, and what is in it."""
 
-    entry: Entry
+    entry: FeedEntry
     type: str
     at: datetime
     data: dict[str, Any]
 
     @classmethod
-    def of(cls, entry: Entry) -> "Told":
+    def of(cls, entry: FeedEntry) -> "ParsedEvent":
         event = json.loads(entry.event)
         return cls(entry, event["type"], datetime.fromisoformat(event["time"]), event["data"])
 
 
-def newest_of_each(told: Sequence[Told]) -> Sequence[Told]:
+def newest_of_each(told: Sequence[ParsedEvent]) -> Sequence[ParsedEvent]:
     """Without the updates of a listing that a newer event of it supersedes.
 
     Only `listing.updated` is superseded: that a listing was created, sold or paused is told always.
     """
     if len(told) == 1:
         return told
-    kept: list[Told] = []
+    kept: list[ParsedEvent] = []
     listings_told: set[str] = set()
     for one in reversed(told):
         if one.type.startswith("listing."):
@@ -60,7 +60,7 @@ def newest_of_each(told: Sequence[Told]) -> Sequence[Told]:
     return kept
 
 
-Share = tuple[Collection[Client], Sequence[Told]]
+Share = tuple[Collection[Client], Sequence[ParsedEvent]]
 
 
 class Audience:
@@ -71,7 +71,7 @@ class Audience:
         self._in_circles: Circles[Client] = Circles()
         self._fresh: dict[Client, Offset] = {}
 
-    def add(self, client: Client, circle: Circle | None, after: Offset) -> None:
+    def add(self, client: Client, circle: SubscribedCircle | None, after: Offset) -> None:
         """The client must not be in here."""
         self._fresh[client] = after
         if circle is None:
@@ -87,7 +87,7 @@ class Audience:
     def __len__(self) -> int:
         return len(self._everywhere) + len(self._in_circles)
 
-    def shares(self, told: Sequence[Told]) -> Iterator[Share]:
+    def shares(self, told: Sequence[ParsedEvent]) -> Iterator[Share]:
         """Groups of clients that get the same, each with what it gets."""
         for clients, share in self._by_place(told):
             first = share[0].entry.offset
@@ -102,7 +102,9 @@ class Audience:
         """What came up to an offset was shared: who knew no more than that is fresh no longer."""
         self._fresh = {client: after for client, after in self._fresh.items() if after > seen}
 
-    def _by_place(self, told: Sequence[Told]) -> Iterator[tuple[set[Client], Sequence[Told]]]:
+    def _by_place(
+        self, told: Sequence[ParsedEvent]
+    ) -> Iterator[tuple[set[Client], Sequence[ParsedEvent]]]:
         if self._everywhere:
             yield self._everywhere, told
         if not len(self._in_circles):

@@ -25,8 +25,8 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from core.settings import RedisSettings, cluster_nodes
 from db.outbox import Pending
-from realtime.lane import BusAway, Lane, Page, Published, away, script
-from realtime.positions import Position
+from realtime.feed_shard import BusAway, FeedShard, HistoryPage, Published, away, script
+from realtime.positions import FeedPosition
 
 TIMEOUT_S = 2.0
 LANES_OF_CLUSTER = 12
@@ -45,11 +45,11 @@ T = TypeVar("T")
 class Bus:
     """Made by `open_bus`. Its methods raise BusAway."""
 
-    def __init__(self, redis: Redis | RedisCluster, lanes: Sequence[Lane]) -> None:
+    def __init__(self, redis: Redis | RedisCluster, lanes: Sequence[FeedShard]) -> None:
         self._redis: Any = redis
         self.lanes = lanes
 
-    def lane_of(self, channel: str) -> Lane:
+    def lane_of(self, channel: str) -> FeedShard:
         return self.lanes[crc32(channel.encode()) % len(self.lanes)]
 
     async def claim(self) -> str:
@@ -69,7 +69,7 @@ class Bus:
         shares = {lane: [c for c in channels if self.lane_of(c) is lane] for lane in self.lanes}
         await _at_once(lane.reset(own) for lane, own in shares.items() if own)
 
-    def _shares(self, batch: Sequence[Pending]) -> Iterator[tuple[Lane, list[Pending]]]:
+    def _shares(self, batch: Sequence[Pending]) -> Iterator[tuple[FeedShard, list[Pending]]]:
         """What of a batch goes to each lane."""
         for lane in self.lanes:
             shares = (
@@ -103,8 +103,8 @@ class Bus:
                 await self._redis.srem(_REPORTERS, *silent)
             return [one for one in found if one is not None]
 
-    async def read(self, channel: str, after: Position | None, *, count: int) -> Page:
-        """As `Lane.read` says."""
+    async def read(self, channel: str, after: FeedPosition | None, *, count: int) -> HistoryPage:
+        """As `FeedShard.read` says."""
         return await self.lane_of(channel).read(channel, after, count=count)
 
 
@@ -138,7 +138,7 @@ async def open_bus(settings: RedisSettings) -> AsyncIterator[Bus]:
     scripts, dial = _Scripts(redis), partial(_dial, redis)
     prefixes = _slot_prefixes() if nodes else [_PREFIX]
     try:
-        yield Bus(redis, [Lane(prefix, settings, scripts.call, dial) for prefix in prefixes])
+        yield Bus(redis, [FeedShard(prefix, settings, scripts.call, dial) for prefix in prefixes])
     finally:
         await redis.aclose()
 

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Circle:
+class SubscribedCircle:
     latitude: float
     longitude: float
     radius_km: float
@@ -28,10 +28,10 @@ class Circles(Generic[T]):
     """Finds those whose circle holds a place among those who are in its cell, not among all."""
 
     def __init__(self) -> None:
-        self._circles: dict[T, Circle] = {}
+        self._circles: dict[T, SubscribedCircle] = {}
         self._in_cell: defaultdict[str, set[T]] = defaultdict(set)
 
-    def add(self, who: T, circle: Circle) -> None:
+    def add(self, who: T, circle: SubscribedCircle) -> None:
         """`who` must not be in here."""
         self._circles[who] = circle
         for name in circle.cells():

@@ -18,7 +18,7 @@ from db import flow, power
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Pool
 from realtime.hub import Hub
-from realtime.listening import Listening
+from realtime.listening import ShardListeners
 
 _EVERY_S = 1.0
 _OVERLAP = timedelta(seconds=2)
@@ -29,7 +29,7 @@ _log = structlog.get_logger()
 
 
 class ControlRoom:
-    def __init__(self, pool: Pool, hub: Hub, listening: Listening, due: asyncio.Event) -> None:
+    def __init__(self, pool: Pool, hub: Hub, listening: ShardListeners, due: asyncio.Event) -> None:
         self._pool = pool
         self._hub = hub
         self._listening = listening

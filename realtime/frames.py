@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from realtime.closing import CloseCode, Closing
-from realtime.positions import Entry
+from realtime.positions import FeedEntry
 
 REQUEST_BYTES_MAX = 16 * 1024
 
@@ -38,32 +38,32 @@ def error(code: str, message: str, channel: object) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class EncodedBatch:
     """Some events of one channel as they stand in an `events` frame."""
 
     encoded: bytes
     events: int
 
 
-def pieces(channel: str, entries: Iterable[Entry]) -> list[Piece]:
+def pieces(channel: str, entries: Iterable[FeedEntry]) -> list[EncodedBatch]:
     """Events of a channel, in as many pieces as it takes to keep each of them small."""
     head = b'{"channel":"' + channel.encode() + b'","position":"'
-    made: list[Piece] = []
+    made: list[EncodedBatch] = []
     events: list[bytes] = []
     size_bytes = 0
     for entry in entries:
         event = head + str(entry.position).encode() + b'",' + entry.event[1:]
         if events and size_bytes + len(event) > PIECE_BYTES_MAX:
-            made.append(Piece(b",".join(events), len(events)))
+            made.append(EncodedBatch(b",".join(events), len(events)))
             events, size_bytes = [], 0
         events.append(event)
         size_bytes += len(event)
-    return [*made, Piece(b",".join(events), len(events))]
+    return [*made, EncodedBatch(b",".join(events), len(events))]
 
 
-def events_frames(pieces: Iterable[Piece]) -> list[tuple[bytes, int]]:
+def events_frames(pieces: Iterable[EncodedBatch]) -> list[tuple[bytes, int]]:
     """As few `events` frames as hold all pieces, in order, each with the number of its events."""
-    frames: list[list[Piece]] = []
+    frames: list[list[EncodedBatch]] = []
     size_bytes = FRAME_BYTES_MAX
     for piece in pieces:
         size_bytes += len(piece.encoded)
@@ -74,6 +74,6 @@ def events_frames(pieces: Iterable[Piece]) -> list[tuple[bytes, int]]:
     return [(_events_frame(frame), sum(piece.events for piece in frame)) for frame in frames]
 
 
-def _events_frame(pieces: Iterable[Piece]) -> bytes:
+def _events_frame(pieces: Iterable[EncodedBatch]) -> bytes:
     encoded = b",".join(piece.encoded for piece in pieces)
     return b'{"op":"events","events":[' + encoded + b"]}"

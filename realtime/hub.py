@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from realtime.audiences import Audience, Client, Told, newest_of_each
+from realtime.audiences import Audience, Client, ParsedEvent, newest_of_each
 from realtime.channels import Channel
 from realtime.closing import CloseCode
-from realtime.frames import Piece, events_frames, pieces
+from realtime.frames import EncodedBatch, events_frames, pieces
 from realtime.metrics import HubMetrics
-from realtime.positions import ORIGIN, Entry, Offset, Position
+from realtime.positions import ORIGIN, FeedEntry, FeedPosition, Offset
 
 WINDOW_S = 0.02
 BUFFER_BYTES_MAX = 1024 * 1024
@@ -29,7 +29,7 @@ class _Source:
     """`audiences`: by the name that clients call it. `seen`: the newest entry that came."""
 
     audiences: dict[str, Audience] = field(default_factory=dict)
-    window: list[Told] = field(default_factory=list)
+    window: list[ParsedEvent] = field(default_factory=list)
     window_ends_at: float = 0.0
     seen: Offset = ORIGIN
 
@@ -84,7 +84,7 @@ class Hub:
             if not audiences[channel.name]:
                 del audiences[channel.name]
 
-    def publish(self, name: str, entries: Iterable[Entry]) -> bool:
+    def publish(self, name: str, entries: Iterable[FeedEntry]) -> bool:
         """Put entries that are new here into a source's window. True: flush now, it is full."""
         source = self._sources.get(name)
         if source is None:
@@ -96,7 +96,7 @@ class Hub:
                     self._put(name, source, entry)
         return self._waiting_bytes >= WINDOW_BYTES_MAX
 
-    def tell(self, name: str, event: dict[str, Any], heard_until: Position | None) -> None:
+    def tell(self, name: str, event: dict[str, Any], heard_until: FeedPosition | None) -> None:
         """Put an event into a source's window that has no place in its history.
 
         `heard_until`: the hub has all entries up to there. The event gets the position of what came
@@ -105,12 +105,12 @@ class Hub:
         source = self._sources.get(name)
         if source is None or heard_until is None or not source.audiences:
             return
-        position = Position(heard_until.epoch, max(heard_until.offset, source.seen))
+        position = FeedPosition(heard_until.epoch, max(heard_until.offset, source.seen))
         encoded = json.dumps(event, separators=(",", ":")).encode()
-        self._put(name, source, Entry(position, encoded))
+        self._put(name, source, FeedEntry(position, encoded))
 
-    def _put(self, name: str, source: _Source, entry: Entry) -> None:
-        source.window.append(Told.of(entry))
+    def _put(self, name: str, source: _Source, entry: FeedEntry) -> None:
+        source.window.append(ParsedEvent.of(entry))
         self._waiting_bytes += len(entry.event)
         self._due[name] = source
 
@@ -129,8 +129,8 @@ class Hub:
         self._flush(list(self._due))
 
     def _flush(self, names: Sequence[str]) -> None:
-        pieces_of: dict[Client, list[Piece]] = {}
-        told: list[Told] = []
+        pieces_of: dict[Client, list[EncodedBatch]] = {}
+        told: list[ParsedEvent] = []
         # The few who wait for their own news are not to wait for a crowd.
         flushed = sorted((self._due.pop(name) for name in names), key=_Source.listeners)
         for source in flushed:
@@ -144,8 +144,8 @@ class Hub:
         for one in told:
             self._metrics.told_after((now - one.at).total_seconds())
 
-    def _write(self, pieces_of: dict[Client, list[Piece]]) -> None:
-        frames: dict[tuple[Piece, ...], list[tuple[bytes, int]]] = {}
+    def _write(self, pieces_of: dict[Client, list[EncodedBatch]]) -> None:
+        frames: dict[tuple[EncodedBatch, ...], list[tuple[bytes, int]]] = {}
         delivered = 0
         for client, own in pieces_of.items():
             key = tuple(own)
@@ -165,11 +165,11 @@ class Hub:
         return events
 
 
-def _size(told: Iterable[Told]) -> int:
+def _size(told: Iterable[ParsedEvent]) -> int:
     return sum(len(one.entry.event) for one in told)
 
 
-def _share(source: _Source, pieces_of: dict[Client, list[Piece]]) -> None:
+def _share(source: _Source, pieces_of: dict[Client, list[EncodedBatch]]) -> None:
     """Empty a source's window into pieces for its clients."""
     window, source.window = source.window, []
     told = newest_of_each(window)

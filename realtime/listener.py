@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import structlog
 
 from realtime.bus import TIMEOUT_S
-from realtime.ear import Ear, Message
+from realtime.feed_shard import BusAway, FeedShard, away, heard, heard_beat
 from realtime.hub import Hub
-from realtime.lane import BusAway, Lane, away, heard, heard_beat
-from realtime.positions import ORIGIN, Entry, Position
+from realtime.positions import ORIGIN, FeedEntry, FeedPosition
+from realtime.subscription import ShardMessage, SubscriptionConnection
 
 DEAF_AFTER_S = 3.0
 _PAGE_ENTRIES = 250
@@ -32,14 +32,14 @@ class _Followed:
     confirmed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Listener:
+class ShardListener:
     """`due` is set when the hub holds something to flush, `flush` called when it holds its fill."""
 
     def __init__(
-        self, lane: Lane, hub: Hub, *, due: asyncio.Event,
+        self, lane: FeedShard, hub: Hub, *, due: asyncio.Event,
         flush: Callable[[], None], lost: Callable[[str], None],
     ) -> None:  # fmt: skip
-        self._ear = Ear(lane)
+        self._ear = SubscriptionConnection(lane)
         self._lane = lane
         self._hub = hub
         self._due = due
@@ -64,9 +64,9 @@ class Listener:
         return asyncio.get_running_loop().time() - last_at > DEAF_AFTER_S
 
     @property
-    def heard_until(self) -> Position | None:
+    def heard_until(self) -> FeedPosition | None:
         """What was published on followed channels of the lane up to there has reached the hub."""
-        return Position(self._epoch, self._heard_until) if self._epoch else None
+        return FeedPosition(self._epoch, self._heard_until) if self._epoch else None
 
     async def follow(self, source: str) -> None:
         """Hear a channel: what is published after this returned reaches the hub. Raises BusAway.
@@ -114,7 +114,7 @@ class Listener:
             await asyncio.sleep(wait_s)
             wait_s = _RETRY_FIRST_S if self.hears else min(2 * wait_s, _RETRY_MAX_S)
 
-    async def _listen(self, now: Position) -> None:
+    async def _listen(self, now: FeedPosition) -> None:
         """Subscribe, make up for what was missed meanwhile, then take what comes."""
         if self._epoch is None:
             self._epoch, self._heard_until = now.epoch, now.offset
@@ -129,7 +129,7 @@ class Listener:
                 if message.channel == self._lane.beat_channel:
                     patience.reschedule(asyncio.get_running_loop().time() + DEAF_AFTER_S)
 
-    async def _subscribe(self) -> list[Message]:
+    async def _subscribe(self) -> list[ShardMessage]:
         """Ask for all that is followed. Returns what came before the last confirmation did."""
         beat_channel = self._lane.beat_channel
         self._ask("SSUBSCRIBE", *map(self._lane.subscription, self._followed), beat_channel)
@@ -148,7 +148,7 @@ class Listener:
         for source in list(self._followed):
             more = True
             while more and source in self._followed:
-                since = Position(epoch, max(self._hub.seen(source), self._heard_until))
+                since = FeedPosition(epoch, max(self._hub.seen(source), self._heard_until))
                 page = await self._lane.read(source, since, count=_PAGE_ENTRIES)
                 self._note(page.now.epoch)
                 if not page.complete:
@@ -157,7 +157,7 @@ class Listener:
                 await self._publish(source, page.entries)
                 more = page.more
 
-    async def _take(self, message: Message) -> None:
+    async def _take(self, message: ShardMessage) -> None:
         if message.kind == b"ssubscribe":
             self._confirm(message.channel)
         elif message.kind == b"sunsubscribe":
@@ -187,7 +187,7 @@ class Listener:
             self._epoch = epoch
             self._lost("Redis lost its memory")
 
-    async def _publish(self, source: str, entries: Sequence[Entry]) -> None:
+    async def _publish(self, source: str, entries: Sequence[FeedEntry]) -> None:
         full = self._hub.publish(source, entries)
         self._due.set()
         if full:

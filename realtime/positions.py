@@ -31,12 +31,12 @@ ORIGIN = Offset(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class FeedPosition:
     epoch: str
     offset: Offset
 
     @classmethod
-    def parse(cls, text: str) -> "Position | None":
+    def parse(cls, text: str) -> "FeedPosition | None":
         """None when it is none of ours."""
         match = _POSITION.fullmatch(text)
         if match is None:
@@ -48,10 +48,10 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FeedEntry:
     """One event of a channel: its JSON object `{"type", "time", "data"}`, encoded once."""
 
-    position: Position
+    position: FeedPosition
     event: bytes
 
     @property

@@ -17,10 +17,10 @@ from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation, shortage
 from db.outbox import Pending
 from db.pool import Connection, open_connection
 from realtime.bus import Bus, open_bus
-from realtime.flow_log import FlowLog
-from realtime.lane import BusAway, Published
+from realtime.feed_shard import BusAway, Published
 from realtime.ledger_digests import Digester
 from realtime.metrics import DigestMetrics, RelayMetrics
+from realtime.throughput import ThroughputLog
 
 BATCH_MAX = 100
 _POLL_S = 0.3
@@ -70,7 +70,7 @@ class _Relay:
         self._started = started
         self._claim: str | None = None  # None: how the last publish ended is not known
         self._measured_at = 0.0
-        self._flow = FlowLog(bus)
+        self._flow = ThroughputLog(bus)
         self._published = 0  # since the flow was noted last
         self._refused_in_a_row = 0
         self._warned = OncePerSecond()

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from realtime.bus import Bus
 from realtime.channels import Channel
-from realtime.circles import Circle
+from realtime.circles import SubscribedCircle
 from realtime.closing import CloseCode, Closing
+from realtime.feed_shard import HistoryPage
 from realtime.frames import encode, events_frames, pieces
 from realtime.hub import Hub
-from realtime.lane import Page
-from realtime.positions import Entry, Offset, Position
+from realtime.positions import FeedEntry, FeedPosition, Offset
 
 PAGE_ENTRIES = 250
 
@@ -23,7 +23,7 @@ async def resume(bus: Bus, hub: Hub, channel: Channel, position: str | None, sen
     The channel must be followed. Returns the offset that the client knows everything until; the
     caller attaches it to the hub there before anything else happens. Raises BusAway, Closing.
     """
-    after = Position.parse(position) if position is not None else None
+    after = FeedPosition.parse(position) if position is not None else None
     page = await bus.read(channel.source, after, count=PAGE_ENTRIES)
     recovered = after is not None and page.complete
     at = after if recovered and after is not None else page.now
@@ -43,7 +43,9 @@ async def resume(bus: Bus, hub: Hub, channel: Channel, position: str | None, sen
     return at.offset
 
 
-async def _send_page(channel: Channel, page: Page, at: Position, send: Send) -> Position:
+async def _send_page(
+    channel: Channel, page: HistoryPage, at: FeedPosition, send: Send
+) -> FeedPosition:
     """Returns the position that the client is at then."""
     if not page.entries:
         return at
@@ -53,7 +55,7 @@ async def _send_page(channel: Channel, page: Page, at: Position, send: Send) -> 
     return page.entries[-1].position
 
 
-def _within(circle: Circle | None, entries: Sequence[Entry]) -> Sequence[Entry]:
+def _within(circle: SubscribedCircle | None, entries: Sequence[FeedEntry]) -> Sequence[FeedEntry]:
     if circle is None:
         return entries
     placed = [(entry, json.loads(entry.event)["data"]) for entry in entries]

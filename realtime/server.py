@@ -15,18 +15,18 @@ from websockets.http11 import Request, Response
 from core.settings import DatabaseSettings, RealtimeSettings, RedisSettings
 from db import roles
 from db.pool import open_pool
+from realtime.active_users import ActiveUserCheck
 from realtime.bus import open_bus
 from realtime.closing import CloseCode
+from realtime.connections import ConnectionRegistry
 from realtime.control_room import ControlRoom
-from realtime.doorkeeper import Doorkeeper
-from realtime.flow_log import report
 from realtime.hub import Hub
-from realtime.listening import Listening
+from realtime.listening import ShardListeners
+from realtime.live_telemetry import LiveTelemetry
 from realtime.metrics import HubMetrics
-from realtime.roster import Roster
-from realtime.session import House, Session
+from realtime.session import ClientSession, HubContext
 from realtime.sockets import FeedConnection, WebSocket, text_frame
-from realtime.watch import Watch
+from realtime.throughput import report
 
 SHUTDOWN_S = 5.0
 _CLOSE_TIMEOUT_S = 4.0
@@ -48,7 +48,7 @@ async def run(
     metrics = HubMetrics(registry)
     monotonic = asyncio.get_running_loop().time
     hub = Hub(text_frame, metrics, now=lambda: datetime.now(UTC), monotonic=monotonic)
-    roster = Roster(metrics)
+    roster = ConnectionRegistry(metrics)
     due = asyncio.Event()
 
     def lost(reason: str) -> None:
@@ -61,10 +61,10 @@ async def run(
         ) as pool,
         open_bus(redis) as bus,
     ):
-        listening = Listening(bus, hub, due=due, lost=lost)
-        watch = Watch(pool, hub, listening, due)
-        doorkeeper = Doorkeeper(pool, roster)
-        house = House(
+        listening = ShardListeners(bus, hub, due=due, lost=lost)
+        watch = LiveTelemetry(pool, hub, listening, due)
+        doorkeeper = ActiveUserCheck(pool, roster)
+        house = HubContext(
             secret=realtime.jwt_secret.get_secret_value(), hub=hub, listening=listening, bus=bus,
             roster=roster, doorkeeper=doorkeeper, watch=watch, metrics=metrics,
         )  # fmt: skip
@@ -94,7 +94,7 @@ async def _flush(hub: Hub, due: asyncio.Event) -> None:
         next_s = hub.flush()
 
 
-async def _watch(listening: Listening, roster: Roster) -> None:
+async def _watch(listening: ShardListeners, roster: ConnectionRegistry) -> None:
     """Send clients elsewhere while the hub is deaf."""
     while True:
         await asyncio.sleep(_WATCH_S)
@@ -107,10 +107,10 @@ async def _watch(listening: Listening, roster: Roster) -> None:
 
 @asynccontextmanager
 async def _serving(
-    settings: RealtimeSettings, house: House, registry: CollectorRegistry
+    settings: RealtimeSettings, house: HubContext, registry: CollectorRegistry
 ) -> AsyncIterator[None]:
     async def attend(connection: ServerConnection) -> None:
-        session = Session(WebSocket(connection), house)
+        session = ClientSession(WebSocket(connection), house)
         house.roster.arrive(session)
         try:
             await session.run()
@@ -145,7 +145,7 @@ async def _shut_down(server: Server) -> None:
 
 
 def _answer(
-    connection: ServerConnection, path: str, house: House, registry: CollectorRegistry
+    connection: ServerConnection, path: str, house: HubContext, registry: CollectorRegistry
 ) -> Response | None:
     """None: go on with the WebSocket handshake."""
     match path:

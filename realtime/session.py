@@ -16,18 +16,18 @@ from core.errors import Unauthenticated
 from core.tokens import Identity, verify
 from core.units import rfc3339
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
+from realtime.active_users import ActiveUserCheck
 from realtime.bus import Bus
-from realtime.channels import Channel, Refused, named, requested
+from realtime.channels import Channel, ChannelRefused, named, requested
 from realtime.closing import CloseCode, Closing
-from realtime.doorkeeper import Doorkeeper
+from realtime.connections import ConnectionRegistry
+from realtime.feed_shard import BusAway
 from realtime.frames import decode, encode, error
 from realtime.hub import Hub
-from realtime.lane import BusAway
-from realtime.listening import Listening
+from realtime.listening import ShardListeners
+from realtime.live_telemetry import LiveTelemetry
 from realtime.metrics import HubMetrics
 from realtime.resuming import resume
-from realtime.roster import Roster
-from realtime.watch import Watch
 
 AUTH_WITHIN_S = 5.0
 EXPIRY_NOTICE_S = 60.0
@@ -52,21 +52,21 @@ class Socket(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class HubContext:
     """What all sessions of a hub process share."""
 
     secret: str
     hub: Hub
-    listening: Listening
+    listening: ShardListeners
     bus: Bus
-    roster: Roster
-    doorkeeper: Doorkeeper
-    watch: Watch
+    roster: ConnectionRegistry
+    doorkeeper: ActiveUserCheck
+    watch: LiveTelemetry
     metrics: HubMetrics
 
 
-class Session:
-    def __init__(self, socket: Socket, house: House) -> None:
+class ClientSession:
+    def __init__(self, socket: Socket, house: HubContext) -> None:
         self._socket = socket
         self._house = house
         self._loop = asyncio.get_running_loop()
@@ -156,8 +156,10 @@ class Session:
                 case "ping":
                     await self._say({"op": "pong"})
                 case _:
-                    raise Refused("bad_request", "op must be auth, subscribe, unsubscribe or ping")
-        except Refused as refused:
+                    raise ChannelRefused(
+                        "bad_request", "op must be auth, subscribe, unsubscribe or ping"
+                    )
+        except ChannelRefused as refused:
             await self._say(error(refused.code, refused.message, frame.get("channel")))
 
     async def _authenticate(self, token: object) -> None:
@@ -198,10 +200,12 @@ class Session:
         channel = requested(frame, who)
         position = frame.get("position")
         if position is not None and not isinstance(position, str):
-            raise Refused("bad_request", "position must be a string as received")
+            raise ChannelRefused("bad_request", "position must be a string as received")
         self._unsubscribe(channel)  # asking again begins anew
         if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
-            raise Refused("too_many_subscriptions", f"at most {SUBSCRIPTIONS_MAX} subscriptions")
+            raise ChannelRefused(
+                "too_many_subscriptions", f"at most {SUBSCRIPTIONS_MAX} subscriptions"
+            )
         if channel.device_id is not None:
             await self._watch(channel.device_id, who)
         self._subscriptions[channel.name] = channel
@@ -219,7 +223,7 @@ class Session:
         except (*UNAVAILABLE, *DATABASE_ERRORS) as reason:
             raise Closing(CloseCode.HUB_UNWELL, "the hub can't tell whose it is") from reason
         if not is_theirs:
-            raise Refused("forbidden", "this channel is another user's")
+            raise ChannelRefused("forbidden", "this channel is another user's")
 
     def _unsubscribe(self, channel: Channel) -> None:
         if channel.name in self._subscriptions:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core.units import rfc3339
-from simulators.hub_client import Account, HubClient, Session
+from simulators.hub_client import HubClient, HubSession, UserAccount
 
 NEEDED = (
     "without an administrator of the hub, energy from before a device's registration is recorded,"
@@ -21,12 +21,12 @@ _REASON = "A simulated device, which tells of the past"
 class Administrator:
     """Signed in at the hub."""
 
-    session: Session
+    session: HubSession
 
     @classmethod
-    async def sign_in(cls, hub: HubClient, account: Account | None) -> "Administrator | None":
+    async def sign_in(cls, hub: HubClient, account: UserAccount | None) -> "Administrator | None":
         """None: there is no account of one. Raises HubError."""
-        return None if account is None else cls(await Session.sign_in(hub, account))
+        return None if account is None else cls(await HubSession.sign_in(hub, account))
 
     async def let_earn(self, device_id: str, earns_from: datetime) -> None:
         """Let a device sell what it tells of from `earns_from` on, however large it is."""

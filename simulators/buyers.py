@@ -15,12 +15,19 @@ from uuid import uuid4
 from core.events import EventType
 from core.feed import FeedEvent, Subscription
 from core.units import KWH
-from simulators import notes
-from simulators.feed import Feed
-from simulators.hub_client import Account, HubClient, Refused, Session, invent_account, open_hub
+from simulators import private_json
+from simulators.feed import FeedClient
+from simulators.gather_or_raise import gather_or_raise
+from simulators.hub_addresses import HubAddresses
+from simulators.hub_client import (
+    HubClient,
+    HubRefusal,
+    HubSession,
+    UserAccount,
+    invent_account,
+    open_hub,
+)
 from simulators.places import LOCALITIES, near
-from simulators.together import together
-from simulators.whereabouts import Whereabouts
 
 _TOP_UP_INR = "500.00"
 _LEAST_KWH = Decimal("0.1")  # the hub sells less than that only if it is all there is
@@ -59,7 +66,7 @@ class BuyersTally:
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
 
 
-async def run(plan: BuyersPlan, hub: Whereabouts, remembered_in: Path, tally: BuyersTally) -> None:
+async def run(plan: BuyersPlan, hub: HubAddresses, remembered_in: Path, tally: BuyersTally) -> None:
     """Sign everyone in, then let them buy until the time is up or it is cancelled.
 
     Raises HubError when the hub does not take them.
@@ -78,20 +85,20 @@ async def run(plan: BuyersPlan, hub: Whereabouts, remembered_in: Path, tally: Bu
                 raise
 
 
-async def _sign_in(client: HubClient, plan: BuyersPlan, remembered_in: Path) -> list[Session]:
+async def _sign_in(client: HubClient, plan: BuyersPlan, remembered_in: Path) -> list[HubSession]:
     """Who is remembered signs in, the others register; all are remembered then."""
-    known = [Account(**account) for account in notes.read(remembered_in) or []]
+    known = [UserAccount(**account) for account in private_json.read(remembered_in) or []]
     try:
-        sessions = await together(
-            Session.sign_in(client, account) for account in known[: plan.count]
+        sessions = await gather_or_raise(
+            HubSession.sign_in(client, account) for account in known[: plan.count]
         )
-    except Refused as refusal:
+    except HubRefusal as refusal:
         if refusal.status != 401:
             raise
         known, sessions = [], []  # another hub, or the same with an empty database
     fresh = [invent_account(f"Buyer {n + 1}", "buyer") for n in range(len(known), plan.count)]
-    sessions += await together(Session.register(client, account) for account in fresh)
-    notes.write(remembered_in, [asdict(account) for account in known + fresh])
+    sessions += await gather_or_raise(HubSession.register(client, account) for account in fresh)
+    private_json.write(remembered_in, [asdict(account) for account in known + fresh])
     return sessions
 
 
@@ -99,7 +106,7 @@ class _Buyer:
     """One person, who tries to buy at random moments."""
 
     def __init__(
-        self, session: Session, plan: BuyersPlan, chance: Random, tally: BuyersTally
+        self, session: HubSession, plan: BuyersPlan, chance: Random, tally: BuyersTally
     ) -> None:
         self._session = session
         self._pause_mean_s = plan.count / plan.rate_hz
@@ -118,7 +125,7 @@ class _Buyer:
 
     async def _listen(self, feed_url: str) -> None:
         channels = (Subscription("listings"), Subscription("user"))
-        feed = Feed(feed_url, channels, token=self._session.token, chance=self._chance)
+        feed = FeedClient(feed_url, channels, token=self._session.token, chance=self._chance)
         async with aclosing(feed.events()) as events:
             async for event in events:
                 if isinstance(event, FeedEvent):
@@ -155,7 +162,7 @@ class _Buyer:
             try:
                 await self._buy(offer)
                 self._has_bought = True
-            except Refused as refusal:
+            except HubRefusal as refusal:
                 self._tally.refused[refusal.code] += 1
                 if refusal.code == "insufficient_balance":
                     await self._top_up()

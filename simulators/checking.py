@@ -8,12 +8,12 @@ from typing import Any
 
 from core.intervals import SELLABLE
 from core.units import SLOT, rfc3339, slot_of
+from simulators.comparison import Comparison, ReportedEnergy, compare
 from simulators.faults import may_lose
-from simulators.hub_client import Account, HubError, Session, open_hub
+from simulators.gather_or_raise import gather_or_raise
+from simulators.hub_client import HubClientError, HubSession, UserAccount, open_hub
 from simulators.link import Credentials
-from simulators.reckoning import Reckoned, Told, reckon
 from simulators.station import Station
-from simulators.together import together
 
 _LOOK_EVERY_S = 0.5
 _INSTANT = timedelta(milliseconds=1)  # some write seconds as floating point numbers
@@ -27,8 +27,8 @@ class Checked:
     """
 
     device_id: str
-    generated: Reckoned
-    surplus: Reckoned
+    generated: Comparison
+    surplus: Comparison
     whole: bool
 
     @property
@@ -43,18 +43,18 @@ class Checked:
 
 
 async def check(
-    api_url: str, owners: Sequence[Account], stations: Sequence[Station], *, patience_s: float
+    api_url: str, owners: Sequence[UserAccount], stations: Sequence[Station], *, patience_s: float
 ) -> list[Checked]:
     """Once the hub has the last reading of each. Raises HubError when it doesn't get there."""
     async with open_hub(api_url) as client:
-        sessions = await together(Session.sign_in(client, owner) for owner in owners)
+        sessions = await gather_or_raise(HubSession.sign_in(client, owner) for owner in owners)
         return [
             await _check(sessions[station.resident.owner], station, patience_s)
             for station in stations
         ]
 
 
-async def _check(owner: Session, station: Station, patience_s: float) -> Checked:
+async def _check(owner: HubSession, station: Station, patience_s: float) -> Checked:
     device = station.resident.registered.credentials
     truth = station.truth
     assert truth.first_at is not None
@@ -63,7 +63,7 @@ async def _check(owner: Session, station: Station, patience_s: float) -> Checked
         async with asyncio.timeout(patience_s):
             await _until_taken(owner, device, truth.last_at)
     except TimeoutError:
-        raise HubError(
+        raise HubClientError(
             f"the hub has not taken the last reading of {device.device_id} ({device.dialect})"
         ) from None
     slots = (
@@ -77,13 +77,13 @@ async def _check(owner: Session, station: Station, patience_s: float) -> Checked
     exported = {slot: e.exported_uwh / 1e6 for slot, e in truth.slots.items()}
     return Checked(
         device.device_id,
-        reckon(generated, _told(slots, "generated_wh"), station.shared),
-        reckon(exported, _told(slots, "surplus_wh"), station.shared),
+        compare(generated, _told(slots, "generated_wh"), station.shared),
+        compare(exported, _told(slots, "surplus_wh"), station.shared),
         whole=not may_lose(station.hits, truth.first_at),
     )
 
 
-async def _until_taken(owner: Session, device: Credentials, at: datetime) -> None:
+async def _until_taken(owner: HubSession, device: Credentials, at: datetime) -> None:
     """Until the hub has the reading of `at`."""
     span = {"from": rfc3339(at - _INSTANT), "to": rfc3339(at + _INSTANT)}
     while True:
@@ -92,9 +92,9 @@ async def _until_taken(owner: Session, device: Credentials, at: datetime) -> Non
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
-def _told(slots: Sequence[Mapping[str, Any]], energy: str) -> dict[datetime, Told]:
+def _told(slots: Sequence[Mapping[str, Any]], energy: str) -> dict[datetime, ReportedEnergy]:
     return {
-        datetime.fromisoformat(slot["slot_start"]): Told(
+        datetime.fromisoformat(slot["slot_start"]): ReportedEnergy(
             slot[energy] if slot["quality"] in SELLABLE else 0.0, frozenset(slot["reasons"])
         )
         for slot in slots

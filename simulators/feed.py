@@ -25,7 +25,7 @@ class FeedRefused(Exception):
     """The hub does not do what was asked: asking again would not help."""
 
 
-class Feed:
+class FeedClient:
     """`token` fetches a fresh access token; it is asked for one whenever the hub wants one.
 
     `retry_max_s` bounds, on average, how long it waits before it connects again.

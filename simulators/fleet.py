@@ -9,19 +9,19 @@ from random import Random
 
 from core.dialects import Dialect
 from simulators.administering import Administrator
-from simulators.departures import Departures
+from simulators.backfill import Backfill, moments
 from simulators.faults import FaultPlan
+from simulators.gather_or_raise import gather_or_raise
 from simulators.homes import dwelling
-from simulators.hub_client import Account, open_hub
+from simulators.hub_addresses import HubAddresses
+from simulators.hub_client import UserAccount, open_hub
 from simulators.link import Line, Links, LinkTally
 from simulators.native import MESSAGE_MAX_READINGS
-from simulators.outgoing import Outgoing
-from simulators.past import Past, moments
 from simulators.residents import Residents
+from simulators.send_queue import SendQueue
+from simulators.send_queue_faults import FaultySendQueue
 from simulators.station import Clock, Station, Weather
 from simulators.sun import Sky, SunClock
-from simulators.together import together
-from simulators.whereabouts import Whereabouts
 
 _SAVE_EVERY_S = 20.0
 _JITTER = 0.2
@@ -69,7 +69,7 @@ class FleetTally:
     readings: int = 0
     links: LinkTally = field(default_factory=LinkTally)
     stations: Sequence[Station] = ()
-    owners: Sequence[Account] = ()
+    owners: Sequence[UserAccount] = ()
 
     def sent(self, readings: int) -> None:
         self.readings += readings
@@ -77,7 +77,7 @@ class FleetTally:
 
 async def run(
     plan: FleetPlan,
-    hub: Whereabouts,
+    hub: HubAddresses,
     remembered_in: Path | None,
     tally: FleetTally,
     *,
@@ -95,7 +95,7 @@ async def run(
     async with open_hub(hub.api_url) as client:
         administrator = await Administrator.sign_in(client, hub.administrator)
         residents = Residents(client, remembered_in, administrator)
-        await together(
+        await gather_or_raise(
             [
                 residents.settle(dwellings, begins, plan.dialects),
                 asyncio.to_thread(sky.prepare, roofs, sun.at(begins)),
@@ -123,13 +123,13 @@ def _hastened(plan: FleetPlan, now: Clock) -> Clock:
     return lambda: min(now(), right_at - (right_at - now()) * plan.speed)
 
 
-def _links(plan: FleetPlan, hub: Whereabouts, tally: FleetTally) -> Links:
+def _links(plan: FleetPlan, hub: HubAddresses, tally: FleetTally) -> Links:
     broker = hub.broker or tally.stations[0].resident.registered.broker
     return Links(broker, Random(plan.seed), tally.links)
 
 
 async def _publish(
-    plan: FleetPlan, hub: Whereabouts, residents: Residents, tally: FleetTally, now: Clock
+    plan: FleetPlan, hub: HubAddresses, residents: Residents, tally: FleetTally, now: Clock
 ) -> None:
     links, chance = _links(plan, hub, tally), Random(plan.seed)
     # They end by themselves, in peace; but not if they can't.
@@ -138,7 +138,7 @@ async def _publish(
         async with asyncio.timeout(patience_s) as limit, asyncio.TaskGroup() as tasks:
             saving = tasks.create_task(_save_often(residents))
             devices = [_Device(one, plan, links, chance, now, tally) for one in tally.stations]
-            await together(device.run() for device in devices)
+            await gather_or_raise(device.run() for device in devices)
             saving.cancel()
     except TimeoutError:
         if not limit.expired():
@@ -153,16 +153,16 @@ async def _save_often(residents: Residents) -> None:
 
 
 async def _backfill(
-    plan: FleetPlan, hub: Whereabouts, tally: FleetTally, begins: datetime, ends: datetime
+    plan: FleetPlan, hub: HubAddresses, tally: FleetTally, begins: datetime, ends: datetime
 ) -> None:
-    def past(station: Station) -> Past:
+    def past(station: Station) -> Backfill:
         chance = Random(f"{plan.seed}:{station.resident.dwelling.key}:pace")
         times = moments(begins, ends, 1 / plan.rate_hz, _JITTER, chance)
-        return Past(station, times, ends, plan.batch, tally.sent)
+        return Backfill(station, times, ends, plan.batch, tally.sent)
 
     links = _links(plan, hub, tally)
     devices = [past(station) for station in tally.stations]
-    await together(
+    await gather_or_raise(
         links.run(device.station.resident.registered.credentials, device.speak)
         for device in devices
     )
@@ -187,7 +187,7 @@ class _Device:
         self._chance = chance
         self._now = now
         self._tally = tally
-        self._departures = Departures(Outgoing(waiting_max=MESSAGE_MAX_READINGS))
+        self._departures = FaultySendQueue(SendQueue(waiting_max=MESSAGE_MAX_READINGS))
         self._measured = asyncio.Event()
         self._done = False
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from random import Random
 
 from simulators.household import Battery, Consumption, Home, Meters
-from simulators.places import LOCALITIES, Place, near
+from simulators.places import LOCALITIES, Locality, near
 from simulators.sun import Roof
 
 _TILT_DEG = 13.0  # Bangalore's latitude
@@ -23,7 +23,7 @@ class Dwelling:
     key: str
     number: int
     name: str
-    place: Place
+    place: Locality
     roof: Roof
     capacity_w: float
     battery_wh: int

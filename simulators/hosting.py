@@ -5,10 +5,10 @@ from datetime import datetime
 
 from core.dialects import Dialect
 from core.units import rfc3339
-from simulators.hub_client import Refused, Session
+from simulators.hub_addresses import BrokerAddress
+from simulators.hub_client import HubRefusal, HubSession
 from simulators.link import Credentials
-from simulators.places import Place
-from simulators.whereabouts import Broker
+from simulators.places import Locality
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +16,16 @@ class Registered:
     """A device as the hub knows it, and where it is to publish."""
 
     credentials: Credentials
-    broker: Broker
+    broker: BrokerAddress
 
 
 async def register_device(
-    host: Session,
+    host: HubSession,
     *,
     name: str,
     kind: str,
     capacity_w: float,
-    place: Place,
+    place: Locality,
     dialect: Dialect = Dialect.NATIVE,
     external_id: str | None = None,
 ) -> Registered:
@@ -42,11 +42,11 @@ async def register_device(
     device = await host.post("devices", body)
     mqtt = device["mqtt"]
     credentials = Credentials(mqtt["username"], mqtt["password"], dialect, external_id)
-    return Registered(credentials, Broker(mqtt["host"], mqtt["port"]))
+    return Registered(credentials, BrokerAddress(mqtt["host"], mqtt["port"]))
 
 
 async def offer_surplus(
-    host: Session,
+    host: HubSession,
     device_id: str,
     *,
     price_per_kwh: str,
@@ -63,7 +63,7 @@ async def offer_surplus(
     }
     try:
         listing = await host.post("marketplace/listings", body)
-    except Refused as refusal:
+    except HubRefusal as refusal:
         if refusal.code == "open_listing_exists":
             return None
         raise

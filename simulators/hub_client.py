@@ -25,15 +25,15 @@ _RENEW_AHEAD_S = 90.0  # the feed asks for a new token a minute ahead
 _KEPT_OPEN_S = 2.0
 
 
-class HubError(Exception):
+class HubClientError(Exception):
     """The hub did not do what was asked; the message says why."""
 
 
-class Unreachable(HubError):
+class Unreachable(HubClientError):
     """No answer came."""
 
 
-class Refused(HubError):
+class HubRefusal(HubClientError):
     """The hub said no. `code` is stable, the message is for people."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -110,10 +110,10 @@ def _data(response: httpx.Response) -> Any:
         envelope = response.json()
         if response.is_success:
             return envelope["data"]
-        raise Refused(response.status_code, envelope["error"]["code"], envelope["message"])
+        raise HubRefusal(response.status_code, envelope["error"]["code"], envelope["message"])
     except (ValueError, KeyError, TypeError) as error:
         told = f"{response.request.url} answered {response.status_code} outside the envelope"
-        raise HubError(told) from error
+        raise HubClientError(told) from error
 
 
 @asynccontextmanager
@@ -134,7 +134,7 @@ async def open_hub(api_url: str, *, connections: int = 32) -> AsyncIterator[HubC
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class UserAccount:
     """How someone signs in."""
 
     email: str
@@ -143,14 +143,14 @@ class Account:
     role: str
 
 
-def invent_account(name: str, role: str) -> Account:
+def invent_account(name: str, role: str) -> UserAccount:
     """A new person, whose email nobody has yet."""
     tag = uuid4().hex[:12]
-    return Account(f"{role}-{tag}@example.com", uuid4().hex, name, role)
+    return UserAccount(f"{role}-{tag}@example.com", uuid4().hex, name, role)
 
 
 @dataclass(slots=True)
-class Session:
+class HubSession:
     """Someone who is signed in. Access tokens are renewed before they expire."""
 
     hub: HubClient
@@ -161,7 +161,7 @@ class Session:
     _renewing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
-    async def register(cls, hub: HubClient, account: Account) -> "Session":
+    async def register(cls, hub: HubClient, account: UserAccount) -> "HubSession":
         body = {
             "email": account.email,
             "password": account.password,
@@ -171,12 +171,12 @@ class Session:
         return cls._of(hub, await hub.call("POST", "auth/register", json=body))
 
     @classmethod
-    async def sign_in(cls, hub: HubClient, account: Account) -> "Session":
+    async def sign_in(cls, hub: HubClient, account: UserAccount) -> "HubSession":
         body = {"email": account.email, "password": account.password}
         return cls._of(hub, await hub.call("POST", "auth/login", json=body))
 
     @classmethod
-    def _of(cls, hub: HubClient, data: Mapping[str, Any]) -> "Session":
+    def _of(cls, hub: HubClient, data: Mapping[str, Any]) -> "HubSession":
         return cls(
             hub, data["user"]["id"], data["access_token"], data["refresh_token"],
             _renew_at(data["expires_in"]),

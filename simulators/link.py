@@ -15,10 +15,10 @@ import aiomqtt
 from core.dialects import Dialect
 from core.readings import Reading
 from core.tls import trusting
-from simulators.dialects.speakers import VOICES
-from simulators.dialects.voice import Publication, Voice
+from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder
+from simulators.dialects.encoders import VOICES
+from simulators.hub_addresses import BrokerAddress
 from simulators.native import encode
-from simulators.whereabouts import Broker
 
 _QOS = 1
 _CONNECT_S = 4.0
@@ -40,7 +40,7 @@ class Credentials:
     external_id: str | None = None
 
     @property
-    def voice(self) -> Voice:
+    def voice(self) -> FirmwareEncoder:
         return VOICES[self.dialect]
 
     @property
@@ -92,7 +92,7 @@ class Line:
             await self.asked.lately()
         if self.device.dialect == Dialect.NATIVE:
             topic = f"solar/{self.device.device_id}/telemetry"
-            await self._say([Publication(topic, encode(readings))])
+            await self._say([EncodedPublish(topic, encode(readings))])
             return
         for reading in readings if voice.has_clock else readings[-1:]:
             await self._say(voice.say(self.device.name, reading))
@@ -107,11 +107,11 @@ class Line:
         await asyncio.sleep(_TAKEN_S)  # whoever listens on the line hears that it is lost
         raise aiomqtt.MqttError("the line was cut")
 
-    async def _say(self, publications: Iterable[Publication]) -> None:
+    async def _say(self, publications: Iterable[EncodedPublish]) -> None:
         for said in publications:
             await self._publish(said)
 
-    async def _publish(self, said: Publication) -> None:
+    async def _publish(self, said: EncodedPublish) -> None:
         try:
             # aiomqtt's own timeout is a wait_for, which swallows a cancellation that meets the
             # result (before Python 3.12): with thousands of devices some would never stop.
@@ -139,7 +139,7 @@ class Links:
     """Opens the connections of many devices to one broker, a few at a time."""
 
     def __init__(
-        self, broker: Broker, chance: Random, tally: LinkTally, *, connects_at_once: int = 32
+        self, broker: BrokerAddress, chance: Random, tally: LinkTally, *, connects_at_once: int = 32
     ) -> None:
         self._broker = broker
         self._chance = chance

@@ -10,9 +10,9 @@ from typing import Any
 
 from core.readings import Reading
 from core.units import rfc3339
-from simulators import notes
+from simulators import private_json
 from simulators.hosting import Registered
-from simulators.hub_client import Account
+from simulators.hub_client import UserAccount
 from simulators.series import time_of
 
 _COUNTERS = ("energy_wh", "export_wh", "import_wh")
@@ -30,7 +30,7 @@ class Played:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReplayOutcome:
     """Written to a file that only its owner may read: it holds how the devices' hosts sign in.
 
     The first host has most, and nearly always all of the devices.
@@ -38,7 +38,7 @@ class Outcome:
 
     path: Path
     api_url: str
-    owners: Sequence[Account]
+    owners: Sequence[UserAccount]
     played: dict[str, Played]
 
     def write(self) -> None:
@@ -49,7 +49,7 @@ class Outcome:
             "readings_sent": sum(one.sent for one in self.played.values()),
             "devices": {device: _described(one) for device, one in self.played.items()},
         }
-        notes.write(self.path, document)
+        private_json.write(self.path, document)
 
 
 def _described(one: Played) -> dict[str, Any]:

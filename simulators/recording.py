@@ -1,7 +1,8 @@
 """Recorded telemetry: the rows of a CSV → one series of readings for each device.
 
 Columns, units and time zones are named by whoever replays it (`Layout`). What was not recorded is
-absent, not zero; a row that can't be read is a `Problem` with its line, and the others count.
+absent, not zero; a row that can't be read is a `RecordingProblem` with its line, and the others
+count.
 """
 
 import csv
@@ -18,7 +19,7 @@ from typing import TextIO, TypeVar
 
 from core.readings import Reading
 from simulators.selection import Chosen, everything
-from simulators.series import Stretch, cumulated, in_order
+from simulators.series import SeriesSegment, cumulated, in_order
 from simulators.wall_clock import BadTime, WallClock
 
 POWER_UNITS = {"W": Decimal(1), "kW": Decimal(1000), "MW": Decimal(1_000_000)}
@@ -71,7 +72,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class RecordingProblem:
     """A line of the file that was left out."""
 
     line: int
@@ -86,7 +87,7 @@ class Recording:
     """Each device's readings in order of time, and what was left out."""
 
     series: dict[str, list[Reading]] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[RecordingProblem] = field(default_factory=list)
     repeated: int = 0
 
     @property
@@ -94,7 +95,7 @@ class Recording:
         return sum(len(readings) for readings in self.series.values())
 
 
-EntryT = TypeVar("EntryT", Reading, Stretch)
+EntryT = TypeVar("EntryT", Reading, SeriesSegment)
 
 
 def read(path: Path, layout: Layout, chosen: Chosen = everything) -> Recording:
@@ -121,7 +122,7 @@ def _read(
                 if at is not None:
                     entries[device].append(entry_of(layout, row, at))
             except (_Unreadable, BadTime) as why:
-                recording.problems.append(Problem(line, str(why)))
+                recording.problems.append(RecordingProblem(line, str(why)))
     for device, recorded in entries.items():
         recording.series[device], repeated = finish(recorded)
         recording.repeated += repeated
@@ -153,7 +154,7 @@ def _rows(file: TextIO, path: Path, layout: Layout) -> Iterator[tuple[int, Row]]
         yield reader.line_num, row
 
 
-def _first(problems: Sequence[Problem]) -> str:
+def _first(problems: Sequence[RecordingProblem]) -> str:
     return f"; {problems[0]}" if problems else ""
 
 
@@ -195,14 +196,14 @@ def _reading(layout: Layout, row: Row, at: datetime) -> Reading:
     return reading
 
 
-def _stretch(layout: Layout, row: Row, at: datetime) -> Stretch:
+def _stretch(layout: Layout, row: Row, at: datetime) -> SeriesSegment:
     unit = ENERGY_UNITS[layout.energy_unit]
     generated_wh = _number(row, layout.generated, unit)
     if generated_wh is None:
         raise _Unreadable("no generated energy")
     if generated_wh < 0:
         raise _Unreadable(f"{generated_wh} Wh generated: a counter can't fall")
-    return Stretch(at, _interval(layout, row), generated_wh, _number(row, layout.drawn, unit))
+    return SeriesSegment(at, _interval(layout, row), generated_wh, _number(row, layout.drawn, unit))
 
 
 def _interval(layout: Layout, row: Row) -> timedelta:

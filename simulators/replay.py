@@ -11,15 +11,15 @@ from random import Random
 
 from core.readings import Reading
 from simulators.administering import NEEDED, Administrator
+from simulators.gather_or_raise import gather_or_raise
 from simulators.hosting import offer_surplus, register_device
-from simulators.hub_client import HubError, Refused, Session, invent_account, open_hub
+from simulators.hub_addresses import HubAddresses
+from simulators.hub_client import HubClientError, HubRefusal, HubSession, invent_account, open_hub
 from simulators.link import Line, Links, LinkTally
-from simulators.outcome import Outcome, Played
-from simulators.outgoing import Outgoing
-from simulators.places import LOCALITIES, Place, near
+from simulators.outcome import Played, ReplayOutcome
+from simulators.places import LOCALITIES, Locality, near
+from simulators.send_queue import SendQueue
 from simulators.series import first_and_last, peak_w, shifted, time_of
-from simulators.together import together
-from simulators.whereabouts import Whereabouts
 
 _OFFERED_FOR = timedelta(days=1)
 _DEVICES_PER_HOST = 100  # as many as one may have, unless the hub is told otherwise
@@ -59,7 +59,7 @@ def timed(
 async def run(
     plan: ReplayPlan,
     series: dict[str, list[Reading]],
-    hub: Whereabouts,
+    hub: HubAddresses,
     written_to: Path,
     tally: ReplayTally,
     *,
@@ -74,11 +74,11 @@ async def run(
         for number in range(max(1, ceil(len(series) / _DEVICES_PER_HOST)))
     ]
     async with open_hub(hub.api_url) as client:
-        hosts = await together(Session.register(client, owner) for owner in owners)
+        hosts = await gather_or_raise(HubSession.register(client, owner) for owner in owners)
         administrator = await Administrator.sign_in(client, hub.administrator)
         played = await _register(hosts, administrator, series, plan, now)
     tally.devices = len(played)
-    outcome = Outcome(written_to, hub.api_url, owners, played)
+    outcome = ReplayOutcome(written_to, hub.api_url, owners, played)
     outcome.write()
     try:
         await _play(plan, hub, played, tally)
@@ -87,7 +87,7 @@ async def run(
 
 
 async def _register(
-    hosts: Sequence[Session],
+    hosts: Sequence[HubSession],
     administrator: Administrator | None,
     series: dict[str, list[Reading]],
     plan: ReplayPlan,
@@ -98,7 +98,7 @@ async def _register(
         (device, readings, near(locality, chance), f"{chance.uniform(5, 8):.2f}")
         for (device, readings), locality in zip(series.items(), cycle(LOCALITIES), strict=False)
     ]
-    played = await together(
+    played = await gather_or_raise(
         _register_one(
             hosts[n // _DEVICES_PER_HOST], administrator, device, readings, place, price, plan, now
         )
@@ -108,11 +108,11 @@ async def _register(
 
 
 async def _register_one(
-    host: Session,
+    host: HubSession,
     administrator: Administrator | None,
     device: str,
     readings: list[Reading],
-    place: Place,
+    place: Locality,
     price_per_kwh: str,
     plan: ReplayPlan,
     now: datetime,
@@ -132,31 +132,33 @@ async def _register_one(
             available_from=begins,
             available_to=now + _OFFERED_FOR,
         )
-    except Refused as refusal:
+    except HubRefusal as refusal:
         if refusal.code == "capacity_not_approved" and administrator is None:
-            raise HubError(f"{device} can make {capacity_w:,.0f} W: {refusal}; {NEEDED}") from None
+            raise HubClientError(
+                f"{device} can make {capacity_w:,.0f} W: {refusal}; {NEEDED}"
+            ) from None
         raise
     assert listing_id is not None  # the device is new
     return Played(registered, listing_id, capacity_w, readings)
 
 
 async def _play(
-    plan: ReplayPlan, hub: Whereabouts, played: dict[str, Played], tally: ReplayTally
+    plan: ReplayPlan, hub: HubAddresses, played: dict[str, Played], tally: ReplayTally
 ) -> None:
     broker = hub.broker or next(iter(played.values())).registered.broker
     links = Links(broker, Random(plan.seed), tally.links)
     begins, _ = first_and_last(reading for one in played.values() for reading in one.readings)
-    pace = Pace(begins, plan.speed, asyncio.get_running_loop().time())
+    pace = ReplayPace(begins, plan.speed, asyncio.get_running_loop().time())
     players = [Player(one, pace, plan.batch, tally) for one in played.values()]
     # They leave without saying `offline`: what they measured may still be bought for a while.
-    await together(
+    await gather_or_raise(
         links.run(player.played.registered.credentials, player.speak, says_goodbye=False)
         for player in players
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class ReplayPace:
     """When a reading is due: recorded time passes `speed` times as fast as the loop's clock."""
 
     begins: datetime
@@ -175,13 +177,13 @@ class Player:
     """Sends one device's readings, in order, each again until the broker surely has it."""
 
     played: Played
-    pace: Pace
+    pace: ReplayPace
     batch: int
     tally: ReplayTally
-    _outgoing: Outgoing = field(init=False)
+    _outgoing: SendQueue = field(init=False)
 
     def __post_init__(self) -> None:
-        self._outgoing = Outgoing(self.played.readings)
+        self._outgoing = SendQueue(self.played.readings)
 
     async def speak(self, line: Line) -> None:
         self._outgoing.connected_anew()

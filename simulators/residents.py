@@ -8,16 +8,16 @@ from random import SystemRandom
 from typing import Any
 
 from core.dialects import Dialect
-from simulators import notes
+from simulators import private_json
 from simulators.administering import Administrator
-from simulators.dialects.speakers import invent_name
+from simulators.dialects.encoders import invent_name
+from simulators.gather_or_raise import gather_or_raise
 from simulators.homes import Dwelling, new_meters
 from simulators.hosting import Registered, offer_surplus, register_device
 from simulators.household import Meters
-from simulators.hub_client import Account, HubClient, Refused, Session, invent_account
+from simulators.hub_addresses import BrokerAddress
+from simulators.hub_client import HubClient, HubRefusal, HubSession, UserAccount, invent_account
 from simulators.link import Credentials
-from simulators.together import together
-from simulators.whereabouts import Broker
 
 _OFFERED_FOR = timedelta(days=7)
 _HOSTS_MAX = 20
@@ -48,8 +48,8 @@ class Residents:
         self._hub = hub
         self._path = path
         self._administrator = administrator
-        known = (path and notes.read(path)) or {"owners": [], "homes": {}}
-        self.owners = [Account(**account) for account in known["owners"]]
+        known = (path and private_json.read(path)) or {"owners": [], "homes": {}}
+        self.owners = [UserAccount(**account) for account in known["owners"]]
         self._homes: dict[str, dict[str, Any]] = known["homes"]
         self.settled: list[Resident] = []
 
@@ -64,18 +64,18 @@ class Residents:
         Everyone signed in, every device registered, every surplus on offer. Raises HubError."""
         owners = await self._sign_in(_hosts_of(len(dwellings)))
         try:
-            await together(
+            await gather_or_raise(
                 self._settle(home, number, owners, now, dialects[number % len(dialects)])
                 for number, home in enumerate(dwellings)
             )
         finally:
             self.save()
 
-    async def _sign_in(self, count: int) -> list[Session]:
+    async def _sign_in(self, count: int) -> list[HubSession]:
         """All owners who are remembered, and as many new ones as it takes."""
         try:
-            sessions = await together(Session.sign_in(self._hub, a) for a in self.owners)
-        except Refused as refusal:
+            sessions = await gather_or_raise(HubSession.sign_in(self._hub, a) for a in self.owners)
+        except HubRefusal as refusal:
             if refusal.status != 401:
                 raise
             # Another hub, or the same with an empty database: nobody is known there.
@@ -84,7 +84,9 @@ class Residents:
             invent_account(f"Host {number + 1}", "host")
             for number in range(len(self.owners), count)
         ]
-        sessions += await together(Session.register(self._hub, account) for account in fresh)
+        sessions += await gather_or_raise(
+            HubSession.register(self._hub, account) for account in fresh
+        )
         self.owners += fresh
         return sessions
 
@@ -92,7 +94,7 @@ class Residents:
         self,
         dwelling: Dwelling,
         number: int,
-        owners: Sequence[Session],
+        owners: Sequence[HubSession],
         now: datetime,
         dialect: Dialect,
     ) -> None:
@@ -114,7 +116,7 @@ class Residents:
         )
 
     async def _move_in(
-        self, dwelling: Dwelling, owner: int, owners: Sequence[Session], dialect: Dialect
+        self, dwelling: Dwelling, owner: int, owners: Sequence[HubSession], dialect: Dialect
     ) -> Resident:
         registered = await register_device(
             owners[owner],
@@ -139,7 +141,7 @@ class Residents:
                 "meters": asdict(resident.meters),
             }
         owners = [asdict(account) for account in self.owners]
-        notes.write(self._path, {"owners": owners, "homes": self._homes})
+        private_json.write(self._path, {"owners": owners, "homes": self._homes})
 
 
 def _hosts_of(homes: int) -> int:
@@ -149,5 +151,5 @@ def _hosts_of(homes: int) -> int:
 
 
 def _remembered(dwelling: Dwelling, known: dict[str, Any]) -> Resident:
-    registered = Registered(Credentials(**known["credentials"]), Broker(**known["broker"]))
+    registered = Registered(Credentials(**known["credentials"]), BrokerAddress(**known["broker"]))
     return Resident(dwelling, known["owner"], registered, Meters(**known["meters"]))

@@ -16,7 +16,7 @@ _HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class SeriesSegment:
     """Energy over an interval. `drawn_wh` None: the load is not known, so neither is a surplus."""
 
     begins: datetime
@@ -35,7 +35,7 @@ def in_order(readings: Sequence[Reading]) -> tuple[list[Reading], int]:
     return ordered, len(ordered) - len({time_of(reading) for reading in ordered})
 
 
-def cumulated(stretches: Sequence[Stretch]) -> tuple[list[Reading], int]:
+def cumulated(stretches: Sequence[SeriesSegment]) -> tuple[list[Reading], int]:
     """Counters that rise by each interval's energy, and how many intervals repeat another's start.
 
     A reading at the end of each interval, and one where it begins unless another ended there: all
@@ -61,7 +61,7 @@ class _Total:
     exported_wh: Decimal = Decimal(0)
     imported_wh: Decimal = Decimal(0)
 
-    def after(self, stretch: Stretch) -> Reading:
+    def after(self, stretch: SeriesSegment) -> Reading:
         generated_wh, drawn_wh = stretch.generated_wh, stretch.drawn_wh
         self.generated_wh += generated_wh
         if drawn_wh is not None:

@@ -15,7 +15,7 @@ from math import cos, pi
 from random import Random
 from typing import Any
 
-from simulators.places import UTC_OFFSET_H, Place
+from simulators.places import UTC_OFFSET_H, Locality
 
 STEP_S = 60
 _STEPS = 86_400 // STEP_S
@@ -35,7 +35,7 @@ _DAYS_KEPT = 9  # a week that is simulated at once, and what it begins and ends 
 class Roof:
     """Panels on a house: azimuth 180 looks south."""
 
-    place: Place
+    place: Locality
     tilt_deg: float
     azimuth_deg: float
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from core.intervals import spread
 from core.units import rfc3339
-from simulators import notes
+from simulators import private_json
 from simulators.faults import Hit
 from simulators.household import Meters
 
@@ -74,4 +74,4 @@ class Truth:
 def write(path: Path, seed: int, stations: Mapping[str, tuple[Truth, Sequence[Hit]]]) -> None:
     """The truth of each device, by its id, in one file."""
     devices = {device_id: truth.described(hits) for device_id, (truth, hits) in stations.items()}
-    notes.write(path, {"faults_seed": seed, "devices": devices})
+    private_json.write(path, {"faults_seed": seed, "devices": devices})

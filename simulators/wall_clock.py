@@ -15,7 +15,7 @@ class BadTime(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class RecordedMoment:
     """What a clock showed (`shown`, without zone), and the instants that it may have been."""
 
     shown: datetime
@@ -40,9 +40,9 @@ class WallClock:
 
     def __init__(self, form: str) -> None:
         self._form = form
-        self._known: dict[tuple[str, str | None], Moment] = {}
+        self._known: dict[tuple[str, str | None], RecordedMoment] = {}
 
-    def read(self, text: str, zone_name: str | None) -> Moment:
+    def read(self, text: str, zone_name: str | None) -> RecordedMoment:
         """Raises BadTime."""
         # Devices of one recording mostly share their times.
         known = self._known.get((text, zone_name))
@@ -70,13 +70,13 @@ def _zone(name: str | None) -> ZoneInfo | None:
         raise BadTime(f"time zone {name!r} is not known") from None
 
 
-def _moment(parsed: datetime, zone: ZoneInfo | None) -> Moment:
+def _moment(parsed: datetime, zone: ZoneInfo | None) -> RecordedMoment:
     if parsed.tzinfo is not None:
         shown = parsed.astimezone(zone) if zone else parsed
         at = parsed.astimezone(UTC)
-        return Moment(shown.replace(tzinfo=None), at, at, zone)
+        return RecordedMoment(shown.replace(tzinfo=None), at, at, zone)
     if zone is None:
         raise BadTime("the time has no offset, and no time zone was given")
     first = parsed.replace(tzinfo=zone, fold=0).astimezone(UTC)
     second = parsed.replace(tzinfo=zone, fold=1).astimezone(UTC)
-    return Moment(parsed, first, second, zone)
+    return RecordedMoment(parsed, first, second, zone)

@@ -15,9 +15,9 @@ from core.tokens import hash_of
 from db import sign_in_codes, users
 from db.errors import refusals
 from db.pool import open_connection
-from simulators import notes
-from simulators.hub_client import Account, invent_account
-from solarhub.errors import HubError, database_reached
+from simulators import private_json
+from simulators.hub_client import UserAccount, invent_account
+from solarhub.errors import CommandError, database_reached
 
 _FULL_NAME = "Administrator"
 _KEPT_IN = "demo.json"
@@ -31,16 +31,16 @@ async def create(settings: DatabaseSettings, email: str, password: str, rounds: 
     await _store(settings, address, password_hash.decode())
 
 
-async def embedded(data: Path, settings: DatabaseSettings) -> Account:
+async def embedded(data: Path, settings: DatabaseSettings) -> UserAccount:
     """The administrator of the hub of a data directory, made when it is first needed."""
     path = data / _KEPT_IN
-    known = notes.read(path)
-    account = invent_account(_FULL_NAME, "admin") if known is None else Account(**known)
+    known = private_json.read(path)
+    account = invent_account(_FULL_NAME, "admin") if known is None else UserAccount(**known)
     # Another database, or the same emptied, knows nobody.
     if known is None or not await _is_known(settings, account.email):
         rounds = load(PasswordSettings).bcrypt_rounds
         await create(settings, account.email, account.password, rounds)
-        notes.write(path, asdict(account))
+        private_json.write(path, asdict(account))
     return account
 
 
@@ -62,7 +62,7 @@ async def sign_in_link(settings: DatabaseSettings, email: str, public_url: str) 
     ):
         user = await users.by_email(conn, email)
         if user is None:
-            raise HubError(f"there is no account {email}")
+            raise CommandError(f"there is no account {email}")
         good_until = datetime.now(UTC) + _LINK_GOOD_FOR
         await sign_in_codes.add(conn, user.id, hash_of(code), good_until)
     return f"{public_url}/#code={code}"
@@ -70,7 +70,7 @@ async def sign_in_link(settings: DatabaseSettings, email: str, public_url: str) 
 
 def _checked(email: str, password: str) -> tuple[str, bytes]:
     """Both as the API takes them at sign-in. Raises HubError."""
-    from api.auth import Email, NewPassword  # a second of imports that few commands need
+    from api.users.routes import Email, NewPassword
 
     class SignIn(BaseModel):
         email: Email
@@ -82,7 +82,7 @@ def _checked(email: str, password: str) -> tuple[str, bytes]:
         [problem, *_] = error.errors(include_input=False)
         told = str(problem["msg"]).removeprefix("Value error, ")
         what = email if problem["loc"] == ("email",) else "the password"
-        raise HubError(f"{what}: {told}") from None
+        raise CommandError(f"{what}: {told}") from None
     return checked.email, checked.password.encode()
 
 
@@ -95,4 +95,4 @@ async def _store(settings: DatabaseSettings, email: str, password_hash: str) -> 
                     phone=None, role="admin",
                 )  # fmt: skip
     except EmailTaken:
-        raise HubError(f"{email} has an account already: choose another email") from None
+        raise CommandError(f"{email} has an account already: choose another email") from None

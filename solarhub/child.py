@@ -13,7 +13,7 @@ from signal import Signals
 
 import psutil
 
-from solarhub.errors import HubError
+from solarhub.errors import CommandError
 
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 4.0
@@ -22,7 +22,7 @@ _LOG_TAIL_BYTES = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class ProcessOwner:
     """The unprivileged user that a server runs as when we are root."""
 
     uid: int
@@ -32,13 +32,19 @@ class Owner:
         return f"{self.uid}:{self.gid}"
 
 
-def leashed(command: Sequence[str], owner: Owner | None) -> list[str]:
+def leashed(command: Sequence[str], owner: ProcessOwner | None) -> list[str]:
     """The command line that runs `command` as `owner`, and not longer than we live."""
-    leash = [sys.executable, "-m", "solarhub.leash", str(os.getpid()), str(owner or "-")]
+    leash = [
+        sys.executable,
+        "-m",
+        "solarhub.parent_death_signal",
+        str(os.getpid()),
+        str(owner or "-"),
+    ]
     return [*leash, *command]
 
 
-class Child:
+class ChildProcess:
     """A running server. Ctrl-C at the terminal does not reach it; our death does (Linux).
 
     Start it from a thread that lives as long as the server should: the kernel watches the thread.
@@ -51,7 +57,7 @@ class Child:
         *,
         log: Path,
         stop_signals: Sequence[Signals],
-        owner: Owner | None = None,
+        owner: ProcessOwner | None = None,
     ) -> None:
         self.name = name
         self.log = log
@@ -73,7 +79,7 @@ class Child:
         """Raises HubError when it has ended."""
         code = self._process.poll()
         if code is not None:
-            raise HubError(f"{self.name} ended with {code}: {self._last_words()}")
+            raise CommandError(f"{self.name} ended with {code}: {self._last_words()}")
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
         """Raises HubError when it ends before it is ready, or takes too long."""
@@ -81,7 +87,7 @@ class Child:
         while not ready():
             self.ensure_running()
             if time.monotonic() > deadline:
-                raise HubError(
+                raise CommandError(
                     f"{self.name} was not ready in {READY_WITHIN_S:g} s: {self._last_words()}"
                 )
             time.sleep(_POLL_S)

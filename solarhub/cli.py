@@ -24,9 +24,9 @@ from core.settings import (
 )
 from solarhub import services, simulate
 from solarhub.database_roles import role_passwords
-from solarhub.errors import HubError, database_reached
+from solarhub.errors import CommandError, database_reached
 from solarhub.options import DATA, Data, Seconds
-from solarhub.whereabouts import fill_environment
+from solarhub.run_file import fill_environment
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,7 +54,7 @@ def main() -> None:
 
 def _in_one_line(error: Exception) -> str:
     told = log.printable(" ".join(str(error).split()))
-    if isinstance(error, HubError | SettingError):
+    if isinstance(error, CommandError | SettingError):
         return told
     return f"{type(error).__name__}: {told} (--debug shows where)"
 
@@ -74,14 +74,14 @@ def up(
 ) -> None:
     """The whole hub in one go; what has no URL set runs embedded, with its data in --data."""
     from solarhub import demo as demonstration
-    from solarhub.up import stand
+    from solarhub.up import serve
     from solarhub.up import up as run
 
     if demo:
         demonstration.demonstrate(data, seconds)
     else:
         log.set_up(load(LogSettings), process="up")
-        run(data, lambda hub: stand(hub, seconds))
+        run(data, lambda hub: serve(hub, seconds))
 
 
 @app.command()
@@ -107,7 +107,7 @@ def audit(
     ] = None,
 ) -> None:
     """Recompute the books from entries and readings; exit code 1 if anything is amiss."""
-    from solarhub.books import recompute
+    from solarhub.audit_report import recompute
 
     fill_environment(data)
     raise typer.Exit(0 if asyncio.run(recompute(load(DatabaseSettings), head=head)) else 1)

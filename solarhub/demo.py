@@ -20,15 +20,15 @@ from core import log
 from core.feed import FeedEvent, Subscription
 from core.settings import DatabaseSettings, LogSettings, load
 from db.pool import open_pool
-from simulators import notes
-from simulators.feed import Feed
-from simulators.hub_client import Account, Session, open_hub
-from solarhub import admin, figures
-from solarhub.books import recompute
-from solarhub.child import Child
-from solarhub.figures import Watch
+from simulators import private_json
+from simulators.feed import FeedClient
+from simulators.hub_client import HubSession, UserAccount, open_hub
+from solarhub import admin, dashboard
+from solarhub.audit_report import recompute
+from solarhub.child import ChildProcess
+from solarhub.dashboard import FigureWatcher
+from solarhub.run_file import RunFile
 from solarhub.up import look_after, up
-from solarhub.whereabouts import Run
 
 # When the wait began, as seconds since 1970: `make demo` counts the installation in.
 _SINCE = "SOLARHUB_DEMO_SINCE"
@@ -57,7 +57,7 @@ class Demo:
         self._data = data
         self._seconds = seconds
         self._console = console
-        self._children: list[Child] = []
+        self._children: list[ChildProcess] = []
         self._moving = asyncio.Event()
         self.sound = True
 
@@ -72,7 +72,7 @@ class Demo:
 
     def _simulate(self, name: str, arguments: Sequence[str]) -> None:
         command = [sys.executable, "-m", "solarhub", "simulate", *arguments]
-        child = Child(
+        child = ChildProcess(
             f"simulated {name}",
             [*command, "--data", str(self._data)],
             log=self._data / f"{name}.log",
@@ -80,7 +80,7 @@ class Demo:
         )
         self._children.append(child)
 
-    async def run(self, run: Run) -> None:
+    async def run(self, run: RunFile) -> None:
         settings = load(DatabaseSettings, database_url=run.database_url)
         administrator = await admin.embedded(self._data, settings)
         link = await admin.sign_in_link(settings, administrator.email, run.api_url)
@@ -89,14 +89,14 @@ class Demo:
             open_pool(settings, application_name="demo", max_size=2) as pool,
             httpx.AsyncClient(timeout=10) as http,
         ):
-            watch = Watch(run.api_url, pool, http)
+            watch = FigureWatcher(run.api_url, pool, http)
             try:
                 await self._show(run, watch, administrator)
             finally:
                 await self._stop_simulators()
             self._console.print("Simulators stopped; waiting for what is under way.")
             await watch.until_settled()
-            self._console.print(figures.as_table(watch))
+            self._console.print(dashboard.as_table(watch))
         self._console.print("The books:")
         self.sound = await recompute(settings)
 
@@ -104,7 +104,7 @@ class Demo:
         # In threads: the hub that they take leave of runs in this one.
         await asyncio.gather(*(asyncio.to_thread(child.stop) for child in self._children))
 
-    def _welcome(self, run: Run, administrator: Account, link: str) -> None:
+    def _welcome(self, run: RunFile, administrator: UserAccount, link: str) -> None:
         tell = self._console.print
         tell(f"look       {link}  (signs you in, once)", soft_wrap=True)
         tell(f"API        {run.api_url}  (docs: {run.api_url}/docs)")
@@ -113,7 +113,7 @@ class Demo:
         tell(f"logs       {self._data / 'hub.log'}")
         tell(f"admin      {administrator.email}  {administrator.password}")
 
-    async def _show(self, run: Run, watch: Watch, administrator: Account) -> None:
+    async def _show(self, run: RunFile, watch: FigureWatcher, administrator: UserAccount) -> None:
         """The table, until the time is up."""
         try:
             async with asyncio.timeout(self._seconds) as limit, asyncio.TaskGroup() as tasks:
@@ -138,40 +138,40 @@ class Demo:
             account = await _first_account(self._data / file)
             self._console.print(f"{role:<10} {account.email}  {account.password}")
 
-    async def _tell_first_event(self, run: Run, administrator: Account) -> None:
+    async def _tell_first_event(self, run: RunFile, administrator: UserAccount) -> None:
         """How long it took until the first listing moved on a socket."""
         since = float(os.environ.get(_SINCE) or psutil.Process().create_time())
         await _first_listing_updated(run, administrator)
         self._moving.set()
         self._console.print(f"first listing.updated on a socket after {time.time() - since:.1f} s")
 
-    async def _table(self, watch: Watch) -> None:
+    async def _table(self, watch: FigureWatcher) -> None:
         with Live(console=self._console, auto_refresh=False) as live:
             while True:
                 await watch.look()
-                live.update(figures.as_table(watch), refresh=True)
+                live.update(dashboard.as_table(watch), refresh=True)
                 await asyncio.sleep(_TABLE_EVERY_S)
 
-    async def _lines(self, watch: Watch) -> None:
+    async def _lines(self, watch: FigureWatcher) -> None:
         while True:
             await asyncio.sleep(_LINE_EVERY_S)
             await watch.look()
-            self._console.print(figures.as_line(watch), soft_wrap=True)
+            self._console.print(dashboard.as_line(watch), soft_wrap=True)
 
 
-async def _first_account(path: Path) -> Account:
+async def _first_account(path: Path) -> UserAccount:
     while True:
-        known = notes.read(path) or []
+        known = private_json.read(path) or []
         accounts = known["owners"] if isinstance(known, dict) else known
         if accounts:
-            return Account(**accounts[0])
+            return UserAccount(**accounts[0])
         await asyncio.sleep(_TABLE_EVERY_S)
 
 
-async def _first_listing_updated(run: Run, who: Account) -> None:
+async def _first_listing_updated(run: RunFile, who: UserAccount) -> None:
     async with open_hub(run.api_url) as hub:
-        session = await Session.sign_in(hub, who)
-        feed = Feed(
+        session = await HubSession.sign_in(hub, who)
+        feed = FeedClient(
             run.realtime_url, [Subscription("listings")], token=session.token, chance=SystemRandom()
         )
         async with aclosing(feed.events()) as events:

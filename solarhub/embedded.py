@@ -23,8 +23,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from db.pool import Pool
-from solarhub.child import Child, Owner, end_orphan, leashed
-from solarhub.errors import HubError
+from solarhub.child import ChildProcess, ProcessOwner, end_orphan, leashed
+from solarhub.errors import CommandError
 from solarhub.server_access import ensure_reachable, let_pass
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ _SOCKET_PATH_MAX = 103
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class EmbeddedServer:
     url: str
-    child: Child
+    child: ChildProcess
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def postgres(
     durable: bool = True,
     programs: Path | None = None,
     settings: Mapping[str, str] = MappingProxyType({}),
-) -> Iterator[Server]:
+) -> Iterator[EmbeddedServer]:
     """Run PostgreSQL with its data in `directory`, made when missing.
 
     As root: as an unprivileged user, who may then pass the directory's parent.
@@ -92,7 +92,7 @@ def postgres(
     sockets = _socket_directory(directory, ".s.PGSQL.5432", owner)
     careless = {} if durable else _CARELESS_POSTGRES
     settings = {**_POSTGRES, "unix_socket_directories": str(sockets), **careless, **settings}
-    child = Child(
+    child = ChildProcess(
         "PostgreSQL",
         [str(programs / "postgres"), "-D", str(directory), *_postgres_arguments(settings)],
         log=directory.parent / f"{directory.name}.log",
@@ -101,7 +101,7 @@ def postgres(
     )
     try:
         child.wait_until(lambda: _postgres_is_ready(directory))
-        yield Server(f"postgresql://solarhub@/postgres?host={sockets}", child)
+        yield EmbeddedServer(f"postgresql://solarhub@/postgres?host={sockets}", child)
     finally:
         child.stop()
 
@@ -115,23 +115,25 @@ def postgres_programs() -> Path:
     return Path(POSTGRES_VERSIONS[18])
 
 
-def _postgres_owner(directory: Path) -> Owner | None:
+def _postgres_owner(directory: Path) -> ProcessOwner | None:
     """Who PostgreSQL, which refuses to run as root, is run as by root; None: by us."""
     if os.geteuid() != 0:
         return None
     if (directory / "PG_VERSION").exists():
         status = directory.stat()
-        return Owner(status.st_uid, status.st_gid)
+        return ProcessOwner(status.st_uid, status.st_gid)
     for name in ("postgres", "nobody"):
         try:
             user = pwd.getpwnam(name)
         except KeyError:
             continue
-        return Owner(user.pw_uid, user.pw_gid)
-    raise HubError("PostgreSQL needs an unprivileged user: run as one, or add a user 'postgres'")
+        return ProcessOwner(user.pw_uid, user.pw_gid)
+    raise CommandError(
+        "PostgreSQL needs an unprivileged user: run as one, or add a user 'postgres'"
+    )
 
 
-def _initialise(directory: Path, programs: Path, owner: Owner | None) -> None:
+def _initialise(directory: Path, programs: Path, owner: ProcessOwner | None) -> None:
     """Make a cluster beside `directory` and move it there whole."""
     fresh = directory.with_name(f"{directory.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -143,7 +145,7 @@ def _initialise(directory: Path, programs: Path, owner: Owner | None) -> None:
         leashed(command, owner), capture_output=True, text=True, check=False, cwd="/"
     )
     if made.returncode != 0:
-        raise HubError(f"PostgreSQL could not make {directory}: {made.stderr.strip()}")
+        raise CommandError(f"PostgreSQL could not make {directory}: {made.stderr.strip()}")
     fresh.rename(directory)
 
 
@@ -163,7 +165,7 @@ def _postgres_is_ready(directory: Path) -> bool:
 
 
 @contextmanager
-def valkey(directory: Path, *, durable: bool = True) -> Iterator[Server]:
+def valkey(directory: Path, *, durable: bool = True) -> Iterator[EmbeddedServer]:
     """Run Valkey with its append-only file in `directory`; not `durable`: in memory only."""
     directory = directory.resolve()
     directory.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -179,7 +181,7 @@ def valkey(directory: Path, *, durable: bool = True) -> Iterator[Server]:
         "save": "",
         "appendonly": "yes" if durable else "no",
     }
-    child = Child(
+    child = ChildProcess(
         "Valkey",
         [str(valkey_program()), *(part for k, v in options.items() for part in (f"--{k}", v))],
         log=directory.parent / f"{directory.name}.log",
@@ -187,7 +189,7 @@ def valkey(directory: Path, *, durable: bool = True) -> Iterator[Server]:
     )
     try:
         child.wait_until(lambda: _valkey_is_ready(socket_path))
-        yield Server(f"unix://{socket_path}", child)
+        yield EmbeddedServer(f"unix://{socket_path}", child)
     finally:
         child.stop()
 
@@ -211,7 +213,7 @@ def _valkey_is_ready(path: Path) -> bool:
             return False
 
 
-def _socket_directory(directory: Path, name: str, owner: Owner | None = None) -> Path:
+def _socket_directory(directory: Path, name: str, owner: ProcessOwner | None = None) -> Path:
     """`directory`, or where its path is too long for a socket, a private one with a short path."""
     if len(str(directory / name)) <= _SOCKET_PATH_MAX:
         return directory
@@ -222,7 +224,9 @@ def _socket_directory(directory: Path, name: str, owner: Owner | None = None) ->
     if os.geteuid() == 0:
         os.chown(short, uid, gid)
     if short.is_symlink() or short.stat().st_uid != uid:
-        raise HubError(f"{short} belongs to somebody else: remove it, or use a shorter --data path")
+        raise CommandError(
+            f"{short} belongs to somebody else: remove it, or use a shorter --data path"
+        )
     return short
 
 

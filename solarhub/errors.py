@@ -7,7 +7,7 @@ from db.errors import UNAVAILABLE, shortage
 from db.roles import RolesRefused
 
 
-class HubError(Exception):
+class CommandError(Exception):
     """The message is one line for a person, and says what to do."""
 
 
@@ -17,11 +17,11 @@ def database_reached() -> Iterator[None]:
     try:
         yield
     except RolesRefused as error:
-        raise HubError(str(error)) from error
+        raise CommandError(str(error)) from error
     except UNAVAILABLE as error:
         what = str(error) or type(error).__name__
         if lacks := shortage(error):
-            raise HubError(f"{lacks} ({what})") from error
-        raise HubError(
+            raise CommandError(f"{lacks} ({what})") from error
+        raise CommandError(
             f"the database can't be reached ({what}): check SOLARHUB_DATABASE_URL"
         ) from error

@@ -8,14 +8,14 @@ import typer
 
 from simulators import checking, truth
 from simulators.checking import Checked
+from simulators.comparison import Comparison
 from simulators.fleet import FleetTally
-from simulators.reckoning import Reckoned
-from simulators.whereabouts import Whereabouts
+from simulators.hub_addresses import HubAddresses
 
 _PATIENCE_S = 600.0
 
 
-async def check(hub: Whereabouts, tally: FleetTally) -> list[Checked]:
+async def check(hub: HubAddresses, tally: FleetTally) -> list[Checked]:
     return await checking.check(hub.api_url, tally.owners, tally.stations, patience_s=_PATIENCE_S)
 
 
@@ -55,7 +55,7 @@ def verdict(checked: Sequence[Checked]) -> int:
     return 1 if wrong else 0
 
 
-def _counted(reckoned: Sequence[Reckoned]) -> str:
+def _counted(reckoned: Sequence[Comparison]) -> str:
     """With what is beyond a thousandth: missing, without a reason, too much."""
     beyond = [one for one in reckoned if not one.is_exact]
     explained_wh = sum(one.explained_wh for one in beyond)
@@ -68,5 +68,5 @@ def _counted(reckoned: Sequence[Reckoned]) -> str:
     )
 
 
-def _sum_kwh(reckoned: Sequence[Reckoned], name: str) -> str:
+def _sum_kwh(reckoned: Sequence[Comparison], name: str) -> str:
     return f"{sum(getattr(one, name) for one in reckoned) / 1000:,.3f}"

@@ -16,9 +16,9 @@ from core.settings import (
     near,
 )
 from solarhub import embedded, ports
-from solarhub.child import Child
+from solarhub.child import ChildProcess
 from solarhub.keys import Keys
-from solarhub.whereabouts import PROVIDERS_OF_UP, with_user, without_user
+from solarhub.run_file import PROVIDERS_OF_UP, with_user, without_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,12 @@ class Plan:
     api: ApiSettings
     realtime: RealtimeSettings
     broker: EmbeddedBroker | None
-    servers: Sequence[Child]
+    servers: Sequence[ChildProcess]
 
 
 def make(data: Path, settings: UpSettings, keys: Keys, stack: ExitStack) -> Plan:
     """Start the servers that are to be embedded, on `stack`, and settle where everything is."""
-    servers: list[Child] = []
+    servers: list[ChildProcess] = []
     database_url, redis_url = settings.database_url, settings.redis_url
     if database_url is None:
         postgres = stack.enter_context(embedded.postgres(data / "postgres"))

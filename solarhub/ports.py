@@ -5,7 +5,7 @@ import secrets
 import socket
 
 from core.settings import UpSettings, variable
-from solarhub.errors import HubError
+from solarhub.errors import CommandError
 
 _FIRST, _BEYOND = 10_000, 32_000
 
@@ -16,7 +16,7 @@ def choose(settings: UpSettings, field: str, host: str) -> int:
     if is_free(host, port):
         return port
     if field in settings.model_fields_set:
-        raise HubError(f"port {port} is taken: free it, or set {variable(field)} to another")
+        raise CommandError(f"port {port} is taken: free it, or set {variable(field)} to another")
     return free(host)
 
 
@@ -29,7 +29,7 @@ def is_free(host: str, port: int) -> bool:
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 return False
-            raise HubError(f"can't listen on {host}: {error.strerror}") from None
+            raise CommandError(f"can't listen on {host}: {error.strerror}") from None
         return True
 
 

@@ -18,7 +18,7 @@ from prometheus_client import (
 )
 
 from core.settings import MetricsSettings
-from solarhub.errors import HubError
+from solarhub.errors import CommandError
 
 STOP_WITHIN_S = 9.5
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -82,8 +82,8 @@ async def run_part(name: str, work: Coroutine[Any, Any, None]) -> None:
     except Exception as error:
         cause = root_cause(error)
         what = str(cause) or type(cause).__name__
-        raise HubError(f"{name} failed: {what}") from error
-    raise HubError(f"{name} ended by itself")
+        raise CommandError(f"{name} failed: {what}") from error
+    raise CommandError(f"{name} ended by itself")
 
 
 def new_registry() -> CollectorRegistry:
@@ -108,7 +108,9 @@ async def metrics_served(
             settings.metrics_port, settings.metrics_host, registry=registry
         )
     except OSError as error:
-        raise HubError(f"SOLARHUB_METRICS_PORT {settings.metrics_port}: {error.strerror}") from None
+        raise CommandError(
+            f"SOLARHUB_METRICS_PORT {settings.metrics_port}: {error.strerror}"
+        ) from None
     try:
         yield
     finally:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from solarhub.child import Owner
-from solarhub.errors import HubError
+from solarhub.child import ProcessOwner
+from solarhub.errors import CommandError
 
 
 @contextmanager
@@ -29,18 +29,18 @@ def let_pass(directory: Path) -> None:
         directory.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
 
 
-def ensure_reachable(path: Path, owner: Owner) -> None:
+def ensure_reachable(path: Path, owner: ProcessOwner) -> None:
     """Raise HubError when there is a directory above `path` that `owner` may not pass."""
     for parent in reversed(path.parents):
         if not _may_pass(parent.stat(), owner):
-            raise HubError(
+            raise CommandError(
                 f"PostgreSQL does not run as root, and the user that it runs as ({owner}) may not"
                 f" pass {parent} on the way to {path}: run the hub as an unprivileged user, or from"
                 f" where everybody may pass, or let everybody pass: chmod o+x {parent}"
             )
 
 
-def _may_pass(directory: os.stat_result, owner: Owner) -> bool:
+def _may_pass(directory: os.stat_result, owner: ProcessOwner) -> bool:
     if directory.st_uid == owner.uid:
         return bool(directory.st_mode & stat.S_IXUSR)
     if directory.st_gid == owner.gid:

@@ -20,7 +20,7 @@ from core.settings import (
 )
 from solarhub.options import DATA, Data
 from solarhub.process import metrics_served, new_registry, run_part, run_until_stopped
-from solarhub.whereabouts import fill_environment
+from solarhub.run_file import fill_environment
 
 # Takes the keywords `registry` and `started`, and runs until it is cancelled.
 Work = Callable[..., Coroutine[Any, Any, None]]
@@ -28,7 +28,7 @@ Work = Callable[..., Coroutine[Any, Any, None]]
 
 def api(data: Data = DATA) -> None:
     """One process of the REST API."""
-    from api.server import run
+    from api.http.server import run
 
     fill_environment(data)
     settings, database = load(ApiSettings), load(DatabaseSettings)

@@ -15,13 +15,13 @@ import typer
 from core.dialects import Dialect
 from simulators import buyers, fleet
 from simulators.checking import Checked
-from simulators.dialects.speakers import VOICES
+from simulators.dialects.encoders import VOICES
 from simulators.faults import CALM_READINGS, Fault, FaultPlan
 from simulators.progress import shown
 from solarhub import fleet_truth, simulate_replay
-from solarhub.errors import HubError
+from solarhub.errors import CommandError
 from solarhub.options import DATA, Data, Seconds
-from solarhub.simulating import (
+from solarhub.simulate_common import (
     ApiUrl,
     MqttUrl,
     Seed,
@@ -103,7 +103,7 @@ def devices(
     Readings carry the real time, also when the simulated sun stands elsewhere.
     """
     if find_spec("pvlib") is None:
-        raise HubError("the simulated sun needs pvlib: pip install 'solarhub[simulators]'")
+        raise CommandError("the simulated sun needs pvlib: pip install 'solarhub[simulators]'")
     if faults is None and (truth is not None or check):
         raise typer.BadParameter("--truth and --check need --faults")
     if speed != 1 and (duration is None or backfill is not None):

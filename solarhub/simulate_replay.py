@@ -13,9 +13,9 @@ from simulators import replay, selection
 from simulators.progress import shown
 from simulators.recording import Layout, NothingToReplay, Recording, read
 from simulators.series import older_than
-from solarhub.errors import HubError
+from solarhub.errors import CommandError
 from solarhub.options import DATA, Data
-from solarhub.simulating import (
+from solarhub.simulate_common import (
     ApiUrl,
     MqttUrl,
     Seed,
@@ -189,7 +189,7 @@ def _read(
     try:
         recording = read(file, layout, chosen)
     except NothingToReplay as nothing:
-        raise HubError(str(nothing)) from nothing
+        raise CommandError(str(nothing)) from nothing
     for problem in recording.problems[:_PROBLEMS_TOLD]:
         typer.echo(f"{file.name}, {problem}", err=True)
     if len(recording.problems) > _PROBLEMS_TOLD:

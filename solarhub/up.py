@@ -19,11 +19,11 @@ from core.settings import UpSettings, load, near
 from db import roles
 from db.pool import open_pool
 from solarhub import embedded, keys, plan
-from solarhub.child import Child
-from solarhub.errors import HubError, database_reached
+from solarhub.child import ChildProcess
+from solarhub.errors import CommandError, database_reached
 from solarhub.plan import Plan
 from solarhub.process import ignore_stop_signals, new_registry, run_part, run_until_stopped
-from solarhub.whereabouts import Run, announce, withdraw, without_user
+from solarhub.run_file import RunFile, announce, withdraw, without_user
 
 _PART_STARTS_WITHIN_S = 30.0
 _LOOK_AFTER_SERVERS_EVERY_S = 0.5
@@ -32,7 +32,7 @@ _BROKER_POOL_MAX = 4
 
 def up(
     data: Path,
-    work: Callable[[Run], Awaitable[None]],
+    work: Callable[[RunFile], Awaitable[None]],
     *,
     prepare: Callable[[ExitStack], None] | None = None,
 ) -> None:
@@ -61,7 +61,7 @@ def _locked(data: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise HubError(
+            raise CommandError(
                 f"a hub runs on {data} already (process {file.read().strip() or 'unknown'}):"
                 " stop it, or give another --data"
             ) from None
@@ -71,7 +71,7 @@ def _locked(data: Path) -> Iterator[None]:
         yield
 
 
-async def _serve(data: Path, ready: Plan, work: Callable[[Run], Awaitable[None]]) -> None:
+async def _serve(data: Path, ready: Plan, work: Callable[[RunFile], Awaitable[None]]) -> None:
     from db import schema  # with all of SQLAlchemy: see `_works`
 
     with database_reached():
@@ -107,7 +107,7 @@ async def _parts_running(ready: Plan) -> AsyncIterator[None]:
 def _works(ready: Plan) -> dict[str, Callable[..., Coroutine[Any, Any, None]]]:
     """Every part; each takes `started` and runs until it is cancelled."""
     # Not above: they take a second to load, in which whatever `prepare` started gets ready too.
-    from api.server import run as run_api
+    from api.http.server import run as run_api
     from ingest.service import run as run_ingest
     from realtime.relay import run as run_relay
     from realtime.server import run as run_realtime
@@ -146,10 +146,10 @@ async def _until_started(name: str, started: asyncio.Event) -> None:
         async with asyncio.timeout(_PART_STARTS_WITHIN_S):
             await started.wait()
     except TimeoutError:
-        raise HubError(f"the {name} did not start in {_PART_STARTS_WITHIN_S:g} s") from None
+        raise CommandError(f"the {name} did not start in {_PART_STARTS_WITHIN_S:g} s") from None
 
 
-async def look_after(servers: Sequence[Child]) -> None:
+async def look_after(servers: Sequence[ChildProcess]) -> None:
     """Raises HubError when a server ends that should not."""
     while True:
         for server in servers:
@@ -157,10 +157,10 @@ async def look_after(servers: Sequence[Child]) -> None:
         await asyncio.sleep(_LOOK_AFTER_SERVERS_EVERY_S)
 
 
-def _whereabouts(ready: Plan) -> Run:
+def _whereabouts(ready: Plan) -> RunFile:
     """Where the parts are for who is on this machine, whatever the world calls them."""
     api, feed = ready.api, ready.realtime
-    return Run(
+    return RunFile(
         pid=os.getpid(),
         api_url=f"http://{near(api.api_host)}:{api.api_port}",
         realtime_url=f"ws://{near(feed.realtime_host)}:{feed.realtime_port}/ws",
@@ -170,7 +170,7 @@ def _whereabouts(ready: Plan) -> Run:
     )
 
 
-async def stand(run: Run, seconds: float | None) -> None:
+async def serve(run: RunFile, seconds: float | None) -> None:
     """Tell where the hub is, and let it run: for so long, or until it is told to stop."""
     for what, url in (
         ("API", run.api_url),

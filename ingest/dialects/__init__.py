@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
-from core.assembly import Part
-from core.readings import Reading, Refusal, Refused
+from core.assembly import PartialReading
+from core.readings import Reading, RejectedReading, RejectionReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,13 @@ class Decoded:
     """What a message says. `received` readings are either in `readings` or in `refused`."""
 
     readings: tuple[Reading, ...] = ()
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[RejectedReading, ...] = ()
     status: Status | None = None
     fields_ignored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Speaker:
+class DeviceContext:
     """What a decoder must know of the device: its name, and where its clock hangs.
 
     `is_meter`: it measures what the house draws and feeds in, not what panels make. What such a
@@ -48,23 +48,23 @@ class Speaker:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class DecodeResult:
     """What a message of a firmware says: whole readings, or part of one.
 
     `earlier_at`: when else its reading may have been taken, by a clock that was put back.
     """
 
     decoded: Decoded = field(default_factory=Decoded)
-    part: Part | None = None
+    part: PartialReading | None = None
     earlier_at: datetime | None = None
 
 
-Decode: TypeAlias = Callable[[Sequence[str], bytes, Speaker, datetime], Heard]
+Decode: TypeAlias = Callable[[Sequence[str], bytes, DeviceContext, datetime], DecodeResult]
 
-NOTHING = Heard()
-ONLINE = Heard(Decoded(status=Status("online")))
-OFFLINE = Heard(Decoded(status=Status("offline")))
+NOTHING = DecodeResult()
+ONLINE = DecodeResult(Decoded(status=Status("online")))
+OFFLINE = DecodeResult(Decoded(status=Status("offline")))
 
 
-def refuse(reason: Refusal, detail: str, at: datetime | None = None) -> Heard:
-    return Heard(Decoded(refused=(Refused(reason, detail, at),)))
+def refuse(reason: RejectionReason, detail: str, at: datetime | None = None) -> DecodeResult:
+    return DecodeResult(Decoded(refused=(RejectedReading(reason, detail, at),)))

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from core.assembly import NEVER
-from core.readings import Refusal
-from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Speaker, refuse
+from core.readings import RejectionReason
+from ingest.dialects import NOTHING, OFFLINE, ONLINE, DecodeResult, DeviceContext, refuse
 from ingest.dialects.values import bare_number, document, number, part, reading, unix_time
 
 _FIELDS = {
@@ -24,7 +24,7 @@ _FIELDS = {
 _PRESENCE = {b"0": OFFLINE, b"1": ONLINE, b"2": ONLINE}
 
 
-def decode(levels: Sequence[str], payload: bytes, _: Speaker, __: datetime) -> Heard:
+def decode(levels: Sequence[str], payload: bytes, _: DeviceContext, __: datetime) -> DecodeResult:
     match tuple(levels):
         case ("ch0",):
             return _whole(payload)
@@ -40,13 +40,13 @@ def decode(levels: Sequence[str], payload: bytes, _: Speaker, __: datetime) -> H
             return NOTHING
 
 
-def _whole(payload: bytes) -> Heard:
+def _whole(payload: bytes) -> DecodeResult:
     message = document(payload)
     if message is None:
-        return refuse(Refusal.MALFORMED, "payload must be a JSON object")
+        return refuse(RejectionReason.MALFORMED, "payload must be a JSON object")
     at = unix_time(number(message.get("ts")))
     if at is None and message.get("ts") is not None:
-        return refuse(Refusal.BAD_TIME, "ts: must be seconds since 1970")
+        return refuse(RejectionReason.BAD_TIME, "ts: must be seconds since 1970")
     if at == NEVER:
         return NOTHING
     fields = {}

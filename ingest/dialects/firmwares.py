@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from core.assembly import Rhythm
+from core.assembly import ReportingPattern
 from core.dialects import Dialect, external_id_fault
 from ingest.dialects import (
     Decode,
@@ -48,20 +48,20 @@ class Firmware:
     behind the name is among `heeds` can be of use (None: all)."""
 
     decode: Decode
-    rhythm: Rhythm
+    rhythm: ReportingPattern
     heeds: frozenset[str] | None = None
 
 
-_BURST = Rhythm(timedelta(seconds=2))
+_BURST = ReportingPattern(timedelta(seconds=2))
 
 FIRMWARES = {
     # All of a measurement's topics are sent within a publishing interval of 5 s and more.
     Dialect.OPENDTU: Firmware(
-        opendtu.decode, Rhythm(timedelta(seconds=4)), frozenset({"0", "status"})
+        opendtu.decode, ReportingPattern(timedelta(seconds=4)), frozenset({"0", "status"})
     ),
     Dialect.SHELLY1: Firmware(
         shelly1.decode,
-        Rhythm(_BURST.window, power_w=shelly1.power_w),
+        ReportingPattern(_BURST.window, power_w=shelly1.power_w),
         frozenset({"emeter", "relay", "online"}),
     ),
     Dialect.SHELLY2: Firmware(shelly2.decode, _BURST, frozenset({"status", "events", "online"})),
@@ -71,13 +71,13 @@ FIRMWARES = {
     Dialect.SENML: Firmware(senml.decode, _BURST),
     Dialect.AHOY: Firmware(
         ahoy.decode,
-        Rhythm(timedelta(seconds=4)),
+        ReportingPattern(timedelta(seconds=4)),
         frozenset({"ch0", "available", "last_success"}),
     ),
     # It never pauses: what changed in a while is one measurement.
     Dialect.VICTRON: Firmware(
         victron.decode,
-        Rhythm(timedelta(seconds=5), last_counts=True, power_w=victron.power_w),
+        ReportingPattern(timedelta(seconds=5), last_counts=True, power_w=victron.power_w),
     ),
     Dialect.GROTT: Firmware(grott.decode, _BURST),
 }

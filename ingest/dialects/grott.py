@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from core.readings import RETURN, Refusal
-from ingest.dialects import Heard, Speaker, refuse
+from core.readings import RETURN, RejectionReason
+from ingest.dialects import DecodeResult, DeviceContext, refuse
 from ingest.dialects.values import (
     device_time,
     document,
@@ -38,16 +38,20 @@ def device_of(payload: bytes) -> str | None:
     return device if isinstance(device, str) else None
 
 
-def decode(_: Sequence[str], payload: bytes, speaker: Speaker, received_at: datetime) -> Heard:
+def decode(
+    _: Sequence[str], payload: bytes, speaker: DeviceContext, received_at: datetime
+) -> DecodeResult:
     message = document(payload)
     if message is None:
-        return refuse(Refusal.MALFORMED, "payload must be a JSON object")
+        return refuse(RejectionReason.MALFORMED, "payload must be a JSON object")
     if message.get("device") != speaker.external_id:
-        return refuse(Refusal.MALFORMED, "device: must be the serial that is in the topic")
+        return refuse(RejectionReason.MALFORMED, "device: must be the serial that is in the topic")
     time, is_late = message.get("time"), message.get("buffered") == "yes"
     at = device_time(time, speaker.zone, received_at)
     if at is None:
-        return refuse(Refusal.BAD_TIME, "time: must be a date and time such as 2026-03-01T06:30:00")
+        return refuse(
+            RejectionReason.BAD_TIME, "time: must be a date and time such as 2026-03-01T06:30:00"
+        )
     values = object_in(message, "values")
     if "rev_act_energy" in values:
         heard = reading(at, _meter(values))

@@ -8,7 +8,7 @@ from msgspec.json import Decoder
 from msgspec.structs import replace
 from pydantic_core import from_json
 
-from core.readings import FIELDS, Reading, Refusal, Refused
+from core.readings import FIELDS, Reading, RejectedReading, RejectionReason
 from ingest.dialects import Decoded, Status
 from ingest.dialects.values import fault_of
 
@@ -24,16 +24,20 @@ _KNOWN = frozenset(FIELDS)
 def decode_telemetry(payload: bytes) -> Decoded:
     """The readings of one message. What is wrong with one reading does not refuse the others."""
     if len(payload) > MESSAGE_MAX_BYTES:
-        return _refuse_all(Refusal.TOO_LARGE, f"at most {MESSAGE_MAX_BYTES} bytes are allowed")
+        return _refuse_all(
+            RejectionReason.TOO_LARGE, f"at most {MESSAGE_MAX_BYTES} bytes are allowed"
+        )
     try:
         document = _parse(payload)
     except ValueError:
-        return _refuse_all(Refusal.MALFORMED, "payload must be JSON")
+        return _refuse_all(RejectionReason.MALFORMED, "payload must be JSON")
     items = document if isinstance(document, list) else [document]
     if len(items) > MESSAGE_MAX_READINGS:
-        return _refuse_all(Refusal.TOO_MANY, f"at most {MESSAGE_MAX_READINGS} readings are allowed")
+        return _refuse_all(
+            RejectionReason.TOO_MANY, f"at most {MESSAGE_MAX_READINGS} readings are allowed"
+        )
     if not items:
-        return _refuse_all(Refusal.NO_MEASUREMENT, "the array is empty")
+        return _refuse_all(RejectionReason.NO_MEASUREMENT, "the array is empty")
     return _decode_items(items)
 
 
@@ -45,27 +49,29 @@ def _parse(payload: bytes) -> Any:
         return from_json(payload)  # takes NaN: a flaw of one reading, not of the document
 
 
-def _refuse_all(reason: Refusal, detail: str) -> Decoded:
-    return Decoded(refused=(Refused(reason, detail),))
+def _refuse_all(reason: RejectionReason, detail: str) -> Decoded:
+    return Decoded(refused=(RejectedReading(reason, detail),))
 
 
 def _decode_items(items: list[Any]) -> Decoded:
     outcomes = [_decode_item(item) for item in items]
     return Decoded(
         readings=tuple(o for o in outcomes if isinstance(o, Reading)),
-        refused=tuple(o for o in outcomes if isinstance(o, Refused)),
+        refused=tuple(o for o in outcomes if isinstance(o, RejectedReading)),
         fields_ignored=sum(len(i.keys() - _KNOWN) for i in items if isinstance(i, dict)),
     )
 
 
-def _decode_item(item: Any) -> Reading | Refused:
+def _decode_item(item: Any) -> Reading | RejectedReading:
     try:
         reading = item if isinstance(item, Reading) else _convert(item)
     except ValidationError as error:
         return _refuse(error)
     if not reading.says_something:
         fields = "power_w, energy_wh, export_wh, import_wh"
-        return Refused(Refusal.NO_MEASUREMENT, f"one of {fields} is required", reading.time)
+        return RejectedReading(
+            RejectionReason.NO_MEASUREMENT, f"one of {fields} is required", reading.time
+        )
     return _in_utc(reading)
 
 
@@ -76,19 +82,21 @@ def _convert(item: Any) -> Reading:
     return convert(item, Reading)
 
 
-def _refuse(error: ValidationError) -> Refused:
+def _refuse(error: ValidationError) -> RejectedReading:
     field, fault = fault_of(error)
-    reason = Refusal.BAD_TIME if field == "time" else Refusal.BAD_VALUE
-    return Refused(reason, f"{field}: {fault}")
+    reason = RejectionReason.BAD_TIME if field == "time" else RejectionReason.BAD_VALUE
+    return RejectedReading(reason, f"{field}: {fault}")
 
 
-def _in_utc(reading: Reading) -> Reading | Refused:
+def _in_utc(reading: Reading) -> Reading | RejectedReading:
     if reading.time is None or reading.time.tzinfo is UTC:
         return reading
     try:
         return replace(reading, time=reading.time.astimezone(UTC))
     except OverflowError:
-        return Refused(Refusal.BAD_TIME, "time: must lie in the years that a calendar has")
+        return RejectedReading(
+            RejectionReason.BAD_TIME, "time: must lie in the years that a calendar has"
+        )
 
 
 def decode_status(payload: bytes) -> Decoded:
@@ -102,7 +110,7 @@ def decode_status(payload: bytes) -> Decoded:
         document = None
     if not isinstance(document, dict) or document.get("status") not in STATUSES:
         allowed = ", ".join(STATUSES)
-        return _refuse_all(Refusal.MALFORMED, f"status must be one of {allowed}")
+        return _refuse_all(RejectionReason.MALFORMED, f"status must be one of {allowed}")
     code = document.get("code")
     known = code[:FAULT_CODE_MAX_LENGTH].replace("\0", "") if isinstance(code, str) else None
     return Decoded(status=Status(document["status"], known))

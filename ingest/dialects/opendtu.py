@@ -8,7 +8,7 @@ of reach), the panels' own figures (`1` to `4`), and the day's yield.
 from collections.abc import Sequence
 from datetime import datetime
 
-from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Speaker
+from ingest.dialects import NOTHING, OFFLINE, ONLINE, DecodeResult, DeviceContext
 from ingest.dialects.values import bare_number, part, unix_time
 
 _FIELDS = {
@@ -22,7 +22,7 @@ _FIELDS = {
 _PRESENCE = {b"0": OFFLINE, b"1": ONLINE}
 
 
-def decode(levels: Sequence[str], payload: bytes, _: Speaker, __: datetime) -> Heard:
+def decode(levels: Sequence[str], payload: bytes, _: DeviceContext, __: datetime) -> DecodeResult:
     match tuple(levels):
         case ("0", field) if field in _FIELDS:
             name, factor = _FIELDS[field]

@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from core.readings import Reading, Refusal, Refused
-from ingest.dialects import NOTHING, Decoded, Heard, Speaker, refuse
+from core.readings import Reading, RejectedReading, RejectionReason
+from ingest.dialects import NOTHING, Decoded, DecodeResult, DeviceContext, refuse
 from ingest.dialects.directions import forwards, power
 from ingest.dialects.values import number, reading, unix_time
 
@@ -63,28 +63,34 @@ class _Measurement:
     fault: str | None = None
 
 
-def decode(_: Sequence[str], payload: bytes, speaker: Speaker, received_at: datetime) -> Heard:
+def decode(
+    _: Sequence[str], payload: bytes, speaker: DeviceContext, received_at: datetime
+) -> DecodeResult:
     try:
         measurements = _measurements(payload, speaker, received_at)
     except _Unreadable as error:
-        return refuse(Refusal.MALFORMED, str(error))
+        return refuse(RejectionReason.MALFORMED, str(error))
     if len(measurements) > READINGS_MAX:
-        return refuse(Refusal.TOO_MANY, f"at most {READINGS_MAX} readings are allowed")
+        return refuse(RejectionReason.TOO_MANY, f"at most {READINGS_MAX} readings are allowed")
     readings: list[Reading] = []
-    refused: list[Refused] = []
+    refused: list[RejectedReading] = []
     for measurement in measurements:
         if measurement.fault is not None:
-            refused.append(Refused(Refusal.BAD_VALUE, measurement.fault, measurement.at))
+            refused.append(
+                RejectedReading(RejectionReason.BAD_VALUE, measurement.fault, measurement.at)
+            )
             continue
         heard = reading(measurement.at, measurement.fields).decoded
         readings += heard.readings
         refused += heard.refused
     if not readings and not refused:
         return NOTHING
-    return Heard(Decoded(tuple(readings), tuple(refused)))
+    return DecodeResult(Decoded(tuple(readings), tuple(refused)))
 
 
-def _measurements(payload: bytes, speaker: Speaker, received_at: datetime) -> list[_Measurement]:
+def _measurements(
+    payload: bytes, speaker: DeviceContext, received_at: datetime
+) -> list[_Measurement]:
     try:
         pack = from_json(payload)
     except (ValueError, RecursionError) as error:
@@ -144,7 +150,7 @@ def _time(base: _Base, record: Mapping[str, Any], received_at: datetime) -> date
 
 
 def _add(
-    measurement: _Measurement, base: _Base, record: Mapping[str, Any], speaker: Speaker
+    measurement: _Measurement, base: _Base, record: Mapping[str, Any], speaker: DeviceContext
 ) -> None:
     unit = _text(record, "u", base.unit)
     words = frozenset(_WORD.findall((base.name + _text(record, "n", "")).lower()))
@@ -156,7 +162,11 @@ def _add(
 
 
 def _say(
-    measurement: _Measurement, unit: str, words: frozenset[str], value: float, speaker: Speaker
+    measurement: _Measurement,
+    unit: str,
+    words: frozenset[str],
+    value: float,
+    speaker: DeviceContext,
 ) -> None:
     if unit in _WH:
         name, value = _counter(words, speaker), value * _WH[unit]
@@ -173,7 +183,7 @@ def _say(
     measurement.fields.setdefault(name, value)
 
 
-def _counter(words: frozenset[str], speaker: Speaker) -> str | None:
+def _counter(words: frozenset[str], speaker: DeviceContext) -> str | None:
     if words & _NOT_LIFETIME:
         return None
     for direction in ("export", "import"):

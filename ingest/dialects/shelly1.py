@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from core.assembly import Known
-from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Speaker
+from ingest.dialects import NOTHING, OFFLINE, ONLINE, DecodeResult, DeviceContext
 from ingest.dialects.directions import backwards, forwards, power
 from ingest.dialects.values import bare_number, part, total
 
@@ -21,7 +21,9 @@ _PHASES = ("0", "1", "2")
 _PRESENCE = {b"true": ONLINE, b"false": OFFLINE}
 
 
-def decode(levels: Sequence[str], payload: bytes, speaker: Speaker, _: datetime) -> Heard:
+def decode(
+    levels: Sequence[str], payload: bytes, speaker: DeviceContext, _: datetime
+) -> DecodeResult:
     match tuple(levels):
         case ("emeter", phase, field) if phase in _PHASES:
             return _emeter(phase, field, bare_number(payload), speaker)
@@ -33,7 +35,7 @@ def decode(levels: Sequence[str], payload: bytes, speaker: Speaker, _: datetime)
             return NOTHING
 
 
-def _emeter(phase: str, field: str, value: float | None, speaker: Speaker) -> Heard:
+def _emeter(phase: str, field: str, value: float | None, speaker: DeviceContext) -> DecodeResult:
     match field:
         case "power":
             return part({f"power_w:{phase}": power(value, speaker)})
@@ -49,7 +51,7 @@ def _emeter(phase: str, field: str, value: float | None, speaker: Speaker) -> He
             return NOTHING
 
 
-def _relay(field: str, value: float | None, speaker: Speaker) -> Heard:
+def _relay(field: str, value: float | None, speaker: DeviceContext) -> DecodeResult:
     if value is None:
         return NOTHING
     match field:

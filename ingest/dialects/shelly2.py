@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from core.readings import RETURN, Refusal
-from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Speaker, refuse
+from core.readings import RETURN, RejectionReason
+from ingest.dialects import NOTHING, OFFLINE, ONLINE, DecodeResult, DeviceContext, refuse
 from ingest.dialects.directions import backwards, forwards, power
 from ingest.dialects.values import document, number, object_in, part, unix_time
 
@@ -29,12 +29,14 @@ _NOTICES = ("NotifyStatus", "NotifyFullStatus")
 _PRESENCE = {b"true": ONLINE, b"false": OFFLINE}
 
 
-def decode(levels: Sequence[str], payload: bytes, speaker: Speaker, _: datetime) -> Heard:
+def decode(
+    levels: Sequence[str], payload: bytes, speaker: DeviceContext, _: datetime
+) -> DecodeResult:
     match tuple(levels):
         case ("status", component) if component in _COMPONENTS:
             status = document(payload)
             if status is None:
-                return refuse(Refusal.MALFORMED, "payload must be a JSON object")
+                return refuse(RejectionReason.MALFORMED, "payload must be a JSON object")
             return part(_values(component, status, speaker))
         case ("events", "rpc"):
             return _notice(payload, speaker)
@@ -44,10 +46,10 @@ def decode(levels: Sequence[str], payload: bytes, speaker: Speaker, _: datetime)
             return NOTHING
 
 
-def _notice(payload: bytes, speaker: Speaker) -> Heard:
+def _notice(payload: bytes, speaker: DeviceContext) -> DecodeResult:
     notice = document(payload)
     if notice is None:
-        return refuse(Refusal.MALFORMED, "payload must be a JSON object")
+        return refuse(RejectionReason.MALFORMED, "payload must be a JSON object")
     if notice.get("method") not in _NOTICES:
         return NOTHING
     params = object_in(notice, "params")
@@ -61,11 +63,13 @@ def _notice(payload: bytes, speaker: Speaker) -> Heard:
         return NOTHING
     at = unix_time(number(params.get("ts")))
     if at is None and params.get("ts") is not None:
-        return refuse(Refusal.BAD_TIME, "params.ts: must be seconds since 1970")
+        return refuse(RejectionReason.BAD_TIME, "params.ts: must be seconds since 1970")
     return part(values, at)
 
 
-def _values(component: str, status: Mapping[str, Any], speaker: Speaker) -> dict[str, float | None]:
+def _values(
+    component: str, status: Mapping[str, Any], speaker: DeviceContext
+) -> dict[str, float | None]:
     if component == "emdata:0":
         return _phases(status, speaker) or {
             forwards(speaker): number(status.get("total_act")),
@@ -94,7 +98,7 @@ def _values(component: str, status: Mapping[str, Any], speaker: Speaker) -> dict
     }
 
 
-def _phases(status: Mapping[str, Any], speaker: Speaker) -> dict[str, float | None]:
+def _phases(status: Mapping[str, Any], speaker: DeviceContext) -> dict[str, float | None]:
     """The counters of the phases that a status tells."""
     told = {
         f"{name}:{phase}": number(status.get(f"{phase}_{counter}"))
@@ -107,7 +111,7 @@ def _phases(status: Mapping[str, Any], speaker: Speaker) -> dict[str, float | No
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _two_ways(status: Mapping[str, Any], speaker: Speaker) -> dict[str, float | None]:
+def _two_ways(status: Mapping[str, Any], speaker: DeviceContext) -> dict[str, float | None]:
     """A counter of both directions, and the one beside it of what is returned."""
     returned_wh = number(object_in(status, "ret_aenergy").get("total"))
     return {

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from core.readings import Refusal
-from ingest.dialects import NOTHING, OFFLINE, ONLINE, Heard, Speaker, refuse
+from core.readings import RejectionReason
+from ingest.dialects import NOTHING, OFFLINE, ONLINE, DecodeResult, DeviceContext, refuse
 from ingest.dialects.values import (
     device_time,
     document,
@@ -35,12 +35,14 @@ from ingest.dialects.values import (
 _PRESENCE = {b"Online": ONLINE, b"Offline": OFFLINE}
 
 
-def decode(levels: Sequence[str], payload: bytes, speaker: Speaker, received_at: datetime) -> Heard:
+def decode(
+    levels: Sequence[str], payload: bytes, speaker: DeviceContext, received_at: datetime
+) -> DecodeResult:
     match tuple(levels):
         case ("SENSOR" | "ENERGY" | "STATUS8" | "STATUS10" as kind,):
             message = document(payload)
             if message is None:
-                return refuse(Refusal.MALFORMED, "payload must be a JSON object")
+                return refuse(RejectionReason.MALFORMED, "payload must be a JSON object")
             if kind.startswith("STATUS"):
                 message, kind = object_in(message, "StatusSNS"), "SENSOR"
             energy = object_in(message, "ENERGY") if kind == "SENSOR" else message
@@ -51,7 +53,9 @@ def decode(levels: Sequence[str], payload: bytes, speaker: Speaker, received_at:
             return NOTHING
 
 
-def _energy(time: Any, energy: Mapping[str, Any], speaker: Speaker, received_at: datetime) -> Heard:
+def _energy(
+    time: Any, energy: Mapping[str, Any], speaker: DeviceContext, received_at: datetime
+) -> DecodeResult:
     at = device_time(time, speaker.zone, received_at) or unix_time(number(time))
     net = speaker.is_meter or "ExportActive" in energy or "ImportActive" in energy
     counters = {"export_wh": energy.get("ExportActive"), "import_wh": energy.get("ImportActive")}
@@ -70,7 +74,9 @@ def _energy(time: Any, energy: Mapping[str, Any], speaker: Speaker, received_at:
     by_phase = {key: wh for one in phases for key, wh in one.items()}
     heard = reading(at, fields, by_phase, counts_since)
     if at is None and time is not None and heard is not NOTHING:
-        return refuse(Refusal.BAD_TIME, "Time: must be a date and time such as 2026-03-01T06:30:00")
+        return refuse(
+            RejectionReason.BAD_TIME, "Time: must be a date and time such as 2026-03-01T06:30:00"
+        )
     return maybe_earlier(heard, time, speaker.zone, received_at)
 
 

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 from msgspec import ValidationError, convert
 from pydantic_core import from_json
 
-from core.assembly import NEVER, PARTS_MAX, Part
-from core.readings import MAX_CLOCK_AHEAD, Reading, Refusal
+from core.assembly import NEVER, PARTS_MAX, PartialReading
+from core.readings import MAX_CLOCK_AHEAD, Reading, RejectionReason
 from core.repeated_hour import Instants, instants
-from ingest.dialects import NOTHING, Decoded, Heard, refuse
+from ingest.dialects import NOTHING, Decoded, DecodeResult, refuse
 
 _NUMBER_MAX_BYTES = 64
 _NUMBER = re.compile(rb"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*")
@@ -116,8 +116,8 @@ def _instants(text: Any, zone: ZoneInfo) -> Instants | None:
 
 
 def maybe_earlier(
-    heard: Heard, text: Any, zone: ZoneInfo, received_at: datetime, *, is_late: bool = False
-) -> Heard:
+    heard: DecodeResult, text: Any, zone: ZoneInfo, received_at: datetime, *, is_late: bool = False
+) -> DecodeResult:
     """A reading by a device's clock, and when else it may be of: history of an hour that comes
     twice. What is told at once is of the hour that it is received in."""
     both = _instants(text, zone)
@@ -134,35 +134,35 @@ def reading(
     fields: Mapping[str, float | None],
     parts: Mapping[str, float] | None = None,
     counts_since: datetime | None = None,
-) -> Heard:
+) -> DecodeResult:
     """A whole reading, unless a number is outside physics, or none is there that makes one."""
     said = {name: value for name, value in fields.items() if value is not None}
     fault = _fault(said) or _fault_of_parts(parts or {})
     if fault is not None:
-        return refuse(Refusal.BAD_VALUE, fault, at)
+        return refuse(RejectionReason.BAD_VALUE, fault, at)
     whole = Reading(at, **said)
     if parts or counts_since is not None:
         whole = whole.with_details(parts or {}, counts_since)
-    return Heard(Decoded(readings=(whole,))) if whole.says_something else NOTHING
+    return DecodeResult(Decoded(readings=(whole,))) if whole.says_something else NOTHING
 
 
-def part(fields: Mapping[str, float | None], at: datetime | None = None) -> Heard:
+def part(fields: Mapping[str, float | None], at: datetime | None = None) -> DecodeResult:
     """Part of a reading, by names as of `core.assembly.Part`: what is None is not said."""
     said = {name: value for name, value in fields.items() if value is not None}
     return part_or_gone(said, at) if said or at is not None else NOTHING
 
 
-def part_or_gone(said: Mapping[str, float | None], at: datetime | None = None) -> Heard:
+def part_or_gone(said: Mapping[str, float | None], at: datetime | None = None) -> DecodeResult:
     """Part of a reading: what is None is not known any more."""
     fault = _fault_of_parts(said)
     if fault is not None:
-        return refuse(Refusal.BAD_VALUE, fault, at)
-    return Heard(part=Part(said, at))
+        return refuse(RejectionReason.BAD_VALUE, fault, at)
+    return DecodeResult(part=PartialReading(said, at))
 
 
-def gone(name: str) -> Heard:
+def gone(name: str) -> DecodeResult:
     """There is no such part of a reading any more."""
-    return Heard(part=Part(gone=frozenset([name])))
+    return DecodeResult(part=PartialReading(gone=frozenset([name])))
 
 
 def _fault_of_parts(parts: Mapping[str, float | None]) -> str | None:

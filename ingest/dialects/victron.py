@@ -18,15 +18,15 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from core.assembly import Known
-from core.readings import Refusal
-from ingest.dialects import NOTHING, Heard, Speaker, refuse
+from core.readings import RejectionReason
+from ingest.dialects import NOTHING, DecodeResult, DeviceContext, refuse
 from ingest.dialects.values import document, gone, number, part_or_gone, total
 
 _INSTANCE = re.compile(r"[0-9]{1,5}")
 _PHASES = ("L1", "L2", "L3")
 
 
-def decode(levels: Sequence[str], payload: bytes, _: Speaker, __: datetime) -> Heard:
+def decode(levels: Sequence[str], payload: bytes, _: DeviceContext, __: datetime) -> DecodeResult:
     name, factor = _quantity(levels)
     if name is None:
         return NOTHING
@@ -34,7 +34,7 @@ def decode(levels: Sequence[str], payload: bytes, _: Speaker, __: datetime) -> H
         return gone(name)
     message = document(payload)
     if message is None:
-        return refuse(Refusal.MALFORMED, "payload must be a JSON object")
+        return refuse(RejectionReason.MALFORMED, "payload must be a JSON object")
     value = number(message.get("value"))
     return part_or_gone({name: None if value is None else value * factor})
 

@@ -13,7 +13,7 @@ from ingest.embedded_broker.access import Access, AccessUndecidedError, BrokerUs
 from ingest.embedded_broker.client_packets import Connect, PacketBuffer, UnsupportedLevelError, Will
 from ingest.embedded_broker.deadlines import Deadlines
 from ingest.embedded_broker.limits import Limits
-from ingest.embedded_broker.pace import Pace
+from ingest.embedded_broker.pace import PublishPace
 from ingest.embedded_broker.packet_handler import LimitExceededError, PacketHandler
 from ingest.embedded_broker.retained import RetainedMessages
 from ingest.embedded_broker.router import Router
@@ -90,7 +90,7 @@ class ClientConnection:
         self._ending = asyncio.Event()
         self._ended = asyncio.Event()
         self._deadlines = Deadlines(parts.limits)
-        self._pace = Pace(
+        self._pace = PublishPace(
             messages_per_s=parts.limits.messages_per_device_per_s,
             bytes_per_s=parts.limits.bytes_per_device_per_s,
             now_s=parts.now_s(),

@@ -49,7 +49,7 @@ async def running(
     """
     now_s = asyncio.get_running_loop().time
     async with router.running() as routes:
-        listener = Listener(
+        listener = BrokerListener(
             BrokerParts(
                 access=Access(pool, hub_password),
                 sessions=Sessions(routes, limits, now_s),
@@ -80,7 +80,7 @@ async def running(
             await listener.end_all()
 
 
-class Listener:
+class BrokerListener:
     """All connections of a socket."""
 
     def __init__(self, parts: BrokerParts) -> None:

@@ -1,7 +1,7 @@
 """How fast a connection is read: what comes faster waits in its socket. Pure."""
 
 
-class Pace:
+class PublishPace:
     """So many messages and bytes a second; what was not used of the last second may be, too."""
 
     def __init__(self, *, messages_per_s: int, bytes_per_s: int, now_s: float) -> None:

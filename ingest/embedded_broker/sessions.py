@@ -12,8 +12,8 @@ from core.topic_filters import covers
 from ingest.embedded_broker.access import HUB_USER, BrokerUser
 from ingest.embedded_broker.client_packets import Publish
 from ingest.embedded_broker.limits import Limits
-from ingest.embedded_broker.outbox import Outbox
 from ingest.embedded_broker.router import Router, RouterSession
+from ingest.embedded_broker.send_buffer import Outbox
 
 _log = structlog.get_logger()
 

@@ -3,10 +3,10 @@
 import json
 
 from core.readings import Reading
-from simulators.dialects.voice import Publication, Voice, kwh, numbers, time_of
+from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder, kwh, numbers, time_of
 
 
-def _say(name: str, reading: Reading) -> list[Publication]:
+def _say(name: str, reading: Reading) -> list[EncodedPublish]:
     channel = numbers(
         {
             "U_AC": reading.voltage_v,
@@ -19,8 +19,10 @@ def _say(name: str, reading: Reading) -> list[Publication]:
         3,
     )
     stamped = {**channel, "ts": int(time_of(reading).timestamp())}
-    return [Publication(f"inverter/{name}/ch0", json.dumps(stamped))]
+    return [EncodedPublish(f"inverter/{name}/ch0", json.dumps(stamped))]
 
 
 # Its last will has a topic that is not its own, and is never sent.
-VOICE = Voice(_say, arrive=lambda name: [Publication(f"inverter/{name}/available", "2", True)])
+VOICE = FirmwareEncoder(
+    _say, arrive=lambda name: [EncodedPublish(f"inverter/{name}/available", "2", True)]
+)

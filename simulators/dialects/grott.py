@@ -4,12 +4,12 @@ import json
 from zoneinfo import ZoneInfo
 
 from core.readings import Reading
-from simulators.dialects.voice import Publication, Voice, kwh, time_of
+from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder, kwh, time_of
 
 _ZONE = ZoneInfo("Asia/Kolkata")
 
 
-def _say(serial: str, reading: Reading) -> list[Publication]:
+def _say(serial: str, reading: Reading) -> list[EncodedPublish]:
     registers = {
         "pvstatus": (1.0, 1),
         "pvpowerout": (reading.power_w, 10),
@@ -28,7 +28,7 @@ def _say(serial: str, reading: Reading) -> list[Publication]:
             if value is not None
         },
     }
-    return [Publication(f"energy/growatt/{serial}", json.dumps(record))]
+    return [EncodedPublish(f"energy/growatt/{serial}", json.dumps(record))]
 
 
-VOICE = Voice(_say)
+VOICE = FirmwareEncoder(_say)

@@ -1,10 +1,10 @@
 """OpenDTU: one bare number per topic, totals in kWh to the watt-hour, the time last."""
 
 from core.readings import Reading
-from simulators.dialects.voice import Publication, Voice, kwh, time_of
+from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder, kwh, time_of
 
 
-def _say(serial: str, reading: Reading) -> list[Publication]:
+def _say(serial: str, reading: Reading) -> list[EncodedPublish]:
     fields = {
         "power": (reading.power_w, 1),
         "yieldtotal": (kwh(reading.energy_wh), 3),
@@ -20,11 +20,11 @@ def _say(serial: str, reading: Reading) -> list[Publication]:
         for field, (value, digits) in fields.items()
         if value is not None
     ]
-    return [Publication(f"solar/{serial}/{topic}", payload, True) for topic, payload in said]
+    return [EncodedPublish(f"solar/{serial}/{topic}", payload, True) for topic, payload in said]
 
 
-VOICE = Voice(
+VOICE = FirmwareEncoder(
     _say,
-    arrive=lambda serial: [Publication(f"solar/{serial}/status/dtu", "online", True)],
-    will=lambda serial: Publication(f"solar/{serial}/status/dtu", "offline", True),
+    arrive=lambda serial: [EncodedPublish(f"solar/{serial}/status/dtu", "online", True)],
+    will=lambda serial: EncodedPublish(f"solar/{serial}/status/dtu", "offline", True),
 )

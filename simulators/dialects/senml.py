@@ -3,10 +3,10 @@
 import json
 
 from core.readings import Reading
-from simulators.dialects.voice import Publication, Voice, kwh, time_of
+from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder, kwh, time_of
 
 
-def _say(name: str, reading: Reading) -> list[Publication]:
+def _say(name: str, reading: Reading) -> list[EncodedPublish]:
     records = [
         {"n": "power", "u": "W", "v": reading.power_w},
         {"n": "energy", "u": "J", "v": _joules(reading.energy_wh)},
@@ -17,11 +17,11 @@ def _say(name: str, reading: Reading) -> list[Publication]:
     ]
     known = [record for record in records if record["v"] is not None]
     base = {"bn": f"urn:dev:{name}:", "bt": time_of(reading).timestamp()}
-    return [Publication(f"senml/{name}", json.dumps([{**base, **known[0]}, *known[1:]]))]
+    return [EncodedPublish(f"senml/{name}", json.dumps([{**base, **known[0]}, *known[1:]]))]
 
 
 def _joules(energy_wh: float | None) -> float | None:
     return None if energy_wh is None else energy_wh * 3600
 
 
-VOICE = Voice(_say, tells_all=True)
+VOICE = FirmwareEncoder(_say, tells_all=True)

@@ -1,10 +1,10 @@
 """Shelly EM, first generation: bare numbers, watt-hours to a tenth, and no clock."""
 
 from core.readings import Reading
-from simulators.dialects.voice import Publication, Voice
+from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder
 
 
-def _say(name: str, reading: Reading) -> list[Publication]:
+def _say(name: str, reading: Reading) -> list[EncodedPublish]:
     fields = {
         "power": (reading.power_w, 2),
         "voltage": (reading.voltage_v, 2),
@@ -12,15 +12,15 @@ def _say(name: str, reading: Reading) -> list[Publication]:
         "total_returned": (0.0, 1),
     }
     return [
-        Publication(f"shellies/{name}/emeter/0/{field}", f"{value:.{digits}f}")
+        EncodedPublish(f"shellies/{name}/emeter/0/{field}", f"{value:.{digits}f}")
         for field, (value, digits) in fields.items()
         if value is not None
     ]
 
 
-VOICE = Voice(
+VOICE = FirmwareEncoder(
     _say,
-    arrive=lambda name: [Publication(f"shellies/{name}/online", "true", True)],
-    will=lambda name: Publication(f"shellies/{name}/online", "false", True),
+    arrive=lambda name: [EncodedPublish(f"shellies/{name}/online", "true", True)],
+    will=lambda name: EncodedPublish(f"shellies/{name}/online", "false", True),
     has_clock=False,
 )

@@ -3,10 +3,10 @@
 import json
 
 from core.readings import Reading
-from simulators.dialects.voice import Publication, Voice, numbers, time_of
+from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder, numbers, time_of
 
 
-def _say(name: str, reading: Reading) -> list[Publication]:
+def _say(name: str, reading: Reading) -> list[EncodedPublish]:
     measured = numbers(
         {
             "apower": reading.power_w,
@@ -28,13 +28,13 @@ def _say(name: str, reading: Reading) -> list[Publication]:
     }
     full = {**status, "source": "init", "output": True}
     return [
-        Publication(f"{name}/events/rpc", json.dumps(notice)),
-        Publication(f"{name}/status/switch:0", json.dumps(full)),
+        EncodedPublish(f"{name}/events/rpc", json.dumps(notice)),
+        EncodedPublish(f"{name}/status/switch:0", json.dumps(full)),
     ]
 
 
-VOICE = Voice(
+VOICE = FirmwareEncoder(
     _say,
-    arrive=lambda name: [Publication(f"{name}/online", "true", True)],
-    will=lambda name: Publication(f"{name}/online", "false", True),
+    arrive=lambda name: [EncodedPublish(f"{name}/online", "true", True)],
+    will=lambda name: EncodedPublish(f"{name}/online", "false", True),
 )

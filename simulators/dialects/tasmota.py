@@ -4,12 +4,12 @@ import json
 from zoneinfo import ZoneInfo
 
 from core.readings import Reading
-from simulators.dialects.voice import Publication, Voice, kwh, numbers, time_of
+from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder, kwh, numbers, time_of
 
 _ZONE = ZoneInfo("Asia/Kolkata")
 
 
-def _say(topic: str, reading: Reading) -> list[Publication]:
+def _say(topic: str, reading: Reading) -> list[EncodedPublish]:
     shown = time_of(reading).astimezone(_ZONE).strftime("%Y-%m-%dT%H:%M:%S")
     energy = numbers(
         {
@@ -21,11 +21,11 @@ def _say(topic: str, reading: Reading) -> list[Publication]:
         3,
     )
     sensor = {"Time": shown, "ENERGY": {"TotalStartTime": "2024-01-10T00:00:00", **energy}}
-    return [Publication(f"tele/{topic}/SENSOR", json.dumps(sensor))]
+    return [EncodedPublish(f"tele/{topic}/SENSOR", json.dumps(sensor))]
 
 
-VOICE = Voice(
+VOICE = FirmwareEncoder(
     _say,
-    arrive=lambda topic: [Publication(f"tele/{topic}/LWT", "Online", True)],
-    will=lambda topic: Publication(f"tele/{topic}/LWT", "Offline", True),
+    arrive=lambda topic: [EncodedPublish(f"tele/{topic}/LWT", "Online", True)],
+    will=lambda topic: EncodedPublish(f"tele/{topic}/LWT", "Offline", True),
 )

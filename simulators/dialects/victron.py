@@ -3,10 +3,10 @@
 import json
 
 from core.readings import Reading
-from simulators.dialects.voice import Publication, Voice, kwh
+from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder, kwh
 
 
-def _say(portal: str, reading: Reading) -> list[Publication]:
+def _say(portal: str, reading: Reading) -> list[EncodedPublish]:
     values = {
         "system/0/Ac/PvOnGrid/L1/Power": (reading.power_w, 1),
         "pvinverter/20/Ac/L1/Energy/Forward": (kwh(reading.energy_wh), 2),
@@ -15,7 +15,7 @@ def _say(portal: str, reading: Reading) -> list[Publication]:
         "system/0/Dc/Battery/Soc": (reading.battery_soc_pct, 1),
     }
     return [
-        Publication(
+        EncodedPublish(
             f"N/{portal}/{path}",
             json.dumps({"value": None if value is None else round(value, digits)}),
         )
@@ -23,4 +23,4 @@ def _say(portal: str, reading: Reading) -> list[Publication]:
     ]
 
 
-VOICE = Voice(_say, has_clock=False, asked_on="R/{}/keepalive")
+VOICE = FirmwareEncoder(_say, has_clock=False, asked_on="R/{}/keepalive")

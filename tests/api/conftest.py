@@ -12,8 +12,8 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from api import server
-from api.connection import ConnectionLimits
+from api.http import server
+from api.http.connection import ConnectionLimits
 from core import tokens
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
 from core.units import rfc3339

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.account_numbers import holds_account_number, holds_card_number, is_account_number
+from api.payments.account_numbers import holds_account_number, holds_card_number, is_account_number
 
 NUMBERS = [
     "4111111111111111",

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.addresses import ADDRESSES_MAX
+from api.location.addresses import ADDRESSES_MAX
 from db.pool import Pool
 from tests.api.conftest import Api, code_of, data_of, fields_of
 from tests.support.people import Person, add_user

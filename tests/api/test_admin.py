@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api import middleware
+from api.http import middleware
 from db.pool import Pool
 from tests.api.conftest import Api, code_of, data_of, fields_of
 from tests.support.people import PASSWORD, Person, add_device, add_listing, add_user

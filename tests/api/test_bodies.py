@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.bodies import Room
+from api.http.bodies import Room
 from core.settings import DatabaseSettings
 from db.pool import Pool
 from tests.api.conftest import Api, code_of, serving, token_of

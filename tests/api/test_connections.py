@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import psutil
 import pytest
 
-from api import middleware
-from api.connection import ConnectionLimits
+from api.http import middleware
+from api.http.connection import ConnectionLimits
 from core.settings import DatabaseSettings
 from db.pool import Pool
 from tests.api.conftest import serving, token_of

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from api.database_trouble import DatabaseTrouble
+from api.http.database_trouble import DatabaseTrouble
 from core.settings import DatabaseSettings
 from db.errors import UNAVAILABLE
 from db.pool import Pool

@@ -7,7 +7,7 @@ from uuid import UUID
 import aiomqtt
 import pytest
 
-from core.accountant import advance
+from core.accounting import advance
 from core.readings import Reading
 from core.settings import DatabaseSettings
 from db import accounts

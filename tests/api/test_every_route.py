@@ -11,8 +11,8 @@ import pytest
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
 
-from api.app import create_app
-from api.deps import SignedIn
+from api.http.app import create_app
+from api.http.dependencies import SignedIn
 from core.settings import ApiSettings, DatabaseSettings
 from db.pool import Pool
 from tests.api.conftest import Api

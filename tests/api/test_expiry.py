@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from api import expiry
+from api.http import expiry
 from core.settings import DatabaseSettings
 from db import idempotency, listings, locks, refresh_tokens
 from db.pool import Connection, Pool

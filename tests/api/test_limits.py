@@ -10,13 +10,13 @@ from uuid import UUID
 import httpx
 import pytest
 
-from api.sandbox import Sandbox
+from api.payments.sandbox import Sandbox
 from core.revenue import platform_fee
 from core.settings import DatabaseSettings
 from core.units import BALANCE_MAX, rfc3339
 from db.audit import audit
 from db.pool import Connection, Pool
-from db.purchases import Order, purchase
+from db.purchases import PurchaseOrder, purchase
 from tests.api.conftest import Api, code_of, data_of, fields_of, serving
 from tests.api.test_wallet import (
     TOPUPS,
@@ -239,7 +239,7 @@ async def test_crumbs_pay_a_fee_as_well(
     """Of 200 purchases of 0.013 kWh none paid any."""
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
     listing_id = await add_listing(pool, host, kwh=100, price_per_kwh=6)
-    order = Order(buyer.id, listing_id, Decimal("0.013"))
+    order = PurchaseOrder(buyer.id, listing_id, Decimal("0.013"))
     await purchase(conn, [order] * 200, fee_rate=Decimal("0.05"))
     fees = await pool.fetch("SELECT DISTINCT total_price, platform_fee FROM energy_transactions")
     assert [tuple(row) for row in fees] == [(Decimal("0.08"), Decimal("0.01"))]
@@ -251,7 +251,7 @@ async def test_the_smallest_sale_is_all_fee_and_never_more(
 ) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
     listing_id = await add_listing(pool, host, price_per_kwh=6)
-    [order] = [Order(buyer.id, listing_id, Decimal("0.001"))]
+    [order] = [PurchaseOrder(buyer.id, listing_id, Decimal("0.001"))]
     for rate, fee in (("0.05", "0.01"), ("0", "0.00")):
         await purchase(conn, [order], fee_rate=Decimal(rate))
         [sold] = await pool.fetch(

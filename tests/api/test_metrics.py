@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from api.metrics import ActiveUsers
+from api.http.metrics import ActiveUsers
 from db.pool import Pool
 from tests.api.conftest import Api
 from tests.support.people import add_user

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from api.app import create_app
+from api.http.app import create_app
 from core.settings import ApiSettings, DatabaseSettings
 
 Operation = dict[str, Any]

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from api.rate_limits import RateLimits, network_of
+from api.http.rate_limits import RateLimits, network_of
 from core.errors import TooMany
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
 from db.pool import Pool

@@ -12,8 +12,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from api.metrics import ApiMetrics
-from api.reads import Reads, open_reads
+from api.http.metrics import ApiMetrics
+from api.http.read_routing import ReadRouting, open_read_routing
 from core.settings import DatabaseSettings
 from db.pool import Connection, Pool, open_pool
 from tests.api.conftest import Api, data_of, serving
@@ -182,11 +182,11 @@ async def test_without_its_primary_nothing_is_answered(database: DatabaseSetting
 
 
 @asynccontextmanager
-async def reading(database: DatabaseSettings) -> AsyncIterator[Reads]:
+async def reading(database: DatabaseSettings) -> AsyncIterator[ReadRouting]:
     metrics = ApiMetrics(CollectorRegistry())
     async with (
         open_pool(database, application_name="test") as pool,
-        open_reads(database, pool, metrics) as reads,
+        open_read_routing(database, pool, metrics) as reads,
     ):
         yield reads
 
@@ -195,7 +195,7 @@ async def is_replica(conn: Connection) -> bool:
     return bool(await conn.fetchval("SELECT pg_is_in_recovery()"))
 
 
-async def until_well(reads: Reads) -> None:
+async def until_well(reads: ReadRouting) -> None:
     await eventually(lambda: reads.replica_state == "ok")
 
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from api import server
+from api.http import server
 from core.settings import ApiSettings, DatabaseSettings
 from db.pool import Pool
 from solarhub.ports import free

@@ -10,8 +10,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.sandbox import Sandbox
-from api.webhooks import SIGNATURE_HEADER, sign
+from api.payments.sandbox import Sandbox
+from api.payments.webhooks import SIGNATURE_HEADER, sign
 from core.settings import DatabaseSettings
 from db import wallets
 from db.audit import audit

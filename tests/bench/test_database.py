@@ -1,6 +1,6 @@
 """Databases to measure on are made, copied, and gone afterwards."""
 
-from bench.database import Server, connected
+from bench.database import BenchDatabaseServer, connected
 from core.settings import DatabaseSettings
 from db.pool import Pool
 
@@ -17,7 +17,7 @@ async def test_what_is_filled_once_is_copied_for_each_who_wants_it(
         async with connected(settings) as conn:
             await conn.execute("CREATE TABLE offers AS SELECT 1 AS n")
 
-    server = Server(database.database_url)
+    server = BenchDatabaseServer(database.database_url)
     async with server.copy_of("a market", fill) as one, connected(one) as conn:
         await conn.execute("INSERT INTO offers VALUES (2)")
     async with server.copy_of("a market", fill) as other, connected(other) as conn:

@@ -9,7 +9,7 @@ from msgspec.structs import astuple
 
 from bench import mqtt
 from bench.ingest import TOPICS
-from bench.readings import CAPACITY_W, STEP, Stretch
+from bench.readings import CAPACITY_W, STEP, FleetReadings
 from core.readings import Reading
 from ingest.dialects import native
 from tests.support.mosquitto import Mosquitto
@@ -19,7 +19,7 @@ DEVICES = [uuid4() for _ in range(3)]
 
 
 def test_a_message_holds_the_same_reading_as_its_row() -> None:
-    stretch = Stretch(DEVICES, BEGAN_AT, first_tick=7, ticks=2)
+    stretch = FleetReadings(DEVICES, BEGAN_AT, first_tick=7, ticks=2)
     said = []
     for topic, payload in stretch.messages():
         (reading,) = native.decode_telemetry(payload).readings
@@ -28,14 +28,14 @@ def test_a_message_holds_the_same_reading_as_its_row() -> None:
 
 
 def test_arrays_hold_every_reading_once() -> None:
-    stretch = Stretch(DEVICES, BEGAN_AT, first_tick=0, ticks=100)
+    stretch = FleetReadings(DEVICES, BEGAN_AT, first_tick=0, ticks=100)
     readings = [r for _, p in stretch.messages(50) for r in native.decode_telemetry(p).readings]
     assert len(readings) == stretch.readings == 300
     assert {r.time for r in readings} == {BEGAN_AT + tick * STEP for tick in range(100)}
 
 
 def test_counters_rise_as_fast_as_the_power_says() -> None:
-    stretch = Stretch(DEVICES[:1], BEGAN_AT, first_tick=0, ticks=5000)
+    stretch = FleetReadings(DEVICES[:1], BEGAN_AT, first_tick=0, ticks=5000)
     readings = [Reading(*row[1:]) for row in stretch.rows()]  # type: ignore[arg-type]
     hours = STEP.total_seconds() / 3600
     for before, after in pairwise(readings):

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from bench import suite
-from bench.database import Server
+from bench.database import BenchDatabaseServer
 from bench.options import Options
 from bench.processes import BenchError
 from bench.result import Contestant, Result, Sample, Target
@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> Callable[..., Awaitable[tuple[int, str]]]:
         work.mkdir()
         outcome = await suite.run(
             {name: (runner,) for name, runner in cases.items()},
-            lambda scratch: Options(Server("postgresql://nowhere"), scratch),
+            lambda scratch: Options(BenchDatabaseServer("postgresql://nowhere"), scratch),
             work=work, out=out, console=Console(file=StringIO()),
         )  # fmt: skip
         suite.sum_up(outcome, Console(file=said, width=200))

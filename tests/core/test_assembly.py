@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 from core.assembly import (
     NEVER,
     PARTS_MAX,
+    AssemblyState,
     Measured,
-    Part,
-    Partial,
-    Rhythm,
+    PartialReading,
+    ReportingPattern,
     close,
     close_if_due,
-    lay,
+    merge,
 )
 from core.readings import Reading
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
-BURST = Rhythm(timedelta(seconds=2))
-STREAM = Rhythm(timedelta(seconds=5), last_counts=True)
+BURST = ReportingPattern(timedelta(seconds=2))
+STREAM = ReportingPattern(timedelta(seconds=5), last_counts=True)
 
-Said = tuple[float, Part]
+Said = tuple[float, PartialReading]
 
 
 def after(seconds: float) -> datetime:
@@ -32,18 +32,21 @@ def after(seconds: float) -> datetime:
 
 
 def bare(seconds: float, **values: float | None) -> Said:
-    return seconds, Part({name.replace("__", ":"): v for name, v in values.items()})
+    return seconds, PartialReading({name.replace("__", ":"): v for name, v in values.items()})
 
 
 def timed(seconds: float, at: float, **values: float | None) -> Said:
-    return seconds, Part(bare(seconds, **values)[1].values, after(at))
+    return seconds, PartialReading(bare(seconds, **values)[1].values, after(at))
 
 
-def told(*said: Said, rhythm: Rhythm = BURST, partial: Partial | None = None) -> list[Reading]:
+def told(
+    *said: Said, rhythm: ReportingPattern = BURST, partial: AssemblyState | None = None
+) -> list[Reading]:
     """The readings that parts make, the last one closed when its time is over."""
-    partial = Partial() if partial is None else partial
+    partial = AssemblyState() if partial is None else partial
     measured: list[Measured | None] = [
-        lay(partial, part, rhythm, topic="t", received_at=after(seconds)) for seconds, part in said
+        merge(partial, part, rhythm, topic="t", received_at=after(seconds))
+        for seconds, part in said
     ]
     measured.append(close_if_due(partial, rhythm, after(said[-1][0]) + rhythm.window))
     return [m.reading for m in measured if m is not None]
@@ -125,7 +128,7 @@ def test_what_is_not_valid_now_is_awaited_and_what_is_gone_is_not() -> None:
     readings = told(
         bare(0, energy_wh__a=100, energy_wh__b=1000, power_w__a=1, power_w__b=2),
         bare(30, energy_wh__a=101, energy_wh__b=None, power_w__b=None),
-        (60, Part(gone=frozenset({"energy_wh:b", "power_w:b"}))),
+        (60, PartialReading(gone=frozenset({"energy_wh:b", "power_w:b"}))),
         bare(90, energy_wh__a=102),
     )
     assert values(readings, "energy_wh") == [1100, None, 102]
@@ -152,7 +155,7 @@ def test_of_a_stream_that_never_pauses_a_while_is_one_measurement() -> None:
 
 
 def test_what_never_was_measured_is_no_reading() -> None:
-    never = (0.0, Part(at=NEVER))
+    never = (0.0, PartialReading(at=NEVER))
     assert told(never, bare(0, energy_wh=0)) == []
     assert told(timed(0, -1)) == []
     assert told(bare(0, voltage_v=230)) == []
@@ -182,10 +185,12 @@ def test_a_clock_that_was_ahead_does_not_make_what_follows_late() -> None:
 
 
 def test_parts_that_are_made_up_are_not_kept_without_end() -> None:
-    partial = Partial()
+    partial = AssemblyState()
     for n in range(0, 3 * PARTS_MAX, 30):
-        told((n, Part({f"energy_wh:{n + m}": 1.0 for m in range(30)})), partial=partial)
-    told((900, Part({f"power_w:{n}": 1.0 for n in range(3 * PARTS_MAX)})), partial=partial)
+        told((n, PartialReading({f"energy_wh:{n + m}": 1.0 for m in range(30)})), partial=partial)
+    told(
+        (900, PartialReading({f"power_w:{n}": 1.0 for n in range(3 * PARTS_MAX)})), partial=partial
+    )
     assert len(partial.known) == PARTS_MAX
 
 
@@ -201,7 +206,7 @@ steps = st.lists(
 def test_whatever_is_lost_each_part_is_what_was_told_and_a_sum_is_of_all(
     history: list[list[str]],
 ) -> None:
-    partial, known = Partial(), set[str]()
+    partial, known = AssemblyState(), set[str]()
     for n, phases in enumerate(history):
         said = {
             f"energy_wh:{phase}": 1000.0 * phase + n if fate == "told" else None
@@ -210,7 +215,7 @@ def test_whatever_is_lost_each_part_is_what_was_told_and_a_sum_is_of_all(
         }
         told_now = {name: wh for name, wh in said.items() if wh is not None}
         known |= told_now.keys()
-        readings = told((30.0 * n, Part(said)), partial=partial)
+        readings = told((30.0 * n, PartialReading(said)), partial=partial)
         assert [dict(reading.parts) for reading in readings] == ([told_now] if told_now else [])
         is_whole = told_now.keys() == known and known
         assert [r.energy_wh for r in readings] == (
@@ -222,7 +227,7 @@ spoken = st.lists(
     st.tuples(
         st.floats(-1, 3),
         st.builds(
-            Part,
+            PartialReading,
             st.dictionaries(
                 st.sampled_from(["power_w", "power_w:1", "energy_wh:0", "export_wh", "voltage_v"]),
                 st.none() | st.floats(-1e300, 1e300),
@@ -237,13 +242,13 @@ spoken = st.lists(
 
 @given(spoken, st.sampled_from([BURST, STREAM]))
 def test_whatever_is_said_each_measurement_is_told_once_and_at_its_time(
-    said: list[Said], rhythm: Rhythm
+    said: list[Said], rhythm: ReportingPattern
 ) -> None:
-    partial, seconds = Partial(), 0.0
+    partial, seconds = AssemblyState(), 0.0
     times = {part.at for _, part in said}
     for pause, part in said:
         seconds += pause
-        measured = lay(partial, part, rhythm, topic="t", received_at=after(seconds))
+        measured = merge(partial, part, rhythm, topic="t", received_at=after(seconds))
         if measured is not None:
             assert measured.reading.time in times | {measured.opened_at}
     close(partial, rhythm)

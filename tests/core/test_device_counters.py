@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.accountant import Account, Accounted, advance
+from core.accounting import Accounted, AccountingState, advance
 from core.device_counters import COUNTERS_MAX
 from core.intervals import Quality, Reason
 from core.readings import DetailedReading, Reading
@@ -229,7 +229,7 @@ def test_what_was_generated_while_the_other_direction_was_garbage_for_good_is_no
 # What must hold for every history --------------------------------------------------------------
 
 
-def fold(account: Account | None, cuts: list[list[Reading]]) -> Accounted:
+def fold(account: AccountingState | None, cuts: list[list[Reading]]) -> Accounted:
     """Account one after the other, as batches are."""
     whole = Accounted(account, {}, {})
     for readings in cuts:

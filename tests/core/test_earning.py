@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.accountant import Accounted, advance
+from core.accounting import Accounted, advance
 from core.earning import EarningTerms, account_readings
 from core.readings import Reading
 from core.units import slot_of

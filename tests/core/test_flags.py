@@ -7,8 +7,8 @@ import pytest
 from core.flags import (
     Credited,
     FlagKind,
+    FlagSuspicion,
     SlotEnergy,
-    Suspect,
     find_in_slots,
     find_resets,
     with_resets,
@@ -20,7 +20,7 @@ BANGALORE = (12.9716, 77.5946)
 # In Bangalore: 23:30 at night, and noon.
 NIGHT = datetime(2026, 3, 1, 18, tzinfo=UTC)
 NOON = datetime(2026, 3, 1, 6, 30, tzinfo=UTC)
-ROOF = Suspect(5000, BANGALORE, has_battery=False)
+ROOF = FlagSuspicion(5000, BANGALORE, has_battery=False)
 
 
 def slots(
@@ -36,7 +36,7 @@ def slots(
     ]
 
 
-def kinds(found: list[SlotEnergy], suspect: Suspect = ROOF) -> list[FlagKind]:
+def kinds(found: list[SlotEnergy], suspect: FlagSuspicion = ROOF) -> list[FlagKind]:
     return [finding.kind for finding in find_in_slots(found, suspect)]
 
 
@@ -57,14 +57,14 @@ def test_generation_in_the_dark_is_flagged_with_how_dark_it_was() -> None:
         (slots(NOON, 900, 900), ROOF),
         (slots(NIGHT, 300), ROOF),  # one slot alone
         (slots(NIGHT, 100, 149), ROOF),  # less than three minutes of its capacity
-        (slots(NIGHT, 60, 39), Suspect(100, BANGALORE, has_battery=False)),
-        (slots(NIGHT, 150, 120), Suspect(5000, BANGALORE, has_battery=True)),
-        (slots(NIGHT, 150, 120), Suspect(5000, None, has_battery=False)),
+        (slots(NIGHT, 60, 39), FlagSuspicion(100, BANGALORE, has_battery=False)),
+        (slots(NIGHT, 150, 120), FlagSuspicion(5000, BANGALORE, has_battery=True)),
+        (slots(NIGHT, 150, 120), FlagSuspicion(5000, None, has_battery=False)),
         (slots(NIGHT, 150, 120, quality=Quality.INTERPOLATED), ROOF),
         (slots(NIGHT, 150) + slots(NIGHT + timedelta(days=1), 120), ROOF),
     ],
 )
-def test_what_may_well_be_is_not(found: list[SlotEnergy], suspect: Suspect) -> None:
+def test_what_may_well_be_is_not(found: list[SlotEnergy], suspect: FlagSuspicion) -> None:
     assert kinds(found, suspect) == []
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.geo import neighbourhood
-from core.prices import Grid, Place, Survey, listing_price, local_price
+from core.prices import Grid, PricedPlace, Survey, listing_price, local_price
 from core.units import price
 
 GRID = Grid(retail=Decimal("0.30"), export=Decimal("0.08"))
@@ -93,9 +93,9 @@ def test_a_listing_takes_the_sellers_price_within_its_floor_and_cap(
         assert taken == price(sell)
 
 
-def place(cell: str, offered: int = 0, wanted: int = 0, *, priced: bool = False) -> Place:
+def place(cell: str, offered: int = 0, wanted: int = 0, *, priced: bool = False) -> PricedPlace:
     latitude, longitude = h3.cell_to_latlng(cell)
-    return Place(latitude, longitude, Decimal(offered), Decimal(wanted), priced)
+    return PricedPlace(latitude, longitude, Decimal(offered), Decimal(wanted), priced)
 
 
 def test_a_neighbourhood_is_a_cell_and_its_ring() -> None:
@@ -127,6 +127,6 @@ def test_neighbours_share_a_border_but_not_a_price() -> None:
 @given(st.floats(-90, 90), st.floats(-180, 180))
 def test_every_place_on_earth_has_a_neighbourhood(latitude: float, longitude: float) -> None:
     survey = Survey()
-    survey.add(Place(latitude, longitude, Decimal(1), NOTHING, priced=True))
+    survey.add(PricedPlace(latitude, longitude, Decimal(1), NOTHING, priced=True))
     [found] = survey.neighbourhoods(GRID)
     assert (found.offered_kwh, found.wanted_kwh) == (1, 0)

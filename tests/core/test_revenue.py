@@ -17,8 +17,8 @@ from core.revenue import (
     ExpectedTerms,
     Stake,
     Terms,
+    allocate,
     check_investment,
-    deal_out,
     platform_fee,
 )
 from core.units import money
@@ -30,15 +30,15 @@ ONE, TWO = UUID(int=1), UUID(int=2)
 
 def test_who_funded_half_earns_half_of_the_share() -> None:
     stakes = [Stake(ONE, ONE, Decimal(500)), Stake(TWO, TWO, Decimal(250))]
-    dealt = deal_out(TERMS, Decimal(100), stakes)
+    dealt = allocate(TERMS, Decimal(100), stakes)
     assert dealt == {ONE: Decimal("15.00"), TWO: Decimal("7.50")}
 
 
 def test_what_can_not_be_halved_is_rounded_once() -> None:
     stakes = [Stake(ONE, ONE, Decimal(500)), Stake(TWO, TWO, Decimal(500))]
     # 0.003 in all: nothing; 0.009 in all: one paisa, not two halves of one.
-    assert sum(deal_out(TERMS, Decimal("0.01"), stakes).values()) == 0
-    assert sum(deal_out(TERMS, Decimal("0.03"), stakes).values()) == Decimal("0.01")
+    assert sum(allocate(TERMS, Decimal("0.01"), stakes).values()) == 0
+    assert sum(allocate(TERMS, Decimal("0.03"), stakes).values()) == Decimal("0.01")
 
 
 @given(sales())
@@ -47,7 +47,7 @@ def test_it_adds_up_to_the_paisa(sale: tuple[Terms, Decimal, list[Stake]]) -> No
     invested = sum((stake.amount for stake in stakes), Decimal(0))
     exact = Fraction(invested) / Fraction(terms.funding_target)
     exact *= Fraction(terms.revenue_share) * Fraction(amount)
-    total = sum(deal_out(terms, amount, stakes).values(), Decimal(0))
+    total = sum(allocate(terms, amount, stakes).values(), Decimal(0))
     assert abs(Fraction(total) - exact) <= Fraction(1, 200)
     assert total <= amount
     assert total == money(total)
@@ -59,7 +59,7 @@ def test_no_investment_and_no_investor_is_off_by_more_than_a_paisa(
 ) -> None:
     terms, amount, stakes = sale
     rate = Fraction(terms.revenue_share) * Fraction(amount) / Fraction(terms.funding_target)
-    dealt = deal_out(terms, amount, stakes)
+    dealt = allocate(terms, amount, stakes)
     off_of: dict[UUID, Fraction] = defaultdict(Fraction)
     for stake in stakes:
         assert dealt[stake.id] >= 0
@@ -76,7 +76,7 @@ def test_the_order_does_not_matter(
     terms, amount, stakes = sale
     shuffled = list(stakes)
     random.shuffle(shuffled)
-    assert deal_out(terms, amount, shuffled) == deal_out(terms, amount, stakes)
+    assert allocate(terms, amount, shuffled) == allocate(terms, amount, stakes)
 
 
 def test_no_more_is_invested_than_was_asked_for() -> None:

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from core.accountant import Account
-from core.counters import Counter, Suspect
+from core.accounting import AccountingState
+from core.counters import Counter, SuspectLevel
 from core.device_counters import Joint
 from db import accounts
 from db.migrations import versions
@@ -24,10 +24,10 @@ _OF = "SELECT accountant FROM device_states WHERE device_id = $1"
 
 
 async def test_an_account_is_what_it_was_when_it_is_read_again() -> None:
-    counter = Counter(AT, 10**18, AT + TICK, Suspect(5, AT, 2), earned_mwh=0, stalled_at=AT)
+    counter = Counter(AT, 10**18, AT + TICK, SuspectLevel(5, AT, 2), earned_mwh=0, stalled_at=AT)
     joint = Joint({"energy_wh:a": 5}, {"energy_wh": AT + TICK})
     counters = {"energy_wh:a": counter, "export_wh": Counter(AT, 0, AT)}
-    for account in (Account(AT), Account(AT, counters, 3120.5, joint)):
+    for account in (AccountingState(AT), AccountingState(AT, counters, 3120.5, joint)):
         assert accounts.from_json(accounts.to_json(account)) == account
 
 
@@ -41,7 +41,7 @@ async def test_an_account_of_before_keeps_its_instants_to_the_microsecond(conn: 
     for name in ("0017_accounts_as_text.sql", "0019_parts.sql"):
         migration = Path(versions.__path__[0]) / name
         await conn.execute(migration.read_text("utf-8"))
-    counter = Counter(AT, 7, AT + 2 * TICK, Suspect(5, AT + TICK, 2))
-    assert accounts.from_json(await conn.fetchval(_OF, device)) == Account(
+    counter = Counter(AT, 7, AT + 2 * TICK, SuspectLevel(5, AT + TICK, 2))
+    assert accounts.from_json(await conn.fetchval(_OF, device)) == AccountingState(
         AT, {"energy_wh": counter}, power_w=3120.5
     )

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from core.settings import DatabaseSettings
 from db import listing_pages
-from db.listing_pages import Filter, Listed
+from db.listing_pages import Listed, ListingFilter
 from db.pool import Connection, open_pool
 from tests.support import plans
 from tests.support.people import add_device, add_user
@@ -42,7 +42,7 @@ SELECT owner_id, 'Roof', 'inverter', 5000, '' FROM unnest($1::uuid[]) AS owner_i
 """
 
 
-async def fill(conn: Connection) -> dict[str, Filter]:
+async def fill(conn: Connection) -> dict[str, ListingFilter]:
     """Many listings; what selects half of them."""
     sellers = [row["id"] for row in await conn.fetch(_SELLERS)]
     devices = [row["id"] for row in await conn.fetch(_DEVICES, sellers)]
@@ -50,10 +50,10 @@ async def fill(conn: Connection) -> dict[str, Filter]:
         await conn.execute(_ADD, sellers, devices, begin + 1, begin + 10_000)
     await conn.execute("VACUUM ANALYZE energy_listings")
     return {
-        "all": Filter(),
-        "status": Filter(status="active"),
-        "seller": Filter(seller_id=sellers[0]),
-        "device": Filter(device_id=devices[0]),
+        "all": ListingFilter(),
+        "status": ListingFilter(status="active"),
+        "seller": ListingFilter(seller_id=sellers[0]),
+        "device": ListingFilter(device_id=devices[0]),
     }
 
 
@@ -67,14 +67,16 @@ _INDEXES = {
 }
 
 
-def statement_of(order: str, where: Filter) -> tuple[str, tuple[object, ...]]:
+def statement_of(order: str, where: ListingFilter) -> tuple[str, tuple[object, ...]]:
     name = "_NEWEST" if order == "newest" else "_CHEAPEST"
     endings = ("", "_OF_STATUS", "_OF_SELLER", "_OF_DEVICE")
     statements: Any = tuple(getattr(listing_pages, name + ending) for ending in endings)
     return listing_pages._narrowest(statements, where)
 
 
-async def part(conn: Connection, order: str, where: Filter, key: Any, limit: int) -> list[Listed]:
+async def part(
+    conn: Connection, order: str, where: ListingFilter, key: Any, limit: int
+) -> list[Listed]:
     if order == "newest":
         return await listing_pages.newest(conn, where, reader_id=READER, before=key, limit=limit)
     return await listing_pages.cheapest(conn, where, reader_id=READER, after=key, limit=limit)
@@ -142,10 +144,10 @@ async def test_where_nothing_is_found_little_is_read(conn: Connection) -> None:
     """Also where statistics say that the statement finds a lot."""
     await fill(conn)
     nothing = [
-        Filter(status="cancelled"),
-        Filter(seller_id=(await add_user(conn, "host")).id),
-        Filter(device_id=await add_device(conn, await add_user(conn, "host"))),
-        Filter(device_id=uuid4(), seller_id=uuid4(), status="sold"),
+        ListingFilter(status="cancelled"),
+        ListingFilter(seller_id=(await add_user(conn, "host")).id),
+        ListingFilter(device_id=await add_device(conn, await add_user(conn, "host"))),
+        ListingFilter(device_id=uuid4(), seller_id=uuid4(), status="sold"),
     ]
     for order, key in (("newest", NEWEST), ("cheapest", CHEAPEST)):
         for where in nothing:
@@ -165,7 +167,7 @@ async def test_the_cheapest_end_at_the_highest_price(conn: Connection) -> None:
         plan = await plans.run(conn, statement, *last, None, 2, 21, READER, *chosen, mode=MODES[0])
         assert plan.buffers < 10
     found = await part(
-        conn, "cheapest", Filter(status="active", max_price=Decimal(2)), CHEAPEST, 101
+        conn, "cheapest", ListingFilter(status="active", max_price=Decimal(2)), CHEAPEST, 101
     )
     assert found[-1].price_per_kwh <= 2
 
@@ -173,7 +175,7 @@ async def test_the_cheapest_end_at_the_highest_price(conn: Connection) -> None:
 async def test_all_that_is_asked_for_counts_together(conn: Connection) -> None:
     halves = await fill(conn)
     seller_id, device_id = halves["seller"].seller_id, halves["device"].device_id
-    filters = Filter("active", seller_id, device_id, Decimal(10), Decimal(5))
+    filters = ListingFilter("active", seller_id, device_id, Decimal(10), Decimal(5))
     expected = await conn.fetch(
         "SELECT id FROM energy_listings WHERE status = 'active' AND seller_id = $1"
         " AND device_id = $2 AND energy_amount_kwh >= 10 AND price_per_kwh <= 5"

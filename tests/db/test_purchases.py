@@ -10,13 +10,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api.investing import Request, invest
+from api.investments.service import InvestmentRequest, invest
 from core.errors import DomainError
 from core.settings import DatabaseSettings
 from core.tokens import Identity
 from db.audit import audit
 from db.pool import Connection, Pool
-from db.purchases import Idempotency, Order, Purchase, purchase
+from db.purchases import Idempotency, Purchase, PurchaseOrder, purchase
 from tests.support.people import Person, add_device, add_listing, add_user
 
 FEE_RATE = Decimal("0.05")
@@ -28,7 +28,7 @@ SELECT relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) AS rows
 _BATCH, _BATCHES = 16, 25
 
 
-async def buy(conn: Connection, orders: Sequence[Order]) -> list[Purchase | DomainError]:
+async def buy(conn: Connection, orders: Sequence[PurchaseOrder]) -> list[Purchase | DomainError]:
     return await purchase(conn, orders, fee_rate=FEE_RATE)
 
 
@@ -67,27 +67,27 @@ async def test_an_order_that_is_refused_keeps_no_other_from_its_energy(
     )
     await pool.execute("UPDATE energy_listings SET price_per_kwh = 0.001 WHERE id = $1", cheap)
     used, reused = Idempotency("used", b"one request"), Idempotency("used", b"another")
-    [before] = await buy(conn, [Order(buyer.id, good, Decimal(1), idempotency=used)])
+    [before] = await buy(conn, [PurchaseOrder(buyer.id, good, Decimal(1), idempotency=used)])
 
     one, key = Decimal(1), Idempotency("refused", b"")
     expected = {
-        Order(gone.id, good, one): "account_inactive",
-        Order(outsider.id, good, one): "account_inactive",
-        Order(buyer.id, good, one, idempotency=reused): "idempotency_key_reused",
-        Order(buyer.id, good, one, payment_method_id=uuid4()): "not_found",
-        Order(buyer.id, uuid4(), one): "not_found",
-        Order(seller.id, good, one): "own_listing",
-        Order(buyer.id, cancelled, one): "listing_not_active",
-        Order(buyer.id, later, one): "outside_window",
-        Order(buyer.id, good, Decimal(6), idempotency=key): "insufficient_energy",
-        Order(buyer.id, good, one, max_price_per_kwh=Decimal("5.99")): "price_changed",
-        Order(buyer.id, cheap, one): "purchase_too_small",
-        Order(poor.id, good, one): "insufficient_balance",
+        PurchaseOrder(gone.id, good, one): "account_inactive",
+        PurchaseOrder(outsider.id, good, one): "account_inactive",
+        PurchaseOrder(buyer.id, good, one, idempotency=reused): "idempotency_key_reused",
+        PurchaseOrder(buyer.id, good, one, payment_method_id=uuid4()): "not_found",
+        PurchaseOrder(buyer.id, uuid4(), one): "not_found",
+        PurchaseOrder(seller.id, good, one): "own_listing",
+        PurchaseOrder(buyer.id, cancelled, one): "listing_not_active",
+        PurchaseOrder(buyer.id, later, one): "outside_window",
+        PurchaseOrder(buyer.id, good, Decimal(6), idempotency=key): "insufficient_energy",
+        PurchaseOrder(buyer.id, good, one, max_price_per_kwh=Decimal("5.99")): "price_changed",
+        PurchaseOrder(buyer.id, cheap, one): "purchase_too_small",
+        PurchaseOrder(poor.id, good, one): "insufficient_balance",
     }  # fmt: skip
-    orders = [Order(buyer.id, good, one)]
+    orders = [PurchaseOrder(buyer.id, good, one)]
     for refused in expected:
-        orders += [refused, Order(buyer.id, good, Decimal("0.1"))]
-    orders.append(Order(buyer.id, good, one, idempotency=used))
+        orders += [refused, PurchaseOrder(buyer.id, good, Decimal("0.1"))]
+    orders.append(PurchaseOrder(buyer.id, good, one, idempotency=used))
     outcomes = await buy(conn, orders)
     replayed = outcomes.pop()
 
@@ -105,7 +105,9 @@ async def test_an_order_that_is_refused_keeps_no_other_from_its_energy(
 async def test_who_can_pay_one_of_two_orders_gets_the_first(conn: Connection, pool: Pool) -> None:
     buyer = await add_user(pool, balance=10)
     listings = [await add_listing(pool, await add_user(pool, "host")) for _ in range(2)]
-    outcomes = await buy(conn, [Order(buyer.id, listing, Decimal(1)) for listing in listings])
+    outcomes = await buy(
+        conn, [PurchaseOrder(buyer.id, listing, Decimal(1)) for listing in listings]
+    )
     assert [said(o).partition(":")[0] for o in outcomes] == ["bought", "insufficient_balance"]
     assert (await balances(conn))[buyer.id] == 4
 
@@ -115,7 +117,7 @@ async def test_what_sells_out_is_sold_to_those_who_come_after(conn: Connection, 
     buyers = [await add_user(pool, balance=100) for _ in range(4)]
     amounts = (Decimal("1.5"), Decimal(1), Decimal("0.5"), Decimal("0.5"))
     outcomes = await buy(
-        conn, [Order(b.id, listing, kwh) for b, kwh in zip(buyers, amounts, strict=True)]
+        conn, [PurchaseOrder(b.id, listing, kwh) for b, kwh in zip(buyers, amounts, strict=True)]
     )
     codes = [said(o).partition(":")[0] for o in outcomes]
     assert codes == ["bought", "insufficient_energy", "bought", "listing_not_active"]
@@ -131,7 +133,7 @@ async def test_a_batch_is_told_of_once_a_listing_once_a_wallet_and_of_each_purch
 ) -> None:
     seller, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
     listing = await add_listing(pool, seller)
-    outcomes = await buy(conn, [Order(buyer.id, listing, Decimal(1)) for _ in range(3)])
+    outcomes = await buy(conn, [PurchaseOrder(buyer.id, listing, Decimal(1)) for _ in range(3)])
     events = await conn.fetch("SELECT type, data FROM outbox ORDER BY id")
     assert [event["type"] for event in events] == [
         "listing.updated", *["purchase.completed"] * 3, *["wallet.updated"] * 2,
@@ -162,7 +164,7 @@ async def market(pool: Pool) -> tuple[list[Person], list[UUID]]:
                 who = Identity(
                     investor.id, investor.email, "investor", datetime.max.replace(tzinfo=UTC)
                 )
-                await invest(pool, who, Request(device_id, Decimal(amount * 31), None))
+                await invest(pool, who, InvestmentRequest(device_id, Decimal(amount * 31), None))
         listings.append(
             await add_listing(pool, host, kwh=3, device_id=device_id, price_per_kwh=5 + n)
         )
@@ -179,7 +181,7 @@ async def test_a_batch_leaves_what_the_same_orders_leave_one_by_one(
     for seed in range(_BATCHES):
         chance = Random(seed)
         orders = [
-            Order(
+            PurchaseOrder(
                 chance.choice(buyers).id,
                 chance.choice(listings),
                 Decimal(chance.randint(1, 2500)) / 1000,
@@ -211,7 +213,9 @@ async def test_what_was_planned_on_empty_tables_reads_no_table_in_full(
     async def buy_of_each() -> None:
         keys = [Idempotency(uuid4().hex, b"") for _ in listings]
         each = zip(listings, keys, strict=True)
-        await buy(conn, [Order(buyer.id, one, Decimal(1), idempotency=key) for one, key in each])
+        await buy(
+            conn, [PurchaseOrder(buyer.id, one, Decimal(1), idempotency=key) for one, key in each]
+        )
 
     async def rows_read() -> Counter[str]:
         return Counter({row["relname"]: row["rows"] for row in await conn.fetch(_ROWS_READ)})

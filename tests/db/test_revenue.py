@@ -5,7 +5,7 @@ from uuid import UUID
 
 from hypothesis import given, settings
 
-from core.revenue import Stake, Terms, deal_out
+from core.revenue import Stake, Terms, allocate
 from db.pool import Connection
 from tests.support.people import add_device, add_user
 from tests.support.revenue import sales
@@ -45,7 +45,7 @@ async def test_it_deals_out_by_the_same_rule(
             device_id,
             amount,
         )
-        expected = deal_out(terms, amount, stakes)
+        expected = allocate(terms, amount, stakes)
         assert {row["investment_id"]: row["amount"] for row in dealt} == expected
     finally:
         await transaction.rollback()

@@ -12,13 +12,13 @@ from core.settings import DatabaseSettings
 from db import roles, schema
 from db.pool import Connection, open_connection
 from solarhub import embedded
-from solarhub.whereabouts import with_user
+from solarhub.run_file import with_user
 from tests.conftest import data_directory
 from tests.support import databases, statements
 from tests.support.hubs import run
 
 ENTRIES = {
-    roles.API: [("api.server", "run"), ("api.app", "create_app")],
+    roles.API: [("api.http.server", "run"), ("api.http.app", "create_app")],
     roles.INGEST: [("ingest.service", "run"), ("ingest.broker_auth", "DeviceAccessPlugin")],
     roles.RELAY: [("realtime.relay", "run")],
     roles.REALTIME: [("realtime.server", "run")],

@@ -16,9 +16,9 @@ from db import schema
 from db.audit import audit
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
 from db.pool import Pool, open_pool
+from simulators.hub_addresses import BrokerAddress
 from simulators.link import Credentials, Line, Links, LinkTally
-from simulators.outgoing import Outgoing
-from simulators.whereabouts import Broker
+from simulators.send_queue import SendQueue
 from tests.conftest import require
 from tests.end_to_end.load import Meter
 from tests.end_to_end.turmoil import Backing, Part
@@ -70,7 +70,7 @@ class Device:
         self.credentials = Credentials(str(device_id), "no one asks")
         self._readings = meter.readings
         self._let_out = 0
-        self._outgoing = Outgoing(kept_s=KEPT_S)
+        self._outgoing = SendQueue(kept_s=KEPT_S)
         self._gate = gate
         self._chance = chance
 
@@ -151,7 +151,7 @@ class Hub:
 
     async def publish(self, gate: Gate, chance: Random) -> None:
         """Each device on a connection of its own, until all is sent."""
-        links = Links(Broker.of(self.mosquitto.url), chance, LinkTally())
+        links = Links(BrokerAddress.of(self.mosquitto.url), chance, LinkTally())
         async with asyncio.TaskGroup() as tasks:
             for device_id, meter in zip(self.devices, self.meters, strict=True):
                 device = Device(device_id, meter, gate, chance)

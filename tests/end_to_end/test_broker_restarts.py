@@ -21,12 +21,12 @@ from core.readings import Reading
 from core.settings import DatabaseSettings
 from db.audit import audit
 from db.pool import Pool
+from simulators.hub_addresses import BrokerAddress
 from simulators.link import Credentials, Line, Links, LinkTally
-from simulators.outgoing import Outgoing
-from simulators.whereabouts import Broker
+from simulators.send_queue import SendQueue
 from tests.conftest import secured_mosquitto
 from tests.end_to_end.turmoil import Part
-from tests.ingest.test_credentials import SECRET, device_in, register
+from tests.ingest.test_broker_account_sync import SECRET, device_in, register
 from tests.support.mosquitto import AUTOSAVE_S, SecuredMosquitto
 from tests.support.waiting import eventually
 
@@ -51,7 +51,7 @@ class Device:
     id: UUID
     resends: bool
     began_at: datetime
-    outgoing: Outgoing = field(default_factory=Outgoing)
+    outgoing: SendQueue = field(default_factory=SendQueue)
     measured: int = 0
     _measured: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -142,7 +142,9 @@ async def site(
             async with device_in(mosquitto, device.id):
                 pass
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        links = Links(Broker.of(f"mqtt://127.0.0.1:{mosquitto.port}"), Random(1), LinkTally())
+        links = Links(
+            BrokerAddress.of(f"mqtt://127.0.0.1:{mosquitto.port}"), Random(1), LinkTally()
+        )
         running = [
             tasks.create_task(links.run(device.credentials, device.speak)) for device in devices
         ]

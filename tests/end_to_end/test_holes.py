@@ -19,12 +19,12 @@ from uuid import UUID
 from core import tokens
 from core.events import EventType
 from core.feed import FeedEvent, Reload, Subscription
-from core.listings import Change, change, event_of
+from core.listings import ListingPatch, change, event_of
 from core.settings import DatabaseSettings
 from db import listings, schema
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Connection, Pool, open_pool
-from simulators.feed import Feed
+from simulators.feed import FeedClient
 from solarhub import embedded
 from solarhub.ports import free
 from tests.end_to_end.turmoil import Backing, Door, Part, chosen_seed, lasts_s
@@ -92,7 +92,7 @@ class Client:
         self._load = load
         self.stretches: list[dict[UUID, Told]] = []
 
-    async def run(self, feed: Feed) -> None:
+    async def run(self, feed: FeedClient) -> None:
         async with aclosing(feed.events()) as told:
             async for one in told:
                 if isinstance(one, Reload):
@@ -183,9 +183,9 @@ async def change_one(conn: Connection, listing_id: UUID, chance: Random) -> None
     before = await listings.lock(conn, listing_id)
     assert before is not None
     if chance.random() < 0.5:
-        wanted = Change(price_per_kwh=Decimal(chance.randint(1, 99_999)) / 10_000)
+        wanted = ListingPatch(price_per_kwh=Decimal(chance.randint(1, 99_999)) / 10_000)
     else:
-        wanted = Change(status="active" if before.status == "paused" else "paused")
+        wanted = ListingPatch(status="active" if before.status == "paused" else "paused")
     after = change(before, wanted, serves=True, now=datetime.now(UTC))
     await listings.change(conn, after)
     await listings.announce(conn, listing_id, event_of(before, after))
@@ -270,14 +270,14 @@ def clients_of(world: World) -> list[Client]:
     return clients
 
 
-def feed_of(world: World, n: int, client: Client) -> Feed:
+def feed_of(world: World, n: int, client: Client) -> FeedClient:
     async def token() -> str:
         return tokens.sign(
             SECRET, user_id=world.user_ids[n % USERS], email="asha@example.org", role="buyer",
             now=datetime.now(UTC), ttl=timedelta(minutes=15),
         )  # fmt: skip
 
-    return Feed(
+    return FeedClient(
         f"ws://127.0.0.1:{world.door.port}/ws", [client.subscription], token=token,
         chance=Random(world.chance.random()), retry_max_s=1,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from db.audit import audit
 from db.pool import Pool
 from simulators.native import encode
 from tests.end_to_end.turmoil import Part
-from tests.ingest.test_credentials import SECRET, device_in, register
+from tests.ingest.test_broker_account_sync import SECRET, device_in, register
 from tests.support.mosquitto import SecuredMosquitto
 from tests.support.waiting import eventually
 

@@ -20,7 +20,7 @@ from core.events import EventType
 from core.feed import Reload, Subscription
 from core.settings import DatabaseSettings, RedisSettings
 from db.pool import Pool
-from simulators.feed import Feed
+from simulators.feed import FeedClient
 from solarhub import embedded
 from solarhub.ports import free
 from tests.api.conftest import Api, data_of, serving
@@ -53,7 +53,9 @@ class Buyer:
         async def fresh_token() -> str:
             return token(self.person.id)
 
-        feed = Feed(url, [Subscription("user")], token=fresh_token, chance=Random(1), retry_max_s=1)
+        feed = FeedClient(
+            url, [Subscription("user")], token=fresh_token, chance=Random(1), retry_max_s=1
+        )
         async with aclosing(feed.events()) as events:
             async for one in events:
                 if isinstance(one, Reload):

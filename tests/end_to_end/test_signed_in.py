@@ -30,7 +30,7 @@ from tests.end_to_end.test_firmwares import (
     tasmota,
     victron,
 )
-from tests.ingest.test_credentials import hub, received
+from tests.ingest.test_broker_account_sync import hub, received
 from tests.ingest.test_service import ingesting
 from tests.support.mosquitto import SecuredMosquitto
 from tests.support.people import Person, add_user

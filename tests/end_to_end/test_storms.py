@@ -22,7 +22,7 @@ from db.audit import audit
 from db.pool import Pool
 from db.telemetry import Counts
 from simulators.native import encode
-from solarhub.measures import measure
+from solarhub.metrics_client import measure
 from solarhub.ports import free
 from tests.end_to_end.load import Meter, faulty
 from tests.end_to_end.turmoil import Part, chosen_rounds, chosen_seed

@@ -15,7 +15,7 @@ from typing import cast
 
 import psutil
 
-from solarhub.embedded import Server
+from solarhub.embedded import EmbeddedServer
 from solarhub.ports import free
 
 
@@ -43,13 +43,15 @@ class Backing:
     that started it, and starting one takes a while.
     """
 
-    def __init__(self, start: Callable[[Path], AbstractContextManager[Server]], home: Path) -> None:
+    def __init__(
+        self, start: Callable[[Path], AbstractContextManager[EmbeddedServer]], home: Path
+    ) -> None:
         self._start = start
         self._home = home
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._killing = asyncio.Lock()
-        self._running: AbstractContextManager[Server] | None = None
-        self._server: Server | None = None
+        self._running: AbstractContextManager[EmbeddedServer] | None = None
+        self._server: EmbeddedServer | None = None
 
     @property
     def url(self) -> str:
@@ -87,9 +89,9 @@ class Backing:
                 await until.wait()
             await self.start()
 
-    async def _in_thread(self, call: Callable[[], object]) -> Server:
+    async def _in_thread(self, call: Callable[[], object]) -> EmbeddedServer:
         result = await asyncio.get_running_loop().run_in_executor(self._thread, call)
-        return cast(Server, result)
+        return cast(EmbeddedServer, result)
 
 
 def _kill_tree(pid: int) -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.accountant import advance
+from core.accounting import advance
 from core.readings import Reading
 from core.settings import DatabaseSettings
 from core.units import wh_of_mwh

@@ -16,9 +16,9 @@ from prometheus_client import CollectorRegistry
 from core.device_passwords import hash_of, password_of
 from core.settings import DatabaseSettings, MqttSettings
 from db.pool import Pool
-from ingest.broker import Broker
-from ingest.dynsec import open_plugin
-from tests.ingest.test_credentials import (
+from ingest.broker import BrokerEndpoint
+from ingest.broker_accounts.dynamic_security import open_plugin
+from tests.ingest.test_broker_account_sync import (
     SECRET,
     accounts,
     gets_in,
@@ -50,7 +50,9 @@ async def register_many(pool: Pool, count: int) -> None:
 async def fleet_size(mosquitto: SecuredMosquitto) -> int:
     if asked := os.environ.get("SOLARHUB_TEST_FLEET"):
         return int(asked)
-    async with open_plugin(Broker.of(MqttSettings(mqtt_url=mosquitto.url)), "asks", 10) as plugin:
+    async with open_plugin(
+        BrokerEndpoint.of(MqttSettings(mqtt_url=mosquitto.url)), "asks", 10
+    ) as plugin:
         # Before 2.1 Mosquitto writes all accounts to its file for each that is made.
         return 2_000 if plugin.patterns else 400
 

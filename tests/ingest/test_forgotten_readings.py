@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from core.accountant import advance
+from core.accounting import advance
 from core.intervals import Interval
 from core.readings import Reading
 from core.settings import DatabaseSettings

@@ -23,9 +23,9 @@ from core.units import rfc3339
 from db import device_credentials
 from db.audit import audit
 from db.pool import Pool
-from ingest import tidying
-from ingest.hearing import nothing_more
-from ingest.messages import Message
+from ingest import retention
+from ingest.firmware_decoding import nothing_more
+from ingest.messages import IngestMessage
 from solarhub.ports import free
 from solarhub.process import metrics_served
 from tests.api.conftest import serving
@@ -147,7 +147,7 @@ async def test_it_holds_for_a_firmware_whose_measurements_come_in_parts(
     device = await add_device(pool, await add_user(pool, "host"))
     await pool.execute("UPDATE devices SET dialect = 'tasmota', external_id = 'plug'")
 
-    def sensor(minutes: int) -> Message:
+    def sensor(minutes: int) -> IngestMessage:
         at = (NOW - timedelta(minutes=minutes)).isoformat(timespec="seconds")
         said = {"Time": at, "ENERGY": {"Total": 100 - minutes / 100, "Power": 600}}
         return message("tele/plug/SENSOR", json.dumps(said).encode())
@@ -190,7 +190,7 @@ async def test_the_audit_finds_a_device_whose_counts_are_not_its_rows(
     assert broken[check] == (str(device),)
 
 
-def garbage(device: UUID, readings: int = 1) -> Message:
+def garbage(device: UUID, readings: int = 1) -> IngestMessage:
     return message(f"solar/{device}/telemetry", json.dumps([7] * readings).encode())
 
 
@@ -202,7 +202,7 @@ async def test_only_the_newest_refusals_are_kept_and_all_are_counted(
     for _ in range(3):
         await ingest(pool, garbage(noisy, 10), garbage(quiet), garbage(uuid4(), 5))
     newest = await pool.fetch("SELECT id FROM rejections WHERE device_id = $1 ORDER BY 1", noisy)
-    while await tidying.tidy(pool, kept=4, kept_of_strangers=2, limit=7):
+    while await retention.delete_expired(pool, kept=4, kept_of_strangers=2, limit=7):
         pass
     kept = await pool.fetch("SELECT id FROM rejections WHERE device_id = $1 ORDER BY 1", noisy)
     assert kept == newest[-4:]
@@ -224,7 +224,7 @@ async def test_refusals_are_dropped_while_an_ingester_keeps_accounts_at_the_brok
     await ingest(pool, garbage(device, 10))
     async with pool.acquire() as keeper:
         assert await device_credentials.try_lead(keeper)
-        assert await tidying.tidy(pool, kept=5) == 5
+        assert await retention.delete_expired(pool, kept=5) == 5
 
 
 async def test_several_ingesters_tidy_up_while_refusals_come_in(
@@ -238,10 +238,10 @@ async def test_several_ingesters_tidy_up_while_refusals_come_in(
 
     async def tidy() -> None:
         for _ in range(20):
-            await tidying.tidy(pool, kept=5, limit=8)
+            await retention.delete_expired(pool, kept=5, limit=8)
 
     await asyncio.gather(send(), tidy(), tidy(), tidy())
-    while await tidying.tidy(pool, kept=5, limit=8):
+    while await retention.delete_expired(pool, kept=5, limit=8):
         pass
     assert await pool.fetchval("SELECT count(*) FROM rejections") == 5
     assert await broken_checks(pool, database) == {}

@@ -8,7 +8,7 @@ import pytest
 from core.device_passwords import password_of
 from core.settings import DatabaseSettings
 from db.pool import Pool
-from tests.ingest.test_credentials import SECRET, gets_in, hub, kept, register
+from tests.ingest.test_broker_account_sync import SECRET, gets_in, hub, kept, register
 from tests.support.mosquitto import SecuredMosquitto
 from tests.support.raw_mqtt import (
     NOT_AUTHORIZED,

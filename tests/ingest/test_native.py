@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.readings import FIELDS, Reading, Refusal
+from core.readings import FIELDS, Reading, RejectionReason
 from ingest.dialects import Status
 from ingest.dialects.native import MESSAGE_MAX_BYTES, decode_status, decode_telemetry
 
@@ -80,7 +80,10 @@ def test_what_else_a_message_holds_does_not_change_how_a_reading_is_read(
 def test_one_bad_reading_does_not_refuse_the_others() -> None:
     decoded = decode_telemetry(b'[{"power_w": 1}, {"power_w": NaN}, 7, {"energy_wh": 2}]')
     assert decoded.readings == (Reading(power_w=1.0), Reading(energy_wh=2.0))
-    assert [r.reason for r in decoded.refused] == [Refusal.BAD_VALUE, Refusal.BAD_VALUE]
+    assert [r.reason for r in decoded.refused] == [
+        RejectionReason.BAD_VALUE,
+        RejectionReason.BAD_VALUE,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,7 @@ def test_a_fault_may_have_a_code() -> None:
 def test_another_word_is_no_status(payload: bytes) -> None:
     decoded = decode_status(payload)
     assert decoded.status is None
-    assert decoded.refused[0].reason is Refusal.MALFORMED
+    assert decoded.refused[0].reason is RejectionReason.MALFORMED
 
 
 json_values = st.recursive(

@@ -7,9 +7,9 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api import offers
+from api.listings import service as listings_service
 from core.errors import DomainError
-from core.listings import Change
+from core.listings import ListingPatch
 from core.readings import Reading
 from core.settings import DatabaseSettings
 from core.tokens import Identity
@@ -17,7 +17,7 @@ from core.units import kwh_of_wh, slot_of
 from db import purchases
 from db.audit import audit
 from db.pool import Pool, Record
-from db.purchases import Order, Purchase
+from db.purchases import Purchase, PurchaseOrder
 from ingest.writer import write
 from tests.ingest.world import message, telemetry
 from tests.support.people import Person, add_device, add_listing, add_user
@@ -83,7 +83,7 @@ class Story:
     async def buy(self, wh: int) -> None:
         """Either there was enough of it to sell, or it is refused."""
         before = await self.pool.fetchrow(_LISTING, self.listing)
-        order = Order(self.buyer.id, self.listing, Decimal(wh).scaleb(-3), None, None)
+        order = PurchaseOrder(self.buyer.id, self.listing, Decimal(wh).scaleb(-3), None, None)
         assert before is not None
         can = before["status"] == "active" and before["energy_amount_kwh"] >= order.energy_kwh
         async with self.pool.acquire() as conn:
@@ -95,7 +95,9 @@ class Story:
     async def wish(self, status: str) -> None:
         host = Identity(self.host.id, self.host.email, "host", datetime.now(UTC))
         try:
-            await offers.change(self.pool, host, self.listing, Change(status=status))
+            await listings_service.change(
+                self.pool, host, self.listing, ListingPatch(status=status)
+            )
         except DomainError:
             return
         self.paused_by_seller = status == "paused"

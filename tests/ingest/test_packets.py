@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ingest.packets import (
     MalformedPacketError,
     Packets,
-    Publication,
+    ReceivedPublish,
     address,
     is_publication,
     publication,
@@ -71,7 +71,7 @@ def test_a_publication_is_taken_apart(topic: bytes, payload: bytes, message_id: 
     whole = publish(topic, payload, message_id)
     assert is_publication(whole)
     qos = 0 if message_id is None else 1
-    assert publication(whole, NOW) == Publication(
+    assert publication(whole, NOW) == ReceivedPublish(
         topic, payload, message_id or 0, qos, False, len(whole), NOW
     )
     assert address(whole) == (topic, message_id or 0)

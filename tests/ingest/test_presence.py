@@ -18,9 +18,9 @@ from core.settings import DatabaseSettings
 from core.units import slot_of
 from db import listings, purchases
 from db.pool import Pool
-from db.purchases import Order, Purchase
+from db.purchases import Purchase, PurchaseOrder
 from ingest import presence
-from ingest.messages import Message
+from ingest.messages import IngestMessage
 from ingest.presence import expire_listings, mark_silent_offline
 from tests.ingest.test_service import holds, ingesting
 from tests.ingest.test_writer import ingest
@@ -37,7 +37,7 @@ _STATE = "SELECT status, fault_code, last_seen_at FROM device_states WHERE devic
 
 def status(
     device: UUID, word: str, *, ago: timedelta = timedelta(0), code: str | None = None
-) -> Message:
+) -> IngestMessage:
     said = f'{{"status": "{word}", "code": "{code}"}}' if code else word
     received_at = datetime.now(UTC) - ago
     return message(f"solar/{device}/status", said.encode(), received_at=received_at)
@@ -45,7 +45,7 @@ def status(
 
 def reading(
     device: UUID, minute: float, *, soc: float | None = None, ago: timedelta = timedelta(0)
-) -> Message:
+) -> IngestMessage:
     at = START + timedelta(minutes=minute)
     one = Reading(at, energy_wh=1000 + 10 * minute, battery_soc_pct=soc)
     return telemetry(device, one, received_at=datetime.now(UTC) - ago)
@@ -310,7 +310,7 @@ async def test_sold_out_becomes_active_with_the_next_energy(pool: Pool) -> None:
     device, listing_id = await a_seller(pool)
     buyer = await add_user(pool, balance=100)
     async with pool.acquire() as conn:
-        order = Order(buyer.id, listing_id, Decimal("0.25"), None, None)
+        order = PurchaseOrder(buyer.id, listing_id, Decimal("0.25"), None, None)
         [bought] = await purchases.purchase(conn, [order], fee_rate=Decimal(0))
     assert isinstance(bought, Purchase)
     assert (await listing_of(pool, listing_id)).status == "sold"

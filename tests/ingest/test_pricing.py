@@ -15,7 +15,7 @@ from core.prices import local_price
 from core.units import SLOT, price
 from db import prices, purchases
 from db.pool import Pool
-from db.purchases import Order, Purchase
+from db.purchases import Purchase, PurchaseOrder
 from ingest import pricing
 from tests.support import market
 from tests.support.ledger import as_owner
@@ -164,7 +164,7 @@ async def test_what_was_bought_in_the_last_slot_was_wanted_too(pool: Pool) -> No
     here = await add_dynamic_listing(pool, seller, kwh=10)
     for kwh in (2, 4):
         async with pool.acquire() as conn:
-            order = Order(buyer.id, here, Decimal(kwh), None, None)
+            order = PurchaseOrder(buyer.id, here, Decimal(kwh), None, None)
             [bought] = await purchases.purchase(conn, [order], fee_rate=Decimal(0))
         assert isinstance(bought, Purchase)
     async with pool.acquire() as conn:
@@ -213,7 +213,7 @@ async def test_one_rupee_that_buys_a_ton_moves_it_as_little(pool: Pool) -> None:
     accomplice, buyer = await host(pool), await add_user(pool, balance=1)
     listing_id = await add_listing(pool, accomplice, kwh=10_000, price_per_kwh=Decimal("0.0001"))
     async with pool.acquire() as conn:
-        order = Order(buyer.id, listing_id, Decimal(10_000))
+        order = PurchaseOrder(buyer.id, listing_id, Decimal(10_000))
         [bought] = await purchases.purchase(conn, [order], fee_rate=Decimal(0))
     assert isinstance(bought, Purchase)
     await turn(pool)
@@ -233,7 +233,7 @@ async def test_a_household_counts_once_and_for_so_much_whatever_it_buys_and_want
     beside = await add_listing(pool, await host(pool), kwh=8, place=h3.cell_to_latlng(NEXT))
     buyer = await want(pool, here, 21, before=30)
     async with pool.acquire() as conn:
-        order = Order(buyer.id, beside, Decimal(8))
+        order = PurchaseOrder(buyer.id, beside, Decimal(8))
         [bought] = await purchases.purchase(conn, [order], fee_rate=Decimal(0))
     assert isinstance(bought, Purchase)
     await want(pool, here, 3)

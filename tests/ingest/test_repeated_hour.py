@@ -12,9 +12,9 @@ import pytest
 from core.settings import DatabaseSettings
 from db.audit import audit
 from db.pool import Pool
-from ingest.messages import Message
+from ingest.messages import IngestMessage
 from ingest.writer import write
-from tests.ingest.test_hearing import HORIZON, state_of
+from tests.ingest.test_firmware_decoding import HORIZON, state_of
 from tests.ingest.world import add_following_listing, add_named, intervals_of, message
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -32,7 +32,7 @@ async def add_growatt(pool: Pool) -> UUID:
 
 def record(
     at: datetime, total: int, *, received_at: datetime, buffered: str = "yes", **values: float
-) -> Message:
+) -> IngestMessage:
     told = {
         "device": SERIAL,
         "time": at.astimezone(BERLIN).strftime("%Y-%m-%dT%H:%M:%S"),
@@ -43,7 +43,7 @@ def record(
     return message(topic, json.dumps(told).encode(), received_at=received_at)
 
 
-def night(received_at: datetime, rises: Sequence[int] = (1,)) -> list[Message]:
+def night(received_at: datetime, rises: Sequence[int] = (1,)) -> list[IngestMessage]:
     """Five hours of history, 60 records, of which twelve times come twice."""
     total, told = 5000, []
     for n in range(60):

@@ -8,10 +8,10 @@ from struct import unpack
 import aiomqtt
 import pytest
 
-from ingest.packets import Publication
+from ingest.packets import ReceivedPublish
 from ingest.share_inbox import ShareInbox
 from ingest.shares import Share
-from tests.ingest.test_inbox import acknowledge
+from tests.ingest.test_receive_buffer import acknowledge
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import eventually
 
@@ -39,9 +39,9 @@ async def publish(mosquitto: Mosquitto, *names: str, qos: int = 1) -> None:
             await client.publish(f"solar/{name}/telemetry", name, qos=qos)
 
 
-async def taken(inbox: ShareInbox, count: int) -> list[Publication]:
+async def taken(inbox: ShareInbox, count: int) -> list[ReceivedPublish]:
     """The first that come to be read; nothing is acknowledged."""
-    found: list[Publication] = []
+    found: list[ReceivedPublish] = []
     async for arrived in inbox.arrivals():
         while arrived:
             found.append(arrived.popleft())

@@ -10,10 +10,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from core.settings import IngestSettings
-from ingest.broker import Broker, connection
-from ingest.inbox import HELD_MAX_BYTES
-from ingest.messages import Message
+from ingest.broker import BrokerEndpoint, connection
+from ingest.messages import IngestMessage
 from ingest.metrics import IngestMetrics
+from ingest.receive_buffer import HELD_MAX_BYTES
 from ingest.subscriber import Subscriber
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import eventually
@@ -26,10 +26,10 @@ class Writer:
     """Takes whatever comes, and commits nothing before it may."""
 
     def __init__(self) -> None:
-        self.taken: list[Message] = []
+        self.taken: list[IngestMessage] = []
         self._may_commit = False
 
-    async def put(self, message: Message) -> None:
+    async def put(self, message: IngestMessage) -> None:
         self.taken.append(message)
         if self._may_commit:
             message.acknowledge()
@@ -81,7 +81,7 @@ async def test_one_that_is_cancelled_while_it_connects_ends_all_the_same(
 async def test_an_answer_to_a_call_that_was_cancelled_is_no_error(
     mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broker = Broker.of(IngestSettings(mqtt_url=mosquitto.url))
+    broker = BrokerEndpoint.of(IngestSettings(mqtt_url=mosquitto.url))
     client = broker.client("solarhub", clean_session=True)
     async with connection(client):
         subscribing = asyncio.create_task(client.subscribe("solar/+/status"))

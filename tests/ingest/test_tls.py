@@ -14,12 +14,12 @@ import ingest.broker
 from core.settings import DatabaseSettings, MqttSettings, SettingError
 from core.tls import trusting
 from db.pool import Pool
-from ingest.dynsec import BrokerAway, accounts_at
-from ingest.inbox import Inbox
+from ingest.broker_accounts.dynamic_security import BrokerAway, accounts_at
+from ingest.receive_buffer import ReceiveBuffer
+from simulators.hub_addresses import BrokerAddress
 from simulators.link import Credentials, Links, LinkTally
-from simulators.whereabouts import Broker
 from tests.conftest import secured_mosquitto
-from tests.ingest.test_credentials import SECRET, kept, password_of, register
+from tests.ingest.test_broker_account_sync import SECRET, kept, password_of, register
 from tests.simulators.test_link import linked, once
 from tests.support.mosquitto import SecuredMosquitto
 from tests.support.waiting import eventually
@@ -82,10 +82,10 @@ async def test_a_simulated_device_measures_by_tls_and_refuses_a_wrong_authority(
     ours, wrong = str(tmp_path / "our-ca.pem"), str(tmp_path / "another-ca.pem")
     async with kept(mosquitto, database, mqtt_ca_file=ours):
         refused = LinkTally()
-        async with linked(Broker.of(url, wrong), device, once, refused):
+        async with linked(BrokerAddress.of(url, wrong), device, once, refused):
             await eventually(lambda: refused.lost)
         assert "certificate verify failed" in refused.last_error
-        await Links(Broker.of(url, ours), Random(1), LinkTally()).run(device, once)
+        await Links(BrokerAddress.of(url, ours), Random(1), LinkTally()).run(device, once)
 
 
 async def test_what_was_not_read_by_tls_comes_once_there_is_room(
@@ -102,7 +102,7 @@ async def test_what_was_not_read_by_tls_comes_once_there_is_room(
 
         await eventually(device_is_let_in)
         client = hub.client("hub-of-the-test", clean_session=True)
-        inbox = Inbox(client, held_max_bytes=500_000)
+        inbox = ReceiveBuffer(client, held_max_bytes=500_000)
         device = aiomqtt.Client(
             "127.0.0.1", mosquitto.port, username=str(device_id), password=password,
             tls_context=trusting(ours),

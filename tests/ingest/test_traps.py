@@ -13,9 +13,16 @@ from core.settings import DatabaseSettings
 from core.units import slot_of
 from db.audit import audit
 from db.pool import Pool
-from ingest.messages import Message
+from ingest.messages import IngestMessage
 from ingest.writer import write
-from tests.ingest.test_hearing import HORIZON, SERIAL, ingest, measurement, nothing_more, state_of
+from tests.ingest.test_firmware_decoding import (
+    HORIZON,
+    SERIAL,
+    ingest,
+    measurement,
+    nothing_more,
+    state_of,
+)
 from tests.ingest.world import add_named, intervals_of, message
 
 BEGAN_AT = slot_of(datetime.now(UTC)) - timedelta(hours=2)
@@ -25,7 +32,9 @@ def minute(n: float) -> datetime:
     return BEGAN_AT + timedelta(minutes=n)
 
 
-def grott(n: float, total: float, *, buffered: str = "no", key: str = "pvenergytotal") -> Message:
+def grott(
+    n: float, total: float, *, buffered: str = "no", key: str = "pvenergytotal"
+) -> IngestMessage:
     record = {
         "device": "NTCIA00001",
         "time": (minute(n) + timedelta(hours=5, minutes=30)).strftime("%Y-%m-%dT%H:%M:%S"),
@@ -35,12 +44,12 @@ def grott(n: float, total: float, *, buffered: str = "no", key: str = "pvenergyt
     return message("energy/growatt/NTCIA00001", json.dumps(record).encode())
 
 
-def tasmota(n: float, **energy: object) -> Message:
+def tasmota(n: float, **energy: object) -> IngestMessage:
     told = {"Time": minute(n).isoformat(), "ENERGY": energy}
     return message("tele/plug/SENSOR", json.dumps(told).encode())
 
 
-def shelly(n: float, values: Iterable[float], field: str = "total") -> list[Message]:
+def shelly(n: float, values: Iterable[float], field: str = "total") -> list[IngestMessage]:
     return [
         message(f"shellies/em/emeter/{phase}/{field}", str(value).encode(), received_at=minute(n))
         for phase, value in enumerate(values)
@@ -109,7 +118,7 @@ async def test_an_inverter_that_a_gx_lost_for_a_while_is_no_reset_of_the_others(
 ) -> None:
     device = await add_named(pool, "victron", "c0619aba2ebd")
 
-    def gx(n: float, instance: int, kwh: float | None) -> Message:
+    def gx(n: float, instance: int, kwh: float | None) -> IngestMessage:
         return message(
             f"N/c0619aba2ebd/pvinverter/{instance}/Ac/L1/Energy/Forward",
             b"" if kwh is None else json.dumps({"value": kwh}).encode(),
@@ -124,7 +133,7 @@ async def test_an_inverter_that_a_gx_lost_for_a_while_is_no_reset_of_the_others(
     assert await reasons(pool, device) == set()
 
 
-def two_ways(n: float, total: float, returned: float | None = None) -> Message:
+def two_ways(n: float, total: float, returned: float | None = None) -> IngestMessage:
     status = {"aenergy": {"total": total}}
     if returned is not None:
         status["ret_aenergy"] = {"total": returned}
@@ -262,7 +271,7 @@ async def test_whatever_is_delivered_again_after_a_crash_changes_no_energy(
     assert checks == []
 
 
-def delivered(stream: Sequence[Message], random: Random) -> Iterable[Sequence[Message]]:
+def delivered(stream: Sequence[IngestMessage], random: Random) -> Iterable[Sequence[IngestMessage]]:
     """Batches of a stream, where now and then the last few messages come again."""
     at = 0
     while at < len(stream):

@@ -13,7 +13,7 @@ from core.settings import DatabaseSettings
 from core.units import slot_of
 from db.audit import audit
 from db.pool import Pool
-from ingest.messages import Message
+from ingest.messages import IngestMessage
 from ingest.writer import Written, write
 from tests.ingest.world import (
     add_device,
@@ -28,7 +28,7 @@ HORIZON = timedelta(days=7)
 START = slot_of(datetime.now(UTC)) - timedelta(hours=3)
 
 
-async def ingest(pool: Pool, *batch: Message) -> Written:
+async def ingest(pool: Pool, *batch: IngestMessage) -> Written:
     return await write(pool, batch, HORIZON)
 
 
@@ -106,7 +106,7 @@ async def test_ingesters_side_by_side_give_the_same_as_one(
     messages = [telemetry(d, r) for r in history for d in devices for _ in range(2)]
     random.shuffle(messages)
 
-    async def ingester(share: list[Message]) -> None:
+    async def ingester(share: list[IngestMessage]) -> None:
         for n in range(0, len(share), 40):
             await ingest(pool, *share[n : n + 40])
 

@@ -10,7 +10,7 @@ from core.readings import FIELDS, Reading
 from core.units import rfc3339
 from db.pool import Pool, Record
 from ingest.dialects import Decoded
-from ingest.messages import Message, decode
+from ingest.messages import IngestMessage, decode
 from tests.support import people
 
 
@@ -41,7 +41,9 @@ async def add_following_listing(pool: Pool, device_id: UUID, available_from: dat
     )
 
 
-def telemetry(device_id: UUID, *readings: Reading, received_at: datetime | None = None) -> Message:
+def telemetry(
+    device_id: UUID, *readings: Reading, received_at: datetime | None = None
+) -> IngestMessage:
     items = [
         {name: getattr(r, name) for name in FIELDS if getattr(r, name) is not None}
         | ({"time": rfc3339(r.time)} if r.time else {})
@@ -51,13 +53,15 @@ def telemetry(device_id: UUID, *readings: Reading, received_at: datetime | None 
     return message(f"solar/{device_id}/telemetry", payload, received_at=received_at)
 
 
-def detailed(device_id: UUID, *readings: Reading, received_at: datetime | None = None) -> Message:
+def detailed(
+    device_id: UUID, *readings: Reading, received_at: datetime | None = None
+) -> IngestMessage:
     """The same as it would have been decoded, with what has no words in the native format."""
     native = telemetry(device_id, *readings, received_at=received_at)
     return replace(native, decoded=Decoded(readings=readings))
 
 
-def message(topic: str, payload: bytes, *, received_at: datetime | None = None) -> Message:
+def message(topic: str, payload: bytes, *, received_at: datetime | None = None) -> IngestMessage:
     decoded = decode(
         topic, payload, received_at=received_at or datetime.now(UTC), acknowledge=lambda: None
     )

@@ -6,17 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.geo import EARTH_RADIUS_KM
-from realtime.circles import Circle, Circles
+from realtime.circles import Circles, SubscribedCircle
 
 CIRCLES = st.builds(
-    Circle,
+    SubscribedCircle,
     latitude=st.floats(-90, 90),
     longitude=st.floats(-180, 180),
     radius_km=st.floats(0.01, 100),
 )
 
 
-def place(circle: Circle, bearing: float, share: float) -> tuple[float, float]:
+def place(circle: SubscribedCircle, bearing: float, share: float) -> tuple[float, float]:
     """Where one gets to from the centre, having gone a share of the radius."""
     angle = circle.radius_km * share / EARTH_RADIUS_KM
     phi = radians(circle.latitude)
@@ -27,21 +27,21 @@ def place(circle: Circle, bearing: float, share: float) -> tuple[float, float]:
 
 
 @given(CIRCLES, st.floats(0, 2 * pi), st.floats(0, 0.999))
-def test_a_place_inside_is_found(circle: Circle, bearing: float, share: float) -> None:
+def test_a_place_inside_is_found(circle: SubscribedCircle, bearing: float, share: float) -> None:
     circles: Circles[str] = Circles()
     circles.add("asha", circle)
     assert list(circles.around(*place(circle, bearing, share))) == ["asha"]
 
 
 @given(CIRCLES, st.floats(0, 2 * pi), st.floats(1.001, 3))
-def test_a_place_outside_is_not(circle: Circle, bearing: float, share: float) -> None:
+def test_a_place_outside_is_not(circle: SubscribedCircle, bearing: float, share: float) -> None:
     circles: Circles[str] = Circles()
     circles.add("asha", circle)
     assert list(circles.around(*place(circle, bearing, share))) == []
 
 
 @given(CIRCLES)
-def test_who_left_is_not_found_and_leaves_nothing_behind(circle: Circle) -> None:
+def test_who_left_is_not_found_and_leaves_nothing_behind(circle: SubscribedCircle) -> None:
     circles: Circles[str] = Circles()
     circles.add("asha", circle)
     circles.discard("asha")

@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from bench.audience import Crowd, crowd
-from bench.database import Server
+from bench.database import BenchDatabaseServer
+from bench.feed_load import WebSocketLoadProcess, crowd
 from bench.options import Options
 from core.events import LISTINGS, Event, EventType, user_channel
 from core.settings import DatabaseSettings
@@ -19,8 +19,10 @@ CLIENTS = 15
 
 
 @pytest.fixture
-async def listening(feed: str, database: DatabaseSettings, tmp_path: Path) -> AsyncIterator[Crowd]:
-    options = Options(Server(database.database_url), tmp_path, jwt_secret=SECRET)
+async def listening(
+    feed: str, database: DatabaseSettings, tmp_path: Path
+) -> AsyncIterator[WebSocketLoadProcess]:
+    options = Options(BenchDatabaseServer(database.database_url), tmp_path, jwt_secret=SECRET)
     port = int(feed.split(":")[2].removesuffix("/ws"))
     async with crowd(
         options, port, CLIENTS, users=[ANYBODY], channels=[LISTINGS, "user"]
@@ -30,7 +32,7 @@ async def listening(feed: str, database: DatabaseSettings, tmp_path: Path) -> As
 
 @pytest.mark.parametrize(("expected", "complete"), [(30, True), (31, False)])
 async def test_a_burst_is_complete_when_every_event_of_it_was_heard(
-    listening: Crowd, pool: Pool, expected: int, complete: bool
+    listening: WebSocketLoadProcess, pool: Pool, expected: int, complete: bool
 ) -> None:
     ids = [uuid4() for _ in range(30)]
     await listening.ask("burst", str(ids[-1]), str(expected))
@@ -38,7 +40,9 @@ async def test_a_burst_is_complete_when_every_event_of_it_was_heard(
     assert (await listening.answer())["complete"] is complete
 
 
-async def test_every_purchase_that_is_told_is_timed(listening: Crowd, pool: Pool) -> None:
+async def test_every_purchase_that_is_told_is_timed(
+    listening: WebSocketLoadProcess, pool: Pool
+) -> None:
     await listening.ask("purchases", str(2 * CLIENTS))
     data = {"id": str(uuid4())}
     bought = Event(EventType.PURCHASE_COMPLETED, (user_channel(ANYBODY),), data)

@@ -11,7 +11,7 @@ from realtime.channels import Channel
 from realtime.closing import CloseCode
 from realtime.hub import BUFFER_BYTES_MAX, WINDOW_BYTES_MAX, WINDOW_S, Hub
 from realtime.metrics import HubMetrics
-from realtime.positions import ORIGIN, Entry, Offset, Position
+from realtime.positions import ORIGIN, FeedEntry, FeedPosition, Offset
 
 NOW = datetime(2026, 3, 1, 6, 30, tzinfo=UTC)
 
@@ -68,14 +68,14 @@ def hub(registry: CollectorRegistry, clock: Clock) -> Hub:
     return hub
 
 
-def entry(number: int, listing_id: str = "a", event_type: str = "listing.updated") -> Entry:
+def entry(number: int, listing_id: str = "a", event_type: str = "listing.updated") -> FeedEntry:
     event = {
         "type": event_type,
         "time": "2026-03-01T06:29:59.990000Z",
         "data": {"id": listing_id, "version": number},
     }
     encoded = json.dumps(event, separators=(",", ":")).encode()
-    return Entry(Position("e", Offset(0, number)), encoded)
+    return FeedEntry(FeedPosition("e", Offset(0, number)), encoded)
 
 
 def channel(name: str) -> Channel:

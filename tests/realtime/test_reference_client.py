@@ -10,25 +10,25 @@ import pytest
 
 from core.feed import FeedEvent, Reload, Subscription
 from db.pool import Pool
-from simulators.feed import Feed, FeedRefused
+from simulators.feed import FeedClient, FeedRefused
 from solarhub.ports import free
 from tests.realtime.announcing import announce, listing_event
 from tests.realtime.client import token
 from tests.realtime.conftest import Parts
 from tests.support.waiting import eventually
 
-Told = AsyncGenerator[FeedEvent | Reload, None]
+ParsedEvent = AsyncGenerator[FeedEvent | Reload, None]
 
 
-def feed_of(port: int, channel: str, *, ttl_s: float = 900) -> Feed:
+def feed_of(port: int, channel: str, *, ttl_s: float = 900) -> FeedClient:
     async def fresh_token() -> str:
         return token(ttl_s=ttl_s)
 
     url = f"ws://127.0.0.1:{port}/ws"
-    return Feed(url, [Subscription(channel)], token=fresh_token, chance=Random(1))
+    return FeedClient(url, [Subscription(channel)], token=fresh_token, chance=Random(1))
 
 
-async def begin_to_hear(told: Told, pool: Pool) -> int:
+async def begin_to_hear(told: ParsedEvent, pool: Pool) -> int:
     """Announce one version after the other until one is heard: that one."""
     listing_id, version = uuid4(), 0
     assert isinstance(await anext(told), Reload)
@@ -62,7 +62,7 @@ async def test_nothing_is_missed_while_the_hub_restarts(parts: Parts, pool: Pool
     assert heard == sorted(set(heard))
 
 
-async def until(told: Told, last: int) -> Told:
+async def until(told: ParsedEvent, last: int) -> ParsedEvent:
     async for one in told:
         yield one
         if version_of(one) == last:

@@ -17,20 +17,20 @@ import pytest
 from core.readings import Reading
 from core.settings import DatabaseSettings
 from db.pool import Connection, open_connection
-from simulators import buyers, fleet, notes, replay
+from simulators import buyers, fleet, private_json, replay
+from simulators.hub_addresses import BrokerAddress, HubAddresses
 from simulators.hub_client import (
-    Account,
     HubClient,
-    HubError,
-    Refused,
-    Session,
+    HubClientError,
+    HubRefusal,
+    HubSession,
     Unreachable,
+    UserAccount,
     invent_account,
     open_hub,
 )
 from simulators.recording import Layout, read
-from simulators.whereabouts import Broker, Whereabouts
-from solarhub.simulating import with_administrator
+from solarhub.simulate_common import with_administrator
 from tests.conftest import data_directory
 from tests.support import hubs
 from tests.support.waiting import eventually
@@ -65,9 +65,9 @@ def said(hub: hubs.Hub) -> dict[str, str]:
 
 
 @pytest.fixture
-async def whereabouts(hub: hubs.Hub, said: dict[str, str]) -> Whereabouts:
+async def whereabouts(hub: hubs.Hub, said: dict[str, str]) -> HubAddresses:
     """With the administrator of the embedded hub."""
-    there = Whereabouts(said["api_url"], Broker.of(said["mqtt_url"]), said["realtime_url"])
+    there = HubAddresses(said["api_url"], BrokerAddress.of(said["mqtt_url"]), said["realtime_url"])
     return await with_administrator(hub.data, there)
 
 
@@ -79,7 +79,7 @@ async def db(said: dict[str, str]) -> AsyncIterator[Connection]:
 
 
 @pytest.fixture
-async def client(whereabouts: Whereabouts) -> AsyncIterator[HubClient]:
+async def client(whereabouts: HubAddresses) -> AsyncIterator[HubClient]:
     async with open_hub(whereabouts.api_url) as client:
         yield client
 
@@ -97,11 +97,11 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task
 async def test_a_refusal_carries_its_code_and_a_session_renews_its_token(
     client: HubClient,
 ) -> None:
-    nobody = Account("nobody@example.com", "no such password", "Nobody", "buyer")
-    with pytest.raises(Refused) as refused:
-        await Session.sign_in(client, nobody)
+    nobody = UserAccount("nobody@example.com", "no such password", "Nobody", "buyer")
+    with pytest.raises(HubRefusal) as refused:
+        await HubSession.sign_in(client, nobody)
     assert (refused.value.status, refused.value.code) == (401, "bad_credentials")
-    session = await Session.register(client, invent_account("Asha", "buyer"))
+    session = await HubSession.register(client, invent_account("Asha", "buyer"))
     before = await session.token()
     session._renew_at = 0
     renewed = [await session.token(), *await asyncio.gather(session.token(), session.token())]
@@ -125,7 +125,7 @@ class Fleet:
 
     @property
     def ids(self) -> list[str]:
-        homes = notes.read(self._path)["homes"].values()
+        homes = private_json.read(self._path)["homes"].values()
         return [home["credentials"]["device_id"] for home in homes]
 
     async def all_are(self, status: str) -> bool:
@@ -151,7 +151,7 @@ class Fleet:
 
 
 async def test_a_fleet_sells_what_it_feeds_in_and_is_known_again(
-    whereabouts: Whereabouts, db: Connection, tmp_path: Path
+    whereabouts: HubAddresses, db: Connection, tmp_path: Path
 ) -> None:
     plan = fleet.FleetPlan(count=6, rate_hz=4, sun_hour=12, seed=11)
     path = tmp_path / "fleet.json"
@@ -168,7 +168,7 @@ async def test_a_fleet_sells_what_it_feeds_in_and_is_known_again(
     assert not await known.oddities(), "meters went on where they were"
 
 
-async def test_a_fleet_ends_by_itself(whereabouts: Whereabouts, tmp_path: Path) -> None:
+async def test_a_fleet_ends_by_itself(whereabouts: HubAddresses, tmp_path: Path) -> None:
     plan = fleet.FleetPlan(count=1, rate_hz=10, duration_s=1, sun_hour=12, seed=12)
     tally = fleet.FleetTally()
     async with asyncio.timeout(30):
@@ -177,7 +177,7 @@ async def test_a_fleet_ends_by_itself(whereabouts: Whereabouts, tmp_path: Path) 
 
 
 async def test_buyers_buy_what_neighbours_feed_in_and_see_it_on_the_feed(
-    hub: hubs.Hub, whereabouts: Whereabouts, tmp_path: Path
+    hub: hubs.Hub, whereabouts: HubAddresses, tmp_path: Path
 ) -> None:
     homes = fleet.FleetPlan(count=24, rate_hz=2, sun_hour=12, seed=13)
     people = buyers.BuyersPlan(count=3, rate_hz=10, radius_km=50, seed=13)
@@ -196,13 +196,13 @@ async def test_buyers_buy_what_neighbours_feed_in_and_see_it_on_the_feed(
     assert audit.returncode == 0, audit.stdout + audit.stderr
 
 
-async def test_buyers_are_known_again(whereabouts: Whereabouts, tmp_path: Path) -> None:
+async def test_buyers_are_known_again(whereabouts: HubAddresses, tmp_path: Path) -> None:
     path = tmp_path / "buyers.json"
     for count in (1, 2):
         plan = buyers.BuyersPlan(count=count, rate_hz=1, duration_s=0.5)
         await buyers.run(plan, whereabouts, path, tally := buyers.BuyersTally())
         assert tally.signed_in == count
-    assert len(notes.read(path)) == 2
+    assert len(private_json.read(path)) == 2
 
 
 async def accounted(db: Connection, device_id: str) -> dict[str, Any]:
@@ -229,16 +229,16 @@ def recorded(directory: Path, energy_unit: str = "kWh") -> dict[str, list[Readin
 
 
 async def test_without_an_administrator_what_is_past_is_recorded_and_not_for_sale(
-    whereabouts: Whereabouts, db: Connection, tmp_path: Path
+    whereabouts: HubAddresses, db: Connection, tmp_path: Path
 ) -> None:
     plan, now, path = replay.ReplayPlan(speed=inf), datetime.now(UTC), tmp_path / "replay.json"
     stranger = dataclasses.replace(whereabouts, administrator=None)
     large = replay.timed(plan, recorded(tmp_path, "MWh"), now)
-    with pytest.raises(HubError, match=r"20,000 W sells once.*SOLARHUB_ADMIN_EMAIL"):
+    with pytest.raises(HubClientError, match=r"20,000 W sells once.*SOLARHUB_ADMIN_EMAIL"):
         await replay.run(plan, large, stranger, path, replay.ReplayTally(), now=now)
     series = replay.timed(plan, recorded(tmp_path), now)
     await replay.run(plan, series, stranger, path, replay.ReplayTally(), now=now)
-    for played in notes.read(path)["devices"].values():
+    for played in private_json.read(path)["devices"].values():
 
         async def matches(played: dict[str, Any] = played) -> bool:
             found = await accounted(db, played["device_id"])
@@ -254,7 +254,7 @@ async def test_without_an_administrator_what_is_past_is_recorded_and_not_for_sal
 
 
 async def test_a_recording_is_accounted_as_it_was_recorded(
-    whereabouts: Whereabouts, db: Connection, tmp_path: Path
+    whereabouts: HubAddresses, db: Connection, tmp_path: Path
 ) -> None:
     series = recorded(tmp_path)
     plan, now = replay.ReplayPlan(speed=1e6, batch=5), datetime.now(UTC)
@@ -262,7 +262,7 @@ async def test_a_recording_is_accounted_as_it_was_recorded(
     await replay.run(
         plan, replay.timed(plan, series, now), whereabouts, tmp_path / "replay.json", tally, now=now
     )
-    outcome = notes.read(tmp_path / "replay.json")
+    outcome = private_json.read(tmp_path / "replay.json")
     assert (tally.devices, tally.readings, outcome["readings_sent"]) == (2, 35, 35)
     for device in ("1", "2"):
         played = outcome["devices"][device]
@@ -280,7 +280,7 @@ async def test_a_recording_is_accounted_as_it_was_recorded(
 
 @pytest.mark.skipif(not HOMES.exists(), reason="the recordings are not here")
 async def test_homes_of_two_continents_sell_their_surplus_as_neighbours(
-    whereabouts: Whereabouts, db: Connection, tmp_path: Path
+    whereabouts: HubAddresses, db: Connection, tmp_path: Path
 ) -> None:
     def is_chosen(shown: datetime) -> bool:
         return (shown.month, shown.day) == (2, 1)
@@ -291,7 +291,7 @@ async def test_homes_of_two_continents_sell_their_surplus_as_neighbours(
     path = tmp_path / "replay.json"
     series = replay.timed(plan, series, now)
     await replay.run(plan, series, whereabouts, path, replay.ReplayTally(), now=now)
-    for played in notes.read(path)["devices"].values():
+    for played in private_json.read(path)["devices"].values():
 
         async def matches(played: dict[str, Any] = played) -> bool:
             found = await accounted(db, played["device_id"])

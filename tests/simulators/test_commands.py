@@ -6,11 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from core.settings import SettingError
-from simulators.whereabouts import Broker, Whereabouts
-from solarhub import whereabouts
-from solarhub.errors import HubError
+from simulators.hub_addresses import BrokerAddress, HubAddresses
+from solarhub import run_file
+from solarhub.errors import CommandError
 from solarhub.simulate import app
-from solarhub.simulating import hub_at, with_administrator
+from solarhub.simulate_common import hub_at, with_administrator
 
 COLUMNS = ("--device-column", "d", "--time-column", "t")
 
@@ -44,14 +44,14 @@ def test_a_sun_at_no_time_of_the_day_is_wrong_use(hour: str) -> None:
 
 def test_a_file_that_is_not_there_fails_before_anything_is_registered() -> None:
     ended = CliRunner().invoke(app, ["replay", "none.csv", *COLUMNS, "--power-column", "p"])
-    assert isinstance(ended.exception, HubError)
+    assert isinstance(ended.exception, CommandError)
     assert str(ended.exception) == "none.csv can't be read: No such file or directory"
 
 
 def test_the_hub_of_a_data_directory_is_found(tmp_path: Path) -> None:
-    whereabouts.announce(
+    run_file.announce(
         tmp_path,
-        whereabouts.Run(
+        run_file.RunFile(
             pid=1,
             api_url="http://127.0.0.1:8123",
             realtime_url="ws://127.0.0.1:8124/ws",
@@ -60,22 +60,24 @@ def test_the_hub_of_a_data_directory_is_found(tmp_path: Path) -> None:
             redis_url="",
         ),
     )
-    here = Whereabouts("http://127.0.0.1:8123", Broker("127.0.0.1", 1999), "ws://127.0.0.1:8124/ws")
+    here = HubAddresses(
+        "http://127.0.0.1:8123", BrokerAddress("127.0.0.1", 1999), "ws://127.0.0.1:8124/ws"
+    )
     assert hub_at(tmp_path, api_url=None) == here
     assert hub_at(tmp_path, api_url="http://127.0.0.1:8123") == here
-    assert hub_at(tmp_path, api_url="https://hub.example/") == Whereabouts("https://hub.example")
+    assert hub_at(tmp_path, api_url="https://hub.example/") == HubAddresses("https://hub.example")
 
 
 def test_without_a_running_hub_the_usual_port_is_tried(tmp_path: Path) -> None:
-    assert hub_at(tmp_path, api_url=None) == Whereabouts("http://127.0.0.1:8000")
+    assert hub_at(tmp_path, api_url=None) == HubAddresses("http://127.0.0.1:8000")
     told = hub_at(tmp_path, api_url=None, mqtt_url="mqtts://broker.example")
-    assert told.broker == Broker("broker.example", 8883, secure=True)
+    assert told.broker == BrokerAddress("broker.example", 8883, secure=True)
 
 
 async def test_of_a_hub_elsewhere_one_is_told_what_takes_an_administrator(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    elsewhere = Whereabouts("https://hub.example")
+    elsewhere = HubAddresses("https://hub.example")
     assert await with_administrator(tmp_path, elsewhere) == elsewhere
     assert "can't be sold: set SOLARHUB_ADMIN_EMAIL" in capsys.readouterr().err
     monkeypatch.setenv("SOLARHUB_ADMIN_EMAIL", "asha@example.org")

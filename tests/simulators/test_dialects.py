@@ -15,9 +15,9 @@ from core.readings import Reading
 from core.settings import DatabaseSettings
 from db.pool import Connection, open_connection
 from simulators import fleet
-from simulators.dialects.speakers import VOICES, invent_name
+from simulators.dialects.encoders import VOICES, invent_name
+from simulators.hub_addresses import BrokerAddress, HubAddresses
 from simulators.station import Station
-from simulators.whereabouts import Broker, Whereabouts
 from tests.conftest import data_directory
 from tests.support import hubs
 from tests.support.waiting import eventually
@@ -91,9 +91,9 @@ async def db(hub: hubs.Hub) -> AsyncIterator[Connection]:
         yield connection
 
 
-def whereabouts(hub: hubs.Hub) -> Whereabouts:
+def whereabouts(hub: hubs.Hub) -> HubAddresses:
     said = json.loads((hub.data / "run.json").read_text())
-    return Whereabouts(said["api_url"], Broker.of(said["mqtt_url"]), said["realtime_url"])
+    return HubAddresses(said["api_url"], BrokerAddress.of(said["mqtt_url"]), said["realtime_url"])
 
 
 def hastening(speed: float) -> Callable[[], datetime]:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.accountant import advance
+from core.accounting import advance
 from core.intervals import SELLABLE
 from core.readings import Reading
+from simulators.comparison import Comparison, ReportedEnergy, compare
 from simulators.delivery import DELIVERY_FAULTS, FaultyWay, Storms
 from simulators.faults import LOSING, METER_FAULTS, Fault, FaultyMeter, Hit, may_lose
 from simulators.homes import dwelling, move_in, new_meters
-from simulators.reckoning import Reckoned, Told, reckon
 from simulators.truth import Truth
 
 BEGIN = datetime(2026, 3, 1, 0, 30, tzinfo=UTC)
@@ -42,7 +42,9 @@ def day(seed: int, every: timedelta, truth: Truth | None = None) -> list[Reading
     return readings
 
 
-def reckoned(truth: Truth, seen: Iterable[Reading], capacity_w: float) -> tuple[Reckoned, Reckoned]:
+def reckoned(
+    truth: Truth, seen: Iterable[Reading], capacity_w: float
+) -> tuple[Comparison, Comparison]:
     """Generation and export, as the accountant counts them."""
     first: dict[datetime, Reading] = {}
     for reading in seen:
@@ -52,19 +54,19 @@ def reckoned(truth: Truth, seen: Iterable[Reading], capacity_w: float) -> tuple[
     assert accounted is not None
     slots = accounted.intervals.items()
     generated = {
-        slot: Told(i.generated_mwh / 1000 if i.quality in SELLABLE else 0.0, i.reasons)
+        slot: ReportedEnergy(i.generated_mwh / 1000 if i.quality in SELLABLE else 0.0, i.reasons)
         for slot, i in slots
     }
-    exported = {slot: Told(float(i.sellable_wh), i.reasons) for slot, i in slots}
+    exported = {slot: ReportedEnergy(float(i.sellable_wh), i.reasons) for slot, i in slots}
     return (
-        reckon({at: slot.generated_uwh / 1e6 for at, slot in truth.slots.items()}, generated),
-        reckon({at: slot.exported_uwh / 1e6 for at, slot in truth.slots.items()}, exported),
+        compare({at: slot.generated_uwh / 1e6 for at, slot in truth.slots.items()}, generated),
+        compare({at: slot.exported_uwh / 1e6 for at, slot in truth.slots.items()}, exported),
     )
 
 
 def lived(
     seed: int, minutes: int, kinds: Sequence[Fault], calm: int
-) -> tuple[tuple[Reckoned, Reckoned], list[Hit], bool]:
+) -> tuple[tuple[Comparison, Comparison], list[Hit], bool]:
     """What is counted of a day and a half with these faults; what befell the home; may it lose."""
     truth = Truth()
     meter = FaultyMeter(Random(seed), faults=kinds, calm=calm, live=False)
@@ -122,34 +124,41 @@ def test_without_faults_the_accountant_counts_the_truth() -> None:
 RESET = frozenset({"reset"})
 SLOTS = [BEGIN + timedelta(minutes=15 * n) for n in range(8)]
 TRUTH = dict.fromkeys(SLOTS, 100.0)
-TOLD = dict.fromkeys(SLOTS, Told(100.0))
+TOLD = dict.fromkeys(SLOTS, ReportedEnergy(100.0))
 
 
 def test_energy_that_is_missing_without_a_reason_is_not_sound() -> None:
-    assert reckon(TRUTH, TOLD).is_exact
-    assert not reckon(TRUTH, TOLD | {SLOTS[1]: Told(90.0)}).is_sound
-    assert reckon(TRUTH, TOLD | {SLOTS[1]: Told(90.0, RESET)}).is_sound
+    assert compare(TRUTH, TOLD).is_exact
+    assert not compare(TRUTH, TOLD | {SLOTS[1]: ReportedEnergy(90.0)}).is_sound
+    assert compare(TRUTH, TOLD | {SLOTS[1]: ReportedEnergy(90.0, RESET)}).is_sound
     for marked in (SLOTS[1], SLOTS[5]):
-        lost = {SLOTS[0]: Told(90.0), marked: Told(100.0, RESET)}
-        assert not reckon(TRUTH, TOLD | lost).is_sound
-    assert not reckon(TRUTH, {s: told for s, told in TOLD.items() if s != SLOTS[2]}).is_sound
+        lost = {SLOTS[0]: ReportedEnergy(90.0), marked: ReportedEnergy(100.0, RESET)}
+        assert not compare(TRUTH, TOLD | lost).is_sound
+    assert not compare(TRUTH, {s: told for s, told in TOLD.items() if s != SLOTS[2]}).is_sound
 
 
 def test_energy_that_two_slots_share_is_not_missing() -> None:
-    shared = {SLOTS[1]: Told(20.0), SLOTS[2]: Told(130.0, RESET), SLOTS[5]: Told(90.0, RESET)}
-    assert reckon(TRUTH, TOLD | shared).unexplained_wh == 50
-    assert reckon(TRUTH, TOLD | shared | {SLOTS[1]: Told(70.0)}).is_sound
+    shared = {
+        SLOTS[1]: ReportedEnergy(20.0),
+        SLOTS[2]: ReportedEnergy(130.0, RESET),
+        SLOTS[5]: ReportedEnergy(90.0, RESET),
+    }
+    assert compare(TRUTH, TOLD | shared).unexplained_wh == 50
+    assert compare(TRUTH, TOLD | shared | {SLOTS[1]: ReportedEnergy(70.0)}).is_sound
 
 
 def test_more_than_the_truth_is_never_sound() -> None:
-    assert not reckon(TRUTH, TOLD | {SLOTS[1]: Told(110.0, RESET)}).is_sound
-    assert not reckon(TRUTH, TOLD | {SLOTS[1]: Told(110.0)}).is_sound
+    assert not compare(TRUTH, TOLD | {SLOTS[1]: ReportedEnergy(110.0, RESET)}).is_sound
+    assert not compare(TRUTH, TOLD | {SLOTS[1]: ReportedEnergy(110.0)}).is_sound
 
 
 def test_a_dip_that_is_made_up_for_explains_nothing_that_is_missing_elsewhere() -> None:
-    dip = {SLOTS[0]: Told(20.0, frozenset({"dip"})), SLOTS[1]: Told(180.0, frozenset({"dip"}))}
-    assert reckon(TRUTH, TOLD | dip).is_exact
-    assert not reckon(TRUTH, TOLD | dip | {SLOTS[6]: Told(20.0)}).is_sound
+    dip = {
+        SLOTS[0]: ReportedEnergy(20.0, frozenset({"dip"})),
+        SLOTS[1]: ReportedEnergy(180.0, frozenset({"dip"})),
+    }
+    assert compare(TRUTH, TOLD | dip).is_exact
+    assert not compare(TRUTH, TOLD | dip | {SLOTS[6]: ReportedEnergy(20.0)}).is_sound
 
 
 @given(SEEDS)

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from simulators.hub_client import HubClient, Refused
+from simulators.hub_client import HubClient, HubRefusal
 
 WAIT = {"Retry-After": "0"}
 DONE = httpx.Response(200, json={"data": "done"})
@@ -23,7 +23,7 @@ async def ask(*answers: httpx.Response) -> object:
 
 
 async def test_what_fails_is_tried_a_few_times() -> None:
-    with pytest.raises(Refused, match="database_unavailable"):
+    with pytest.raises(HubRefusal, match="database_unavailable"):
         await ask(*[failure(503, "database_unavailable")] * 5, DONE)
     assert await ask(*[failure(503, "database_unavailable")] * 4, DONE) == "done"
 

@@ -12,8 +12,8 @@ import aiomqtt
 
 from core.readings import Reading
 from db.pool import Pool
+from simulators.hub_addresses import BrokerAddress
 from simulators.link import Credentials, Line, Links, LinkTally, Speech
-from simulators.whereabouts import Broker
 from tests import conftest
 from tests.support import people
 from tests.support.mosquitto import Mosquitto
@@ -34,7 +34,7 @@ async def overhearing(url: str) -> AsyncIterator[list[tuple[str, str, bool]]]:
             word = message.topic.value.rsplit("/", 1)[1]
             heard.append((word, message.payload.decode(), message.retain))
 
-    broker = Broker.of(url)
+    broker = BrokerAddress.of(url)
     user, _, password = url.removeprefix("mqtt://").partition("@")[0].partition(":")
     async with (
         aiomqtt.Client(broker.host, broker.port, username=user, password=password) as client,
@@ -48,7 +48,7 @@ async def overhearing(url: str) -> AsyncIterator[list[tuple[str, str, bool]]]:
 
 @asynccontextmanager
 async def linked(
-    broker: Broker, device: Credentials, speak: Speech, tally: LinkTally
+    broker: BrokerAddress, device: Credentials, speak: Speech, tally: LinkTally
 ) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.create_task(Links(broker, Random(1), tally).run(device, speak))
     try:
@@ -80,7 +80,7 @@ async def test_a_device_says_hello_measures_and_says_goodbye(
     device = Credentials(str(device_id), people.DEVICE_PASSWORD)
     tally = LinkTally()
     async with overhearing(broker.url) as heard:
-        async with linked(Broker.of(broker.url), device, once, tally) as task:
+        async with linked(BrokerAddress.of(broker.url), device, once, tally) as task:
             await task
         await eventually(lambda: said(heard) == ["online", 1000.0, "offline"])
     assert (tally.connected, tally.lost) == (0, 0)
@@ -92,7 +92,7 @@ async def test_a_device_that_is_cancelled_says_goodbye_too(
     device_id = await people.add_device(pool, await people.add_user(pool, "host"))
     device = Credentials(str(device_id), people.DEVICE_PASSWORD)
     async with overhearing(broker.url) as heard:
-        async with linked(Broker.of(broker.url), device, forever, LinkTally()):
+        async with linked(BrokerAddress.of(broker.url), device, forever, LinkTally()):
             await eventually(lambda: said(heard) == ["online", 1000.0])
         await eventually(lambda: said(heard) == ["online", 1000.0, "offline"])
 
@@ -103,7 +103,7 @@ async def test_a_device_with_a_wrong_password_tries_again_and_says_why(
     device_id = await people.add_device(pool, await people.add_user(pool, "host"))
     tally = LinkTally()
     device = Credentials(str(device_id), "wrong")
-    async with linked(Broker.of(broker.url), device, once, tally):
+    async with linked(BrokerAddress.of(broker.url), device, once, tally):
         await eventually(lambda: tally.lost >= 2)
     assert tally.connected == 0
     assert tally.last_error
@@ -118,7 +118,7 @@ async def test_a_device_that_hangs_up_without_a_word_is_told_of_by_its_last_will
 
     async with (
         overhearing(mosquitto.url) as heard,
-        linked(Broker.of(mosquitto.url), ANYONE, hang_up, LinkTally()),
+        linked(BrokerAddress.of(mosquitto.url), ANYONE, hang_up, LinkTally()),
     ):
         await eventually(lambda: said(heard)[:2] == ["online", "offline"])
 
@@ -136,14 +136,14 @@ async def test_a_device_comes_back_when_its_broker_does_and_sends_what_is_left(
                 mosquitto.kill()
                 mosquitto.start()
 
-    async with linked(Broker.of(mosquitto.url), ANYONE, send_all, tally) as task:
+    async with linked(BrokerAddress.of(mosquitto.url), ANYONE, send_all, tally) as task:
         await asyncio.wait_for(task, 10)
     assert not left
     assert tally.lost >= 1
 
 
 async def test_what_a_device_is_stays_known_at_the_broker(mosquitto: Mosquitto) -> None:
-    async with linked(Broker.of(mosquitto.url), ANYONE, once, LinkTally()) as task:
+    async with linked(BrokerAddress.of(mosquitto.url), ANYONE, once, LinkTally()) as task:
         await task
     async with overhearing(mosquitto.url) as heard:
         await eventually(lambda: heard == [("status", "offline", True)])
@@ -157,7 +157,7 @@ async def test_cancelling_a_connect_leaves_nothing_open() -> None:
     accepted = asyncio.Event()
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, linked(Broker("127.0.0.1", port), ANYONE, once, LinkTally()) as task:
+    async with server, linked(BrokerAddress("127.0.0.1", port), ANYONE, once, LinkTally()) as task:
         await accepted.wait()
     assert task.cancelled()
 
@@ -168,7 +168,7 @@ async def test_many_devices_that_are_busy_all_stop_at_once(mosquitto: Mosquitto)
             await line.send([READING])
 
     tally = LinkTally()
-    links = Links(Broker.of(mosquitto.url), Random(1), tally)
+    links = Links(BrokerAddress.of(mosquitto.url), Random(1), tally)
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         devices = [
             tasks.create_task(links.run(Credentials(str(uuid4()), "unused"), chatter))

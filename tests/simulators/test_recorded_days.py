@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.accountant import advance
+from core.accounting import advance
 from core.intervals import SELLABLE, Interval, Quality
 from core.readings import Reading
 from simulators import selection

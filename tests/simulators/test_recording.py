@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.units import slot_of
 from simulators.recording import Layout, NothingToReplay, Recording, read
-from simulators.series import Stretch, cumulated, peak_w, shifted, time_of
+from simulators.series import SeriesSegment, cumulated, peak_w, shifted, time_of
 
 PLANT = Layout(
     device="inverter",
@@ -239,7 +239,7 @@ def test_an_interval_without_generation_or_length_is_told_by_line(tmp_path: Path
 
 stretches = st.lists(
     st.builds(
-        Stretch,
+        SeriesSegment,
         begins=st.integers(0, 30).map(
             lambda half: datetime(2026, 6, 1, tzinfo=UTC) + half * timedelta(minutes=30)
         ),
@@ -253,9 +253,9 @@ stretches = st.lists(
 
 @given(stretches)
 @settings(max_examples=100)
-def test_counters_hold_each_interval_once_and_never_fall(recorded: list[Stretch]) -> None:
+def test_counters_hold_each_interval_once_and_never_fall(recorded: list[SeriesSegment]) -> None:
     readings, repeated = cumulated(recorded)
-    first: dict[datetime, Stretch] = {}
+    first: dict[datetime, SeriesSegment] = {}
     for stretch in recorded:
         first.setdefault(stretch.begins, stretch)
     assert repeated == len(recorded) - len(first)

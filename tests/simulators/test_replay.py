@@ -7,11 +7,11 @@ import aiomqtt
 from msgspec.structs import replace
 
 from simulators.hosting import Registered
+from simulators.hub_addresses import BrokerAddress
 from simulators.link import LinkTally
 from simulators.outcome import Played
-from simulators.replay import Pace, Player, ReplayTally
+from simulators.replay import Player, ReplayPace, ReplayTally
 from simulators.series import time_of
-from simulators.whereabouts import Broker
 from tests.simulators.test_link import ANYONE, READING, linked, overhearing, said
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import eventually
@@ -22,9 +22,9 @@ LATER = replace(READING, time=time_of(READING) + timedelta(days=1), energy_wh=20
 async def test_what_the_broker_took_lately_is_sent_again_on_the_next_connection(
     mosquitto: Mosquitto,
 ) -> None:
-    broker, tally = Broker.of(mosquitto.url), ReplayTally()
+    broker, tally = BrokerAddress.of(mosquitto.url), ReplayTally()
     played = Played(Registered(ANYONE, broker), "unused", 5000.0, [READING, LATER])
-    pace = Pace(time_of(READING), speed=1, started_s=asyncio.get_running_loop().time())
+    pace = ReplayPace(time_of(READING), speed=1, started_s=asyncio.get_running_loop().time())
     player = Player(played, pace, 1, tally)
     async with (
         overhearing(mosquitto.url) as heard,

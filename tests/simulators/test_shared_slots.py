@@ -5,13 +5,13 @@ from random import Random
 
 import pytest
 
-from core.accountant import advance
+from core.accounting import advance
 from core.readings import Reading
 from core.units import SLOT
+from simulators.comparison import Comparison, ReportedEnergy, compare
 from simulators.delivery import FaultyWay, Storms
 from simulators.faults import Fault, FaultyMeter, Hit, may_lose
 from simulators.homes import dwelling
-from simulators.reckoning import Reckoned, Told, reckon
 from simulators.shared_slots import SharedSlots, with_shared
 from simulators.truth import Truth
 from tests.simulators.test_faults import BEGIN, RESET, SLOTS, TOLD, TRUTH, day
@@ -47,15 +47,15 @@ def test_a_reason_is_that_of_all_slots_that_shared_energy_and_of_no_others() -> 
 
 
 def test_energy_that_is_missing_where_a_gap_hid_it_is_explained_by_the_reason_beside_it() -> None:
-    lost = {SLOTS[0]: Told(90.0), SLOTS[1]: Told(100.0, RESET)}
-    assert not reckon(TRUTH, TOLD | lost).is_sound
-    assert reckon(TRUTH, TOLD | lost, [(SLOTS[0], SLOTS[1])]).is_sound
-    assert not reckon(TRUTH, TOLD | lost, [(SLOTS[1], SLOTS[2])]).is_sound
-    without_reason = {SLOTS[0]: Told(90.0)}
-    assert not reckon(TRUTH, TOLD | without_reason, [(SLOTS[0], SLOTS[1])]).is_sound
+    lost = {SLOTS[0]: ReportedEnergy(90.0), SLOTS[1]: ReportedEnergy(100.0, RESET)}
+    assert not compare(TRUTH, TOLD | lost).is_sound
+    assert compare(TRUTH, TOLD | lost, [(SLOTS[0], SLOTS[1])]).is_sound
+    assert not compare(TRUTH, TOLD | lost, [(SLOTS[1], SLOTS[2])]).is_sound
+    without_reason = {SLOTS[0]: ReportedEnergy(90.0)}
+    assert not compare(TRUTH, TOLD | without_reason, [(SLOTS[0], SLOTS[1])]).is_sound
 
 
-def checked(seed: int, every: timedelta) -> tuple[list[Reckoned], bool]:
+def checked(seed: int, every: timedelta) -> tuple[list[Comparison], bool]:
     """What is counted of a home by which anything may go wrong; whether it may lose energy."""
     truth, shared = Truth(), SharedSlots()
     meter, way = (
@@ -79,14 +79,14 @@ def checked(seed: int, every: timedelta) -> tuple[list[Reckoned], bool]:
     assert accounted is not None
     intervals = accounted.intervals.items()
     return [
-        reckon(
+        compare(
             {at: energy.generated_uwh / 1e6 for at, energy in truth.slots.items()},
-            {at: Told(i.generated_mwh / 1000, i.reasons) for at, i in intervals},
+            {at: ReportedEnergy(i.generated_mwh / 1000, i.reasons) for at, i in intervals},
             shared.spans,
         ),
-        reckon(
+        compare(
             {at: energy.exported_uwh / 1e6 for at, energy in truth.slots.items()},
-            {at: Told(float(i.sellable_wh), i.reasons) for at, i in intervals},
+            {at: ReportedEnergy(float(i.sellable_wh), i.reasons) for at, i in intervals},
             shared.spans,
         ),
     ], may_lose([*meter.hits, *way.hits], truth.first_at)

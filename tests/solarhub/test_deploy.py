@@ -13,7 +13,7 @@ import yaml
 import core.settings
 from core.settings import BaseSettings, IngestSettings, MqttSettings, variable
 from db import roles
-from ingest.broker import Broker
+from ingest.broker import BrokerEndpoint
 from solarhub.cli import app
 from tests.support.mosquitto import AUTOSAVE_S, SecuredMosquitto
 
@@ -134,10 +134,10 @@ async def test_mosquitto_is_for_those_it_knows_and_the_hub_hears_and_answers(
     secured: SecuredMosquitto,
 ) -> None:
     settings = MqttSettings(mqtt_url=secured.url)
-    for port in (secured.port, Broker.of(settings).port):
+    for port in (secured.port, BrokerEndpoint.of(settings).port):
         with pytest.raises(aiomqtt.MqttError):
             await aiomqtt.Client("127.0.0.1", port, timeout=5).__aenter__()
-    hub = Broker.of(settings).client("hub", clean_session=True)
+    hub = BrokerEndpoint.of(settings).client("hub", clean_session=True)
     async with hub, asyncio.timeout(10):
         await hub.subscribe("$share/hub/solar/+/ack", qos=1)
         await hub.publish("solar/1/ack", "heard", qos=1)

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from core.settings import RedisSettings
 from solarhub import embedded
-from solarhub.errors import HubError
+from solarhub.errors import CommandError
 from tests.support.hubs import run
 
 
@@ -59,7 +59,7 @@ async def test_the_server_of_a_killed_hub_is_ended_at_the_next_start(data: Path)
     directory = data / "postgres"
     with embedded.postgres(directory) as orphan, embedded.postgres(directory) as server:
         assert await _fetch(server.url, "SELECT 1") == 1
-        with pytest.raises(HubError, match="PostgreSQL ended"):
+        with pytest.raises(CommandError, match="PostgreSQL ended"):
             orphan.child.ensure_running()
 
 

@@ -13,7 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from solarhub import embedded
-from solarhub.child import Child
+from solarhub.child import ChildProcess
 from solarhub.ports import free
 from tests.support.waiting import eventually
 
@@ -29,7 +29,7 @@ class Node:
     def __init__(self, directory: Path) -> None:
         self.port, self._bus_port = free(), free()
         self._directory = directory
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
 
     def start(self) -> None:
         self._directory.mkdir(exist_ok=True)
@@ -43,7 +43,7 @@ class Node:
             "save": "",
         }
         arguments = [str(part) for k, v in options.items() for part in (f"--{k}", v)]
-        self._child = Child(
+        self._child = ChildProcess(
             "Valkey",
             [str(embedded.valkey_program()), *arguments],
             log=self._directory / "valkey.log",

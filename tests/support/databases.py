@@ -13,7 +13,7 @@ import asyncpg
 from core.settings import DatabaseSettings
 from db import schema
 from solarhub import embedded
-from solarhub.embedded import Server
+from solarhub.embedded import EmbeddedServer
 
 OWN_SERVER = "SOLARHUB_TEST_DATABASE_URL"
 OWN_PROGRAMS = "SOLARHUB_TEST_POSTGRES"
@@ -33,7 +33,7 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 """
 
 
-def postgres(directory: Path, *, durable: bool = True) -> AbstractContextManager[Server]:
+def postgres(directory: Path, *, durable: bool = True) -> AbstractContextManager[EmbeddedServer]:
     """PostgreSQL of a test's own: out of the wheel, or of the user's programs with TimescaleDB."""
     if OWN_PROGRAMS in os.environ:
         return embedded.postgres(

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID, uuid4
 
-from api.payment_orders import settle
-from api.webhooks import WebhookEvent
+from api.payments.service import settle
+from api.payments.webhooks import WebhookEvent
 from core.settings import DatabaseSettings
 from db import investments, wallets
 from db.audit import audit

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trustme
 
-from solarhub.child import Child
+from solarhub.child import ChildProcess
 from solarhub.ports import free
 
 HUB_PASSWORD = "hub-password"
@@ -65,7 +65,7 @@ class Mosquitto:
         self._config = directory / "mosquitto.conf"
         self._log = directory / "mosquitto.log"
         self._config.write_text(self._configuration())
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
 
     def _configuration(self) -> str:
         return _CONFIG.format(
@@ -78,7 +78,7 @@ class Mosquitto:
 
     def start(self) -> None:
         """Start it on the same port, with what it kept."""
-        self._child = Child(
+        self._child = ChildProcess(
             "Mosquitto", self._command(), log=self._log, stop_signals=[signal.SIGTERM]
         )
         self._child.wait_until(self._listens)

@@ -11,7 +11,7 @@ import bcrypt
 
 from core.units import slot_of
 from db.pool import Connection, Pool
-from db.purchases import Order, Purchase, purchase
+from db.purchases import Purchase, PurchaseOrder, purchase
 
 PASSWORD = "correct horse battery"
 DEVICE_PASSWORD = "device-password"
@@ -161,7 +161,7 @@ async def add_purchase(
     """Energy bought, and paid for with 5 % for the platform; its transaction."""
     async with pool.acquire() as conn:
         [bought] = await purchase(
-            conn, [Order(buyer.id, listing_id, Decimal(kwh))], fee_rate=Decimal("0.05")
+            conn, [PurchaseOrder(buyer.id, listing_id, Decimal(kwh))], fee_rate=Decimal("0.05")
         )
     assert isinstance(bought, Purchase), bought
     return UUID(json.loads(bought.shown)["id"])

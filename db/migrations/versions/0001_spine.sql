@@ -190,7 +190,7 @@ CREATE UNIQUE INDEX devices_external_key ON devices (dialect, external_id)
 CREATE INDEX devices_place_gist ON devices USING gist (point(longitude, latitude)) WHERE deleted_at IS NULL;
 
 -- What ingestion knows of a device; apart from devices because every batch writes it.
--- received = stored + duplicate + rejected. accountant: the state after the last reading (core/accountant.py).
+-- received = stored + duplicate + rejected. accountant: the state after the last reading (core/accounting.py).
 CREATE TABLE device_states (
     device_id    uuid PRIMARY KEY REFERENCES devices ON DELETE CASCADE,
     status       text NOT NULL DEFAULT 'pending'

@@ -13,8 +13,8 @@ from msgspec import convert
 from core.assembly import COUNTERS
 from core.dialects import Dialect
 from core.readings import FIELDS, Reading
-from ingest.dialects import Heard, native
-from tests.ingest.dialects.hearing import hear
+from ingest.dialects import DecodeResult, native
+from tests.ingest.dialects.decoding import hear
 from tests.ingest.dialects.poison import PITFALLS, TOPICS
 
 # What makes a decoder look closer: its own words, and numbers at the edge of what numbers are.
@@ -80,7 +80,7 @@ WHOLE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def check(heard: Heard | None) -> None:
+def check(heard: DecodeResult | None) -> None:
     if heard is None:
         return
     for reading in heard.decoded.readings:
@@ -153,5 +153,5 @@ def test_no_topic_makes_it_raise(topic: str, payload: bytes) -> None:
 
 @given(payload=payloads | documents.map(lambda value: json.dumps([value]).encode()))
 def test_neither_does_the_native_one(payload: bytes) -> None:
-    check(Heard(native.decode_telemetry(payload)))
-    check(Heard(native.decode_status(payload)))
+    check(DecodeResult(native.decode_telemetry(payload)))
+    check(DecodeResult(native.decode_status(payload)))

@@ -6,31 +6,22 @@ from typing import Any
 
 import pytest
 
-from ingest.dialects import NOTHING, Heard
-from tests.ingest.dialects.hearing import (
-    NOW,
-    fields,
-    hear,
-    part,
-    reading,
-    refusals,
-    said,
-    status,
-)
+from ingest.dialects import NOTHING, DecodeResult
+from tests.ingest.dialects.decoding import NOW, fields, hear, part, reading, refusals, said, status
 
 INDIAN_NOON = "2026-03-01T12:00:00"  # of which NOW is the instant
 
 
-def tasmota(energy: object, time: object = INDIAN_NOON, **how: Any) -> Heard | None:
+def tasmota(energy: object, time: object = INDIAN_NOON, **how: Any) -> DecodeResult | None:
     return hear("tele/plug/SENSOR", {"Time": time, "ENERGY": energy}, **how)
 
 
-def grott(values: object, **changes: object) -> Heard | None:
+def grott(values: object, **changes: object) -> DecodeResult | None:
     record = {"device": "NTCIA00001", "time": INDIAN_NOON, "buffered": "no", "values": values}
     return hear("energy/growatt/NTCIA00001", record | changes)
 
 
-def senml(*records: object, **how: Any) -> Heard | None:
+def senml(*records: object, **how: Any) -> DecodeResult | None:
     return hear("senml/roof", list(records), **how)
 
 
@@ -181,7 +172,7 @@ def test_a_sensor_without_a_number_says_nothing(energy: object) -> None:
 PM = "shellyplus1pm-a8032abe2f18"
 
 
-def notice(params: object, method: str = "NotifyStatus") -> Heard | None:
+def notice(params: object, method: str = "NotifyStatus") -> DecodeResult | None:
     return hear(f"{PM}/events/rpc", {"src": "x", "method": method, "params": params})
 
 

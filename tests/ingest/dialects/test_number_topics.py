@@ -6,7 +6,7 @@ import pytest
 
 from core.assembly import NEVER
 from ingest.dialects import NOTHING, shelly1, victron
-from tests.ingest.dialects.hearing import hear, part, refusals, said, status
+from tests.ingest.dialects.decoding import hear, part, refusals, said, status
 
 DTU = "solar/114182940773"
 SHELLY = "shellies/shellyem3-68C63AFAF952"

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from core.readings import Refusal
+from core.readings import RejectionReason
 from ingest.dialects import NOTHING
 from ingest.dialects.firmwares import addressed
-from tests.ingest.dialects.hearing import fields, hear, part, reading, said
+from tests.ingest.dialects.decoding import fields, hear, part, reading, said
 
 PAYLOADS = next(
     (
@@ -58,7 +58,7 @@ def test_every_message_is_read_or_ignored_and_none_is_unreadable(family: str) ->
     for topic, payload, _ in samples(family):
         heard = hear(topic, payload)
         if heard is not None:
-            assert [r for r in heard.decoded.refused if r.reason is Refusal.MALFORMED] == []
+            assert [r for r in heard.decoded.refused if r.reason is RejectionReason.MALFORMED] == []
 
 
 def test_an_ahoys_total_is_in_kwh() -> None:

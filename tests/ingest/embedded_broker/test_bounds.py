@@ -12,9 +12,9 @@ from ingest.embedded_broker.admission import Admission, NoRoomError, address_of
 from ingest.embedded_broker.client_packets import Publish
 from ingest.embedded_broker.deadlines import Deadlines
 from ingest.embedded_broker.limits import Limits
-from ingest.embedded_broker.outbox import Outbox
-from ingest.embedded_broker.pace import Pace
+from ingest.embedded_broker.pace import PublishPace
 from ingest.embedded_broker.retained import RetainedMessage, RetainedMessages
+from ingest.embedded_broker.send_buffer import Outbox
 
 
 @dataclass(eq=False)
@@ -214,7 +214,7 @@ def test_retained_messages_are_found_by_filters(topic_filter: str, expected: lis
 
 
 def test_a_pace_lets_a_second_pass_at_once_and_then_so_much_a_second() -> None:
-    pace = Pace(messages_per_s=10, bytes_per_s=1000, now_s=0)
+    pace = PublishPace(messages_per_s=10, bytes_per_s=1000, now_s=0)
     assert pace.wait_s(10, 100, 0) == 0
     assert pace.wait_s(5, 50, 0) == pytest.approx(0.5)
     assert pace.wait_s(0, 0, 0.5) == 0

@@ -1,0 +1,202 @@
+"""What owners, and administrators, do with devices.
+
+Locks: the owner, where a device is added; the device, its state, its listings by id. While its
+state is held no reading is accounted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+from api.http import quotas
+from api.http.fields import check_together
+from api.http.quotas import Quota
+from core.device_passwords import hash_of, password_of, secret_of
+from core.errors import CapacityFixed, DeviceFrozen, DeviceFunded, FundingTermsFixed, NotFound
+from core.events import ADMIN, Event, EventType
+from core.selling import SellingRules
+from core.settings import ApiSettings
+from core.tokens import Identity
+from db import (
+    admin_actions,
+    device_credentials,
+    device_decisions,
+    device_states,
+    devices,
+    listings,
+    meters,
+    outbox,
+    users,
+)
+from db.admin_actions import NewAdminAction
+from db.devices import Device, NewDevice
+from db.errors import refusals
+from db.pool import Connection, Pool
+
+
+async def own_device(conn: Connection, caller: Identity, device_id: UUID) -> Device:
+    """A device that the caller may know of: its owner, an admin. Raises NotFound."""
+    return _own(await devices.by_id(conn, device_id), caller)
+
+
+async def register(
+    pool: Pool, settings: ApiSettings, host: Identity, wanted: Mapping[str, Any]
+) -> tuple[Device, str]:
+    """A new device and its password, of which only the hash is kept.
+
+    One whose meter was registered before goes on from what that had counted.
+    Raises ExternalIdTaken, QuotaExceeded.
+    """
+    device_id = uuid4()
+    password = password_of(_secret(settings), device_id, version=1)
+    hashed = hash_of(password)
+    new = NewDevice(id=device_id, owner_id=host.user_id, credential_hash=hashed, **wanted)
+    async with pool.acquire() as conn, conn.transaction():
+        await users.lock(conn, host.user_id)
+        had = await devices.count(conn, host.user_id)
+        quotas.check(Quota.DEVICES, had=had, at_most=settings.quota_devices)
+        with refusals():
+            await devices.register(conn, new)
+        await meters.carry_over(conn, device_id)
+        device = await own_device(conn, host, device_id)
+        await _announce(conn, EventType.DEVICE_REGISTERED, device)
+    return device, password
+
+
+async def change(
+    pool: Pool,
+    caller: Identity,
+    device_id: UUID,
+    wanted: Mapping[str, Any],
+    *,
+    rules: SellingRules,
+    reason: str | None,
+) -> Device:
+    """Change what is in `wanted`. Raises NotFound, Invalid, CapacityFixed, FundingTermsFixed.
+
+    `reason`: an administrator's, for the record.
+    """
+    async with pool.acquire() as conn, conn.transaction():
+        before = _own(await devices.lock(conn, device_id), caller)
+        after = replace(before, **wanted)
+        check_together(latitude=after.latitude, longitude=after.longitude)
+        check_together(funding_target=after.funding_target, revenue_share=after.revenue_share)
+        if before.funded and _terms(after) != _terms(before):
+            raise FundingTermsFixed
+        if after.capacity_w != before.capacity_w and await _was_accounted(conn, device_id):
+            raise CapacityFixed
+        await devices.change(conn, after)
+        if after.capacity_w != before.capacity_w:
+            await _forget_approval(conn, device_id, rules)
+        if caller.role == "admin" and after != before:
+            was, became = _shown(before), _shown(after)
+            changed = [name for name in wanted if was[name] != became[name]]
+            await _record(
+                conn, caller, "device.changed", device_id, reason,
+                before={name: was[name] for name in changed},
+                after={name: became[name] for name in changed},
+            )  # fmt: skip
+        await _announce(conn, EventType.DEVICE_CHANGED, after)
+        return await own_device(conn, caller, device_id)
+
+
+async def remove(pool: Pool, caller: Identity, device_id: UUID, *, reason: str | None) -> None:
+    """Take a device off the hub; its history stays. Raises NotFound, DeviceFunded, DeviceFrozen.
+
+    `reason`: an administrator's, for the record.
+    """
+    async with pool.acquire() as conn, conn.transaction():
+        device = _own(await devices.lock(conn, device_id), caller)
+        if device.funded and caller.role != "admin":
+            raise DeviceFunded
+        states = await device_states.lock(conn, [device_id])
+        if states[device_id].standing.frozen and caller.role != "admin":
+            raise DeviceFrozen
+        await listings.cancel_all(conn, device_id)
+        await devices.remove(conn, device_id)
+        await _announce(conn, EventType.DEVICE_REMOVED, device)
+        if caller.role == "admin":
+            await _record(
+                conn, caller, "device.removed", device_id, reason,
+                before={"removed": False}, after={"removed": True},
+            )  # fmt: skip
+
+
+async def replace_password(
+    pool: Pool, settings: ApiSettings, owner: Identity, device_id: UUID
+) -> tuple[Device, str]:
+    """A device, and the new password in place of its old one. Raises NotFound."""
+    async with pool.acquire() as conn, conn.transaction():
+        device = _own(await devices.lock(conn, device_id), owner)
+        version = await device_credentials.next_version(conn, device_id)
+        password = password_of(_secret(settings), device_id, version)
+        await device_credentials.replace(conn, device_id, hash_of(password))
+    return device, password
+
+
+async def _announce(conn: Connection, kind: EventType, device: Device) -> None:
+    """Tell administrators: what a device is, and where; how it is, its own events tell."""
+    data = {
+        "id": str(device.id),
+        "name": device.name,
+        "kind": device.kind,
+        "dialect": device.dialect,
+        "capacity_w": device.capacity_w,
+        "latitude": device.latitude,
+        "longitude": device.longitude,
+    }
+    await outbox.add(conn, [Event(kind, (ADMIN,), data)])
+
+
+def _own(device: Device | None, caller: Identity) -> Device:
+    if device is None or (caller.role != "admin" and device.owner_id != caller.user_id):
+        raise NotFound(what="device")
+    return device
+
+
+async def _was_accounted(conn: Connection, device_id: UUID) -> bool:
+    """Whether the accountant judged readings by its capacity; none will be until commit."""
+    return (await device_states.lock(conn, [device_id]))[device_id].account is not None
+
+
+async def _forget_approval(conn: Connection, device_id: UUID, rules: SellingRules) -> None:
+    """Another capacity is to be approved anew; until then nothing of it may be on offer."""
+    decided = await device_decisions.lock(conn, device_id)
+    assert decided is not None
+    await device_decisions.decide(conn, device_id, replace(decided, capacity_approved=False))
+    await device_decisions.apply_to_listings(conn, device_id, rules, datetime.now(UTC))
+
+
+async def _record(
+    conn: Connection,
+    admin: Identity,
+    action: str,
+    device_id: UUID,
+    reason: str | None,
+    *,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+) -> None:
+    new = NewAdminAction(admin.user_id, action, "device", device_id, before, after, reason)
+    await admin_actions.record(conn, new)
+
+
+def _shown(device: Device) -> dict[str, Any]:
+    """As JSON: money and shares as text."""
+    return {
+        name: str(value) if isinstance(value, Decimal) else value
+        for name, value in asdict(device).items()
+    }
+
+
+def _terms(device: Device) -> tuple[object, object]:
+    return device.funding_target, device.revenue_share
+
+
+def _secret(settings: ApiSettings) -> bytes:
+    secret = secret_of(settings.device_secret, settings.jwt_secret)
+    assert secret is not None, "an API has a JWT secret"
+    return secret

@@ -1,0 +1,114 @@
+"""The one format of every answer."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse, Response
+from structlog.contextvars import get_contextvars
+
+from api.http.fields import ShownInstant
+from core.units import rfc3339
+
+T = TypeVar("T")
+
+
+class Answer(BaseModel, Generic[T]):
+    """Success."""
+
+    model_config = ConfigDict(frozen=True)
+
+    success: Literal[True] = True
+    status_code: Annotated[int, Field(serialization_alias="statusCode", examples=[200])] = 200
+    message: Annotated[str, Field(examples=["Success"])] = "Success"
+    data: T
+    timestamp: ShownInstant = Field(default_factory=lambda: datetime.now(UTC))
+
+
+class Page(BaseModel, Generic[T]):
+    """A part of a list."""
+
+    model_config = ConfigDict(frozen=True)
+
+    items: list[T]
+    next_cursor: Annotated[
+        str | None, Field(description="Give it as `cursor` for what follows; null: that was all")
+    ]
+
+
+class FieldProblem(BaseModel):
+    field: Annotated[str, Field(examples=["energy_kwh"])]
+    message: Annotated[str, Field(examples=["Input should be greater than 0"])]
+
+
+class ErrorDetail(BaseModel):
+    type: Annotated[str, Field(examples=["ConflictError"])]
+    code: Annotated[str, Field(examples=["insufficient_energy"], description="Stable")]
+    details: list[FieldProblem]
+
+
+class Failure(BaseModel):
+    """Failure; `requestId` is also in the header `X-Request-ID` and in the log."""
+
+    success: Literal[False]
+    status_code: Annotated[int, Field(alias="statusCode", examples=[409])]
+    message: Annotated[str, Field(description="For a person")]
+    error: ErrorDetail
+    timestamp: ShownInstant
+    request_id: Annotated[str, Field(alias="requestId")]
+
+
+class Kind(NamedTuple):
+    """A type of error and its status."""
+
+    type: str
+    status: int
+
+
+def ok(data: T) -> Answer[T]:
+    return Answer(data=data)
+
+
+def ok_of_json(items: Sequence[str], next_cursor: str | None) -> Response:
+    """`Answer[Page[…]]` of items that are JSON: for long lists, which models take long to write."""
+    data = f'{{"items":[{",".join(items)}],"next_cursor":{json.dumps(next_cursor)}}}'
+    body = (
+        f'{{"success":true,"statusCode":200,"message":"Success","data":{data},'
+        f'"timestamp":"{rfc3339(datetime.now(UTC))}"}}'
+    )
+    return Response(body, media_type="application/json")
+
+
+def created_of_json(data: str, headers: Mapping[str, str] | None = None) -> Response:
+    """`created` of what is JSON already."""
+    body = (
+        f'{{"success":true,"statusCode":201,"message":"Created","data":{data},'
+        f'"timestamp":"{rfc3339(datetime.now(UTC))}"}}'
+    )
+    return Response(body, 201, headers, media_type="application/json")
+
+
+def created(data: T) -> Answer[T]:
+    """For routes that are declared with `status_code=201`."""
+    return Answer(status_code=201, message="Created", data=data)
+
+
+def failure(
+    kind: Kind,
+    code: str,
+    message: str,
+    *,
+    details: Sequence[Mapping[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    body = {
+        "success": False,
+        "statusCode": kind.status,
+        "message": message,
+        "error": {"type": kind.type, "code": code, "details": list(details)},
+        "timestamp": rfc3339(datetime.now(UTC)),
+        "requestId": get_contextvars().get("request_id", ""),
+    }
+    return JSONResponse(body, kind.status, headers)

@@ -1,0 +1,58 @@
+"""The control room's page and the API's documentation: static files, under a policy that lets
+nothing else in.
+
+Everything on them comes from the REST API and the live feed. They need no other server.
+"""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import FileResponse
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from core.settings import ApiSettings
+
+_FILES = Path(__file__).parent.parent / "static"
+_PAGES = {"/": "index.html", "/docs": "docs.html"}
+
+
+def routes() -> list[BaseRoute]:
+    pages = [Route(path, _page(name), methods=["GET"]) for path, name in _PAGES.items()]
+    return [*pages, Mount("/static", StaticFiles(directory=_FILES))]
+
+
+def is_page(path: str) -> bool:
+    return path in _PAGES or path.startswith("/static/")
+
+
+def policy(settings: ApiSettings) -> str:
+    """Content-Security-Policy of the pages: this origin, the live feed, the tile server if any."""
+    images = ["'self'", "data:"]
+    if settings.map_tiles_url:
+        images.append(_origin(settings.map_tiles_url.replace("{s}", "*")))
+    sources = {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": images,
+        "connect-src": ["'self'", _origin(settings.realtime_url)],
+        "base-uri": ["'none'"],
+        "form-action": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    }
+    return "; ".join(f"{name} {' '.join(allowed)}" for name, allowed in sources.items())
+
+
+def _page(name: str) -> Callable[[Request], Awaitable[FileResponse]]:
+    async def page(_: Request) -> FileResponse:
+        return FileResponse(_FILES / name)
+
+    return page
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

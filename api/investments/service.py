@@ -1,0 +1,104 @@
+"""An investment. Lock order: the key, the host (shared), the device's funding, then both wallets
+by user id.
+
+A purchase locks its listing, then wallets: the two never wait for each other in a circle.
+"""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+from api.http.idempotency import request_hash
+from core.errors import NotFound
+from core.revenue import ExpectedTerms, check_investment
+from core.tokens import Identity
+from db import idempotency, investments, wallets
+from db.errors import refusals
+from db.investments import Investment
+from db.pool import Connection, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class InvestmentRequest:
+    device_id: UUID
+    amount: Decimal
+    key: str | None
+    expected: ExpectedTerms = field(default_factory=ExpectedTerms)
+
+
+@dataclass(frozen=True, slots=True)
+class Invested:
+    """`replayed`: the same request invested it before."""
+
+    investment: Investment
+    replayed: bool
+
+
+async def invest(pool: Pool, investor: Identity, request: InvestmentRequest) -> Invested:
+    """Fund a device: its host has the money, and the investor a share of what it sells from now on.
+
+    Raises NotFound, NotOpenForFunding, TermsChanged, FundingExceeded, TooManyInvestors,
+    InsufficientBalance, WalletLimit, IdempotencyKeyReused.
+    """
+    investment_id = uuid4()
+    async with pool.acquire() as conn, conn.transaction():
+        earlier_id = await _claim(conn, investor, request, investment_id)
+        if earlier_id is None:
+            await _pay(conn, investor, request, investment_id)
+        investment = await investments.by_id(conn, earlier_id or investment_id)
+    assert investment is not None
+    return Invested(investment, replayed=earlier_id is not None)
+
+
+async def _pay(
+    conn: Connection, investor: Identity, request: InvestmentRequest, investment_id: UUID
+) -> None:
+    # Held first: whoever is being deactivated takes no more money.
+    host_is_active = await investments.hold_host(conn, request.device_id)
+    funding = await investments.lock_funding(conn, request.device_id)
+    if funding is None:
+        raise NotFound(what="device")
+    check_investment(
+        funding.terms if host_is_active else None,
+        request.expected,
+        funded=funding.funded,
+        investments=await investments.count(conn, request.device_id),
+        amount=request.amount,
+    )
+    with refusals(total_price=request.amount):
+        transfer_id = await wallets.pay(
+            conn,
+            kind="investment",
+            reference_id=investment_id,
+            payer_id=investor.user_id,
+            payee_id=funding.owner_id,
+            amount=request.amount,
+        )
+    await investments.add(
+        conn,
+        investment_id=investment_id,
+        investor_id=investor.user_id,
+        device_id=request.device_id,
+        amount=request.amount,
+        transfer_id=transfer_id,
+    )
+
+
+async def _claim(
+    conn: Connection, investor: Identity, request: InvestmentRequest, investment_id: UUID
+) -> UUID | None:
+    if request.key is None:
+        return None
+    return await idempotency.claim(
+        conn,
+        user_id=investor.user_id,
+        operation="investment",
+        key=request.key,
+        request_hash=request_hash(
+            request.device_id,
+            request.amount,
+            request.expected.funding_target,
+            request.expected.revenue_share,
+        ),
+        result=investment_id,
+    )

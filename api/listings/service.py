@@ -1,0 +1,179 @@
+"""What sellers do with listings. Locks: the seller and the device (both shared), the device's
+state, the listing.
+
+The seller and the device are held so that neither who is being deactivated nor what is being
+removed leaves an offer behind.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID
+
+import core.listings
+from api.http import quotas
+from api.http.quotas import Quota
+from core.errors import AccountInactive, Forbidden, IllegalMove, NoLocation, NotFound
+from core.events import EventType
+from core.listing_adjustments import Condition
+from core.listings import Listing, ListingPatch, event_of
+from core.readings import MAX_CLOCK_AHEAD
+from core.selling import USUAL_RULES, SellingRules
+from core.tokens import Identity
+from db import addresses, device_states, devices, listings, users
+from db.devices import Device
+from db.errors import refusals
+from db.listings import NewListingRow
+from db.pool import Connection, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a host asks for; without a place, the device's or the default address counts.
+
+    `exact_location`: show everybody the exact place.
+    """
+
+    device_id: UUID | None
+    energy_amount_kwh: Decimal
+    price_per_kwh: Decimal
+    auto_adjust: bool
+    pricing: str
+    price_floor: Decimal | None
+    price_cap: Decimal | None
+    reserve_soc_pct: float | None
+    place: tuple[float, float] | None
+    exact_location: bool
+    available_from: datetime
+    available_to: datetime
+
+
+async def create(
+    pool: Pool,
+    host: Identity,
+    offer: Offer,
+    *,
+    quota_open_listings: int,
+    rules: SellingRules = USUAL_RULES,
+) -> Listing:
+    """Raises NotFound, NoLocation, OpenListingExists, QuotaExceeded, AccountInactive,
+    CapacityNotApproved, DeviceFrozen, DeviceFlagged."""
+    async with pool.acquire() as conn, conn.transaction():
+        if not await users.lock_active(conn, host.user_id):
+            raise AccountInactive
+        had = await listings.count_open(conn, host.user_id)
+        quotas.check(Quota.OPEN_LISTINGS, had=had, at_most=quota_open_listings)
+        device, serves = None, True
+        if offer.device_id is not None:
+            device = await _hold_own_device(conn, host, offer.device_id)
+            condition = await _lock_may_sell(conn, device.id, rules)
+            serves = not offer.auto_adjust or condition.serves(offer.reserve_soc_pct)
+        latitude, longitude = offer.place or await _place(conn, host, device)
+        new = NewListingRow(
+            seller_id=host.user_id,
+            device_id=offer.device_id,
+            stated_kwh=offer.energy_amount_kwh,
+            price_per_kwh=offer.price_per_kwh,
+            auto_adjust=offer.auto_adjust,
+            pricing=offer.pricing,
+            price_floor=offer.price_floor,
+            price_cap=offer.price_cap,
+            reserve_soc_pct=offer.reserve_soc_pct,
+            latitude=latitude,
+            longitude=longitude,
+            exact_location=offer.exact_location,
+            available_from=offer.available_from,
+            available_to=offer.available_to,
+            paused_by=None if serves else "device",
+        )
+        with refusals():
+            listing = await listings.create(conn, new, max_clock_ahead=MAX_CLOCK_AHEAD)
+        await listings.announce(conn, listing.id, EventType.LISTING_CREATED)
+    return listing
+
+
+async def cancel(pool: Pool, seller: Identity, listing_id: UUID) -> Listing:
+    """Raises NotFound, Forbidden, IllegalMove."""
+    async with pool.acquire() as conn, conn.transaction():
+        listing = await _lock_own(conn, seller, listing_id)
+        cancelled = await listings.cancel(conn, listing_id)
+        if cancelled is None:
+            raise IllegalMove(status=listing.status, wanted="cancelled")
+        await listings.announce(conn, listing_id, EventType.LISTING_CANCELLED)
+    return cancelled
+
+
+async def change(
+    pool: Pool,
+    seller: Identity,
+    listing_id: UUID,
+    wanted: ListingPatch,
+    rules: SellingRules = USUAL_RULES,
+) -> Listing:
+    """Raises NotFound, Forbidden, IllegalMove, Invalid, AccountInactive."""
+    async with pool.acquire() as conn, conn.transaction():
+        await _hold(conn, seller)
+        serves = await _lock_what_serves(conn, listing_id, rules)
+        listing = await _lock_own(conn, seller, listing_id)
+        changed = core.listings.change(listing, wanted, serves=serves, now=datetime.now(UTC))
+        if changed == listing:
+            return listing
+        changed = await listings.change(conn, changed)
+        await listings.announce(conn, listing_id, event_of(listing, changed))
+    return changed
+
+
+async def _hold(conn: Connection, seller: Identity) -> None:
+    if not await users.hold_active(conn, seller.user_id):
+        raise AccountInactive
+
+
+async def _hold_own_device(conn: Connection, host: Identity, device_id: UUID) -> Device:
+    there = await devices.hold(conn, device_id)
+    device = await devices.by_id(conn, device_id) if there else None
+    if device is None or device.owner_id != host.user_id:
+        raise NotFound(what="device")
+    return device
+
+
+async def _lock_may_sell(conn: Connection, device_id: UUID, rules: SellingRules) -> Condition:
+    """Keep readings of a device, and decisions on it, out until commit. Returns how it is.
+
+    Raises what keeps it from selling.
+    """
+    state = (await device_states.lock(conn, [device_id]))[device_id]
+    obstacle = state.standing.obstacle(rules)
+    if obstacle is not None:
+        raise obstacle
+    return state.condition(rules)
+
+
+async def _lock_what_serves(conn: Connection, listing_id: UUID, rules: SellingRules) -> bool:
+    """Lock the state of a listing's device: which one never changes. Returns whether it serves."""
+    listing = await listings.by_id(conn, listing_id)
+    if listing is None or listing.device_id is None:
+        return True
+    state = (await device_states.lock(conn, [listing.device_id])).get(listing.device_id)
+    if state is None:
+        return False
+    condition = state.condition(rules)
+    return condition.serves(listing.reserve_soc_pct) if listing.auto_adjust else condition.may_sell
+
+
+async def _place(conn: Connection, host: Identity, device: Device | None) -> tuple[float, float]:
+    if device is not None and device.latitude is not None and device.longitude is not None:
+        return device.latitude, device.longitude
+    home = await addresses.default_of(conn, host.user_id)
+    if home is None:
+        raise NoLocation
+    return home.latitude, home.longitude
+
+
+async def _lock_own(conn: Connection, seller: Identity, listing_id: UUID) -> Listing:
+    """Anyone may see a listing, so that it is not the caller's is no secret."""
+    listing = await listings.lock(conn, listing_id)
+    if listing is None:
+        raise NotFound(what="listing")
+    if listing.seller_id != seller.user_id:
+        raise Forbidden
+    return listing

@@ -1,0 +1,116 @@
+"""The feed with many clients: Redis, a relay, a hub and `bench.websocket_load` as processes."""
+
+import json
+import sys
+from asyncio import timeout
+from asyncio.subprocess import PIPE, Process, create_subprocess_exec
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import psutil
+
+from bench import cpu, load
+from bench.database import environment
+from bench.options import Options
+from bench.processes import BenchError, Served, free_port, listens, running, solarhub
+from bench.websocket_load import WITHIN_S
+from core.settings import DatabaseSettings
+from solarhub import embedded
+
+SOCKETS_PER_USER = 20
+_ENTER_WITHIN_S = 180
+_MARGIN_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class BenchFeed:
+    hub: Served
+    relay: Served
+    redis: Served
+
+    def clock(self, others: Mapping[str, psutil.Process]) -> cpu.Clock:
+        """Of all that an event goes through here, and these."""
+        ours = {"hub": self.hub, "relay": self.relay, "Redis": self.redis}
+        return cpu.Clock({**{name: its.child.psutil for name, its in ours.items()}, **others})
+
+
+@asynccontextmanager
+async def feed(options: Options, database: DatabaseSettings) -> AsyncIterator[BenchFeed]:
+    """One relay and one hub, as they ship, on a Redis in memory."""
+    redis_port, hub_port, metrics_port = free_port(), free_port(), free_port()
+    env = environment(database) | {
+        "SOLARHUB_REDIS_URL": f"redis://127.0.0.1:{redis_port}",
+        "SOLARHUB_REALTIME_PORT": str(hub_port),
+        "SOLARHUB_JWT_SECRET": options.jwt_secret,
+        "SOLARHUB_LOG_LEVEL": "warning",
+    }
+    valkey = (str(embedded.valkey_program()), "--port", str(redis_port), "--save", "")
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(running("valkey", *valkey, logs=options.work))
+        await redis.ready(partial(listens, redis_port))
+        served = []
+        for name, port, more in (
+            ("relay", metrics_port, {"SOLARHUB_METRICS_PORT": str(metrics_port)}),
+            ("realtime", hub_port, {}),
+        ):
+            child = await stack.enter_async_context(
+                running(name, *solarhub(name), logs=options.work, env=env | more)
+            )
+            await child.ready(partial(listens, port))
+            served.append(Served(port, child))
+        yield BenchFeed(hub=served[1], relay=served[0], redis=Served(redis_port, redis))
+
+
+class WebSocketLoadProcess:
+    """Clients that are in."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def ask(self, *words: str) -> None:
+        """Have it wait for something that happens from now on; `answer` says what came of it."""
+        assert self._process.stdin is not None
+        self._process.stdin.write((" ".join(words) + "\n").encode())
+        await self.says(_MARGIN_S)
+
+    async def answer(self) -> Any:
+        return json.loads(await self.says(WITHIN_S + _MARGIN_S))
+
+    async def says(self, within_s: float) -> bytes:
+        assert self._process.stdout is not None
+        async with timeout(within_s):
+            line = await self._process.stdout.readline()
+        if not line:
+            raise BenchError("the crowd has left: see what it wrote above")
+        return line
+
+
+@asynccontextmanager
+async def crowd(
+    options: Options,
+    port: int,
+    clients: int,
+    *,
+    speech: str = "hub",
+    users: Sequence[UUID] = (),
+    channels: Sequence[str] = (),
+) -> AsyncIterator[WebSocketLoadProcess]:
+    """So many clients on one port; users are taken in turns."""
+    tokens = options.work / "tokens"
+    tokens.write_text("".join(f"{load.token_of(options.jwt_secret, user)}\n" for user in users))
+    process = await create_subprocess_exec(
+        sys.executable, "-m", "bench.websocket_load",
+        speech, str(port), str(clients), str(tokens), ",".join(channels), stdin=PIPE, stdout=PIPE,
+    )  # fmt: skip
+    try:
+        entered = WebSocketLoadProcess(process)
+        await entered.says(_ENTER_WITHIN_S)
+        yield entered
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()

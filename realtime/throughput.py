@@ -1,0 +1,90 @@
+"""How everything flows, noted each second: hubs report through Redis, the active relay writes.
+
+A hub's report lives for a few seconds in Redis, under its own name, so that one that died is not
+counted for long.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from uuid import uuid4
+
+import structlog
+
+from db import flow
+from db.flow import FeedFigures
+from db.outbox import Backlog
+from db.pool import Connection
+from realtime.bus import Bus
+from realtime.feed_shard import BusAway
+from realtime.metrics import HubMetrics
+
+_EVERY_S = 1.0
+# Less than a relay may be silent towards the database (outbox.notice_death_soon).
+_ASK_WITHIN_S = 0.5
+_FORGET_EVERY = 60
+
+_log = structlog.get_logger()
+
+
+async def report(bus: Bus, metrics: HubMetrics) -> None:
+    """Tell Redis each second how this hub is, until cancelled."""
+    name = uuid4().hex
+    while True:
+        try:
+            await bus.report(name, json.dumps(asdict(_own_figures(metrics))))
+        except BusAway as error:
+            _log.warning("figures_not_reported", error=str(error))
+        await asyncio.sleep(_EVERY_S)
+
+
+def _own_figures(metrics: HubMetrics) -> FeedFigures:
+    latencies_s = sorted(metrics.take_latencies())
+    return FeedFigures(
+        metrics.signed_in, _quantile_ms(latencies_s, 0.5), _quantile_ms(latencies_s, 0.99)
+    )
+
+
+def _quantile_ms(ascending_s: Sequence[float], share: float) -> float | None:
+    if not ascending_s:
+        return None
+    return round(1000 * ascending_s[min(len(ascending_s) - 1, int(share * len(ascending_s)))], 3)
+
+
+class ThroughputLog:
+    """Written by the one relay that is active."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._noted = 0
+
+    async def note(self, conn: Connection, backlog: Backlog, *, events: int) -> None:
+        """Note this second. `events`: published since this was called before."""
+        await flow.add(
+            conn,
+            events=events,
+            outbox_depth=backlog.depth,
+            outbox_age_s=backlog.age_s,
+            feed=await self._feed(),
+        )
+        if self._noted % _FORGET_EVERY == 0:
+            await flow.forget_old(conn)
+        self._noted += 1
+
+    async def _feed(self) -> FeedFigures | None:
+        try:
+            async with asyncio.timeout(_ASK_WITHIN_S):
+                reports = await self._bus.reports()
+        except (BusAway, TimeoutError):
+            return None
+        return combined([FeedFigures(**json.loads(one)) for one in reports])
+
+
+def combined(hubs: Sequence[FeedFigures]) -> FeedFigures:
+    """All hubs as one: what they add up to, and the times of the slowest."""
+    p50s = [h.commit_to_socket_p50_ms for h in hubs if h.commit_to_socket_p50_ms is not None]
+    p99s = [h.commit_to_socket_p99_ms for h in hubs if h.commit_to_socket_p99_ms is not None]
+    return FeedFigures(
+        sum(h.sockets for h in hubs), max(p50s, default=None), max(p99s, default=None)
+    )

@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import Field
 
 from api.http.fields import ShownInstant, ShownKwh, ShownMoney, ShownPrice, View
+from core.ids import DeviceId, ListingId, UserId
 from core.listings import Listing
 
 ListingStatus = Literal["active", "paused", "sold", "expired", "cancelled"]
@@ -18,8 +19,8 @@ Pricing = Literal["fixed", "dynamic"]
 
 class ListingView(View):
     id: UUID
-    seller_id: UUID
-    device_id: UUID | None
+    seller_id: UserId
+    device_id: DeviceId | None
     energy_amount_kwh: Annotated[ShownKwh, Field(description="Left to sell, kWh")]
     sold_kwh: ShownKwh
     price_per_kwh: ShownPrice
@@ -43,7 +44,7 @@ class ListingView(View):
     updated_at: ShownInstant
 
     @classmethod
-    def to(cls, reader_id: UUID, listing: Listing) -> Self:
+    def to(cls, reader_id: UserId, listing: Listing) -> Self:
         """The listing as somebody sees it: its seller sees where exactly it is."""
         shown = cls.model_validate(listing)
         if listing.seller_id != reader_id:
@@ -54,9 +55,9 @@ class ListingView(View):
 
 class TransactionView(View):
     id: UUID
-    listing_id: UUID | None
-    buyer_id: UUID | None
-    seller_id: UUID | None
+    listing_id: ListingId | None
+    buyer_id: UserId | None
+    seller_id: UserId | None
     payment_method_id: UUID | None
     energy_kwh: ShownKwh
     price_per_kwh: ShownPrice
@@ -73,7 +74,7 @@ class TransactionView(View):
 
 
 class WalletView(View):
-    user_id: UUID
+    user_id: UserId
     currency: str
     balance: ShownMoney
 

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlencode
-from uuid import UUID
 
 import httpx
 
@@ -17,6 +16,7 @@ from bench.options import Options
 from bench.processes import Served
 from bench.result import Contestant, Result, Target, ratio
 from bench.seed import BUYER
+from core.ids import UserId
 from core.settings import DatabaseSettings
 
 FEW = 10_000
@@ -38,7 +38,7 @@ class _Market:
     """So many listings in the hub's database, and whoever shows them: the hub first."""
 
     database: DatabaseSettings
-    onlooker: UUID
+    onlooker: UserId
     served: dict[str, Served]
     clocks: dict[str, cpu.Clock]
 

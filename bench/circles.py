@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from bench.cpu import US_PER_S
 from bench.fanout import listing
 from core.events import LISTINGS, EventType
+from core.ids import ListingId
 from core.units import rfc3339
 from realtime.channels import NEAR, Channel
 from realtime.circles import SubscribedCircle
@@ -92,6 +93,6 @@ def _event(number: int, latitude: float, longitude: float) -> FeedEntry:
     event = {
         "type": EventType.LISTING_UPDATED,
         "time": rfc3339(datetime.now(UTC)),
-        "data": listing(uuid4()) | place,
+        "data": listing(ListingId(uuid4())) | place,
     }
     return FeedEntry(FeedPosition("e", Offset(0, number)), encode(event))

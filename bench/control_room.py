@@ -14,13 +14,13 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from typing import Any
-from uuid import UUID
 
 from bench import seed
 from bench.database import analyze, audit, connected, environment
 from bench.options import Options
 from bench.processes import BenchError, free_port, listens, running, solarhub
 from bench.result import Contestant, Result, Sample, Target
+from core.ids import DeviceId
 from core.settings import DatabaseSettings
 from db.pool import Connection, open_pool
 from ingest.messages import IngestMessage, decode
@@ -80,7 +80,7 @@ async def control_room(options: Options) -> Result:
     )
 
 
-async def _homes(conn: Connection) -> list[UUID]:
+async def _homes(conn: Connection) -> list[DeviceId]:
     devices = await seed.fleet(
         conn, devices=DEVICES, began_at=datetime.now(UTC) - timedelta(minutes=30)
     )
@@ -115,7 +115,7 @@ async def _hub(options: Options, database: DatabaseSettings) -> AsyncIterator[st
 
 
 @asynccontextmanager
-async def _life(database: DatabaseSettings, devices: list[UUID]) -> AsyncIterator[None]:
+async def _life(database: DatabaseSettings, devices: list[DeviceId]) -> AsyncIterator[None]:
     """Every device measures each second, as the ingester would write it, and some offers change."""
     async with open_pool(database, application_name="bench", max_size=2) as pool:
 
@@ -135,7 +135,7 @@ async def _life(database: DatabaseSettings, devices: list[UUID]) -> AsyncIterato
                 living.result()
 
 
-def _spoken(devices: list[UUID], second: int) -> list[IngestMessage]:
+def _spoken(devices: list[DeviceId], second: int) -> list[IngestMessage]:
     now = datetime.now(UTC)
     payloads = (f'{{"power_w": {random.uniform(0, 4000)}, "energy_wh": {second}}}' for _ in devices)
     messages = (

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import linear_regression, median
 from time import perf_counter
-from uuid import UUID
 
 from bench import mqtt, seed
 from bench.broker import mosquitto
@@ -17,6 +16,7 @@ from bench.options import Options
 from bench.processes import BenchError, BenchProcess, Served, running, solarhub
 from bench.readings import STEP, FleetReadings
 from bench.result import Contestant, Course, Result, Sample, Target
+from core.ids import DeviceId
 from core.settings import DatabaseSettings
 from core.units import slot_of
 from solarhub import embedded
@@ -62,7 +62,7 @@ class _Site:
     broker: Served
     ingester: BenchProcess
     log: Path
-    devices: list[UUID]
+    devices: list[DeviceId]
     began_at: datetime
 
     def stretch(self, first_tick: int, ticks: int) -> FleetReadings:

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from datetime import UTC, datetime
 from time import time
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from redis.asyncio import Redis
 
@@ -18,6 +18,7 @@ from bench.processes import BenchError
 from bench.result import Contestant, Result, Sample, Target, ratio, turns
 from bench.seed import BUYER
 from core.events import LISTINGS, Event, EventType
+from core.ids import ListingId, UserId
 from core.units import rfc3339
 from db import outbox
 from db.pool import Connection
@@ -93,7 +94,7 @@ async def _contest(
 
 
 async def _measure(
-    options: Options, contest: _Contest, clients: int, users: list[UUID]
+    options: Options, contest: _Contest, clients: int, users: list[UserId]
 ) -> dict[str, list[Sample]]:
     """All in, they take turns; a first burst does not count."""
     samples: dict[str, list[Sample]] = {name: [] for name in contest.ports}
@@ -118,7 +119,7 @@ async def _burst(
     listening: WebSocketLoadProcess, tell: Tell, clock: cpu.Clock, clients: int
 ) -> Sample:
     count = SIZES[clients]
-    events = [listing(uuid4()) for _ in range(count)]
+    events = [listing(ListingId(uuid4())) for _ in range(count)]
     await listening.ask("burst", events[-1]["id"], str(count))
     cpu_began = clock.read_s()
     began_at = await tell(events)
@@ -131,7 +132,7 @@ async def _burst(
     )
 
 
-def listing(listing_id: UUID) -> dict[str, Any]:
+def listing(listing_id: ListingId) -> dict[str, Any]:
     """As REST shows one."""
     now = rfc3339(datetime.now(UTC))
     return {

@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 import psutil
 
@@ -18,6 +17,7 @@ from bench.database import environment
 from bench.options import Options
 from bench.processes import BenchError, Served, free_port, listens, running, solarhub
 from bench.websocket_load import WITHIN_S
+from core.ids import UserId
 from core.settings import DatabaseSettings
 from solarhub import embedded
 
@@ -96,7 +96,7 @@ async def crowd(
     clients: int,
     *,
     speech: str = "hub",
-    users: Sequence[UUID] = (),
+    users: Sequence[UserId] = (),
     channels: Sequence[str] = (),
 ) -> AsyncIterator[WebSocketLoadProcess]:
     """So many clients on one port; users are taken in turns."""

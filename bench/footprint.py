@@ -23,6 +23,7 @@ from bench.feed_load import feed
 from bench.machine import raise_open_files_limit
 from bench.options import Options
 from bench.readings import STEP, FleetReadings
+from core.ids import DeviceId
 from core.settings import DatabaseSettings
 from core.units import slot_of
 from db import replicas, schema
@@ -124,7 +125,7 @@ def _device(port: int, number: int) -> socket.socket:
 
 def _publish(devices: list[socket.socket]) -> int:
     """One after the other, each acknowledged. Returns how long a packet is."""
-    stretch = FleetReadings([uuid4()], datetime.now(UTC), 0, 1)
+    stretch = FleetReadings([DeviceId(uuid4())], datetime.now(UTC), 0, 1)
     [(topic, payload)] = stretch.messages()
     packet = mqtt.publish_packet(1, topic, payload)
     for number in range(MESSAGES):

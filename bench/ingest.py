@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import perf_counter, process_time
-from uuid import UUID
 
 from bench import cpu, mqtt, seed
 from bench.broker import mosquitto
@@ -16,6 +15,7 @@ from bench.options import Options
 from bench.processes import BenchError, BenchProcess, Served, output_of, running, solarhub
 from bench.readings import STEP, FleetReadings
 from bench.result import Contestant, Result, Sample, Target, ratio, turns
+from core.ids import DeviceId
 from core.readings import FIELDS
 from core.settings import DatabaseSettings
 from core.units import slot_of
@@ -102,7 +102,7 @@ class Fleet:
     database: DatabaseSettings
     conn: Connection
     broker: Served
-    devices: list[UUID]
+    devices: list[DeviceId]
     began_at: datetime
     ticks: int
     readings_each: int

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from decimal import Decimal
 from random import Random
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 
@@ -17,6 +17,7 @@ from bench.http_comparison import api
 from bench.options import Options
 from bench.processes import BenchError
 from bench.result import Contestant, Result, Sample, Target
+from core.ids import UserId
 
 BUYERS, HOSTS, LISTINGS = 1_000, 200, 2_000
 ORDERS_PER_S = 100
@@ -98,7 +99,7 @@ class _Orders:
         )
 
     async def _order(self) -> None:
-        buyer: UUID = self._chance.choice(self._market.buyers)
+        buyer: UserId = self._chance.choice(self._market.buyers)
         headers = {
             "Authorization": f"Bearer {load.token_of(self._options.jwt_secret, buyer)}",
             "Idempotency-Key": str(uuid4()),

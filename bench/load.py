@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from bench.options import Options
 from bench.processes import BenchError, output_of, program
 from bench.result import Sample
 from core import tokens
+from core.ids import ListingId, UserId
 
 PATH = "/api/v1/marketplace/purchase"
 _SIGNED_IN_FOR = timedelta(hours=1)
@@ -17,13 +18,13 @@ _SCRIPTS = Path(__file__).parent
 _MARGIN_S = 30
 
 
-def write_orders(path: Path, orders: Iterable[tuple[UUID, UUID]], jwt_secret: str) -> None:
+def write_orders(path: Path, orders: Iterable[tuple[UserId, ListingId]], jwt_secret: str) -> None:
     """One line per (buyer, listing), as `purchase.lua` reads them."""
     with path.open("w") as file:
         file.writelines(f"{token_of(jwt_secret, buyer)} {listing}\n" for buyer, listing in orders)
 
 
-def token_of(jwt_secret: str, buyer: UUID) -> str:
+def token_of(jwt_secret: str, buyer: UserId) -> str:
     return tokens.sign(
         jwt_secret,
         user_id=buyer,
@@ -40,7 +41,7 @@ async def send(options: Options, port: int, orders: Path, seconds: int) -> Sampl
     return await _wrk(options, "purchase.lua", url, str(orders), uuid4().hex, seconds=seconds)
 
 
-async def browse(options: Options, port: int, paths: Path, buyer: UUID, seconds: int) -> Sample:
+async def browse(options: Options, port: int, paths: Path, buyer: UserId, seconds: int) -> Sample:
     """Let every connection ask for the paths of a file. Raises BenchError unless all answered."""
     url, token = f"http://127.0.0.1:{port}", token_of(options.jwt_secret, buyer)
     return await _wrk(options, "browse.lua", url, str(paths), token, seconds=seconds)

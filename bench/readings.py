@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
+from core.ids import DeviceId
 from core.units import rfc3339
 
 STEP = timedelta(seconds=10)
@@ -16,14 +16,14 @@ _TICKS_PER_WAVE = 4000
 _EXPORTED = 0.6
 _START_WH = 1_000_000.0
 
-Row = tuple[UUID | datetime | float, ...]
+Row = tuple[DeviceId | datetime | float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FleetReadings:
     """A part of a fleet's history: `ticks` readings of every device, the first at `first_tick`."""
 
-    devices: Sequence[UUID]
+    devices: Sequence[DeviceId]
     began_at: datetime
     first_tick: int
     ticks: int

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import NewType
-from uuid import UUID
 
 from bench.readings import CAPACITY_W
+from core.ids import DeviceId, ListingId, UserId
 from db.pool import Connection
 
 Role = NewType("Role", str)
@@ -84,11 +84,11 @@ _OFFERS_AT_ONCE = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    buyers: list[UUID]
-    listings: list[UUID]
+    buyers: list[UserId]
+    listings: list[ListingId]
 
 
-async def fleet(conn: Connection, *, devices: int, began_at: datetime) -> list[UUID]:
+async def fleet(conn: Connection, *, devices: int, began_at: datetime) -> list[DeviceId]:
     """Devices of as many hosts, each with a listing that follows it from `began_at` on."""
     async with conn.transaction():
         owners = await people(conn, HOST, devices)
@@ -110,7 +110,7 @@ async def market(
     return Market(buyer_ids, [row["id"] for row in rows])
 
 
-async def customers(conn: Connection, count: int, balance: Decimal) -> list[UUID]:
+async def customers(conn: Connection, count: int, balance: Decimal) -> list[UserId]:
     """Buyers with so much money each."""
     ids = await people(conn, BUYER, count)
     await conn.execute(_TOP_UP, ids, balance)
@@ -125,7 +125,7 @@ async def offers(conn: Connection, *, hosts: int, listings: int, west: float, ea
         await conn.execute(_OFFERS, sellers, west, east, first, last)
 
 
-async def people(conn: Connection, role: Role, count: int) -> list[UUID]:
+async def people(conn: Connection, role: Role, count: int) -> list[UserId]:
     """Users who can't sign in, with their profile and an empty wallet."""
     ids = [row["id"] for row in await conn.fetch(_PEOPLE, role, count)]
     await conn.execute(_HOST_PROFILES if role == HOST else _BUYER_PROFILES, ids)

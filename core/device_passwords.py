@@ -6,9 +6,10 @@ the secret it makes the passwords anew.
 
 import hashlib
 import hmac
-from uuid import UUID
 
 from pydantic import SecretStr
+
+from core.ids import DeviceId
 
 
 def secret_of(device_secret: SecretStr | None, jwt_secret: SecretStr | None) -> bytes | None:
@@ -20,7 +21,7 @@ def secret_of(device_secret: SecretStr | None, jwt_secret: SecretStr | None) -> 
     return hmac.digest(jwt_secret.get_secret_value().encode(), b"device passwords", "sha256")
 
 
-def password_of(secret: bytes, device_id: UUID, version: int) -> str:
+def password_of(secret: bytes, device_id: DeviceId, version: int) -> str:
     """128 bits that nobody can guess without the secret; another for each version.
 
     32 hexadecimal digits: they fit the forms of common firmwares, and never look like an option.

@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from uuid import UUID
+
+from core.ids import DeviceId
 
 
 class Dialect(StrEnum):
@@ -42,7 +43,7 @@ class Topics:
     read: tuple[str, ...]
 
 
-def topics_of(device_id: UUID | str, dialect: Dialect, external_id: str | None) -> Topics:
+def topics_of(device_id: DeviceId | str, dialect: Dialect, external_id: str | None) -> Topics:
     """The topics of a device whose `external_id` has no `external_id_fault`."""
     own = f"solar/{device_id}"
     if dialect is Dialect.NATIVE:

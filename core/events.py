@@ -7,7 +7,8 @@ to the outbox in the transaction of their change (`db/outbox.py`).
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-from uuid import UUID
+
+from core.ids import DeviceId, ListingId, UserId
 
 
 class EventType(StrEnum):
@@ -33,16 +34,16 @@ LISTINGS = "listings"
 ADMIN = "admin"  # what the control room shows beside the listings
 
 
-def listing_channel(listing_id: UUID) -> str:
+def listing_channel(listing_id: ListingId) -> str:
     return f"listing:{listing_id}"
 
 
-def user_channel(user_id: UUID) -> str:
+def user_channel(user_id: UserId) -> str:
     """Internal name of the channel that clients call `user`."""
     return f"user:{user_id}"
 
 
-def device_channel(device_id: UUID) -> str:
+def device_channel(device_id: DeviceId) -> str:
     return f"device:{device_id}"
 
 

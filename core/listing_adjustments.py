@@ -2,12 +2,12 @@
 
 from datetime import datetime
 from decimal import Decimal
-from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from core.events import EventType
+from core.ids import DeviceId, ListingId
 from core.units import kwh_of_wh
 
 
@@ -31,8 +31,8 @@ class Condition(Struct, frozen=True, gc=False):
 class Follower(Struct, frozen=True, gc=False):
     """An open auto-adjusted listing, as far as its device can change it."""
 
-    id: UUID
-    device_id: UUID
+    id: ListingId
+    device_id: DeviceId
     status: str
     paused_by: str | None
     stated_kwh: Decimal

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from uuid import UUID
 
 from core.errors import IllegalMove, Invalid
 from core.events import EventType
+from core.ids import DeviceId, ListingId, UserId
 
 _OPEN = ("active", "paused", "sold")
 _STATED_MAX_KWH = Decimal("999999999.999")
@@ -20,9 +20,9 @@ class Listing:
     The exact place is the seller's to know.
     """
 
-    id: UUID
-    seller_id: UUID
-    device_id: UUID | None
+    id: ListingId
+    seller_id: UserId
+    device_id: DeviceId | None
     stated_kwh: Decimal
     measured_wh: Decimal
     sold_kwh: Decimal

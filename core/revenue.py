@@ -14,6 +14,7 @@ from fractions import Fraction
 from uuid import UUID
 
 from core.errors import FundingExceeded, NotOpenForFunding, TermsChanged, TooManyInvestors
+from core.ids import UserId
 from core.units import MONEY, money
 
 INVESTMENTS_MAX = 100
@@ -51,7 +52,7 @@ class Stake:
     """One investment in a device."""
 
     id: UUID
-    investor_id: UUID
+    investor_id: UserId
     amount: Decimal
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import jwt
 
 from core.errors import BadToken, ExpiredToken
+from core.ids import UserId
 
 _ALGORITHM = "HS256"
 _CLAIMS = ["id", "email", "role", "iat", "exp"]
@@ -18,14 +19,14 @@ _CLAIMS = ["id", "email", "role", "iat", "exp"]
 class Identity:
     """Who is asking, as the token says."""
 
-    user_id: UUID
+    user_id: UserId
     email: str
     role: str
     expires_at: datetime
 
 
 def sign(
-    secret: str, *, user_id: UUID, email: str, role: str, now: datetime, ttl: timedelta
+    secret: str, *, user_id: UserId, email: str, role: str, now: datetime, ttl: timedelta
 ) -> str:
     claims = {"id": str(user_id), "email": email, "role": role, "iat": now, "exp": now + ttl}
     return jwt.encode(claims, secret, _ALGORITHM)
@@ -53,7 +54,7 @@ def _read(secret: str, token: str) -> Identity:
     try:
         claims = jwt.decode(token, secret, [_ALGORITHM], options=options)  # type: ignore[arg-type]
         identity = Identity(
-            user_id=UUID(claims["id"]),
+            user_id=UserId(UUID(claims["id"])),
             email=str(claims["email"]),
             role=str(claims["role"]),
             expires_at=datetime.fromtimestamp(claims["exp"], UTC),

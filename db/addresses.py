@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from core.ids import UserId
 from db.pool import Connection, Record
 
 _LOCK = "SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE"
@@ -64,13 +65,13 @@ class Address:
     created_at: datetime
 
 
-async def lock(conn: Connection, user_id: UUID) -> None:
+async def lock(conn: Connection, user_id: UserId) -> None:
     """Keep others from changing the user's addresses until commit."""
     await conn.execute(_LOCK, user_id)
 
 
 async def set_default(
-    conn: Connection, user_id: UUID, *, label: str | None, latitude: float, longitude: float
+    conn: Connection, user_id: UserId, *, label: str | None, latitude: float, longitude: float
 ) -> Address:
     """Move the user's default address, or make one. Without a label it keeps the one it has."""
     row = await conn.fetchrow(_SET_DEFAULT, user_id, label, latitude, longitude)
@@ -78,31 +79,31 @@ async def set_default(
     return _address(row)
 
 
-async def default_of(conn: Connection, user_id: UUID) -> Address | None:
+async def default_of(conn: Connection, user_id: UserId) -> Address | None:
     row = await conn.fetchrow(_DEFAULT_OF, user_id)
     return _address(row) if row else None
 
 
 async def newest(
-    conn: Connection, user_id: UUID, *, before: tuple[datetime, UUID], limit: int
+    conn: Connection, user_id: UserId, *, before: tuple[datetime, UUID], limit: int
 ) -> list[Address]:
     return [_address(row) for row in await conn.fetch(_NEWEST, user_id, *before, limit)]
 
 
-async def count(conn: Connection, user_id: UUID) -> int:
+async def count(conn: Connection, user_id: UserId) -> int:
     """How many addresses the user has."""
     found: int = await conn.fetchval(_COUNT, user_id)
     return found
 
 
-async def clear_default(conn: Connection, user_id: UUID) -> None:
+async def clear_default(conn: Connection, user_id: UserId) -> None:
     """Make room for another default address."""
     await conn.execute(_CLEAR_DEFAULT, user_id)
 
 
 async def add(
     conn: Connection,
-    user_id: UUID,
+    user_id: UserId,
     *,
     label: str | None,
     latitude: float,
@@ -115,13 +116,13 @@ async def add(
     return _address(row)
 
 
-async def remove(conn: Connection, user_id: UUID, address_id: UUID) -> Address | None:
+async def remove(conn: Connection, user_id: UserId, address_id: UUID) -> Address | None:
     """The address as it was. None: the user has no such address."""
     row = await conn.fetchrow(_REMOVE, user_id, address_id)
     return _address(row) if row else None
 
 
-async def promote_newest(conn: Connection, user_id: UUID) -> None:
+async def promote_newest(conn: Connection, user_id: UserId) -> None:
     """Make the newest address that is left, if any, the default one."""
     await conn.execute(_PROMOTE_NEWEST, user_id)
 

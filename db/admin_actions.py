@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from core.ids import UserId
 from db.pool import Connection
 
 _RECORD = """
@@ -46,7 +47,7 @@ SubjectKind = Literal["user", "device"]
 class NewAdminAction:
     """`before` and `after` hold what changed, as JSON shows it."""
 
-    admin_id: UUID
+    admin_id: UserId
     action: str
     subject_kind: SubjectKind
     subject_id: UUID
@@ -60,7 +61,7 @@ class AdminAction:
     """One that was recorded; `admin_email` and `subject_name` are None of who or what is gone."""
 
     id: int
-    admin_id: UUID
+    admin_id: UserId
     admin_email: str | None
     action: str
     subject_kind: str

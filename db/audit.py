@@ -10,6 +10,7 @@ from uuid import UUID
 
 from core.accounting import AccountingState
 from core.earning import EarningTerms, account_readings
+from core.ids import DeviceId
 from core.intervals import Interval
 from core.revenue import Stake, Terms, allocate
 from core.settings import DatabaseSettings
@@ -148,7 +149,7 @@ async def _sales_dealt_out_otherwise(conn: Connection) -> AsyncIterator[UUID]:
                 yield row["transaction_id"]
 
 
-async def _devices_whose_intervals_differ(conn: Connection) -> AsyncIterator[UUID]:
+async def _devices_whose_intervals_differ(conn: Connection) -> AsyncIterator[DeviceId]:
     for device in await conn.fetch(_DEVICES):
         # Where retention took the beginning away, the account from before it is still known.
         before = await intervals.checkpoint_before(conn, device["id"], device["first_at"])
@@ -162,7 +163,7 @@ async def _devices_whose_intervals_differ(conn: Connection) -> AsyncIterator[UUI
 
 async def _fold(
     conn: Connection,
-    device_id: UUID,
+    device_id: DeviceId,
     capacity_w: float,
     account: AccountingState | None,
     terms: EarningTerms,

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from core.ids import DeviceId, ListingId, UserId
 from core.listings import Listing
 from db.listings import listing_of
 from db.pool import Connection
@@ -88,11 +89,11 @@ class Trade:
     """A purchase; who and what is gone since is None."""
 
     id: UUID
-    listing_id: UUID | None
-    device_id: UUID | None
-    buyer_id: UUID | None
+    listing_id: ListingId | None
+    device_id: DeviceId | None
+    buyer_id: UserId | None
     buyer_name: str | None
-    seller_id: UUID | None
+    seller_id: UserId | None
     seller_name: str | None
     energy_kwh: Decimal
     price_per_kwh: Decimal
@@ -117,7 +118,7 @@ async def slots(conn: Connection, since: datetime) -> list[SlotTraded]:
 
 
 async def trades(
-    conn: Connection, device_id: UUID | None, *, before: tuple[datetime, UUID], limit: int
+    conn: Connection, device_id: DeviceId | None, *, before: tuple[datetime, UUID], limit: int
 ) -> list[Trade]:
     """All trades, or those of what a device measured, newest first."""
     if device_id is None:

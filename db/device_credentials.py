@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
+from core.ids import DeviceId
 from db.pool import Connection, Pool, Record
 
 _OF = """
@@ -48,7 +49,7 @@ _REPLACE = "UPDATE devices SET credential_hash = $2 WHERE id = $1"
 class DeviceAccess:
     """`credential_hash`: SHA-256 of the MQTT password, the `credential_version`th that it has."""
 
-    id: UUID
+    id: DeviceId
     dialect: str
     external_id: str | None
     credential_version: int
@@ -56,8 +57,8 @@ class DeviceAccess:
 
 
 async def access_of(
-    conn: Connection | Pool, device_ids: Sequence[UUID]
-) -> dict[UUID, DeviceAccess]:
+    conn: Connection | Pool, device_ids: Sequence[DeviceId]
+) -> dict[DeviceId, DeviceAccess]:
     """Those of the devices that may sign in: they are still there, and their host is active."""
     return {row["id"]: _access(row) for row in await conn.fetch(_OF, device_ids)}
 
@@ -67,13 +68,13 @@ async def all_access(conn: Connection) -> list[DeviceAccess]:
     return [_access(row) for row in await conn.fetch(_ALL)]
 
 
-async def next_version(conn: Connection, device_id: UUID) -> int:
+async def next_version(conn: Connection, device_id: DeviceId) -> int:
     """Begin the next password of a locked device: `replace` is to follow."""
     version: int = await conn.fetchval(_NEXT_VERSION, device_id)
     return version
 
 
-async def replace(conn: Connection, device_id: UUID, credential_hash: bytes) -> None:
+async def replace(conn: Connection, device_id: DeviceId, credential_hash: bytes) -> None:
     """Let another password be the one of a locked device."""
     await conn.execute(_REPLACE, device_id, credential_hash)
 
@@ -97,10 +98,10 @@ class Changes:
     """Tells which devices came or went, or may sign in otherwise than before."""
 
     def __init__(self) -> None:
-        self._changed: set[UUID] = set()
+        self._changed: set[DeviceId] = set()
         self._noted = asyncio.Event()
 
-    def take(self) -> set[UUID] | None:
+    def take(self) -> set[DeviceId] | None:
         """Those that have changed since this was last asked. None: too many to name them."""
         changed, self._changed = self._changed, set()
         self._noted.clear()
@@ -114,7 +115,7 @@ class Changes:
 
     def _note(self, _: object, __: int, ___: str, device_id: object) -> None:
         if len(self._changed) <= _NAMED_MAX:
-            self._changed.add(UUID(str(device_id)))
+            self._changed.add(DeviceId(UUID(str(device_id))))
         self._noted.set()
 
 

@@ -6,8 +6,8 @@ The caller holds the device's state, then its listings, which are locked by id.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from uuid import UUID
 
+from core.ids import DeviceId
 from core.listing_adjustments import adjust
 from core.selling import SellingRules
 from db import device_states, listing_adjustments
@@ -107,7 +107,7 @@ class Decided:
     removed: bool
 
 
-async def lock(conn: Connection, device_id: UUID) -> Decided | None:
+async def lock(conn: Connection, device_id: DeviceId) -> Decided | None:
     """What is decided of a device, also of a removed one: no batch reads it until commit."""
     await conn.execute(_LOCK_STATE, device_id)
     row = await conn.fetchrow(_OF, device_id)
@@ -124,14 +124,16 @@ async def lock(conn: Connection, device_id: UUID) -> Decided | None:
     )
 
 
-async def decide(conn: Connection, device_id: UUID, decided: Decided) -> None:
+async def decide(conn: Connection, device_id: DeviceId, decided: Decided) -> None:
     """Write what was decided of a locked device; its listings don't know yet."""
     await conn.execute(
         _DECIDE, device_id, decided.capacity_approved, decided.frozen, decided.earns_from
     )
 
 
-async def measure_again(conn: Connection, device_id: UUID, *, max_clock_ahead: timedelta) -> None:
+async def measure_again(
+    conn: Connection, device_id: DeviceId, *, max_clock_ahead: timedelta
+) -> None:
     """Have the open listing that follows a device hold what it earned since its `earns_from`."""
     await conn.execute(_LOCK_LISTINGS, device_id)
     for row in await conn.fetch(_MEASURE_AGAIN, device_id, max_clock_ahead):
@@ -139,7 +141,7 @@ async def measure_again(conn: Connection, device_id: UUID, *, max_clock_ahead: t
 
 
 async def apply_to_listings(
-    conn: Connection, device_id: UUID, rules: SellingRules, now: datetime
+    conn: Connection, device_id: DeviceId, rules: SellingRules, now: datetime
 ) -> None:
     """Pause the listings of a device that may not sell, and resume those of one that may again."""
     states = await device_states.lock(conn, [device_id])

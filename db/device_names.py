@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from uuid import UUID
 
 from core.dialects import Dialect
+from core.ids import DeviceId
 from db.pool import Connection, Pool
 
 _BY_NAME = """
@@ -22,7 +22,7 @@ SELECT external_id FROM devices
 
 @dataclass(frozen=True, slots=True)
 class NamedDevice:
-    id: UUID
+    id: DeviceId
     kind: str
     time_zone: str
 

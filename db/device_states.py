@@ -3,10 +3,10 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from core.accounting import AccountingState
 from core.earning import EarningTerms
+from core.ids import DeviceId, UserId
 from core.listing_adjustments import Condition
 from core.selling import SellingRules, Standing
 from db import accounts
@@ -68,9 +68,9 @@ class DeviceState:
     `flags_due_from`: the first slot that changed since flags were looked for.
     """
 
-    device_id: UUID
+    device_id: DeviceId
     standing: Standing
-    owner_id: UUID
+    owner_id: UserId
     status: str
     fault_code: str | None
     last_seen_at: datetime | None
@@ -102,13 +102,13 @@ class DeviceState:
         return self.account is None or self.account.last_at < at
 
 
-async def lock(conn: Connection, device_ids: Collection[UUID]) -> dict[UUID, DeviceState]:
+async def lock(conn: Connection, device_ids: Collection[DeviceId]) -> dict[DeviceId, DeviceState]:
     """The registered devices among `device_ids`, locked until commit."""
     rows = await conn.fetch(_LOCK, list(device_ids))
     return {row["device_id"]: _state(row) for row in rows}
 
 
-async def look_at(conn: Connection, device_id: UUID) -> DeviceState | None:
+async def look_at(conn: Connection, device_id: DeviceId) -> DeviceState | None:
     """A registered device as it is now; nobody is kept from changing it."""
     row = await conn.fetchrow(_LOOK_AT, device_id)
     return _state(row) if row else None
@@ -138,14 +138,14 @@ async def save(conn: Connection, states: Sequence[DeviceState]) -> None:
     )
 
 
-async def silent(pool: Pool, silent_for: timedelta, limit: int) -> list[UUID]:
+async def silent(pool: Pool, silent_for: timedelta, limit: int) -> list[DeviceId]:
     """Devices that are online but said nothing for so long, but for those that stand aside."""
     return [r["device_id"] for r in await pool.fetch(_SILENT, silent_for, limit)]
 
 
 async def lock_silent(
-    conn: Connection, silent_for: timedelta, device_ids: Sequence[UUID]
-) -> list[UUID]:
+    conn: Connection, silent_for: timedelta, device_ids: Sequence[DeviceId]
+) -> list[DeviceId]:
     """Those of the devices that still are silent, locked; those in use are left out."""
     return [r["device_id"] for r in await conn.fetch(_LOCK_SILENT, silent_for, device_ids)]
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from core.ids import DeviceId, UserId
 from db.pool import Connection, Record
 
 _REGISTER = """
@@ -80,8 +81,8 @@ class Device:
     `capacity_approved`: by an administrator, which large ones need before they sell.
     """
 
-    id: UUID
-    owner_id: UUID
+    id: DeviceId
+    owner_id: UserId
     name: str
     kind: str
     capacity_w: float
@@ -106,8 +107,8 @@ class Device:
 class NewDevice:
     """`credential_hash`: SHA-256 of the MQTT password."""
 
-    id: UUID
-    owner_id: UUID
+    id: DeviceId
+    owner_id: UserId
     name: str
     kind: str
     capacity_w: float
@@ -132,25 +133,25 @@ async def register(conn: Connection, new: NewDevice) -> Device:
     return _device(row)
 
 
-async def count(conn: Connection, owner_id: UUID) -> int:
+async def count(conn: Connection, owner_id: UserId) -> int:
     """How many devices a host has."""
     found: int = await conn.fetchval(_COUNT, owner_id)
     return found
 
 
-async def by_id(conn: Connection, device_id: UUID, *, removed: bool = False) -> Device | None:
+async def by_id(conn: Connection, device_id: DeviceId, *, removed: bool = False) -> Device | None:
     """A device; with `removed` also one that is part of history only."""
     row = await conn.fetchrow(_BY_ID, device_id, removed)
     return _device(row) if row else None
 
 
-async def lock(conn: Connection, device_id: UUID) -> Device | None:
+async def lock(conn: Connection, device_id: DeviceId) -> Device | None:
     """A device as it is when it is our turn, locked until commit."""
     row = await conn.fetchrow(_LOCK, device_id)
     return _device(row) if row else None
 
 
-async def hold(conn: Connection, device_id: UUID) -> bool:
+async def hold(conn: Connection, device_id: DeviceId) -> bool:
     """Whether there is such a device; it stays until commit."""
     return await conn.fetchrow(_HOLD, device_id) is not None
 
@@ -163,13 +164,13 @@ async def change(conn: Connection, device: Device) -> None:
     )  # fmt: skip
 
 
-async def remove(conn: Connection, device_id: UUID) -> None:
+async def remove(conn: Connection, device_id: DeviceId) -> None:
     """From now on a locked device is part of history only."""
     await conn.execute(_REMOVE, device_id)
 
 
 async def newest(
-    conn: Connection, owner_id: UUID | None, *, before: tuple[datetime, UUID], limit: int
+    conn: Connection, owner_id: UserId | None, *, before: tuple[datetime, UUID], limit: int
 ) -> list[Device]:
     """An owner's devices (None: everybody's), newest first."""
     if owner_id is None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 from core.flags import Finding, FlagSuspicion, SlotEnergy
+from core.ids import DeviceId, UserId
 from core.intervals import Quality, Reason
 from db.pool import Connection, Record
 
@@ -75,10 +75,10 @@ class Flag:
     """`energy_wh`: what it is about; `evidence`: the numbers and times that raised it."""
 
     id: int
-    device_id: UUID
+    device_id: DeviceId
     device_name: str
     device_removed: bool
-    owner_id: UUID
+    owner_id: UserId
     kind: str
     state: str
     energy_wh: float
@@ -86,14 +86,14 @@ class Flag:
     created_at: datetime
     updated_at: datetime
     confirmed_at: datetime | None
-    confirmed_by: UUID | None
+    confirmed_by: UserId | None
 
 
 @dataclass(frozen=True, slots=True)
 class DueDevice:
     """A device whose energy changed from a slot on since flags were looked for."""
 
-    device_id: UUID
+    device_id: DeviceId
     suspect: FlagSuspicion
     due_from: datetime
 
@@ -104,10 +104,10 @@ async def claim(conn: Connection, *, recheck_after: timedelta, limit: int) -> li
 
 
 async def slots_since(
-    conn: Connection, since: Mapping[UUID, datetime]
-) -> dict[UUID, list[SlotEnergy]]:
+    conn: Connection, since: Mapping[DeviceId, datetime]
+) -> dict[DeviceId, list[SlotEnergy]]:
     """The slots of these devices that hold energy, each from its own instant on, by time."""
-    slots: dict[UUID, list[SlotEnergy]] = {device_id: [] for device_id in since}
+    slots: dict[DeviceId, list[SlotEnergy]] = {device_id: [] for device_id in since}
     for row in await conn.fetch(_SLOTS, list(since), list(since.values())):
         slots[row["device_id"]].append(
             SlotEnergy(
@@ -120,12 +120,12 @@ async def slots_since(
     return slots
 
 
-async def settled(conn: Connection, device_id: UUID, confirmed_for: timedelta) -> set[str]:
+async def settled(conn: Connection, device_id: DeviceId, confirmed_for: timedelta) -> set[str]:
     """Kinds that an administrator has confirmed of a device lately."""
     return {row["kind"] for row in await conn.fetch(_SETTLED, device_id, confirmed_for)}
 
 
-async def raise_flag(conn: Connection, device_id: UUID, finding: Finding) -> bool:
+async def raise_flag(conn: Connection, device_id: DeviceId, finding: Finding) -> bool:
     """Open a flag, or strengthen the one that is open; the caller holds the device's state.
 
     Returns whether it is new.
@@ -143,14 +143,14 @@ async def newest(
     before_id: int,
     limit: int,
     state: str | None = None,
-    device_id: UUID | None = None,
+    device_id: DeviceId | None = None,
 ) -> list[Flag]:
     """Flags of all devices or of one, in a state or in any, newest first."""
     return [_flag(row) for row in await conn.fetch(_NEWEST, before_id, limit, state, device_id)]
 
 
 async def confirm(
-    conn: Connection, device_id: UUID, kinds: Collection[str], admin_id: UUID
+    conn: Connection, device_id: DeviceId, kinds: Collection[str], admin_id: UserId
 ) -> list[str]:
     """Close the open flags of these kinds; the caller holds the device's state. Returns which."""
     rows = await conn.fetch(_CONFIRM, device_id, list(kinds), admin_id)

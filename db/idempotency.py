@@ -4,6 +4,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from core.errors import IdempotencyKeyReused
+from core.ids import UserId
 from db.pool import Connection, affected
 
 _CLAIM = """
@@ -24,7 +25,13 @@ DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
 
 
 async def claim(
-    conn: Connection, *, user_id: UUID, operation: str, key: str, request_hash: bytes, result: UUID
+    conn: Connection,
+    *,
+    user_id: UserId,
+    operation: str,
+    key: str,
+    request_hash: bytes,
+    result: UUID,
 ) -> UUID | None:
     """Take the key for `result`; None: it is ours. Else what it made before.
 

@@ -1,8 +1,8 @@
 """Who of the people that are signed in has no right to be any more."""
 
 from collections.abc import Collection
-from uuid import UUID
 
+from core.ids import UserId
 from db.pool import Connection
 
 _AMONG = """
@@ -12,6 +12,6 @@ SELECT asked.id
 """
 
 
-async def among(conn: Connection, user_ids: Collection[UUID]) -> set[UUID]:
+async def among(conn: Connection, user_ids: Collection[UserId]) -> set[UserId]:
     """Those of them who were deactivated or are gone."""
     return {row["id"] for row in await conn.fetch(_AMONG, list(user_ids))}

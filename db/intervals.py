@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
-from uuid import UUID
 
 from core.accounting import AccountingState
+from core.ids import DeviceId
 from core.intervals import Interval, Quality, Reason
 from core.units import mwh_of_wh, wh_of_mwh
 from db import accounts
@@ -87,14 +87,14 @@ UPDATE energy_interval SET early_wh = NULL
 # What a full batch of readings touches, or seven weeks of silence.
 ADDED_AT_ONCE = 5_000
 
-SlotKey = tuple[UUID, datetime]
+SlotKey = tuple[DeviceId, datetime]
 
 
 @dataclass(frozen=True, slots=True)
 class SurplusChange:
     """By how much the sellable surplus of one slot rose (or fell)."""
 
-    device_id: UUID
+    device_id: DeviceId
     slot_start: datetime
     change_wh: Decimal
 
@@ -123,7 +123,7 @@ async def _add(conn: Connection, intervals: Mapping[SlotKey, Interval]) -> list[
 
 
 async def since(
-    conn: Connection, device_id: UUID, slot_start: datetime | None
+    conn: Connection, device_id: DeviceId, slot_start: datetime | None
 ) -> dict[datetime, Interval]:
     """A device's intervals from a slot on (None: all)."""
     return {
@@ -139,7 +139,7 @@ async def since(
 
 
 async def remove_from(
-    conn: Connection, device_id: UUID, slot_start: datetime
+    conn: Connection, device_id: DeviceId, slot_start: datetime
 ) -> list[SurplusChange]:
     """Take back every interval of a device from a slot on."""
     rows = await conn.fetch(_REMOVE_FROM, device_id, slot_start)
@@ -147,7 +147,7 @@ async def remove_from(
 
 
 async def checkpoint_before(
-    conn: Connection, device_id: UUID, at: datetime
+    conn: Connection, device_id: DeviceId, at: datetime
 ) -> AccountingState | None:
     """The newest account that knows no reading at or after `at`; None: begin with the first."""
     rows = await conn.fetch(_CHECKPOINTS_AROUND, device_id, at)
@@ -155,7 +155,7 @@ async def checkpoint_before(
     return next((account for account in around if account.last_at < at), None)
 
 
-async def remove_checkpoints_after(conn: Connection, device_id: UUID, at: datetime) -> None:
+async def remove_checkpoints_after(conn: Connection, device_id: DeviceId, at: datetime) -> None:
     """Forget the accounts that took the time before `at` for settled."""
     await conn.execute(_REMOVE_CHECKPOINTS_AFTER, device_id, at)
 
@@ -171,6 +171,6 @@ async def save_checkpoints(
     )
 
 
-async def forget_early(conn: Connection, device_id: UUID, slot_start: datetime) -> None:
+async def forget_early(conn: Connection, device_id: DeviceId, slot_start: datetime) -> None:
     """Let all of a slot be sold that its device was cut off from before."""
     await conn.execute(_FORGET_EARLY, device_id, slot_start)

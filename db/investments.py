@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from core.ids import DeviceId, UserId
 from core.revenue import Terms
 from db.pool import Connection, Record
 
@@ -53,8 +54,8 @@ SELECT i.id, i.investor_id, i.device_id, d.name AS device_name, i.amount, i.crea
 class Funding:
     """How far a device is funded; `terms` None: its host asks for nothing."""
 
-    device_id: UUID
-    owner_id: UUID
+    device_id: DeviceId
+    owner_id: UserId
     terms: Terms | None
     funded: Decimal
 
@@ -64,8 +65,8 @@ class Investment:
     """`share` of what its device's sales bring the seller, 6 decimals. None: the device is gone."""
 
     id: UUID
-    investor_id: UUID | None
-    device_id: UUID | None
+    investor_id: UserId | None
+    device_id: DeviceId | None
     device_name: str | None
     amount: Decimal
     share: Decimal | None
@@ -73,12 +74,12 @@ class Investment:
     created_at: datetime
 
 
-async def hold_host(conn: Connection, device_id: UUID) -> bool:
+async def hold_host(conn: Connection, device_id: DeviceId) -> bool:
     """Whether a device's host is active, and stays so until commit."""
     return bool(await conn.fetchval(_HOLD_HOST, device_id))
 
 
-async def lock_funding(conn: Connection, device_id: UUID) -> Funding | None:
+async def lock_funding(conn: Connection, device_id: DeviceId) -> Funding | None:
     """A device's funding, locked until commit; None: there is no such device (any more)."""
     row = await conn.fetchrow(_LOCK_FUNDING, device_id)
     if row is None:
@@ -88,7 +89,7 @@ async def lock_funding(conn: Connection, device_id: UUID) -> Funding | None:
     return Funding(row["id"], row["owner_id"], terms, row["funded"])
 
 
-async def count(conn: Connection, device_id: UUID) -> int:
+async def count(conn: Connection, device_id: DeviceId) -> int:
     return int(await conn.fetchval(_COUNT, device_id))
 
 
@@ -96,8 +97,8 @@ async def add(
     conn: Connection,
     *,
     investment_id: UUID,
-    investor_id: UUID,
-    device_id: UUID,
+    investor_id: UserId,
+    device_id: DeviceId,
     amount: Decimal,
     transfer_id: UUID,
 ) -> None:
@@ -111,7 +112,7 @@ async def by_id(conn: Connection, investment_id: UUID) -> Investment | None:
 
 
 async def newest(
-    conn: Connection, investor_id: UUID, *, before: tuple[datetime, UUID], limit: int
+    conn: Connection, investor_id: UserId, *, before: tuple[datetime, UUID], limit: int
 ) -> list[Investment]:
     """What someone invested, newest first."""
     rows = await conn.fetch(_NEWEST, investor_id, *before, limit)

@@ -1,8 +1,8 @@
 """Listings that follow a meter: locked by id, changed, and announced once per commit."""
 
 from collections.abc import Collection, Sequence
-from uuid import UUID
 
+from core.ids import DeviceId, ListingId
 from core.listing_adjustments import Adjustment, Follower
 from db.pool import Connection, Pool
 
@@ -61,7 +61,7 @@ SELECT count(*) FROM announced
 """
 
 
-async def lock_followers(conn: Connection, device_ids: Collection[UUID]) -> list[Follower]:
+async def lock_followers(conn: Connection, device_ids: Collection[DeviceId]) -> list[Follower]:
     """The open auto-adjusted listings of these devices, locked until commit, in id order."""
     return [
         Follower(
@@ -92,11 +92,11 @@ async def adjust(conn: Connection, adjustments: Sequence[Adjustment]) -> None:
     )
 
 
-async def overdue(pool: Pool, limit: int) -> list[UUID]:
+async def overdue(pool: Pool, limit: int) -> list[ListingId]:
     """Open listings whose window has passed, but for those that stand aside."""
     return [row["id"] for row in await pool.fetch(_OVERDUE, limit)]
 
 
-async def expire(conn: Connection, listing_ids: Sequence[UUID]) -> int:
+async def expire(conn: Connection, listing_ids: Sequence[ListingId]) -> int:
     """Close those whose window has passed, with their events. Returns how many; locks by id."""
     return int(await conn.fetchval(_EXPIRE, listing_ids))

@@ -24,6 +24,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from core.ids import DeviceId, ListingId, UserId
 from db.pool import Connection
 
 # As in the statements: the most that a part shows, and one to tell whether there is more.
@@ -129,8 +130,8 @@ class ListingFilter:
     """None: any."""
 
     status: str | None = None
-    seller_id: UUID | None = None
-    device_id: UUID | None = None
+    seller_id: UserId | None = None
+    device_id: DeviceId | None = None
     min_kwh: Decimal | None = None
     max_price: Decimal | None = None
 
@@ -139,7 +140,7 @@ class ListingFilter:
 class Listed:
     """Where a listing is in the lists, and the JSON that shows it to its reader."""
 
-    id: UUID
+    id: ListingId
     created_at: datetime
     price_per_kwh: Decimal
     shown: str
@@ -149,7 +150,7 @@ async def newest(
     conn: Connection,
     where: ListingFilter,
     *,
-    reader_id: UUID,
+    reader_id: UserId,
     before: tuple[datetime, UUID],
     limit: int,
 ) -> list[Listed]:
@@ -162,7 +163,7 @@ async def cheapest(
     conn: Connection,
     where: ListingFilter,
     *,
-    reader_id: UUID,
+    reader_id: UserId,
     after: tuple[Decimal, UUID],
     limit: int,
 ) -> list[Listed]:
@@ -175,7 +176,7 @@ async def _part(
     conn: Connection,
     statements: tuple[str, str, str, str],
     where: ListingFilter,
-    reader_id: UUID,
+    reader_id: UserId,
     key: tuple[datetime | Decimal, UUID],
     limit: int,
 ) -> list[Listed]:

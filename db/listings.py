@@ -7,9 +7,9 @@ A listing is selected whole, as a row value: the JSON of its events is made of t
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from uuid import UUID
 
 from core.events import EventType
+from core.ids import DeviceId, ListingId, UserId
 from core.listings import Listing
 from db.pool import Connection, Record
 
@@ -117,8 +117,8 @@ class NewListingRow:
     `exact_location`: whether everybody is shown the exact place, else it is to 0.01 degrees.
     """
 
-    seller_id: UUID
-    device_id: UUID | None
+    seller_id: UserId
+    device_id: DeviceId | None
     stated_kwh: Decimal
     price_per_kwh: Decimal
     auto_adjust: bool
@@ -150,24 +150,24 @@ async def create(conn: Connection, new: NewListingRow, *, max_clock_ahead: timed
     return listing_of(row["l"])
 
 
-async def count_open(conn: Connection, seller_id: UUID) -> int:
+async def count_open(conn: Connection, seller_id: UserId) -> int:
     """How many listings of a seller are not over."""
     found: int = await conn.fetchval(_OPEN_OF_SELLER, seller_id)
     return found
 
 
-async def by_id(conn: Connection, listing_id: UUID) -> Listing | None:
+async def by_id(conn: Connection, listing_id: ListingId) -> Listing | None:
     row = await conn.fetchrow(_BY_ID, listing_id)
     return listing_of(row["l"]) if row else None
 
 
-async def lock(conn: Connection, listing_id: UUID) -> Listing | None:
+async def lock(conn: Connection, listing_id: ListingId) -> Listing | None:
     """A listing as it is when it is our turn, locked until commit."""
     row = await conn.fetchrow(_LOCK, listing_id)
     return listing_of(row["l"]) if row else None
 
 
-async def cancel(conn: Connection, listing_id: UUID) -> Listing | None:
+async def cancel(conn: Connection, listing_id: ListingId) -> Listing | None:
     """Close an open listing. None: it is not open."""
     row = await conn.fetchrow(_CANCEL, listing_id)
     return listing_of(row["l"]) if row else None
@@ -186,17 +186,17 @@ async def change(conn: Connection, listing: Listing) -> Listing:
     return listing_of(row["l"])
 
 
-async def pause_all(conn: Connection, seller_id: UUID) -> None:
+async def pause_all(conn: Connection, seller_id: UserId) -> None:
     """Pause what a seller offers, as if they had, with the events. Locks the listings by id."""
     await conn.execute(_PAUSE_ALL, seller_id)
 
 
-async def cancel_all(conn: Connection, device_id: UUID) -> None:
+async def cancel_all(conn: Connection, device_id: DeviceId) -> None:
     """Close what is offered from a device, with the events. Locks the listings by id."""
     await conn.execute(_CANCEL_ALL, device_id)
 
 
-async def announce(conn: Connection, listing_id: UUID, event: EventType) -> None:
+async def announce(conn: Connection, listing_id: ListingId, event: EventType) -> None:
     """Write the listing, as it is now, to the outbox."""
     await conn.execute(_ANNOUNCE, listing_id, event)
 

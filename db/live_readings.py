@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
+from core.ids import DeviceId, UserId
 from core.readings import FIELDS, Reading
 from db.pool import Connection
 
@@ -31,18 +31,18 @@ SELECT watched.device_id, t.time, t.power_w, t.energy_wh, t.export_wh, t.import_
 class Last:
     """Whose a device is, and when it last measured."""
 
-    owner_id: UUID
+    owner_id: UserId
     last_at: datetime | None
 
 
-async def last(conn: Connection, device_id: UUID) -> Last | None:
+async def last(conn: Connection, device_id: DeviceId) -> Last | None:
     row = await conn.fetchrow(_LAST, device_id)
     return Last(row["owner_id"], row["last_at"]) if row else None
 
 
 async def newer(
-    conn: Connection, known_until: Mapping[UUID, datetime | None]
-) -> dict[UUID, Reading]:
+    conn: Connection, known_until: Mapping[DeviceId, datetime | None]
+) -> dict[DeviceId, Reading]:
     """The newest reading of each device that measured something after what is known of it."""
     rows = await conn.fetch(_NEWER, list(known_until), list(known_until.values()))
     return {row["device_id"]: Reading(**{name: row[name] for name in FIELDS}) for row in rows}

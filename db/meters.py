@@ -4,8 +4,7 @@ A meter is known by its dialect and external id. What it was when its last devic
 trigger, however that device went.
 """
 
-from uuid import UUID
-
+from core.ids import DeviceId
 from db.pool import Connection
 
 # In statements of their own, after the device is there: of two that remove and register one meter
@@ -41,7 +40,7 @@ SELECT d.id, f.kind, f.energy_wh, f.evidence
 """
 
 
-async def carry_over(conn: Connection, device_id: UUID) -> None:
+async def carry_over(conn: Connection, device_id: DeviceId) -> None:
     """Let a device that was just registered go on from what its meter was before, if it was."""
     for statement in (_CARRY_ACCOUNT, _CARRY_STATE, _CARRY_PARTIAL, _CARRY_FLAGS):
         await conn.execute(statement, device_id)

@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 
 from core.geo import Box, Circle
+from core.ids import UserId
 from db.pool import Connection, Record
 
 # Only what the order needs is carried through the sort; the rest is fetched for what is shown.
@@ -124,7 +125,7 @@ class NearbyDevice:
     funding_target: Decimal | None
     revenue_share: Decimal | None
     funded: Decimal
-    owner_id: UUID
+    owner_id: UserId
     owner_name: str
 
 
@@ -146,7 +147,7 @@ async def users(
     conn: Connection,
     circle: Circle,
     *,
-    caller_id: UUID,
+    caller_id: UserId,
     role: str | None,
     after: tuple[float, UUID],
     limit: int,
@@ -160,7 +161,7 @@ async def devices(
     conn: Connection,
     circle: Circle,
     *,
-    caller_id: UUID,
+    caller_id: UserId,
     kind: str | None,
     status: str | None,
     after: tuple[float, UUID],

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 from core.assembly import AssemblyState, OpenMeasurement
 from core.dialects import Dialect
+from core.ids import DeviceId
 from db.pool import Connection, Pool
 
 _OF = "SELECT device_id, partial FROM device_partials WHERE device_id = ANY($1::uuid[])"
@@ -24,14 +24,16 @@ SELECT d.dialect, d.external_id FROM device_partials p JOIN devices d ON d.id = 
 """
 
 
-async def of(conn: Connection, device_ids: Collection[UUID]) -> dict[UUID, AssemblyState]:
+async def of(conn: Connection, device_ids: Collection[DeviceId]) -> dict[DeviceId, AssemblyState]:
     """What is known of these devices; those that nothing is known of are left out."""
     rows = await conn.fetch(_OF, list(device_ids))
     return {row["device_id"]: _from_json(row["partial"]) for row in rows}
 
 
 async def save(
-    conn: Connection, partials: Mapping[UUID, AssemblyState], closes_at: Mapping[UUID, datetime]
+    conn: Connection,
+    partials: Mapping[DeviceId, AssemblyState],
+    closes_at: Mapping[DeviceId, datetime],
 ) -> None:
     """Keep these; `closes_at` of those with an open measurement."""
     await conn.execute(

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from core.ids import UserId
 from db.pool import Connection, Record
 
 _METHODS = """
@@ -88,7 +89,7 @@ class PaymentOrder:
     """A top-up or withdrawal; `user_id` is None when the user is gone."""
 
     id: UUID
-    user_id: UUID | None
+    user_id: UserId | None
     payment_method_id: UUID | None
     provider: str
     kind: str
@@ -99,18 +100,18 @@ class PaymentOrder:
 
 
 async def methods(
-    conn: Connection, user_id: UUID, *, before: tuple[datetime, UUID], limit: int
+    conn: Connection, user_id: UserId, *, before: tuple[datetime, UUID], limit: int
 ) -> list[PaymentMethod]:
     """A user's payment methods, newest first."""
     return [_method(row) for row in await conn.fetch(_METHODS, user_id, *before, limit)]
 
 
-async def method(conn: Connection, user_id: UUID, method_id: UUID) -> PaymentMethod | None:
+async def method(conn: Connection, user_id: UserId, method_id: UUID) -> PaymentMethod | None:
     row = await conn.fetchrow(_METHOD, user_id, method_id)
     return _method(row) if row else None
 
 
-async def lock_methods(conn: Connection, user_id: UUID) -> int:
+async def lock_methods(conn: Connection, user_id: UserId) -> int:
     """How many methods a user has; nobody else adds one until commit."""
     await conn.execute(_LOCK_OWNER, user_id)
     found: int = await conn.fetchval(_COUNT_METHODS, user_id)
@@ -119,7 +120,7 @@ async def lock_methods(conn: Connection, user_id: UUID) -> int:
 
 async def add_method(
     conn: Connection,
-    user_id: UUID,
+    user_id: UserId,
     *,
     kind: str,
     label: str,
@@ -138,7 +139,7 @@ async def add_method(
     return _method(row)
 
 
-async def remove_method(conn: Connection, user_id: UUID, method_id: UUID) -> bool:
+async def remove_method(conn: Connection, user_id: UserId, method_id: UUID) -> bool:
     """Forget a method. False: the user has no such method."""
     return await conn.fetchval(_REMOVE_METHOD, user_id, method_id) is not None
 
@@ -147,7 +148,7 @@ async def open_order(
     conn: Connection,
     *,
     order_id: UUID,
-    user_id: UUID,
+    user_id: UserId,
     method: PaymentMethod,
     kind: str,
     amount: Decimal,

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from uuid import UUID
 
+from core.ids import UserId
 from db.pool import Connection
 
 _LOCK_BALANCE = "SELECT balance FROM wallets WHERE user_id = $1 FOR NO KEY UPDATE"
@@ -32,7 +32,7 @@ class Payable:
         return self.balance - self.held
 
 
-async def lock_payable(conn: Connection, user_id: UUID, *, held_since: datetime) -> Payable:
+async def lock_payable(conn: Connection, user_id: UserId, *, held_since: datetime) -> Payable:
     """What can be withdrawn, where sales and revenue shares since an instant are held.
 
     Locks the wallet until commit: of two withdrawals the second sees what the first left.

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
+from core.ids import DeviceId
 from db.pool import Connection
 
 _NOW = "SELECT clock_timestamp()"
@@ -23,7 +23,7 @@ SELECT s.device_id, t.time, t.power_w
 class Power:
     """`power_w` as the newest reading by measurement time has it; None: it did not say."""
 
-    device_id: UUID
+    device_id: DeviceId
     time: datetime
     power_w: float | None
 

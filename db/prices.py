@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from uuid import UUID
 
+from core.ids import ListingId, UserId
 from core.prices import Neighbourhood, PricedPlace, PriceRules, wanted_kwh
 from core.units import SLOT, price
 from db.pool import Connection, Pool
@@ -116,7 +116,7 @@ _KEPT = timedelta(days=1)
 class DueListing:
     """A listing whose price was made in an earlier slot, locked."""
 
-    id: UUID
+    id: ListingId
     latitude: float
     longitude: float
     price_per_kwh: Decimal
@@ -163,13 +163,13 @@ async def sell_prices(
     return {r["cell"]: r["sell_price"] for r in rows}
 
 
-async def due(pool: Pool, slot_start: datetime, *, after: UUID, limit: int) -> list[UUID]:
+async def due(pool: Pool, slot_start: datetime, *, after: ListingId, limit: int) -> list[ListingId]:
     """Open dynamic listings that have no price of this slot yet, but for those that stand aside."""
     return [row["id"] for row in await pool.fetch(_DUE, slot_start, after, limit)]
 
 
 async def lock_due(
-    conn: Connection, slot_start: datetime, listing_ids: Sequence[UUID]
+    conn: Connection, slot_start: datetime, listing_ids: Sequence[ListingId]
 ) -> list[DueListing]:
     """Those of the listings that still have no price of this slot, locked until commit by id."""
     return [DueListing(**dict(row)) for row in await conn.fetch(_LOCK_DUE, slot_start, listing_ids)]
@@ -190,8 +190,8 @@ async def reprice(
 
 async def note_refused(
     conn: Connection,
-    buyer_id: UUID,
-    listing_id: UUID,
+    buyer_id: UserId,
+    listing_id: ListingId,
     energy_kwh: Decimal,
     *,
     max_price_per_kwh: Decimal | None,

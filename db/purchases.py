@@ -6,6 +6,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from core.errors import DomainError
+from core.ids import ListingId, UserId
 from db.errors import refusal
 from db.pool import Connection, Record
 
@@ -25,8 +26,8 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class PurchaseOrder:
-    buyer_id: UUID
-    listing_id: UUID
+    buyer_id: UserId
+    listing_id: ListingId
     energy_kwh: Decimal
     max_price_per_kwh: Decimal | None = None
     payment_method_id: UUID | None = None

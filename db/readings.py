@@ -3,11 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 from msgspec.json import Decoder, encode
 from msgspec.structs import astuple
 
+from core.ids import DeviceId
 from core.readings import FIELDS, DetailedReading, Reading, RejectedReading
 from db.pool import Connection, Record
 
@@ -74,7 +74,7 @@ class Rejection:
     `device_id` is None for a device that we don't know.
     """
 
-    device_id: UUID | None
+    device_id: DeviceId | None
     topic: str
     payload: bytes
     refused: RejectedReading
@@ -82,7 +82,7 @@ class Rejection:
     readings: int = 1
 
 
-async def append(conn: Connection, readings: Sequence[tuple[UUID, Reading]]) -> None:
+async def append(conn: Connection, readings: Sequence[tuple[DeviceId, Reading]]) -> None:
     """Store readings that are later than all that their devices measured before, by COPY."""
     plain, detailed = [], []
     for device_id, reading in readings:
@@ -99,8 +99,8 @@ async def append(conn: Connection, readings: Sequence[tuple[UUID, Reading]]) -> 
 
 
 async def store(
-    conn: Connection, readings: Sequence[tuple[UUID, Reading]]
-) -> set[tuple[UUID, datetime]]:
+    conn: Connection, readings: Sequence[tuple[DeviceId, Reading]]
+) -> set[tuple[DeviceId, datetime]]:
     """Store what is not there yet. Returns what is there already; nothing may be given twice."""
     known = await conn.fetch(
         _STORE,
@@ -122,7 +122,7 @@ async def store(
     return {(r["device_id"], r["time"]) for r in known}
 
 
-async def since(conn: Connection, device_id: UUID, after: datetime | None) -> list[Reading]:
+async def since(conn: Connection, device_id: DeviceId, after: datetime | None) -> list[Reading]:
     """A device's readings after an instant (None: all), by time, as far as the accountant looks."""
     rows = (
         await conn.fetch(_ALL, device_id)
@@ -148,19 +148,19 @@ def of_row(row: Record) -> Reading:
 
 
 async def between(
-    conn: Connection, device_id: UUID, begins: datetime, ends: datetime
+    conn: Connection, device_id: DeviceId, begins: datetime, ends: datetime
 ) -> list[Reading]:
     """All that a device's readings of a few hours hold."""
     rows = await conn.fetch(_BETWEEN, device_id, begins, ends, BETWEEN_MAX)
     return [_whole(row) for row in rows]
 
 
-async def take_back(conn: Connection, device_id: UUID, times: Collection[datetime]) -> None:
+async def take_back(conn: Connection, device_id: DeviceId, times: Collection[datetime]) -> None:
     """Delete readings that turned out to have other times, to be stored again with these."""
     await conn.execute(_TAKE_BACK, device_id, list(times))
 
 
-async def last_charges(conn: Connection, device_ids: Sequence[UUID]) -> dict[UUID, float]:
+async def last_charges(conn: Connection, device_ids: Sequence[DeviceId]) -> dict[DeviceId, float]:
     """What the batteries of these devices held when they last told, by measurement time."""
     rows = await conn.fetch(_LAST_CHARGES, device_ids)
     return {r["device_id"]: r["battery_soc_pct"] for r in rows}

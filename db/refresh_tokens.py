@@ -7,6 +7,7 @@ is revoked has no member that is just being made.
 from datetime import datetime
 from uuid import UUID
 
+from core.ids import UserId
 from db.pool import Connection, affected
 
 _ADD = """
@@ -55,14 +56,14 @@ SELECT count(DISTINCT family_id) FROM refresh_tokens
 
 
 async def add(
-    conn: Connection, *, family_id: UUID, user_id: UUID, token_hash: bytes, expires_at: datetime
+    conn: Connection, *, family_id: UUID, user_id: UserId, token_hash: bytes, expires_at: datetime
 ) -> None:
     await conn.execute(_ADD, family_id, user_id, token_hash, expires_at)
 
 
-async def lock_owner(conn: Connection, token_hash: bytes) -> UUID | None:
+async def lock_owner(conn: Connection, token_hash: bytes) -> UserId | None:
     """Whose token this is or was, locked until commit; None: it was never handed out."""
-    owner: UUID | None = await conn.fetchval(_LOCK_OWNER, token_hash)
+    owner: UserId | None = await conn.fetchval(_LOCK_OWNER, token_hash)
     return owner
 
 
@@ -76,12 +77,12 @@ async def revoke_family(conn: Connection, token_hash: bytes) -> None:
     await conn.execute(_REVOKE_FAMILY, token_hash)
 
 
-async def revoke_all(conn: Connection, user_id: UUID) -> None:
+async def revoke_all(conn: Connection, user_id: UserId) -> None:
     """Revoke every family of a person, who is locked by the caller."""
     await conn.execute(_REVOKE_ALL, user_id)
 
 
-async def families(conn: Connection, user_id: UUID) -> int:
+async def families(conn: Connection, user_id: UserId) -> int:
     """How many sign-ins of a person are good."""
     found: int = await conn.fetchval(_FAMILIES, user_id)
     return found

@@ -1,7 +1,6 @@
 """What is kept of what was refused: the newest records of each device, and the count of all."""
 
-from uuid import UUID
-
+from core.ids import DeviceId
 from db.pool import Connection
 
 # The number is arbitrary, and this lock's alone.
@@ -44,12 +43,12 @@ async def try_tidy(conn: Connection) -> bool:
     return bool(await conn.fetchval(_TRY_TIDY))
 
 
-async def crowded(conn: Connection, kept: int, limit: int) -> list[UUID]:
+async def crowded(conn: Connection, kept: int, limit: int) -> list[DeviceId]:
     """Devices of which more than `kept` records are there."""
     return [row["device_id"] for row in await conn.fetch(_CROWDED, kept, limit)]
 
 
-async def drop(conn: Connection, device_id: UUID, *, kept: int, limit: int) -> int:
+async def drop(conn: Connection, device_id: DeviceId, *, kept: int, limit: int) -> int:
     """Drop records of a device but for the newest, and count them. Returns how many went."""
     return int(await conn.fetchval(_DROP, device_id, kept, limit))
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
+from core.ids import DeviceId
 from core.readings import Reading
 from db.pool import Connection, Record
 
@@ -103,21 +103,21 @@ class Counts:
     rejected: int
 
 
-async def latest(conn: Connection, device_id: UUID) -> Reading | None:
+async def latest(conn: Connection, device_id: DeviceId) -> Reading | None:
     """The last reading by measurement time."""
     row = await conn.fetchrow(_LATEST, device_id)
     return _reading(row) if row else None
 
 
 async def raw(
-    conn: Connection, device_id: UUID, *, after: datetime, until: datetime, limit: int
+    conn: Connection, device_id: DeviceId, *, after: datetime, until: datetime, limit: int
 ) -> list[Reading]:
     return [_reading(row) for row in await conn.fetch(_RAW, device_id, after, until, limit)]
 
 
 async def buckets(
     conn: Connection,
-    device_id: UUID,
+    device_id: DeviceId,
     resolution: str,
     *,
     after: datetime,
@@ -130,7 +130,7 @@ async def buckets(
 
 
 async def energy(
-    conn: Connection, device_id: UUID, *, after: datetime, until: datetime, limit: int
+    conn: Connection, device_id: DeviceId, *, after: datetime, until: datetime, limit: int
 ) -> list[Slot]:
     rows = await conn.fetch(_ENERGY, device_id, after, until, limit)
     return [
@@ -146,7 +146,7 @@ async def energy(
 
 
 async def rejections(
-    conn: Connection, device_id: UUID, *, before_id: int, limit: int
+    conn: Connection, device_id: DeviceId, *, before_id: int, limit: int
 ) -> list[StoredRejection]:
     """What was refused of a device, newest first."""
     return [
@@ -155,7 +155,7 @@ async def rejections(
     ]
 
 
-async def counts(conn: Connection, device_id: UUID) -> Counts:
+async def counts(conn: Connection, device_id: DeviceId) -> Counts:
     row = await conn.fetchrow(_COUNTS, device_id)
     assert row is not None
     return Counts(**dict(row))

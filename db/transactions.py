@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from core.ids import ListingId, UserId
 from db.pool import Connection, Record
 
 _BY_ID = "SELECT t FROM energy_transactions t WHERE id = $1"
@@ -29,9 +30,9 @@ class Transaction:
     """Parties and listing are None when they are gone; the history stays."""
 
     id: UUID
-    listing_id: UUID | None
-    buyer_id: UUID | None
-    seller_id: UUID | None
+    listing_id: ListingId | None
+    buyer_id: UserId | None
+    seller_id: UserId | None
     payment_method_id: UUID | None
     energy_kwh: Decimal
     price_per_kwh: Decimal
@@ -50,7 +51,7 @@ async def by_id(conn: Connection, transaction_id: UUID) -> Transaction | None:
 
 async def of_user(
     conn: Connection,
-    user_id: UUID,
+    user_id: UserId,
     *,
     as_buyer: bool,
     as_seller: bool,

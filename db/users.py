@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from core.ids import UserId
 from db.pool import Connection, Record
 
 _CREATE = """
@@ -74,7 +75,7 @@ _SET_ACTIVE = "UPDATE users SET is_active = $2 WHERE id = $1 RETURNING id"
 class User:
     """What belongs to the profile of another role is None."""
 
-    id: UUID
+    id: UserId
     email: str
     password_hash: str
     full_name: str
@@ -117,7 +118,7 @@ async def by_email(conn: Connection, email: str) -> User | None:
     return _user(row) if row else None
 
 
-async def by_id(conn: Connection, user_id: UUID) -> User | None:
+async def by_id(conn: Connection, user_id: UserId) -> User | None:
     row = await conn.fetchrow(_BY_ID, user_id)
     return _user(row) if row else None
 
@@ -130,17 +131,17 @@ async def newest(
     return [_user(row) for row in rows]
 
 
-async def lock(conn: Connection, user_id: UUID) -> None:
+async def lock(conn: Connection, user_id: UserId) -> None:
     """Let nobody else change or sign in this person until commit. Read them afterwards."""
     await conn.execute(_LOCK, user_id)
 
 
-async def lock_active(conn: Connection, user_id: UUID) -> bool:
+async def lock_active(conn: Connection, user_id: UserId) -> bool:
     """Whether someone may act; it stays so until commit, and nobody else adds to what is theirs."""
     return bool(await conn.fetchval(_LOCK_ACTIVE, user_id))
 
 
-async def hold_active(conn: Connection, user_id: UUID) -> bool:
+async def hold_active(conn: Connection, user_id: UserId) -> bool:
     """Whether someone may act; it stays so until commit."""
     return bool(await conn.fetchval(_HOLD_ACTIVE, user_id))
 
@@ -153,12 +154,14 @@ async def change(conn: Connection, user: User) -> None:
     )  # fmt: skip
 
 
-async def change_password(conn: Connection, user_id: UUID, *, old_hash: str, new_hash: str) -> bool:
+async def change_password(
+    conn: Connection, user_id: UserId, *, old_hash: str, new_hash: str
+) -> bool:
     """False: the password is another one by now. Locks the person until commit."""
     return await conn.fetchval(_REPLACE_HASH, user_id, old_hash, new_hash) is not None
 
 
-async def set_active(conn: Connection, user_id: UUID, active: bool) -> bool:
+async def set_active(conn: Connection, user_id: UserId, active: bool) -> bool:
     """False: there is nobody with this id. Locks the person until commit."""
     return await conn.fetchval(_SET_ACTIVE, user_id, active) is not None
 

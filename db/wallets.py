@@ -6,6 +6,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from core.errors import WalletLimit
+from core.ids import DeviceId, ListingId, UserId
 from core.units import BALANCE_MAX
 from db.pool import Connection, Record
 
@@ -74,7 +75,7 @@ SELECT 'wallet.updated', ARRAY['user:' || w.user_id], wallet_json(w)
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    user_id: UUID
+    user_id: UserId
     currency: str
     balance: Decimal
 
@@ -89,19 +90,19 @@ class LedgerEntry:
     created_at: datetime
     kind: str
     reference_id: UUID
-    listing_id: UUID | None
-    seller_id: UUID | None
-    device_id: UUID | None
+    listing_id: ListingId | None
+    seller_id: UserId | None
+    device_id: DeviceId | None
     energy_kwh: Decimal | None
 
 
-async def of(conn: Connection, user_id: UUID) -> Wallet | None:
+async def of(conn: Connection, user_id: UserId) -> Wallet | None:
     row = await conn.fetchrow(_OF, user_id)
     return Wallet(row["user_id"], row["currency"], row["balance"]) if row else None
 
 
 async def entries(
-    conn: Connection, user_id: UUID, *, before_id: int, limit: int
+    conn: Connection, user_id: UserId, *, before_id: int, limit: int
 ) -> list[LedgerEntry]:
     """A wallet's entries, newest first."""
     return [_entry(row) for row in await conn.fetch(_ENTRIES, user_id, before_id, limit)]
@@ -113,7 +114,7 @@ async def move(
     kind: str,
     reference_id: UUID,
     provider: str,
-    user_id: UUID,
+    user_id: UserId,
     amount: Decimal,
 ) -> UUID:
     """Move money from a provider to a wallet (a negative amount: back), and announce the wallet.
@@ -135,8 +136,8 @@ async def pay(
     *,
     kind: str,
     reference_id: UUID,
-    payer_id: UUID,
-    payee_id: UUID,
+    payer_id: UserId,
+    payee_id: UserId,
     amount: Decimal,
 ) -> UUID:
     """Move money from one wallet to another, and announce both.
@@ -155,7 +156,7 @@ async def pay(
     return transfer_id
 
 
-async def check_room(conn: Connection, user_id: UUID, amount: Decimal) -> None:
+async def check_room(conn: Connection, user_id: UserId, amount: Decimal) -> None:
     """Lock a wallet until commit. Raises WalletLimit if the amount may be too much for it."""
     await conn.execute(_LOCK, [user_id])
     room: Decimal | None = await conn.fetchval(_ROOM, user_id, BALANCE_MAX)

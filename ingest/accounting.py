@@ -3,10 +3,10 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from uuid import UUID
 
 from core.accounting import AccountingState
 from core.earning import account_readings
+from core.ids import DeviceId
 from core.intervals import Interval
 from core.readings import Reading
 from db import intervals
@@ -26,9 +26,9 @@ class _Pending:
 
 async def account(
     conn: Connection,
-    states: Mapping[UUID, DeviceState],
-    new_readings: Mapping[UUID, list[Reading]],
-    taken_back: Mapping[UUID, Collection[datetime]],
+    states: Mapping[DeviceId, DeviceState],
+    new_readings: Mapping[DeviceId, list[Reading]],
+    taken_back: Mapping[DeviceId, Collection[datetime]],
 ) -> list[SurplusChange]:
     """Account readings that were just stored, and that there are none at the times taken back.
 

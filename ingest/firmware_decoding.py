@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -18,6 +17,7 @@ from msgspec import structs
 
 from core.assembly import AssemblyState, Measured, close_if_due, merge
 from core.dialects import Dialect
+from core.ids import DeviceId
 from core.readings import FIELDS, Reading, RejectedReading, RejectionReason
 from db import partials
 from db.device_names import NamedDevice
@@ -47,18 +47,18 @@ class DecodedBatch:
 
     messages: Sequence[IngestMessage]
     ignored: int = 0
-    taken_back: Mapping[UUID, Collection[datetime]] = field(default_factory=dict)
+    taken_back: Mapping[DeviceId, Collection[datetime]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Ear:
     """What is said of devices whose states are locked, and what is to be kept of it."""
 
-    partials: dict[UUID, AssemblyState]
+    partials: dict[DeviceId, AssemblyState]
     messages: list[IngestMessage] = field(default_factory=list)
-    closes_at: dict[UUID, datetime] = field(default_factory=dict)
-    changed: set[UUID] = field(default_factory=set)
-    unsure: dict[UUID, dict[int, Unsure]] = field(default_factory=dict)
+    closes_at: dict[DeviceId, datetime] = field(default_factory=dict)
+    changed: set[DeviceId] = field(default_factory=set)
+    unsure: dict[DeviceId, dict[int, Unsure]] = field(default_factory=dict)
     ignored: int = 0
 
 
@@ -66,7 +66,7 @@ async def decode_batch(
     conn: Connection,
     batch: Sequence[IngestMessage],
     named: Mapping[tuple[Dialect, str], NamedDevice],
-    states: Mapping[UUID, DeviceState],
+    states: Mapping[DeviceId, DeviceState],
 ) -> DecodedBatch:
     """Decode what is addressed to a firmware's name. `named`: the devices of these names."""
     known = {name: device for name, device in named.items() if device.id in states}
@@ -92,11 +92,11 @@ async def decode_batch(
 
 
 async def _into_passes(
-    conn: Connection, ear: _Ear, states: Mapping[UUID, DeviceState]
+    conn: Connection, ear: _Ear, states: Mapping[DeviceId, DeviceState]
 ) -> DecodedBatch:
     """Give readings of an hour that came twice the time that they are of."""
     again: list[IngestMessage] = []
-    taken_back: dict[UUID, Collection[datetime]] = {}
+    taken_back: dict[DeviceId, Collection[datetime]] = {}
     for device_id, unsure in ear.unsure.items():
         state = states[device_id]
         passes = await put_into_passes(conn, state, list(unsure.values()))
@@ -181,7 +181,7 @@ def _lay(
     )
 
 
-def _told(measured: Measured, device_id: UUID) -> IngestMessage:
+def _told(measured: Measured, device_id: DeviceId) -> IngestMessage:
     """A measurement that is complete, as the message that it would have been when it began.
 
     That its parts came told that the device is there; since then it may have said that it goes.
@@ -191,14 +191,14 @@ def _told(measured: Measured, device_id: UUID) -> IngestMessage:
     )
 
 
-def _again(reading: Reading, device_id: UUID) -> IngestMessage:
+def _again(reading: Reading, device_id: DeviceId) -> IngestMessage:
     """A reading that was taken once, whatever its age is by now."""
     assert reading.time is not None
     return _message_of(reading, device_id, topic="", received_at=reading.time)
 
 
 def _message_of(
-    reading: Reading, device_id: UUID, *, topic: str, received_at: datetime
+    reading: Reading, device_id: DeviceId, *, topic: str, received_at: datetime
 ) -> IngestMessage:
     said = {
         name: value
@@ -216,7 +216,7 @@ def _message_of(
     )
 
 
-def _keep(ear: _Ear, device_id: UUID, partial: AssemblyState, firmware: Firmware) -> None:
+def _keep(ear: _Ear, device_id: DeviceId, partial: AssemblyState, firmware: Firmware) -> None:
     ear.changed.add(device_id)
     ear.closes_at.pop(device_id, None)
     if partial.open is not None:

@@ -8,7 +8,6 @@ other has. One that is killed looks at those it had taken when they tell of ener
 import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import structlog
 
@@ -23,6 +22,7 @@ from core.flags import (
     find_resets,
     with_resets,
 )
+from core.ids import DeviceId
 from core.intervals import Reason
 from core.readings import Reading
 from core.selling import SellingRules
@@ -117,7 +117,7 @@ def _credited(
 
 
 async def _raise(
-    conn: Connection, device_id: UUID, findings: Sequence[Finding], rules: SellingRules
+    conn: Connection, device_id: DeviceId, findings: Sequence[Finding], rules: SellingRules
 ) -> None:
     """Locks: the device's state, its listings by id."""
     async with conn.transaction():

@@ -1,6 +1,7 @@
 """Work that is done for many items in one transaction, and for each by itself where that fails."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -12,9 +13,11 @@ from db.pool import Pool
 
 _log = structlog.get_logger()
 
+Id = TypeVar("Id", bound=UUID)
+
 
 async def each_by_itself(
-    pool: Pool, queue: Queue, ids: Sequence[UUID], work: Callable[[Sequence[UUID]], Awaitable[int]]
+    pool: Pool, queue: Queue, ids: Sequence[Id], work: Callable[[Sequence[Id]], Awaitable[int]]
 ) -> int:
     """Do `work`, a transaction of its own, for all of these. Returns for how many it was done.
 

@@ -9,10 +9,10 @@ that the late ones make.
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
-from uuid import UUID
 
 from core.accounting import Accounted, AccountingState
 from core.earning import account_readings
+from core.ids import DeviceId
 from core.intervals import Interval
 from core.readings import Reading
 from core.units import slot_of
@@ -58,7 +58,9 @@ async def _to_account(
     return from_slot, await readings.since(conn, device_id, base.last_at if base else None)
 
 
-async def _settled_until(conn: Connection, device_id: UUID, before: AccountingState) -> datetime:
+async def _settled_until(
+    conn: Connection, device_id: DeviceId, before: AccountingState
+) -> datetime:
     """Where the first credit after an account begins. A counter silent for long may stay silent."""
     if slot_of(before.settled_until) == slot_of(before.last_at):
         return before.settled_until

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from uuid import UUID
 
+from core.ids import DeviceId
 from core.listing_adjustments import Follower, adjust
 from core.selling import SellingRules
 from db import listing_adjustments
@@ -16,7 +16,7 @@ from db.pool import Connection
 
 async def sync_listings(
     conn: Connection,
-    states: Mapping[UUID, DeviceState],
+    states: Mapping[DeviceId, DeviceState],
     changes: Iterable[SurplusChange],
     now: datetime,
     rules: SellingRules,

@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
+from core.ids import DeviceId
 from core.readings import RejectedReading
 from ingest.dialects import Decoded, native
 from ingest.dialects.firmwares import Addressed, addressed
@@ -24,7 +25,7 @@ class IngestMessage:
     then it has no device, and `decoded` is empty. With a `refusal` nothing that it holds is taken.
     """
 
-    device_id: UUID | None
+    device_id: DeviceId | None
     topic: str
     payload: bytes
     received_at: datetime
@@ -85,8 +86,8 @@ def _of_a_firmware(
 
 # Devices speak again and again; to read an id is as much work as to read a reading.
 @lru_cache(maxsize=16_384)
-def _device_id(text: str) -> UUID | None:
+def _device_id(text: str) -> DeviceId | None:
     try:
-        return UUID(text)
+        return DeviceId(UUID(text))
     except ValueError:
         return None

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from uuid import UUID
 
 import structlog
 
+from core.ids import DeviceId, ListingId
 from core.queues import Queue
 from core.selling import USUAL_RULES, SellingRules
 from db import device_states, listing_adjustments, outbox
@@ -65,7 +65,7 @@ async def mark_silent_offline(
     Returns how many there were this time.
     """
 
-    async def take_offline(device_ids: Sequence[UUID]) -> int:
+    async def take_offline(device_ids: Sequence[DeviceId]) -> int:
         async with pool.acquire() as conn, conn.transaction():
             silent = await device_states.lock_silent(conn, offline_after, device_ids)
             if silent:
@@ -79,7 +79,7 @@ async def mark_silent_offline(
 async def expire_listings(pool: Pool) -> int:
     """Close listings whose window has passed. Returns how many there were this time."""
 
-    async def expire(listing_ids: Sequence[UUID]) -> int:
+    async def expire(listing_ids: Sequence[ListingId]) -> int:
         async with pool.acquire() as conn, conn.transaction():
             return await listing_adjustments.expire(conn, listing_ids)
 
@@ -87,7 +87,7 @@ async def expire_listings(pool: Pool) -> int:
     return await each_by_itself(pool, Queue.EXPIRY, overdue, expire) if overdue else 0
 
 
-async def _take_offline(conn: Connection, silent: Sequence[UUID], rules: SellingRules) -> None:
+async def _take_offline(conn: Connection, silent: Sequence[DeviceId], rules: SellingRules) -> None:
     states = await device_states.lock(conn, silent)
     for state in states.values():
         state.status = "offline"

@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 
 from core.geo import neighbourhood
+from core.ids import ListingId
 from core.prices import PriceRules, Survey, listing_price
 from core.queues import Queue
 from core.units import slot_of
@@ -25,7 +26,7 @@ from db.prices import DueListing
 from ingest.isolation import each_by_itself
 
 LIMIT = 500
-_FIRST = UUID(int=0)
+_FIRST = ListingId(UUID(int=0))
 
 _log = structlog.get_logger()
 
@@ -74,7 +75,7 @@ async def survey(pool: Pool, rules: PriceRules, slot_start: datetime) -> None:
         await prices.save(conn, slot_start, list(found.neighbourhoods(rules.grid)))
 
 
-async def reprice(pool: Pool, slot_start: datetime, listing_ids: Sequence[UUID]) -> int:
+async def reprice(pool: Pool, slot_start: datetime, listing_ids: Sequence[ListingId]) -> int:
     """Let some listings take their price, in one transaction; they are locked by id.
 
     Returns how many did.

@@ -8,8 +8,8 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from uuid import UUID
 
+from core.ids import DeviceId
 from core.units import rfc3339
 from db.readings import Rejection
 from ingest.metrics import IngestMetrics
@@ -51,7 +51,7 @@ class RejectionNotices:
 
 def _answers(rejections: Iterable[Rejection]) -> Iterator[tuple[str, str]]:
     """Topics and payloads."""
-    refused: dict[UUID, list[dict[str, str | None]]] = defaultdict(list)
+    refused: dict[DeviceId, list[dict[str, str | None]]] = defaultdict(list)
     for rejection in rejections:
         if rejection.device_id is not None:
             at = rejection.refused.time

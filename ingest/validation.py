@@ -6,10 +6,10 @@ Pure but for the device states that it is given, which it brings up to date.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from msgspec import structs
 
+from core.ids import DeviceId
 from core.readings import Reading, RejectedReading, RejectionReason, refusal_by_age, taken_at
 from db.device_states import DeviceState
 from db.readings import Rejection
@@ -20,13 +20,13 @@ from ingest.messages import IngestMessage
 class ValidatedBatch:
     """What a batch holds. `fresh`: by device, each measurement time once: the first one wins."""
 
-    fresh: dict[UUID, dict[datetime, Reading]] = field(default_factory=dict)
+    fresh: dict[DeviceId, dict[datetime, Reading]] = field(default_factory=dict)
     rejections: list[Rejection] = field(default_factory=list)
     received: int = 0
 
 
 def validate(
-    batch: Sequence[IngestMessage], states: Mapping[UUID, DeviceState], late_horizon: timedelta
+    batch: Sequence[IngestMessage], states: Mapping[DeviceId, DeviceState], late_horizon: timedelta
 ) -> ValidatedBatch:
     intake = ValidatedBatch()
     for message in batch:
@@ -101,7 +101,11 @@ def _refuse(
 
 
 def _rejection(
-    message: IngestMessage, device_id: UUID | None, refused: RejectedReading, *, readings: int = 1
+    message: IngestMessage,
+    device_id: DeviceId | None,
+    refused: RejectedReading,
+    *,
+    readings: int = 1,
 ) -> Rejection:
     return Rejection(
         device_id=device_id,

@@ -7,9 +7,9 @@ but the counts of what was received and was there already.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID
 
 from core.events import ADMIN, Event, EventType, device_channel, user_channel
+from core.ids import DeviceId
 from core.readings import Reading
 from core.selling import USUAL_RULES, SellingRules
 from core.units import rfc3339
@@ -71,14 +71,14 @@ async def write(
 
 
 async def _store(
-    conn: Connection, states: Mapping[UUID, DeviceState], intake: ValidatedBatch
-) -> dict[UUID, list[Reading]]:
+    conn: Connection, states: Mapping[DeviceId, DeviceState], intake: ValidatedBatch
+) -> dict[DeviceId, list[Reading]]:
     """Store what is fresh; count it, and learn which of it is new.
 
     What a device measured after all that is stored of it is new for certain, while it is locked.
     """
-    certain: list[tuple[UUID, Reading]] = []
-    to_check: list[tuple[UUID, Reading]] = []
+    certain: list[tuple[DeviceId, Reading]] = []
+    to_check: list[tuple[DeviceId, Reading]] = []
     for device_id, readings_of in intake.fresh.items():
         if readings_of:
             is_new = states[device_id].measured_before(min(readings_of))
@@ -87,7 +87,7 @@ async def _store(
     if certain:
         await readings.append(conn, certain)
     known = await readings.store(conn, to_check) if to_check else set()
-    new_readings: dict[UUID, list[Reading]] = {}
+    new_readings: dict[DeviceId, list[Reading]] = {}
     for device_id, readings_of in intake.fresh.items():
         state = states[device_id]
         new = [r for at, r in readings_of.items() if not known or (device_id, at) not in known]
@@ -100,7 +100,9 @@ async def _store(
 
 
 async def _note_charges(
-    conn: Connection, states: Mapping[UUID, DeviceState], new_readings: Mapping[UUID, list[Reading]]
+    conn: Connection,
+    states: Mapping[DeviceId, DeviceState],
+    new_readings: Mapping[DeviceId, list[Reading]],
 ) -> None:
     """Keep each battery's charge as the newest measurement tells it, whenever it arrived."""
     late = []
@@ -120,8 +122,8 @@ async def _note_charges(
 
 async def _announce_statuses(
     conn: Connection,
-    states: Mapping[UUID, DeviceState],
-    before: Mapping[UUID, tuple[str, str | None]],
+    states: Mapping[DeviceId, DeviceState],
+    before: Mapping[DeviceId, tuple[str, str | None]],
 ) -> None:
     changed = [s for s in states.values() if (s.status, s.fault_code) != before[s.device_id]]
     if changed:

@@ -6,10 +6,10 @@ is let in, and nobody is sent away for that.
 """
 
 import asyncio
-from uuid import UUID
 
 import structlog
 
+from core.ids import UserId
 from db import inactive_users
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Pool
@@ -27,7 +27,7 @@ class ActiveUserCheck:
         self._pool = pool
         self._roster = roster
 
-    async def lets_in(self, user_id: UUID) -> bool:
+    async def lets_in(self, user_id: UserId) -> bool:
         """Raises what the database raises when it is away."""
         async with asyncio.timeout(_ANSWER_WITHIN_S), self._pool.acquire() as conn:
             return not await inactive_users.among(conn, [user_id])

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from core.events import ADMIN, LISTINGS, device_channel, listing_channel, user_channel
 from core.geo import RADIUS_MAX_KM
+from core.ids import DeviceId, ListingId
 from core.tokens import Identity
 from realtime.circles import SubscribedCircle
 
@@ -31,7 +32,7 @@ class Channel:
 
     name: str
     source: str
-    device_id: UUID | None = None
+    device_id: DeviceId | None = None
     circle: SubscribedCircle | None = None  # of `listings:near`, when asked for
 
 
@@ -72,11 +73,12 @@ def named(name: object, who: Identity) -> Channel:
         return Channel(ADMIN, ADMIN)
     named_id = UUID(rest) if _UUID.fullmatch(rest) else None
     if named_id is not None and kind == "listing":
-        source = listing_channel(named_id)
+        source = listing_channel(ListingId(named_id))
         return Channel(source, source)
     if named_id is not None and kind == "device":
-        source = device_channel(named_id)
-        return Channel(source, source, device_id=named_id)
+        device_id = DeviceId(named_id)
+        source = device_channel(device_id)
+        return Channel(source, source, device_id=device_id)
     if named_id is not None and kind == _USER:
         if named_id != who.user_id:
             raise ChannelRefused("forbidden", "this channel is another user's")

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 from typing import Protocol
-from uuid import UUID
 
+from core.ids import UserId
 from realtime.closing import CloseCode
 from realtime.metrics import HubMetrics
 
@@ -18,7 +18,7 @@ class ConnectionRegistry:
     def __init__(self, metrics: HubMetrics) -> None:
         self._metrics = metrics
         self._sessions: set[Endable] = set()
-        self._signed_in: dict[UUID, set[Endable]] = {}
+        self._signed_in: dict[UserId, set[Endable]] = {}
 
     def arrive(self, session: Endable) -> None:
         self._sessions.add(session)
@@ -26,7 +26,7 @@ class ConnectionRegistry:
     def depart(self, session: Endable) -> None:
         self._sessions.discard(session)
 
-    def sign_in(self, user_id: UUID, session: Endable) -> bool:
+    def sign_in(self, user_id: UserId, session: Endable) -> bool:
         """Whether one more connection of this user is let in."""
         theirs = self._signed_in.setdefault(user_id, set())
         if len(theirs) >= CONNECTIONS_PER_USER_MAX:
@@ -35,17 +35,17 @@ class ConnectionRegistry:
         self._metrics.came(len(self._signed_in))
         return True
 
-    def sign_out(self, user_id: UUID, session: Endable) -> None:
+    def sign_out(self, user_id: UserId, session: Endable) -> None:
         theirs = self._signed_in[user_id]
         theirs.discard(session)
         if not theirs:
             del self._signed_in[user_id]
         self._metrics.left(len(self._signed_in))
 
-    def users(self) -> Collection[UUID]:
+    def users(self) -> Collection[UserId]:
         return list(self._signed_in)
 
-    def end_user(self, user_id: UUID, code: CloseCode, reason: str) -> None:
+    def end_user(self, user_id: UserId, code: CloseCode, reason: str) -> None:
         for session in self._signed_in.get(user_id, ()):
             session.end(code, reason)
 

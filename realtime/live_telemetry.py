@@ -8,11 +8,11 @@ import asyncio
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import structlog
 
 from core.events import EventType, device_channel
+from core.ids import DeviceId, UserId
 from core.readings import FIELDS, Reading
 from core.units import rfc3339
 from db import live_readings
@@ -32,10 +32,10 @@ class LiveTelemetry:
         self._hub = hub
         self._listening = listening
         self._due = due
-        self._watchers: Counter[UUID] = Counter()
-        self._known_until: dict[UUID, datetime | None] = {}
+        self._watchers: Counter[DeviceId] = Counter()
+        self._known_until: dict[DeviceId, datetime | None] = {}
 
-    async def begin(self, device_id: UUID, owner_id: UUID | None) -> bool:
+    async def begin(self, device_id: DeviceId, owner_id: UserId | None) -> bool:
         """Tell what a device measures from now on. False: it is not the owner's (None: anybody's).
 
         Raises what the database raises when it is away.
@@ -48,7 +48,7 @@ class LiveTelemetry:
         self._known_until.setdefault(device_id, device.last_at)
         return True
 
-    def end(self, device_id: UUID) -> None:
+    def end(self, device_id: DeviceId) -> None:
         self._watchers[device_id] -= 1
         if self._watchers[device_id] == 0:
             del self._watchers[device_id], self._known_until[device_id]
@@ -69,7 +69,7 @@ class LiveTelemetry:
             for device_id, reading in readings.items():
                 self._tell(device_id, reading)
 
-    def _tell(self, device_id: UUID, reading: Reading) -> None:
+    def _tell(self, device_id: DeviceId, reading: Reading) -> None:
         if device_id not in self._known_until:
             return
         self._known_until[device_id] = reading.time

@@ -8,11 +8,11 @@ import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol
-from uuid import UUID
 
 from websockets.exceptions import ConnectionClosed
 
 from core.errors import Unauthenticated
+from core.ids import DeviceId
 from core.tokens import Identity, verify
 from core.units import rfc3339
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
@@ -216,7 +216,7 @@ class ClientSession:
             raise Closing(CloseCode.HUB_UNWELL, "the hub can't hear") from reason
         self._house.hub.attach(self, channel, at)
 
-    async def _watch(self, device_id: UUID, who: Identity) -> None:
+    async def _watch(self, device_id: DeviceId, who: Identity) -> None:
         owner_id = None if who.role == "admin" else who.user_id
         try:
             is_theirs = await self._house.watch.begin(device_id, owner_id)

@@ -17,6 +17,7 @@ from api.http.fields import ShownInstant, ShownKwh, ShownMoney, ShownPrice, View
 from api.listings.summary import ListingCounts
 from api.views import ListingView
 from core.errors import Forbidden
+from core.ids import DeviceId, ListingId, UserId
 from core.units import price, slot_of
 from db import control_room, flow, summary
 from db.control_room import SlotTraded
@@ -104,11 +105,11 @@ class MarketView(View):
 
 class TradeView(View):
     id: UUID
-    listing_id: UUID | None
-    device_id: UUID | None
-    buyer_id: UUID | None
+    listing_id: ListingId | None
+    device_id: DeviceId | None
+    buyer_id: UserId | None
     buyer_name: Annotated[str | None, Field(description="Who bought; null: gone since")]
-    seller_id: UUID | None
+    seller_id: UserId | None
     seller_name: Annotated[str | None, Field(description="Who sold; null: gone since")]
     energy_kwh: ShownKwh
     price_per_kwh: ShownPrice
@@ -122,7 +123,7 @@ class MarketQuery(BaseModel):
 
 
 class TradeQuery(PageQuery):
-    device_id: Annotated[UUID | None, Field(description="Of what it measured only")] = None
+    device_id: Annotated[DeviceId | None, Field(description="Of what it measured only")] = None
 
 
 @router.get("/map", responses=answers(Forbidden))

@@ -12,12 +12,13 @@ from api.admin.service import Decision
 from api.devices.routes import DeviceView
 from api.http import routing
 from api.http.cursors import NEWEST_ID, IdPageQuery
-from api.http.dependencies import Admin, Id, PoolDep, SettingsDep
+from api.http.dependencies import Admin, DevicePathId, PoolDep, SettingsDep
 from api.http.envelope import Answer, Page, ok
 from api.http.errors import answers
 from api.http.fields import Body, Flag, Instant, Reason, ShownInstant, View, without_default
 from core.errors import Forbidden, Invalid, NotFound
 from core.flags import FlagKind
+from core.ids import DeviceId, UserId
 from db import admin_actions, devices, flags
 from db.pool import Connection
 
@@ -76,10 +77,10 @@ class DeviceDecision(Body):
 
 class FlagView(View):
     id: Annotated[int, Field(description="Rises with each flag")]
-    device_id: UUID
+    device_id: DeviceId
     device_name: Annotated[str, Field(description="What its owner calls the device")]
     device_removed: Annotated[bool, Field(description="Its owner removed it since")]
-    owner_id: UUID
+    owner_id: UserId
     kind: Annotated[FlagKind, Field(description="What looks wrong")]
     state: Annotated[
         Literal["open", "confirmed"],
@@ -92,14 +93,14 @@ class FlagView(View):
     created_at: ShownInstant
     updated_at: ShownInstant
     confirmed_at: Annotated[ShownInstant | None, Field(description="When, if it was")]
-    confirmed_by: Annotated[UUID | None, Field(description="The administrator")]
+    confirmed_by: Annotated[UserId | None, Field(description="The administrator")]
 
 
 class FlagQuery(IdPageQuery):
     state: Annotated[
         Literal["open", "confirmed"] | None, Field(description="In this state only")
     ] = None
-    device_id: Annotated[UUID | None, Field(description="Of this device only")] = None
+    device_id: Annotated[DeviceId | None, Field(description="Of this device only")] = None
 
 
 class JudgedDeviceView(DeviceView):
@@ -108,7 +109,7 @@ class JudgedDeviceView(DeviceView):
 
 class AdminActionView(View):
     id: Annotated[int, Field(description="Rises with each action")]
-    admin_id: Annotated[UUID, Field(description="Who: the administrator")]
+    admin_id: Annotated[UserId, Field(description="Who: the administrator")]
     admin_email: Annotated[str | None, Field(description="Who; null: gone since")]
     action: Annotated[str, Field(description="What", examples=["device.decided"])]
     subject_kind: Annotated[str, Field(description="To what", examples=["device"])]
@@ -125,7 +126,9 @@ class ActionQuery(IdPageQuery):
 
 
 @router.get("/devices/{device_id}", responses=answers(Forbidden, NotFound))
-async def get_any_device(pool: PoolDep, _: Admin, device_id: Id) -> Answer[JudgedDeviceView]:
+async def get_any_device(
+    pool: PoolDep, _: Admin, device_id: DevicePathId
+) -> Answer[JudgedDeviceView]:
     """A device, what was decided of it, and its flags."""
     async with pool.acquire() as conn:
         return ok(await _judged(conn, device_id))
@@ -133,7 +136,11 @@ async def get_any_device(pool: PoolDep, _: Admin, device_id: Id) -> Answer[Judge
 
 @router.patch("/devices/{device_id}", responses=answers(Forbidden, NotFound))
 async def decide_on_device(
-    pool: PoolDep, settings: SettingsDep, admin: Admin, device_id: Id, body: DeviceDecision
+    pool: PoolDep,
+    settings: SettingsDep,
+    admin: Admin,
+    device_id: DevicePathId,
+    body: DeviceDecision,
 ) -> Answer[JudgedDeviceView]:
     """Approve a capacity, freeze, let earn from earlier, confirm flags; with a reason, on record.
 
@@ -182,7 +189,7 @@ async def list_admin_actions(
     )
 
 
-async def _judged(conn: Connection, device_id: UUID) -> JudgedDeviceView:
+async def _judged(conn: Connection, device_id: DeviceId) -> JudgedDeviceView:
     device = await devices.by_id(conn, device_id, removed=True)
     if device is None:
         raise NotFound(what="device")

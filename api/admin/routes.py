@@ -7,7 +7,7 @@ from pydantic import Field
 
 from api.http import routing
 from api.http.cursors import NEWEST, PageQuery
-from api.http.dependencies import Admin, Id, PoolDep, ServicesDep
+from api.http.dependencies import Admin, PoolDep, ServicesDep, UserPathId
 from api.http.envelope import Answer, Page, ok
 from api.http.errors import answers
 from api.http.fields import Body, Flag, Printable, Reason, ShownInstant, View
@@ -73,7 +73,7 @@ async def list_users(
 
 
 @router.get("/users/{user_id}", responses=answers(Forbidden, NotFound))
-async def get_user(pool: PoolDep, _: Admin, user_id: Id) -> Answer[UserView]:
+async def get_user(pool: PoolDep, _: Admin, user_id: UserPathId) -> Answer[UserView]:
     """One person."""
     async with pool.acquire() as conn:
         user = await users.by_id(conn, user_id)
@@ -84,7 +84,7 @@ async def get_user(pool: PoolDep, _: Admin, user_id: Id) -> Answer[UserView]:
 
 @router.patch("/users/{user_id}", responses=answers(Forbidden, NotFound, OwnAccount))
 async def change_user(
-    pool: PoolDep, admin: Admin, user_id: Id, body: UserChange
+    pool: PoolDep, admin: Admin, user_id: UserPathId, body: UserChange
 ) -> Answer[UserView]:
     """Shut somebody out, or let them in again.
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 from core.errors import Invalid, NotFound
 from core.flags import FlagKind
+from core.ids import DeviceId
 from core.readings import MAX_CLOCK_AHEAD
 from core.selling import SellingRules
 from core.tokens import Identity
@@ -32,7 +32,7 @@ class Decision:
 
 
 async def decide(
-    pool: Pool, admin: Identity, device_id: UUID, decision: Decision, rules: SellingRules
+    pool: Pool, admin: Identity, device_id: DeviceId, decision: Decision, rules: SellingRules
 ) -> None:
     """Decide, put it on record, and have the device's listings follow. Raises NotFound, Invalid.
 
@@ -57,7 +57,7 @@ async def decide(
             )
 
 
-async def _write(conn: Connection, device_id: UUID, before: Decided, after: Decided) -> None:
+async def _write(conn: Connection, device_id: DeviceId, before: Decided, after: Decided) -> None:
     if after == before:
         return
     await device_decisions.decide(conn, device_id, after)

@@ -11,7 +11,7 @@ from api.devices import service as devices_service
 from api.devices.service import own_device
 from api.http import routing
 from api.http.cursors import NEWEST, PageQuery
-from api.http.dependencies import CurrentUser, Host, Id, PoolDep, SettingsDep
+from api.http.dependencies import CurrentUser, DevicePathId, Host, PoolDep, SettingsDep
 from api.http.envelope import Answer, Page, created, ok
 from api.http.errors import answers
 from api.http.fields import (
@@ -42,6 +42,7 @@ from core.errors import (
     NotFound,
     QuotaExceeded,
 )
+from core.ids import UserId
 from db import devices
 from db.devices import Device
 
@@ -118,7 +119,7 @@ class RemovalQuery(BaseModel):
 
 class DeviceView(View):
     id: UUID
-    owner_id: UUID
+    owner_id: UserId
     name: str
     kind: str
     capacity_w: Annotated[float, Field(description="Peak power, W")]
@@ -196,7 +197,9 @@ async def list_devices(
 
 
 @router.get("/{device_id}", responses=answers(NotFound))
-async def get_device(pool: PoolDep, caller: CurrentUser, device_id: Id) -> Answer[DeviceView]:
+async def get_device(
+    pool: PoolDep, caller: CurrentUser, device_id: DevicePathId
+) -> Answer[DeviceView]:
     """A device of the caller's."""
     async with pool.acquire() as conn:
         device = await own_device(conn, caller, device_id)
@@ -205,7 +208,11 @@ async def get_device(pool: PoolDep, caller: CurrentUser, device_id: Id) -> Answe
 
 @router.patch("/{device_id}", responses=answers(NotFound, CapacityFixed, FundingTermsFixed))
 async def change_device(
-    pool: PoolDep, settings: SettingsDep, caller: CurrentUser, device_id: Id, body: DeviceChange
+    pool: PoolDep,
+    settings: SettingsDep,
+    caller: CurrentUser,
+    device_id: DevicePathId,
+    body: DeviceChange,
 ) -> Answer[DeviceView]:
     """Change what a device is called, where it and its clock are, and what investors are offered.
 
@@ -220,7 +227,10 @@ async def change_device(
 
 @router.delete("/{device_id}", responses=answers(NotFound, DeviceFunded, DeviceFrozen))
 async def remove_device(
-    pool: PoolDep, caller: CurrentUser, device_id: Id, query: Annotated[RemovalQuery, Query()]
+    pool: PoolDep,
+    caller: CurrentUser,
+    device_id: DevicePathId,
+    query: Annotated[RemovalQuery, Query()],
 ) -> Answer[None]:
     """Remove a device for good: it can't sign in any more, and its open listings are cancelled.
 
@@ -233,7 +243,7 @@ async def remove_device(
 
 @router.post("/{device_id}/credentials", responses=answers(Forbidden, NotFound))
 async def replace_credentials(
-    pool: PoolDep, settings: SettingsDep, host: Host, device_id: Id
+    pool: PoolDep, settings: SettingsDep, host: Host, device_id: DevicePathId
 ) -> Answer[MqttAccess]:
     """Give a device a new password, shown once; the old one stops working. A host's."""
     device, password = await devices_service.replace_password(pool, settings, host, device_id)

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from api.http import quotas
 from api.http.fields import check_together
@@ -17,6 +17,7 @@ from api.http.quotas import Quota
 from core.device_passwords import hash_of, password_of, secret_of
 from core.errors import CapacityFixed, DeviceFrozen, DeviceFunded, FundingTermsFixed, NotFound
 from core.events import ADMIN, Event, EventType
+from core.ids import DeviceId
 from core.selling import SellingRules
 from core.settings import ApiSettings
 from core.tokens import Identity
@@ -37,7 +38,7 @@ from db.errors import refusals
 from db.pool import Connection, Pool
 
 
-async def own_device(conn: Connection, caller: Identity, device_id: UUID) -> Device:
+async def own_device(conn: Connection, caller: Identity, device_id: DeviceId) -> Device:
     """A device that the caller may know of: its owner, an admin. Raises NotFound."""
     return _own(await devices.by_id(conn, device_id), caller)
 
@@ -50,7 +51,7 @@ async def register(
     One whose meter was registered before goes on from what that had counted.
     Raises ExternalIdTaken, QuotaExceeded.
     """
-    device_id = uuid4()
+    device_id = DeviceId(uuid4())
     password = password_of(_secret(settings), device_id, version=1)
     hashed = hash_of(password)
     new = NewDevice(id=device_id, owner_id=host.user_id, credential_hash=hashed, **wanted)
@@ -69,7 +70,7 @@ async def register(
 async def change(
     pool: Pool,
     caller: Identity,
-    device_id: UUID,
+    device_id: DeviceId,
     wanted: Mapping[str, Any],
     *,
     rules: SellingRules,
@@ -103,7 +104,7 @@ async def change(
         return await own_device(conn, caller, device_id)
 
 
-async def remove(pool: Pool, caller: Identity, device_id: UUID, *, reason: str | None) -> None:
+async def remove(pool: Pool, caller: Identity, device_id: DeviceId, *, reason: str | None) -> None:
     """Take a device off the hub; its history stays. Raises NotFound, DeviceFunded, DeviceFrozen.
 
     `reason`: an administrator's, for the record.
@@ -126,7 +127,7 @@ async def remove(pool: Pool, caller: Identity, device_id: UUID, *, reason: str |
 
 
 async def replace_password(
-    pool: Pool, settings: ApiSettings, owner: Identity, device_id: UUID
+    pool: Pool, settings: ApiSettings, owner: Identity, device_id: DeviceId
 ) -> tuple[Device, str]:
     """A device, and the new password in place of its old one. Raises NotFound."""
     async with pool.acquire() as conn, conn.transaction():
@@ -157,12 +158,12 @@ def _own(device: Device | None, caller: Identity) -> Device:
     return device
 
 
-async def _was_accounted(conn: Connection, device_id: UUID) -> bool:
+async def _was_accounted(conn: Connection, device_id: DeviceId) -> bool:
     """Whether the accountant judged readings by its capacity; none will be until commit."""
     return (await device_states.lock(conn, [device_id]))[device_id].account is not None
 
 
-async def _forget_approval(conn: Connection, device_id: UUID, rules: SellingRules) -> None:
+async def _forget_approval(conn: Connection, device_id: DeviceId, rules: SellingRules) -> None:
     """Another capacity is to be approved anew; until then nothing of it may be on offer."""
     decided = await device_decisions.lock(conn, device_id)
     assert decided is not None
@@ -174,7 +175,7 @@ async def _record(
     conn: Connection,
     admin: Identity,
     action: str,
-    device_id: UUID,
+    device_id: DeviceId,
     reason: str | None,
     *,
     before: Mapping[str, Any],

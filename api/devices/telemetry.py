@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, Self
-from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel, Field, model_validator
@@ -10,11 +9,12 @@ from pydantic import BaseModel, Field, model_validator
 from api.devices.service import own_device
 from api.http import routing
 from api.http.cursors import NEWEST_ID, OLDEST, IdPageQuery, PartBefore
-from api.http.dependencies import CurrentUser, Id, ReadRoutingDep
+from api.http.dependencies import CurrentUser, DevicePathId, ReadRoutingDep
 from api.http.envelope import Answer, Page, ok
 from api.http.errors import answers
 from api.http.fields import Instant, ShownInstant, View
 from core.errors import Invalid, NotFound
+from core.ids import DeviceId
 from core.readings import Reading
 from db import telemetry
 from db.devices import Device
@@ -97,7 +97,7 @@ class SlotView(View):
 
 
 class LatestView(BaseModel):
-    device_id: UUID
+    device_id: DeviceId
     status: Literal["pending", "online", "offline", "fault"]
     fault_code: str | None
     last_seen_at: ShownInstant | None
@@ -136,7 +136,7 @@ class Rejections(Page[RejectionView]):
 
 @router.get("/latest", responses=answers(NotFound))
 async def get_latest(
-    reads: ReadRoutingDep, caller: CurrentUser, device_id: Id
+    reads: ReadRoutingDep, caller: CurrentUser, device_id: DevicePathId
 ) -> Answer[LatestView]:
     """The last reading by measurement time, and how the device is."""
 
@@ -160,7 +160,7 @@ async def get_latest(
 async def get_telemetry(
     reads: ReadRoutingDep,
     caller: CurrentUser,
-    device_id: Id,
+    device_id: DevicePathId,
     query: Annotated[TelemetrySpan, Query()],
 ) -> Answer[Page[ReadingView] | Page[BucketView]]:
     """Readings as they came (`raw`), or per 15 minutes, hour or day."""
@@ -186,7 +186,7 @@ async def get_telemetry(
 async def get_energy(
     reads: ReadRoutingDep,
     caller: CurrentUser,
-    device_id: Id,
+    device_id: DevicePathId,
     query: Annotated[TimeSpanQuery, Query()],
 ) -> Answer[Page[SlotView]]:
     """Energy per 15-minute slot, with its quality and what the meter did."""
@@ -210,7 +210,7 @@ async def get_energy(
 async def get_rejections(
     reads: ReadRoutingDep,
     caller: CurrentUser,
-    device_id: Id,
+    device_id: DevicePathId,
     query: Annotated[IdPageQuery, Query()],
 ) -> Answer[Rejections]:
     """Readings and payloads that were refused, and why, newest first."""

@@ -7,8 +7,8 @@ alone asks at once; of many, those that come while a question is out share the n
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from uuid import UUID
 
+from core.ids import UserId
 from db import inactive_users
 from db.errors import mind_cancellation
 from db.pool import Pool
@@ -18,10 +18,10 @@ class ActiveUsersCheck:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._wanted = asyncio.Event()
-        self._who: set[UUID] = set()
-        self._answer: asyncio.Future[set[UUID]] = asyncio.Future()
+        self._who: set[UserId] = set()
+        self._answer: asyncio.Future[set[UserId]] = asyncio.Future()
 
-    async def may_act(self, user_id: UUID) -> bool:
+    async def may_act(self, user_id: UserId) -> bool:
         """Raises what keeps the database from being asked."""
         self._who.add(user_id)
         self._wanted.set()

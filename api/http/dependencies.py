@@ -22,6 +22,7 @@ from api.payments.providers import PaymentProviders
 from api.purchases.service import PurchaseBatcher
 from api.users.passwords import Passwords
 from core.errors import AccountInactive, Forbidden
+from core.ids import DeviceId, ListingId, UserId
 from core.settings import ApiSettings
 from core.tokens import Identity, Verifier
 from db.pool import Pool
@@ -126,4 +127,7 @@ IdempotencyKey = Annotated[
         examples=["7b0c1f9e-order-41"],
     ),
 ]
-Id = Annotated[UUID, Path(description="Its id")]
+Id = Annotated[UUID, Path(description="Unique id, as the answer that named it gave it")]
+DevicePathId = Annotated[DeviceId, Path(description="Unique id of the device")]
+ListingPathId = Annotated[ListingId, Path(description="Unique id of the listing")]
+UserPathId = Annotated[UserId, Path(description="Unique id of the user")]

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from functools import cache
 from time import monotonic
-from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from api.http.replica import Replica
+from core.ids import UserId
 from db.pool import Pool
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -78,9 +78,9 @@ class ActiveUsers:
         self._most = most
         self._clock = clock
         # In the order of their last request.
-        self._seen_at: dict[UUID, float] = {}
+        self._seen_at: dict[UserId, float] = {}
 
-    def seen(self, user_id: UUID) -> None:
+    def seen(self, user_id: UserId) -> None:
         self._seen_at.pop(user_id, None)
         self._seen_at[user_id] = self._clock()
         if len(self._seen_at) > self._most:

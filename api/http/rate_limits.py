@@ -14,7 +14,6 @@ import math
 import time
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from uuid import UUID
 
 import structlog
 from limits import RateLimitItem, parse_many
@@ -24,6 +23,7 @@ from limits.aio.strategies import MovingWindowRateLimiter
 
 from api.http.redis import REDIS_ERRORS, Client
 from core.errors import TooMany
+from core.ids import UserId
 from core.settings import ApiSettings
 
 _ANSWER_MAX_S = 0.5
@@ -55,7 +55,7 @@ class RateLimits:
         await self._count(self._per_address, "address", network_of(host))
         await self._count(self._per_account, route, email.lower())
 
-    async def password_change(self, user_id: UUID) -> None:
+    async def password_change(self, user_id: UserId) -> None:
         """Count an attempt to name one's password. Raises TooMany."""
         await self._count(self._per_account, "change-password", str(user_id))
 

@@ -7,11 +7,11 @@ evenly (the generic cell rate algorithm, ITU-T I.371, annex A): one number is ke
 import math
 import time
 from collections.abc import Callable
-from uuid import UUID
 
 from limits import parse_many
 
 from core.errors import TooMany
+from core.ids import UserId
 
 _USERS_KEPT = 10_000
 
@@ -24,7 +24,7 @@ class WriteLimits:
         parsed = [] if limits == "off" else parse_many(limits)
         self._limits = [_Limit(one.amount, one.get_expiry()) for one in parsed]
 
-    def count(self, user_id: UUID) -> None:
+    def count(self, user_id: UserId) -> None:
         """Count a change that a user is about to make. Raises TooMany."""
         now = self._monotonic()
         for limit in self._limits:
@@ -38,10 +38,10 @@ class _Limit:
         self._interval_s = period_s / amount
         self._burst_s = period_s - self._interval_s
         # When each user's next change is due, had they come evenly; who is not here, has all.
-        self._due_at: dict[UUID, float] = {}
+        self._due_at: dict[UserId, float] = {}
         self._tidy_at = _USERS_KEPT
 
-    def count(self, user_id: UUID, now: float) -> float:
+    def count(self, user_id: UserId, now: float) -> float:
         """How many seconds are to be waited; 0: it counted."""
         due_at = max(self._due_at.get(user_id, now), now)
         if due_at - now > self._burst_s:

@@ -16,6 +16,7 @@ from api.http.fields import Body, Money, RevenueShare, ShownInstant, ShownMoney
 from api.investments.service import InvestmentRequest, invest
 from core import errors
 from core.errors import Forbidden, NotFound
+from core.ids import DeviceId
 from core.revenue import ExpectedTerms
 from db import investments
 from db.investments import Investment
@@ -24,7 +25,7 @@ router = routing.private("/investments", "investments")
 
 
 class NewInvestment(Body):
-    device_id: Annotated[UUID, Field(description="A device that is open for funding")]
+    device_id: Annotated[DeviceId, Field(description="A device that is open for funding")]
     amount: Money
     expected_revenue_share: Annotated[
         RevenueShare | None,

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from api.http.idempotency import request_hash
 from core.errors import NotFound
+from core.ids import DeviceId
 from core.revenue import ExpectedTerms, check_investment
 from core.tokens import Identity
 from db import idempotency, investments, wallets
@@ -20,7 +21,7 @@ from db.pool import Connection, Pool
 
 @dataclass(frozen=True, slots=True)
 class InvestmentRequest:
-    device_id: UUID
+    device_id: DeviceId
     amount: Decimal
     key: str | None
     expected: ExpectedTerms = field(default_factory=ExpectedTerms)

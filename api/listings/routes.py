@@ -11,7 +11,14 @@ from starlette.responses import Response
 
 from api.http import routing
 from api.http.cursors import LISTED, PageQuery, PartBefore
-from api.http.dependencies import CurrentUser, Host, Id, PoolDep, ReadRoutingDep, SettingsDep
+from api.http.dependencies import (
+    CurrentUser,
+    Host,
+    ListingPathId,
+    PoolDep,
+    ReadRoutingDep,
+    SettingsDep,
+)
 from api.http.envelope import Answer, Page, created, ok
 from api.http.errors import answers
 from api.http.fields import (
@@ -42,6 +49,7 @@ from core.errors import (
     OpenListingExists,
     QuotaExceeded,
 )
+from core.ids import DeviceId, UserId
 from core.listings import ListingPatch, check_price, check_window
 from db import listing_pages, listings
 from db.listing_pages import Listed, ListingFilter
@@ -58,7 +66,7 @@ class NewListing(Body):
     price_per_kwh: Annotated[PricePerKwh, Field(description=_PRICE)]
     available_from: Annotated[Instant, Field(examples=["2026-03-01T06:30:00Z"])]
     available_to: Annotated[Instant, Field(examples=["2099-12-31T18:30:00Z"])]
-    device_id: Annotated[UUID | None, Field(description="A device of the host's")] = None
+    device_id: Annotated[DeviceId | None, Field(description="A device of the host's")] = None
     auto_adjust: Annotated[Flag, Field(description="Offer what the device measures")] = False
     pricing: Pricing = "fixed"
     price_floor: PricePerKwh | None = None
@@ -114,8 +122,8 @@ class ListingChange(Body):
 
 class ListingQuery(PageQuery):
     status: ListingStatus | None = None
-    seller_id: UUID | None = None
-    device_id: UUID | None = None
+    seller_id: UserId | None = None
+    device_id: DeviceId | None = None
     min_kwh: KwhOrNone | None = None
     max_price: PricePerKwh | None = None
     sort: Annotated[
@@ -172,7 +180,7 @@ async def list_listings(
 
 @router.get("/listings/{listing_id}", responses=answers(NotFound))
 async def get_listing(
-    reads: ReadRoutingDep, caller: CurrentUser, listing_id: Id
+    reads: ReadRoutingDep, caller: CurrentUser, listing_id: ListingPathId
 ) -> Answer[ListingView]:
     """One listing. Its seller is shown its exact place."""
     listing = await reads.run(lambda conn: listings.by_id(conn, listing_id))
@@ -183,7 +191,11 @@ async def get_listing(
 
 @router.patch("/listings/{listing_id}", responses=answers(Forbidden, NotFound, IllegalMove))
 async def change_listing(
-    pool: PoolDep, settings: SettingsDep, caller: CurrentUser, listing_id: Id, body: ListingChange
+    pool: PoolDep,
+    settings: SettingsDep,
+    caller: CurrentUser,
+    listing_id: ListingPathId,
+    body: ListingChange,
 ) -> Answer[ListingView]:
     """Change price, amount, window, or pause and resume. The seller's."""
     listing = await listings_service.change(
@@ -193,7 +205,9 @@ async def change_listing(
 
 
 @router.delete("/listings/{listing_id}", responses=answers(Forbidden, NotFound, IllegalMove))
-async def cancel_listing(pool: PoolDep, caller: CurrentUser, listing_id: Id) -> Answer[ListingView]:
+async def cancel_listing(
+    pool: PoolDep, caller: CurrentUser, listing_id: ListingPathId
+) -> Answer[ListingView]:
     """Cancel a listing for good. The seller's."""
     listing = await listings_service.cancel(pool, caller, listing_id)
     return ok(ListingView.to(caller.user_id, listing))

@@ -8,13 +8,13 @@ removed leaves an offer behind.
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from uuid import UUID
 
 import core.listings
 from api.http import quotas
 from api.http.quotas import Quota
 from core.errors import AccountInactive, Forbidden, IllegalMove, NoLocation, NotFound
 from core.events import EventType
+from core.ids import DeviceId, ListingId
 from core.listing_adjustments import Condition
 from core.listings import Listing, ListingPatch, event_of
 from core.readings import MAX_CLOCK_AHEAD
@@ -34,7 +34,7 @@ class Offer:
     `exact_location`: show everybody the exact place.
     """
 
-    device_id: UUID | None
+    device_id: DeviceId | None
     energy_amount_kwh: Decimal
     price_per_kwh: Decimal
     auto_adjust: bool
@@ -92,7 +92,7 @@ async def create(
     return listing
 
 
-async def cancel(pool: Pool, seller: Identity, listing_id: UUID) -> Listing:
+async def cancel(pool: Pool, seller: Identity, listing_id: ListingId) -> Listing:
     """Raises NotFound, Forbidden, IllegalMove."""
     async with pool.acquire() as conn, conn.transaction():
         listing = await _lock_own(conn, seller, listing_id)
@@ -106,7 +106,7 @@ async def cancel(pool: Pool, seller: Identity, listing_id: UUID) -> Listing:
 async def change(
     pool: Pool,
     seller: Identity,
-    listing_id: UUID,
+    listing_id: ListingId,
     wanted: ListingPatch,
     rules: SellingRules = USUAL_RULES,
 ) -> Listing:
@@ -128,7 +128,7 @@ async def _hold(conn: Connection, seller: Identity) -> None:
         raise AccountInactive
 
 
-async def _hold_own_device(conn: Connection, host: Identity, device_id: UUID) -> Device:
+async def _hold_own_device(conn: Connection, host: Identity, device_id: DeviceId) -> Device:
     there = await devices.hold(conn, device_id)
     device = await devices.by_id(conn, device_id) if there else None
     if device is None or device.owner_id != host.user_id:
@@ -136,7 +136,7 @@ async def _hold_own_device(conn: Connection, host: Identity, device_id: UUID) ->
     return device
 
 
-async def _lock_may_sell(conn: Connection, device_id: UUID, rules: SellingRules) -> Condition:
+async def _lock_may_sell(conn: Connection, device_id: DeviceId, rules: SellingRules) -> Condition:
     """Keep readings of a device, and decisions on it, out until commit. Returns how it is.
 
     Raises what keeps it from selling.
@@ -148,7 +148,7 @@ async def _lock_may_sell(conn: Connection, device_id: UUID, rules: SellingRules)
     return state.condition(rules)
 
 
-async def _lock_what_serves(conn: Connection, listing_id: UUID, rules: SellingRules) -> bool:
+async def _lock_what_serves(conn: Connection, listing_id: ListingId, rules: SellingRules) -> bool:
     """Lock the state of a listing's device: which one never changes. Returns whether it serves."""
     listing = await listings.by_id(conn, listing_id)
     if listing is None or listing.device_id is None:
@@ -169,7 +169,7 @@ async def _place(conn: Connection, host: Identity, device: Device | None) -> tup
     return home.latitude, home.longitude
 
 
-async def _lock_own(conn: Connection, seller: Identity, listing_id: UUID) -> Listing:
+async def _lock_own(conn: Connection, seller: Identity, listing_id: ListingId) -> Listing:
     """Anyone may see a listing, so that it is not the caller's is no secret."""
     listing = await listings.lock(conn, listing_id)
     if listing is None:

@@ -23,6 +23,7 @@ from api.http.fields import (
 from api.views import ListingView, ShownFunded, ShownShare, ShownTarget
 from core.errors import NoLocation
 from core.geo import Circle
+from core.ids import UserId
 from db import addresses, nearby
 from db.nearby import NearbyDevice, NearbyListing, NearbyUser
 from db.pool import Connection
@@ -186,7 +187,7 @@ async def nearby_devices(
     return ok(NEAREST.page(found, query.limit, key=_distance_and_id, show=_device))
 
 
-async def _circle(conn: Connection, user_id: UUID, around: Around) -> Circle:
+async def _circle(conn: Connection, user_id: UserId, around: Around) -> Circle:
     """Raises NoLocation."""
     latitude, longitude = around.lat, around.lon
     if latitude is None or longitude is None:

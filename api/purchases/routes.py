@@ -24,6 +24,7 @@ from api.http.idempotency import request_hash
 from api.views import ListingView, TransactionView
 from core import errors
 from core.errors import Forbidden, NotFound
+from core.ids import ListingId
 from db import transactions
 from db.purchases import Idempotency, PurchaseOrder
 
@@ -31,7 +32,7 @@ router = routing.private("/marketplace", "marketplace")
 
 
 class NewPurchase(Body):
-    listing_id: UUID
+    listing_id: ListingId
     energy_kwh: Kwh
     max_price_per_kwh: Annotated[
         PricePerKwh | None, Field(description="Refuse if it costs more by now, INR per kWh")

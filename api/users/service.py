@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 from api.http.dependencies import Services
 from core.errors import BadCredentials, Invalid, NotFound, OwnAccount
+from core.ids import UserId
 from core.tokens import Identity
 from db import admin_actions, listings, refresh_tokens, users
 from db.admin_actions import NewAdminAction
@@ -56,7 +56,7 @@ async def change_password(services: Services, caller: Identity, current: str, ne
 
 
 async def set_active(
-    pool: Pool, admin: Identity, user_id: UUID, active: bool, reason: str | None
+    pool: Pool, admin: Identity, user_id: UserId, active: bool, reason: str | None
 ) -> User:
     """Let somebody in again, or shut them out with all that they offer.
 

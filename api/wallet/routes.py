@@ -27,6 +27,7 @@ from core.errors import (
     QuotaExceeded,
     WalletLimit,
 )
+from core.ids import ListingId
 from core.tokens import Identity
 from db import payments, wallets
 from db.wallets import LedgerEntry
@@ -83,7 +84,7 @@ class EntryView(View):
         UUID,
         Field(description="The transaction, investment, top-up or withdrawal that it was for"),
     ]
-    listing_id: UUID | None
+    listing_id: ListingId | None
     device_id: Annotated[
         UUID | None, Field(description="Whose energy was sold, or what was invested in")
     ]

@@ -10,11 +10,11 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
-from uuid import UUID
 
 import aiomqtt
 import structlog
 
+from core.ids import DeviceId
 from core.queues import Queue
 from core.settings import DatabaseSettings, IngestSettings
 from db import device_credentials, failed_items, roles
@@ -225,7 +225,7 @@ async def _looked_again(
     conn: Connection,
     plugin: Plugin,
     wanted: dict[str, BrokerAccount],
-    changed: Collection[UUID],
+    changed: Collection[DeviceId],
     known: KnownBrokerAccount,
 ) -> dict[str, BrokerAccount]:
     """What is wanted now that these have changed; they come first."""

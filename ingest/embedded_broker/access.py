@@ -7,6 +7,7 @@ from uuid import UUID
 
 from core.device_passwords import hash_of
 from core.dialects import Dialect, Topics, topics_of
+from core.ids import DeviceId
 from core.topic_filters import covers
 from db import device_credentials
 from db.device_credentials import DeviceAccess
@@ -59,7 +60,7 @@ class Access:
             proven = hmac.compare_digest(password.encode(), self._hub_password)
             return BrokerUser(username) if proven else None
         try:
-            device_id = UUID(username)
+            device_id = DeviceId(UUID(username))
         except ValueError:
             return None
         try:
@@ -74,7 +75,9 @@ class Access:
 
 async def current(conn: Connection, usernames: Collection[str]) -> dict[str, BrokerUser]:
     """Those of these devices that may still sign in, as they would now, by user name."""
-    found = await device_credentials.access_of(conn, [UUID(username) for username in usernames])
+    found = await device_credentials.access_of(
+        conn, [DeviceId(UUID(username)) for username in usernames]
+    )
     users = [user for access in found.values() if (user := _user_of(access)) is not None]
     return {user.username: user for user in users}
 

@@ -121,7 +121,7 @@ async def test_a_race_for_the_last_address_does_not_pass_the_limit(api: Api, poo
 
 async def test_the_documentation_knows_both_spellings_of_a_place(api: Api) -> None:
     schemas = (await api.call("GET", "/openapi.json")).json()["components"]["schemas"]
-    for name in ("Position", "NewAddress"):
+    for name in ("PositionUpdate", "NewAddress"):
         assert {"latitude", "longitude", "lat", "lon"} < set(schemas[name]["properties"])
         assert schemas[name]["allOf"][0] == {
             "oneOf": [{"required": ["latitude"]}, {"required": ["lat"]}]

@@ -94,7 +94,7 @@ async def test_what_was_not_read_by_tls_comes_once_there_is_room(
     device_id, ours = await register(pool), str(tmp_path / "our-ca.pem")
     topic, password = f"solar/{device_id}/telemetry", password_of(SECRET, device_id, 1)
     settings = at(mosquitto, tmp_path / "our-ca.pem")
-    hub = ingest.broker.Broker.of(settings)
+    hub = ingest.broker.BrokerEndpoint.of(settings)
     async with kept(mosquitto, database, mqtt_ca_file=ours):
 
         async def device_is_let_in() -> bool:

@@ -25,7 +25,7 @@ from core.settings import (
 
 DATABASE_URL = "postgresql://hub@db.example/solarhub"
 SECRET = "0123456789abcdef0123456789abcdef"
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations" / "settings.md"
 
 
 @pytest.fixture(autouse=True)

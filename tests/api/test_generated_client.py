@@ -44,9 +44,9 @@ async def test_a_generated_client_signs_in_and_reads_listings(
     listing_id = await add_listing(pool, seller, kwh=3)
     client = of("client").AuthenticatedClient(str(api.http.base_url), token=token_of(buyer))
     async with client:
-        me = await of("api.users.routes.me").asyncio(client=client)
-        listings = await of("api.listings.routes.list_listings").asyncio(client=client, limit=1)
-        missing = await of("api.devices.routes.get_device").asyncio(buyer.id, client=client)
+        me = await of("api.auth.me").asyncio(client=client)
+        listings = await of("api.marketplace.list_listings").asyncio(client=client, limit=1)
+        missing = await of("api.devices.get_device").asyncio(buyer.id, client=client)
     assert me.data.id == buyer.id
     assert [one.id for one in listings.data.items] == [listing_id]
     assert listings.data.items[0].energy_amount_kwh == "3.000"

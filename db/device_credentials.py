@@ -21,9 +21,6 @@ SELECT devices.id, dialect, external_id, credential_version, credential_hash
  WHERE deleted_at IS NULL ORDER BY devices.created_at DESC
 """
 
-# The number is arbitrary, and ours (outbox.py has others).
-_TRY_LEAD = "SELECT pg_try_advisory_lock(764382103)"
-
 # Who vanished with its host, or hangs, loses the lock. One that lives asks every few seconds.
 _NOTICE_DEATH = """
 SELECT set_config('tcp_keepalives_idle', '2', false),
@@ -77,11 +74,6 @@ async def next_version(conn: Connection, device_id: DeviceId) -> int:
 async def replace(conn: Connection, device_id: DeviceId, credential_hash: bytes) -> None:
     """Let another password be the one of a locked device."""
     await conn.execute(_REPLACE, device_id, credential_hash)
-
-
-async def try_lead(conn: Connection) -> bool:
-    """Become the one who keeps accounts, for as long as this connection lives. Not from a pool."""
-    return bool(await conn.fetchval(_TRY_LEAD))
 
 
 async def notice_death(conn: Connection) -> None:

@@ -11,9 +11,6 @@ from uuid import UUID
 from core.ledger_chain import Head, Link, Position, Witness
 from db.pool import Connection, Record
 
-# Numbers are arbitrary, and ours.
-_TRY_LEAD = "SELECT pg_try_advisory_lock(764382104)"
-
 # One who hangs is given up after 20 s, with its lock: it asks for something each second. Plans are
 # made once, by the indexes: the tables may be empty when they are.
 _PREPARE = """
@@ -143,11 +140,6 @@ class Digest:
 
     link: Link
     head: Head
-
-
-async def try_lead(conn: Connection) -> bool:
-    """Become the one who digests, for as long as this connection lives. Not from a pool."""
-    return bool(await conn.fetchval(_TRY_LEAD))
 
 
 async def prepare(conn: Connection) -> None:

@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from core.events import Event
+from db import locks
+from db.locks import AdvisoryLock
 from db.pool import Connection
 
 _ADD = "INSERT INTO outbox (type, channels, data) VALUES ($1, $2, $3)"
@@ -45,14 +47,6 @@ SELECT count(*) AS depth,
        coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS age_s
   FROM outbox
 """
-
-# The number is arbitrary, and ours.
-_TRY_LEAD = "SELECT pg_try_advisory_lock(764382101)"
-
-# The same number as in outbox_wakes_the_relay (0001_spine.sql).
-_TRY_SLEEP = "SELECT pg_try_advisory_lock(764382102)"
-
-_WAKE_UP = "SELECT pg_advisory_unlock(764382102)"
 
 # A relay that vanished with its host, or hangs, holds the lock until the server gives it up: within
 # 2 seconds. One that lives asks for something several times a second, but for up to 1 s while it
@@ -117,22 +111,17 @@ async def notice_death_soon(conn: Connection) -> None:
     await conn.execute(_NOTICE_DEATH_SOON)
 
 
-async def try_lead(conn: Connection) -> bool:
-    """Become the one relay, for as long as this connection lives. Not from a pool."""
-    return bool(await conn.fetchval(_TRY_LEAD))
-
-
 async def try_sleep(conn: Connection) -> bool:
     """Ask to be told of the next commit. False: someone who found us awake has yet to commit.
 
     What was committed until then is told of to nobody: look once more before you wait.
     """
-    return bool(await conn.fetchval(_TRY_SLEEP))
+    return await locks.try_lock(conn, AdvisoryLock.RELAY_SLEEP)
 
 
 async def wake_up(conn: Connection) -> None:
     """We look by ourselves again."""
-    await conn.execute(_WAKE_UP)
+    await locks.unlock(conn, AdvisoryLock.RELAY_SLEEP)
 
 
 async def listen(conn: Connection, wake: Callable[[], Any]) -> None:

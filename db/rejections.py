@@ -3,9 +3,6 @@
 from core.ids import DeviceId
 from db.pool import Connection
 
-# The number is arbitrary, and this lock's alone.
-_TRY_TIDY = "SELECT pg_try_advisory_xact_lock(764382124)"
-
 _CROWDED = """
 SELECT s.device_id FROM device_states s LEFT JOIN rejections_dropped d USING (device_id)
  WHERE s.rejected - coalesce(d.readings, 0) > $1 LIMIT $2
@@ -36,11 +33,6 @@ WITH dropped AS (
 )
 SELECT count(*) FROM dropped
 """
-
-
-async def try_tidy(conn: Connection) -> bool:
-    """Be the only one who drops records, until commit."""
-    return bool(await conn.fetchval(_TRY_TIDY))
 
 
 async def crowded(conn: Connection, kept: int, limit: int) -> list[DeviceId]:

@@ -15,11 +15,10 @@ from sqlalchemy.pool import NullPool
 
 from core.settings import DatabaseSettings
 from db import roles
+from db.locks import AdvisoryLock
 from db.pool import Connection
 
-# Any constant: hosts that migrate at once queue on it.
-_MIGRATION_LOCK = 0x501A24B
-
+_LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(:lock)"
 _APPLY_RETENTION = "SELECT apply_retention(:retention_raw, :late_horizon)"
 _RETENTION = {"retention_raw", "late_horizon"}
 
@@ -69,7 +68,7 @@ async def migrate(
 
 
 def _upgrade(conn: SyncConnection) -> tuple[str | None, str]:
-    conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+    conn.execute(text(_LOCK_MIGRATION), {"lock": AdvisoryLock.MIGRATION})
     before = MigrationContext.configure(conn).get_current_revision()
     config = _config()
     config.attributes["connection"] = conn

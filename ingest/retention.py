@@ -4,8 +4,9 @@ import asyncio
 
 import structlog
 
-from db import rejections
+from db import locks, rejections
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.locks import AdvisoryLock
 from db.pool import Pool
 
 KEPT_PER_DEVICE = 1_000
@@ -37,7 +38,7 @@ async def delete_expired(
 ) -> int:
     """Drop some of the records that are too many, at most `limit`. Returns how many."""
     async with pool.acquire() as conn, conn.transaction():
-        if not await rejections.try_tidy(conn):
+        if not await locks.try_lock_until_commit(conn, AdvisoryLock.REJECTION_RETENTION):
             return 0
         dropped = await rejections.drop_of_strangers(conn, kept=kept_of_strangers, limit=limit)
         for device_id in await rejections.crowded(conn, kept, _DEVICES_AT_ONCE):

@@ -11,9 +11,10 @@ import structlog
 from core.ledger_chain import Head, append
 from core.log import OncePerSecond
 from core.settings import DatabaseSettings
-from db import ledger_digests, roles
+from db import ledger_digests, locks, roles
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation, shortage
 from db.ledger_digests import Mark
+from db.locks import AdvisoryLock
 from db.pool import Connection, open_connection
 from realtime.metrics import DigestMetrics
 
@@ -66,7 +67,7 @@ class Digester:
         ) as conn:
             await ledger_digests.prepare(conn)
             while True:
-                if await ledger_digests.try_lead(conn):
+                if await locks.try_lock(conn, AdvisoryLock.LEDGER_DIGESTS):
                     await self._lead(conn)
                 await asyncio.sleep(_STANDBY_S)
 

@@ -12,8 +12,9 @@ from prometheus_client import CollectorRegistry
 
 from core.log import OncePerSecond
 from core.settings import DatabaseSettings, RedisSettings
-from db import outbox, roles
+from db import locks, outbox, roles
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation, shortage
+from db.locks import AdvisoryLock
 from db.outbox import Pending
 from db.pool import Connection, open_connection
 from realtime.bus import Bus, open_bus
@@ -100,7 +101,7 @@ class _Relay:
     async def _lead(self, conn: Connection) -> None:
         """Wait for the lock, then publish until the connection is lost."""
         await outbox.notice_death_soon(conn)
-        while not await outbox.try_lead(conn):
+        while not await locks.try_lock(conn, AdvisoryLock.RELAY):
             self._started.set()
             await asyncio.sleep(_STANDBY_S)
         committed = asyncio.Event()

@@ -7,6 +7,7 @@ import structlog
 
 from db import idempotency, locks, refresh_tokens
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.locks import AdvisoryLock
 from db.pool import Pool
 
 # Few enough that a transaction is over in milliseconds, often enough that it keeps up with
@@ -32,7 +33,7 @@ async def watch(pool: Pool, idempotency_ttl: timedelta, *, every_s: float = 60.0
 async def expire(pool: Pool, idempotency_ttl: timedelta, *, limit: int = LIMIT) -> bool:
     """Delete some of what is over, at most `limit` of a kind. True: there may be more."""
     async with pool.acquire() as conn, conn.transaction():
-        if not await locks.try_expiry(conn):
+        if not await locks.try_lock_until_commit(conn, AdvisoryLock.EXPIRY):
             return False
         keys = await idempotency.forget(conn, older_than=idempotency_ttl, limit=limit)
         expired = await refresh_tokens.forget_expired(conn, limit=limit)

@@ -17,9 +17,10 @@ import structlog
 from core.ids import DeviceId
 from core.queues import Queue
 from core.settings import DatabaseSettings, IngestSettings
-from db import device_credentials, failed_items, roles
+from db import device_credentials, failed_items, locks, roles
 from db.device_credentials import Changes, DeviceAccess
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.locks import AdvisoryLock
 from db.pool import Connection, open_connection
 from ingest.broker import BrokerEndpoint
 from ingest.broker_accounts.commands import (
@@ -99,7 +100,7 @@ class BrokerAccountSync:
         ) as conn:
             await device_credentials.notice_death(conn)
             while True:
-                if await device_credentials.try_lead(conn):
+                if await locks.try_lock(conn, AdvisoryLock.BROKER_ACCOUNTS):
                     break
                 await asyncio.sleep(_STANDBY_S)
             async with (

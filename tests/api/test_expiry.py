@@ -6,6 +6,7 @@ from datetime import timedelta
 from api.http import expiry
 from core.settings import DatabaseSettings
 from db import idempotency, listings, locks, refresh_tokens
+from db.locks import AdvisoryLock
 from db.pool import Connection, Pool
 from tests.api.conftest import Api, code_of, data_of, serving
 from tests.support import plans
@@ -58,7 +59,7 @@ async def test_keys_and_tokens_are_deleted_when_they_are_over(pool: Pool) -> Non
 async def test_of_several_processes_one_deletes(pool: Pool) -> None:
     await pool.execute(_KEYS, (await add_user(pool)).id)
     async with pool.acquire() as conn, conn.transaction():
-        assert await locks.try_expiry(conn)
+        assert await locks.try_lock_until_commit(conn, AdvisoryLock.EXPIRY)
         assert not await expiry.expire(pool, WEEK, limit=1)
     assert await expiry.expire(pool, WEEK, limit=1)
 

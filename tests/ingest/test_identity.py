@@ -20,8 +20,9 @@ from core.dialects import Dialect
 from core.readings import Reading
 from core.settings import DatabaseSettings, MetricsSettings
 from core.units import rfc3339
-from db import device_credentials
+from db import locks
 from db.audit import audit
+from db.locks import AdvisoryLock
 from db.pool import Pool
 from ingest import retention
 from ingest.firmware_decoding import nothing_more
@@ -223,7 +224,7 @@ async def test_refusals_are_dropped_while_an_ingester_keeps_accounts_at_the_brok
     device = await add_device(pool, await add_user(pool, "host"))
     await ingest(pool, garbage(device, 10))
     async with pool.acquire() as keeper:
-        assert await device_credentials.try_lead(keeper)
+        assert await locks.try_lock(keeper, AdvisoryLock.BROKER_ACCOUNTS)
         assert await retention.delete_expired(pool, kept=5) == 5
 
 

@@ -353,7 +353,7 @@ CREATE TABLE outbox (
 -- holds this lock alone. Whoever finds it awake shares the lock until after commit, and keeps it awake.
 CREATE FUNCTION outbox_wakes_the_relay() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NOT pg_try_advisory_xact_lock_shared(764382102) THEN
+    IF NOT pg_try_advisory_xact_lock_shared(764382102 /* AdvisoryLock.RELAY_SLEEP */) THEN
         PERFORM pg_notify('outbox', '');
     END IF;
     RETURN NULL;

@@ -2,12 +2,12 @@
 
 What runs: `service.run`, one process of it or several with `INGEST_GROUP`: a `group` divides the
 devices among sessions that its members read, unless they share a subscription (`membership`).
-A message goes `subscriber` → its device's dialect (pure) → its lane's `batcher` (bounded) →
-`writer` (one transaction) → commit → acknowledged. `lanes` are written side by side. What a
+A message goes `mqtt.connection` → `subscriber` → its device's dialect (pure) → its lane's
+`batcher` (bounded) → `writer` (one transaction) → commit → acknowledged. `lanes` are written side by side. What a
 firmware says is decoded in the transaction (`hearing`): it may be part of a measurement that
 another message began, or of an hour that came twice (`repeated_hour`).
 Beside it time does its own: `presence` (silence, windows that pass), `pricing` (slots that turn),
-`keepalive` (for what speaks only when asked).
+`victron_keepalive` (for devices that publish only while asked to).
 
 Invariants: a QoS 1 message is acknowledged only after its rows are committed; a reading counts
 once however often it arrives; received = stored + duplicate + rejected, per device; what can't be

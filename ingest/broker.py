@@ -1,29 +1,20 @@
-"""Where the broker is, who the hub is there, and how one gets in."""
+"""The broker's address and the hub's credentials there."""
 
 import asyncio
-import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
-
-import aiomqtt
 
 from core.settings import MqttSettings
 from core.tls import trusting
+from ingest.mqtt.codec import encode_connect
+from ingest.mqtt.connection import KEEP_ALIVE_S, MqttConnection, MqttError
+from ingest.mqtt.receive_buffer import ReceiveBuffer
 
-_CONNECT_S = 5
-
-
-def _answers_a_call(record: logging.LogRecord) -> bool:
-    """Return False for the answer to a call that was cancelled, which aiomqtt logs as an error."""
-    return not str(record.msg).startswith("Unexpected message ID")
-
-
-_client_log = logging.getLogger("solarhub.mqtt")
-_client_log.addFilter(_answers_a_call)
+# From the first byte to the CONNACK, the TLS handshake included.
+_CONNECT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +22,12 @@ class BrokerEndpoint:
     host: str
     port: int
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     tls: ssl.SSLContext | None
 
     @classmethod
     def of(cls, settings: MqttSettings) -> "BrokerEndpoint":
-        """Raises SettingError when the certificates to trust can't be read."""
+        """Read it from the settings. Raises SettingError for an unusable certificate file."""
         url = urlsplit(settings.mqtt_url)
         secure = url.scheme == "mqtts"
         return cls(
@@ -47,31 +38,48 @@ class BrokerEndpoint:
             tls=trusting(settings.mqtt_ca_file) if secure else None,
         )
 
-    def client(self, identifier: str, *, clean_session: bool, **options: Any) -> aiomqtt.Client:
-        return aiomqtt.Client(
-            hostname=self.host,
-            port=self.port,
+    @asynccontextmanager
+    async def connect(
+        self,
+        client_id: str,
+        *,
+        clean_session: bool,
+        buffer: ReceiveBuffer | None = None,
+        keep_alive_s: int = KEEP_ALIVE_S,
+    ) -> AsyncIterator[MqttConnection]:
+        """Connect as this client. The broker ends an earlier connection of the same client id.
+
+        Raises MqttError.
+        """
+        packet = encode_connect(
+            client_id,
+            clean_session=clean_session,
+            keep_alive_s=keep_alive_s,
             username=self.username,
             password=self.password,
-            tls_context=self.tls,
-            identifier=identifier,
-            clean_session=clean_session,
-            timeout=_CONNECT_S,
-            logger=_client_log,
-            **options,
         )
+        connection = MqttConnection(packet, buffer or ReceiveBuffer(), keep_alive_s)
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                await self._open(connection)
+        except TimeoutError:
+            raise MqttError(f"{self} does not answer within {_CONNECT_S:g} s") from None
+        except OSError as error:
+            raise MqttError(f"{self} cannot be reached: {error}") from error
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
+    async def _open(self, connection: MqttConnection) -> None:
+        await asyncio.get_running_loop().create_connection(
+            lambda: connection, self.host, self.port, ssl=self.tls
+        )
+        try:
+            await connection.wait_accepted()
+        except BaseException:
+            connection.abort()
+            raise
 
-@asynccontextmanager
-async def connection(client: aiomqtt.Client) -> AsyncIterator[aiomqtt.Client]:
-    """The client, while it is connected. Raises aiomqtt.MqttError."""
-    task = asyncio.current_task()
-    assert task is not None
-    # Not always 0: a TaskGroup that failed while it waited leaves one behind (before Python 3.13).
-    cancelled_before = task.cancelling()
-    async with client:
-        # It waits by wait_for, which before Python 3.12 swallows a cancellation that meets the
-        # answer: its task would never end.
-        if task.cancelling() > cancelled_before:
-            raise asyncio.CancelledError
-        yield client
+    def __str__(self) -> str:
+        return f"the broker at {self.host}:{self.port}"

@@ -26,7 +26,7 @@ from db.pool import Connection, Pool
 from ingest.heartbeats import Heartbeats
 from ingest.metrics import IngestMetrics
 from ingest.session_reader import Phase, SessionReader
-from ingest.subscriber import QOS, Sink
+from ingest.subscriber import QOS, MessageQueue
 
 _EVERY_MAX_S = 2.0
 _LEAVE_S = 2.0
@@ -44,7 +44,7 @@ class Group:
         settings: IngestSettings,
         group: str,
         pool: Pool,
-        batcher: Sink,
+        batcher: MessageQueue,
         metrics: IngestMetrics,
     ) -> None:
         self._settings = settings

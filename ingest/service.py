@@ -30,7 +30,6 @@ from ingest.batcher import Batcher
 from ingest.broker_accounts.sync import BrokerAccountSync
 from ingest.firmware_decoding import nothing_more
 from ingest.group import Group
-from ingest.keepalive import keep_alive
 from ingest.messages import IngestMessage, refused_whole
 from ingest.metrics import IngestMetrics
 from ingest.partitions import LANES, Partitions
@@ -38,6 +37,7 @@ from ingest.presence import always, watch
 from ingest.rejection_notices import RejectionNotices
 from ingest.session_takeover import SessionTakeover
 from ingest.subscriber import Subscriber
+from ingest.victron_keepalive import keep_publishing
 from ingest.writer import Written, write
 
 _POOL_MAX = 4 + LANES
@@ -85,7 +85,7 @@ async def run(
         tasks.create_task(pricing.watch(pool, _price_rules(settings)))
         tasks.create_task(retention.watch(pool))
         tasks.create_task(flagging.watch(pool, settings.selling_rules, settings.late_horizon))
-        tasks.create_task(keep_alive(pool, subscriber.publish, started))
+        tasks.create_task(keep_publishing(pool, subscriber.publish, started))
         answers = RejectionNotices(subscriber.publish, metrics)
         tasks.create_task(answers.run())
         ingester = _Ingester(settings, pool, lanes, answers, metrics)

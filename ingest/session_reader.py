@@ -1,4 +1,4 @@
-"""Reads one session of a group, until it is handed on, or was of use and is forgotten."""
+"""The reader of one session of a group, until another member takes it or it is read to its end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,16 +6,24 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-import aiomqtt
 import structlog
 
 from core.settings import IngestSettings
 from db.ingest_sessions import SharedSession
 from ingest.metrics import IngestMetrics
+from ingest.mqtt.connection import MqttError
 from ingest.shares import Share
-from ingest.subscriber import TOPICS, Session, Sink, Subscriber, first, shared
+from ingest.subscriber import (
+    TOPIC_FILTERS,
+    MessageQueue,
+    MqttSession,
+    Subscriber,
+    first,
+    shared_filters,
+)
 
-_FINISH_S = 10.0
+# Messages that take longer to commit are not waited for: the broker sends them to the next reader.
+_FINISH_WITHIN_S = 10.0
 _RETRY_S = 1.0
 _POLL_S = 0.1
 
@@ -24,11 +32,11 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What all sessions that a member reads have in common.
+    """The state that all sessions of a member have in common.
 
-    `is_open`: all that earlier sessions held is stored. `is_settled`: the broker has surely saved
-    the sessions of the present arrangement. `confirmed` returns once the database has told anew
-    what is ours.
+    `is_open`: everything in earlier sessions is stored. `is_settled`: the broker has saved the
+    sessions of the present arrangement. `confirmed` returns once the database has listed anew which
+    sessions the member reads.
     """
 
     confirmed: Callable[[], Awaitable[None]]
@@ -37,15 +45,15 @@ class Phase:
 
 
 class SessionReader:
-    """`run` reads until it is cancelled, or a former session is read to its end.
+    """Reads a session until cancelled, or until a former session is read to its end.
 
-    `kept` is set once the broker keeps for it all that it is to store.
+    `kept` is set once the broker queues for the session every message that it is to store.
     """
 
     def __init__(
         self,
         settings: IngestSettings,
-        batcher: Sink,
+        queue: MessageQueue,
         metrics: IngestMetrics,
         group: str,
         session: SharedSession,
@@ -56,13 +64,15 @@ class SessionReader:
         self._group = group
         self._phase = phase
         self._is_former = asyncio.Event()
-        self._reads = partial(Subscriber, settings, batcher, metrics)
+        self._subscriber_of = partial(Subscriber, settings, queue, metrics)
         self._share = Share(session.share, session.shares)
-        self.subscriber: Subscriber = self._reads(Session(session.client_id, TOPICS, self._share))
+        self.subscriber: Subscriber = self._subscriber_of(
+            MqttSession(session.client_id, TOPIC_FILTERS, self._share)
+        )
         self.update(session)
 
     def update(self, session: SharedSession) -> None:
-        """It may have become a former one."""
+        """Take over the session's new state: it may have become a former one."""
         self.session = session
         if session.is_former:
             self._is_former.set()
@@ -78,14 +88,14 @@ class SessionReader:
         await self._read_to_its_end()
 
     async def finish(self) -> None:
-        """Read no more, and wait for what is in hand; where that takes long, it comes again."""
-        with suppress(TimeoutError, aiomqtt.MqttError):
-            async with asyncio.timeout(_FINISH_S):
+        """Take no more messages, and wait a limited time for those that were taken."""
+        with suppress(TimeoutError, MqttError):
+            async with asyncio.timeout(_FINISH_WITHIN_S):
                 await self.subscriber.finish()
 
     async def _read(self) -> None:
         if self._is_former.is_set():
-            return  # what it holds has time
+            return  # `run` reads it once the new sessions are settled
         if not self._phase.is_open.is_set():
             await self._retried(self.subscriber.subscribe_only)
             self.kept.set()
@@ -93,15 +103,17 @@ class SessionReader:
         await self.subscriber.run(self.kept, self._phase.confirmed)
 
     async def _read_to_its_end(self) -> None:
-        """Have the broker add nothing, and take what it kept."""
-        filters = (*TOPICS, *shared(self._group))
-        self.subscriber = self._reads(Session(self.session.client_id, filters, self._share))
+        """Unsubscribe from all filters that the session may have, and read what is queued."""
+        filters = (*TOPIC_FILTERS, *shared_filters(self._group))
+        self.subscriber = self._subscriber_of(
+            MqttSession(self.session.client_id, filters, self._share)
+        )
         _log.info("session_read_to_its_end", session=self.session.client_id)
         await self._retried(self._exhaust)
 
     async def _exhaust(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            reading = tasks.create_task(self.subscriber.read_what_is_left(asyncio.Event()))
+            reading = tasks.create_task(self.subscriber.read_remaining(asyncio.Event()))
             while True:
                 await asyncio.sleep(_POLL_S)
                 if self.subscriber.is_exhausted():
@@ -109,11 +121,11 @@ class SessionReader:
             reading.cancel()
 
     async def _retried(self, act: Callable[[], Awaitable[None]]) -> None:
-        """Again while the broker is away, and the session still ours."""
+        """Repeat until it succeeds, while the session is this member's."""
         while True:
             try:
                 await act()
-            except* aiomqtt.MqttError as errors:
+            except* MqttError as errors:
                 _log.warning("broker_lost", session=self.session.client_id, error=first(errors))
             else:
                 return

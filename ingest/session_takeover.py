@@ -11,7 +11,6 @@ import asyncio
 from dataclasses import replace
 from uuid import uuid4
 
-import aiomqtt
 import structlog
 
 from core.settings import IngestSettings
@@ -20,7 +19,8 @@ from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Pool
 from ingest.heartbeats import Heartbeats
 from ingest.metrics import IngestMetrics
-from ingest.subscriber import Sink, Subscriber, first, own_session
+from ingest.mqtt.connection import MqttError
+from ingest.subscriber import MessageQueue, Subscriber, first, own_session
 
 _log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ class SessionTakeover:
         self,
         settings: IngestSettings,
         pool: Pool,
-        batcher: Sink,
+        batcher: MessageQueue,
         metrics: IngestMetrics,
     ) -> None:
         self._settings = settings
@@ -95,10 +95,10 @@ class SessionTakeover:
         subscriber = Subscriber(self._settings, self._batcher, self._metrics, session)
         try:
             async with asyncio.TaskGroup() as tasks:
-                reading = tasks.create_task(subscriber.read_what_is_left(asyncio.Event()))
+                reading = tasks.create_task(subscriber.read_remaining(asyncio.Event()))
                 await self._exhaust(client_id, subscriber)
                 reading.cancel()
-        except* aiomqtt.MqttError as errors:
+        except* MqttError as errors:
             _log.warning("inheritance_ended", client_id=client_id, error=first(errors))
         else:
             await ingesters.release(self._pool, client_id, self._holder)

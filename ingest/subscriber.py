@@ -1,65 +1,64 @@
-"""The connection to the broker: a persistent session that is read into batches."""
+"""The reader of one persistent session at the broker: it puts messages into the batcher."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from math import inf
-from sys import maxsize
 from time import monotonic
 from typing import Protocol
 
-import aiomqtt
 import structlog
 
 from core.settings import IngestSettings
-from ingest.broker import BrokerEndpoint, connection
+from ingest.broker import BrokerEndpoint
 from ingest.dialects.firmwares import FILTERS
 from ingest.messages import IngestMessage, decode
 from ingest.metrics import IngestMetrics
-from ingest.packets import ReceivedPublish
-from ingest.receive_buffer import ReceiveBuffer
-from ingest.share_inbox import ShareInbox
-from ingest.shares import Share
+from ingest.mqtt.codec import SUBSCRIPTION_REFUSED, ReceivedPublish
+from ingest.mqtt.connection import MqttConnection, MqttError
+from ingest.mqtt.receive_buffer import ReceiveBuffer
+from ingest.shares import Share, ShareBuffer
 
-TOPICS = ("solar/+/telemetry", "solar/+/status", *FILTERS)
+TOPIC_FILTERS = ("solar/+/telemetry", "solar/+/status", *FILTERS)
 QOS = 1
-_REFUSED = 128
 _RECONNECT_FIRST_S = 0.2
 _RECONNECT_MAX_S = 10.0
+# A connection that lasted so long resets the wait. One that ends sooner may have been ended by
+# another client with our client id: the two must not end each other's in a tight loop.
 _LASTED_S = 10.0
-_PUBLISH_S = 1.0
-_NOTHING_CAME_S = 5.0
-_NOTHING = "solar/nothing"  # which nobody subscribes to
-_UNCONFIRMED_MAX = 100  # of what we publish
+_PUBLISH_WITHIN_S = 1.0
+# A session that gets no new messages is read to its end once nothing arrived for so long.
+_EXHAUSTED_AFTER_S = 5.0
 
 _log = structlog.get_logger()
 
 
-class Sink(Protocol):
-    """Where messages go; `put` waits while they can't be taken."""
+class MessageQueue(Protocol):
+    """A queue of messages; `put` waits while it is full."""
 
     async def put(self, message: IngestMessage, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """A persistent session at the broker. With a `share`, only that of what comes is stored."""
+class MqttSession:
+    """A persistent session at the broker; with a `share`, it stores messages of that share only."""
 
     client_id: str
-    filters: tuple[str, ...] = TOPICS
+    filters: tuple[str, ...] = TOPIC_FILTERS
     share: Share | None = None
 
 
-def shared(group: str) -> tuple[str, ...]:
-    """What the members of a group subscribe to, for a broker that deals each message to one."""
-    return tuple(f"$share/{group}/{topic}" for topic in TOPICS)
+def shared_filters(group: str) -> tuple[str, ...]:
+    """Return the filters of a shared subscription: each message goes to one member of a group."""
+    return tuple(f"$share/{group}/{topic}" for topic in TOPIC_FILTERS)
 
 
-def own_session(settings: IngestSettings) -> Session:
-    """That of an ingester which is alone, or shares a subscription."""
+def own_session(settings: IngestSettings) -> MqttSession:
+    """Return the session of an ingester that is alone, or shares a subscription."""
     group = settings.ingest_group
-    return Session(settings.ingest_client_id, shared(group) if group else TOPICS)
+    filters = shared_filters(group) if group else TOPIC_FILTERS
+    return MqttSession(settings.ingest_client_id, filters)
 
 
 async def _at_once() -> None:
@@ -67,160 +66,148 @@ async def _at_once() -> None:
 
 
 class Subscriber:
-    """Reads messages into the batcher; `publish` answers devices while connected."""
+    """Reads a session into the queue, over one connection after the other."""
 
     def __init__(
         self,
         settings: IngestSettings,
-        batcher: Sink,
+        queue: MessageQueue,
         metrics: IngestMetrics,
-        session: Session | None = None,
+        session: MqttSession | None = None,
     ) -> None:
         self._broker = BrokerEndpoint.of(settings)
         self._session = session or own_session(settings)
-        self._batcher = batcher
+        self._queue = queue
         self._metrics = metrics
-        self._client: aiomqtt.Client | None = None
-        self._inbox: ReceiveBuffer | None = None
+        self._connection: MqttConnection | None = None
         self._is_unsubscribed = False
 
     async def run(
         self,
         connected: asyncio.Event,
-        may_return: Callable[[], Awaitable[None]] = _at_once,
+        may_reconnect: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         """Stay connected until cancelled; `connected` is set once subscribed.
 
-        `may_return` is awaited before each connection but the first.
+        `may_reconnect` is awaited before each connection but the first.
         """
         wait_s = _RECONNECT_FIRST_S
         while True:
             began_s = monotonic()
             try:
-                await self._attend(self._subscribe, connected)
-            except* aiomqtt.MqttError as errors:
-                # Soon after it began, it may be another who uses our client id: fight slowly.
+                await self._read_session(self._subscribe, connected)
+            except* MqttError as errors:
                 if monotonic() - began_s > _LASTED_S:
                     wait_s = _RECONNECT_FIRST_S
                 self._metrics.reconnects.inc()
                 _log.warning("broker_lost", error=first(errors), retry_in_s=wait_s)
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _RECONNECT_MAX_S)
-            await may_return()
+            await may_reconnect()
 
     async def subscribe_only(self) -> None:
-        """Have the broker keep what the session is to read. Raises aiomqtt.MqttError."""
-        client = self._make_client()
-        ReceiveBuffer(
-            client, held_max_bytes=maxsize
-        )  # which acknowledges nothing of what comes meanwhile
-        async with connection(client):
-            await self._subscribe(client)
+        """Make the broker queue messages for the session, without reading any. Raises MqttError."""
+        # The answer to SUBSCRIBE comes after messages that are queued already: they are dropped
+        # here, and sent again to whoever reads the session.
+        buffer = ReceiveBuffer()
+        buffer.close()
+        async with self._connect(buffer) as connection:
+            await self._subscribe(connection)
 
-    async def read_what_is_left(self, connected: asyncio.Event) -> None:
-        """Read what the broker keeps for the session, which it adds nothing to.
+    async def read_remaining(self, connected: asyncio.Event) -> None:
+        """Unsubscribe, and read what the broker has queued for the session until cancelled.
 
-        Raises a group of aiomqtt.MqttError when the connection is lost, as it is when somebody else
-        connects under the session's name.
+        Raises a group of MqttError when the connection is lost, as when another client connects
+        with the same client id.
         """
-        await self._attend(self._unsubscribe, connected)
+        await self._read_session(self._unsubscribe, connected)
 
     def is_exhausted(self) -> bool:
-        """Whether the broker adds nothing, and all that it kept is committed, as far as one sees:
-        nothing has come for a while."""
-        inbox = self._inbox
-        return self._is_unsubscribed and inbox is not None and inbox.quiet_s > _NOTHING_CAME_S
+        """Return True once the session gets no new messages and all queued ones are committed.
+
+        The broker does not announce the last one: this is so when nothing arrived for a while.
+        """
+        connection = self._connection
+        if connection is None or not self._is_unsubscribed:
+            return False
+        return connection.quiet_s > _EXHAUSTED_AFTER_S
 
     async def finish(self) -> None:
-        """Take nothing more, and wait until the broker knows that all that came is committed.
+        """Take no more messages, and wait until all that were taken are committed.
 
-        Of a session with a share. Raises aiomqtt.MqttError.
+        Raises MqttError.
         """
-        if self._client is not None and isinstance(self._inbox, ShareInbox):
-            await self._inbox.finish()
-            # It answers in turn; a connection that is closed sooner takes what we said with it.
-            await self._client.unsubscribe(_NOTHING, timeout=inf)
+        if self._connection is not None:
+            await self._connection.finish()
 
-    async def _attend(
-        self, ask: Callable[[aiomqtt.Client], Awaitable[None]], connected: asyncio.Event
-    ) -> None:
-        """Connect, and read while we ask and from then on: the answer is behind what is queued."""
-        client = self._make_client()
-        # Before the connection: a persistent session may deliver before anything else is said.
-        share = self._session.share
-        inbox = ReceiveBuffer(client) if share is None else ShareInbox(client, share)
+    async def publish(self, topic: str, payload: str, qos: int = QOS) -> None:
+        """Publish if connected. A failure is logged: no message to a device is guaranteed."""
+        if self._connection is None:
+            return
         try:
-            async with connection(client), asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read(inbox))
-                await ask(client)
-                self._client, self._inbox = client, inbox
-                connected.set()
-        finally:
-            self._client = self._inbox = None
-
-    def _make_client(self) -> aiomqtt.Client:
-        return self._broker.client(
-            self._session.client_id,
-            clean_session=False,
-            max_queued_outgoing_messages=_UNCONFIRMED_MAX,
-        )
-
-    async def _subscribe(self, client: aiomqtt.Client) -> None:
-        self._is_unsubscribed = False
-        wanted = [(topic, QOS) for topic in self._session.filters]
-        granted = await client.subscribe(wanted, timeout=inf)
-        codes = [code if isinstance(code, int) else code.value for code in granted]
-        if any(code >= _REFUSED for code in codes):
-            raise aiomqtt.MqttError("the broker does not let us read what devices say")
-
-    async def _unsubscribe(self, client: aiomqtt.Client) -> None:
-        await client.unsubscribe(list(self._session.filters), timeout=inf)
-        self._is_unsubscribed = True
-
-    async def _read(self, inbox: ReceiveBuffer) -> None:
-        async for arrived in inbox.arrivals():
-            while arrived:
-                incoming = arrived.popleft()
-                acknowledge = partial(
-                    inbox.acknowledge, incoming.message_id, incoming.qos, incoming.size_bytes
-                )
-                message = _decode(incoming, acknowledge)
-                if message is None:
-                    self._metrics.ignored.inc()
-                    acknowledge()
-                    continue
-                await self._batcher.put(message)
+            async with asyncio.timeout(_PUBLISH_WITHIN_S):
+                await self._connection.publish(topic, payload, qos)
+        except (MqttError, TimeoutError) as error:
+            _log.warning("not_published", topic=topic, error=repr(error))
 
     @property
     def is_connected(self) -> bool:
-        return self._client is not None
+        return self._connection is not None
 
-    async def publish(self, topic: str, payload: str, qos: int = QOS) -> None:
-        """Publish if connected; what a device is told is a courtesy, not a record."""
-        if self._client is None:
-            return
+    async def _read_session(
+        self, prepare: Callable[[MqttConnection], Awaitable[None]], connected: asyncio.Event
+    ) -> None:
+        share = self._session.share
+        buffer = ReceiveBuffer() if share is None else ShareBuffer(share)
         try:
-            # Not aiomqtt's own timeout: its wait_for can swallow our cancellation.
-            async with asyncio.timeout(_PUBLISH_S):
-                await self._client.publish(topic, payload, qos=qos, timeout=inf)
-        except (aiomqtt.MqttError, TimeoutError) as error:
-            _log.warning("answer_not_published", topic=topic, error=repr(error))
+            async with self._connect(buffer) as connection, asyncio.TaskGroup() as tasks:
+                # It reads from the start: the answer to `prepare` comes after all that is queued.
+                tasks.create_task(self._read(connection))
+                await prepare(connection)
+                self._connection = connection
+                connected.set()
+        finally:
+            self._connection = None
+
+    def _connect(self, buffer: ReceiveBuffer) -> AbstractAsyncContextManager[MqttConnection]:
+        return self._broker.connect(self._session.client_id, clean_session=False, buffer=buffer)
+
+    async def _subscribe(self, connection: MqttConnection) -> None:
+        self._is_unsubscribed = False
+        codes = await connection.subscribe([(topic, QOS) for topic in self._session.filters])
+        if any(code >= SUBSCRIPTION_REFUSED for code in codes):
+            raise MqttError("the broker does not allow the hub to read the devices' topics")
+
+    async def _unsubscribe(self, connection: MqttConnection) -> None:
+        await connection.unsubscribe(self._session.filters)
+        self._is_unsubscribed = True
+
+    async def _read(self, connection: MqttConnection) -> None:
+        async for received in connection.messages():
+            # Not the message itself: its payload would be held until the commit.
+            acknowledge = partial(connection.acknowledge, received.packet_id, received.size_bytes)
+            message = _decode(received, acknowledge)
+            if message is None:
+                self._metrics.ignored.inc()
+                acknowledge()
+            else:
+                await self._queue.put(message)
 
 
 def first(errors: BaseExceptionGroup[BaseException]) -> str:
-    """What the first of them says, however deep it is."""
+    """Return the text of the first exception that is no group."""
     error = errors.exceptions[0]
     return first(error) if isinstance(error, BaseExceptionGroup) else str(error)
 
 
-def _decode(incoming: ReceivedPublish, acknowledge: Callable[[], None]) -> IngestMessage | None:
-    """None: a retained copy, or a topic that we don't listen to."""
-    if incoming.is_retained:
+def _decode(received: ReceivedPublish, acknowledge: Callable[[], None]) -> IngestMessage | None:
+    """Return None for a retained message, and for a topic that the hub does not read."""
+    if received.is_retained:
         return None
     try:
-        topic = incoming.topic.decode()
+        topic = received.topic.decode()
     except UnicodeDecodeError:
         return None
     return decode(
-        topic, incoming.payload, received_at=incoming.received_at, acknowledge=acknowledge
+        topic, received.payload, received_at=received.received_at, acknowledge=acknowledge
     )

@@ -8,15 +8,14 @@ import json
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from math import inf
 from typing import Any
 from uuid import uuid4
 
-import aiomqtt
-
 from core.settings import MqttSettings
-from ingest.broker import BrokerEndpoint, connection
+from ingest.broker import BrokerEndpoint
 from ingest.broker_accounts.commands import OWN_ROLE, Command, KnownBrokerAccount
+from ingest.mqtt.codec import ReceivedPublish
+from ingest.mqtt.connection import MqttConnection, MqttError
 
 _TOPIC = "$CONTROL/dynamic-security/v1"
 _ANSWERS = f"{_TOPIC}/response"
@@ -45,25 +44,29 @@ class CommandRefused(Exception):
 class Plugin:
     """`patterns`: whether it puts the user's name in for `%u` in access lists."""
 
-    def __init__(self, client: aiomqtt.Client, answer_within_s: float) -> None:
-        self._client = client
+    def __init__(self, connection: MqttConnection, answer_within_s: float) -> None:
+        self._connection = connection
         self._answer_within_s = answer_within_s
         self._waiting: dict[str, asyncio.Future[list[Answer]]] = {}
         self._version: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.patterns = False
 
     async def read(self) -> None:
-        """Hand out answers until the connection is lost. Raises aiomqtt.MqttError then."""
-        async for message in self._client.messages:
-            if message.topic.value == _VERSION:
-                if not self._version.done():
-                    self._version.set_result(bytes(message.payload or b"").decode("utf-8"))
-                continue
-            answers = json.loads(message.payload).get("responses", [])
-            number = answers[0].get("correlationData", "") if answers else ""
-            waiting = self._waiting.get(number)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(answers)
+        """Hand out answers until the connection is lost. Raises MqttError then."""
+        async for message in self._connection.messages():
+            self._connection.acknowledge(message.packet_id, message.size_bytes)
+            self._receive(message)
+
+    def _receive(self, message: ReceivedPublish) -> None:
+        if message.topic == _VERSION.encode():
+            if not self._version.done():
+                self._version.set_result(message.payload.decode())
+            return
+        answers = json.loads(message.payload).get("responses", [])
+        number = answers[0].get("correlationData", "") if answers else ""
+        waiting = self._waiting.get(number)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answers)
 
     async def meet(self) -> None:
         """Learn what it can do. Raises NoPlugin when nobody answers."""
@@ -87,9 +90,8 @@ class Plugin:
         answer: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
-            # Not aiomqtt's own timeout: its wait_for can swallow our cancellation.
             async with asyncio.timeout(_SEND_S):
-                await self._client.publish(_TOPIC, payload, qos=1, timeout=inf)
+                await self._connection.publish(_TOPIC, payload)
             async with asyncio.timeout(self._answer_within_s):
                 answers = await answer
         finally:
@@ -140,15 +142,14 @@ class Plugin:
 async def open_plugin(
     broker: BrokerEndpoint, identifier: str, answer_within_s: float
 ) -> AsyncIterator[Plugin]:
-    """A plugin that has answered. Raises NoPlugin, aiomqtt.MqttError: also when it is lost."""
-    async with connection(broker.client(identifier, clean_session=True)) as client:
-        # Not aiomqtt's own timeout: its wait_for can swallow our cancellation.
+    """A plugin that has answered. Raises NoPlugin, MqttError: also when it is lost."""
+    async with broker.connect(identifier, clean_session=True) as connection:
         try:
             async with asyncio.timeout(_SEND_S):
-                await client.subscribe([(_ANSWERS, 1), (_VERSION, 0)], timeout=inf)
+                await connection.subscribe([(_ANSWERS, 1), (_VERSION, 0)])
         except TimeoutError:
-            raise aiomqtt.MqttError("the broker does not answer") from None
-        plugin = Plugin(client, answer_within_s)
+            raise MqttError("the broker does not answer") from None
+        plugin = Plugin(connection, answer_within_s)
         try:
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(plugin.read())
@@ -165,7 +166,7 @@ async def accounts_at(settings: MqttSettings) -> int:
     try:
         async with open_plugin(broker, f"solarhub-{uuid4().hex}", _MEET_WITHIN_S) as plugin:
             return len((await plugin.known()).marks)
-    except aiomqtt.MqttError as error:
+    except MqttError as error:
         raise BrokerAway(str(error)) from None
 
 

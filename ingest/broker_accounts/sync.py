@@ -11,7 +11,6 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 
-import aiomqtt
 import structlog
 
 from core.ids import DeviceId
@@ -35,6 +34,7 @@ from ingest.broker_accounts.commands import (
 )
 from ingest.broker_accounts.dynamic_security import CommandRefused, NoPlugin, Plugin, open_plugin
 from ingest.metrics import IngestMetrics
+from ingest.mqtt.connection import MqttError
 
 _ASK_S = 5.0  # device_credentials.notice_death counts on it
 _LOOK_AGAIN_S = 30.0
@@ -52,7 +52,7 @@ _ANSWER_WITHIN_S = 15.0
 _BATCH_FIRST, _BATCH_MIN, _BATCH_MAX = 16, 1, 256
 _BATCH_SHORT_S, _BATCH_LONG_S = 0.2, 0.4
 
-_PASSING = (aiomqtt.MqttError, NoPlugin, CommandRefused, *UNAVAILABLE, *DATABASE_ERRORS)
+_PASSING = (MqttError, NoPlugin, CommandRefused, *UNAVAILABLE, *DATABASE_ERRORS)
 
 _log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ Section numbers are those of the OASIS standard, MQTT Version 3.1.1.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from ingest.packets import MalformedPacketError, packet_size
+from ingest.mqtt.codec import MalformedPacketError, packet_size
 
 ACCEPTED, BAD_LEVEL, BAD_CLIENT_ID, UNAVAILABLE, NOT_AUTHORIZED = 0, 1, 2, 3, 5
 REFUSED_FILTER = 0x80

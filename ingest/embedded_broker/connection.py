@@ -18,7 +18,7 @@ from ingest.embedded_broker.packet_handler import LimitExceededError, PacketHand
 from ingest.embedded_broker.retained import RetainedMessages
 from ingest.embedded_broker.router import Router
 from ingest.embedded_broker.sessions import Sessions, SupersededError
-from ingest.packets import MalformedPacketError
+from ingest.mqtt.codec import MalformedPacketError
 
 READ_BYTES = 64 * 1024
 _BEHIND_POLL_S = 0.1

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
-from ingest.receive_buffer import PACKET_MAX_BYTES
+from ingest.mqtt.receive_buffer import PACKET_MAX_BYTES
 
 # Of the files that a process may open, those that are left to everything but the broker.
 _FILES_BESIDE_CONNECTIONS = 256

@@ -9,7 +9,7 @@ from ingest.embedded_broker.limits import Limits
 from ingest.embedded_broker.retained import RetainedMessage, RetainedMessages
 from ingest.embedded_broker.router import Router, RouterSession
 from ingest.embedded_broker.sessions import BrokerSession
-from ingest.packets import MalformedPacketError
+from ingest.mqtt.codec import MalformedPacketError
 
 _QOS_2 = 2
 # To deliver exactly once is granted to nobody: a reading that comes twice counts once.

@@ -18,7 +18,7 @@ import pytest
 
 from core.readings import Reading
 from core.units import rfc3339
-from ingest.receive_buffer import HELD_MAX_BYTES
+from ingest.mqtt.receive_buffer import HELD_MAX_BYTES
 from tests.end_to_end.load import Meter
 from tests.end_to_end.metering import Hub, database_server, hub_of
 from tests.end_to_end.turmoil import Backing, Part, lasts_s

@@ -84,9 +84,11 @@ def client(
 
 
 def hub(mosquitto: Mosquitto) -> aiomqtt.Client:
-    return BrokerEndpoint.of(MqttSettings(mqtt_url=mosquitto.url)).client(
-        uuid4().hex, clean_session=True
-    )
+    broker = BrokerEndpoint.of(MqttSettings(mqtt_url=mosquitto.url))
+    return aiomqtt.Client(
+        broker.host, broker.port, username=broker.username, password=broker.password,
+        identifier=uuid4().hex, timeout=5,
+    )  # fmt: skip
 
 
 @asynccontextmanager
@@ -254,16 +256,16 @@ async def test_a_device_cannot_end_the_session_of_another_or_of_the_hub(
     async with (
         kept(secured, database),
         device_in(secured, other) as victim,
-        broker.client("solarhub-ingest", clean_session=False) as ingester,
+        broker.connect("solarhub-ingest", clean_session=False) as ingester,
     ):
-        await ingester.subscribe("solar/+/telemetry", qos=1)
+        await ingester.subscribe([("solar/+/telemetry", 1)])
         await gets_in(secured, me)
         for name in ("solarhub-ingest", str(other)):
             async with client(secured, me, identifier=name, clean_session=True):
                 pass
         await victim.publish(f"solar/{other}/telemetry", "still there", qos=1)
         async with asyncio.timeout(10):
-            message = await anext(aiter(ingester.messages))
+            message = await anext(ingester.messages())
         assert message.payload == b"still there"
 
 

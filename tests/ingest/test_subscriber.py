@@ -2,20 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import Self
+from contextlib import asynccontextmanager
 
 import aiomqtt
 import pytest
 from prometheus_client import CollectorRegistry
 
 from core.settings import IngestSettings
-from ingest.broker import BrokerEndpoint, connection
+from ingest.broker import BrokerEndpoint
 from ingest.messages import IngestMessage
 from ingest.metrics import IngestMetrics
-from ingest.receive_buffer import HELD_MAX_BYTES
+from ingest.mqtt.codec import CONNECT, SUBACK, SUBSCRIBE, SUBSCRIPTION_REFUSED, body_at
+from ingest.mqtt.connection import MqttError
+from ingest.mqtt.receive_buffer import HELD_MAX_BYTES
 from ingest.subscriber import Subscriber
 from tests.support.mosquitto import Mosquitto
+from tests.support.mqtt_peers import ACCEPTED, scripted_broker
+from tests.support.raw_mqtt import packet
 from tests.support.waiting import eventually
 
 PADDING_BYTES = 100_000
@@ -54,43 +57,45 @@ async def subscribed(mosquitto: Mosquitto, writer: Writer) -> AsyncIterator[asyn
         assert task.cancelled()
 
 
-class Swallowing(aiomqtt.Client):
-    """Connects, and swallows a cancellation that comes at that moment, as wait_for may."""
-
-    async def __aenter__(self) -> Self:
-        client = await super().__aenter__()
-        task = asyncio.current_task()
-        assert task is not None
+@pytest.mark.parametrize("answer", [b"", ACCEPTED], ids=["connecting", "subscribing"])
+async def test_one_that_is_cancelled_while_it_connects_or_subscribes_ends(answer: bytes) -> None:
+    async with scripted_broker(lambda one: answer if one[0] == CONNECT else b"") as peer:
+        settings = IngestSettings(mqtt_url=f"mqtt://127.0.0.1:{peer.endpoint.port}")
+        subscriber = Subscriber(settings, Writer(), IngestMetrics(CollectorRegistry()))
+        task = asyncio.create_task(subscriber.run(asyncio.Event()))
+        await eventually(lambda: len(peer.packets) == (2 if answer else 1))
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.sleep(0)
-        return client
-
-
-async def test_one_that_is_cancelled_while_it_connects_ends_all_the_same(
-    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(aiomqtt, "Client", Swallowing)
-    settings = IngestSettings(mqtt_url=mosquitto.url)
-    subscriber = Subscriber(settings, Writer(), IngestMetrics(CollectorRegistry()))
-    task = asyncio.create_task(subscriber.run(asyncio.Event()))
-    await asyncio.wait([task], timeout=10)
-    assert task.cancelled()
+        await asyncio.wait([task], timeout=10)
+        assert task.cancelled()
+        await eventually(lambda: peer.connections_open == 0)
 
 
 async def test_an_answer_to_a_call_that_was_cancelled_is_no_error(
     mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker = BrokerEndpoint.of(IngestSettings(mqtt_url=mosquitto.url))
-    client = broker.client("solarhub", clean_session=True)
-    async with connection(client):
-        subscribing = asyncio.create_task(client.subscribe("solar/+/status"))
+    async with broker.connect("solarhub", clean_session=True) as connection:
+        subscribing = asyncio.create_task(connection.subscribe([("solar/+/status", 1)]))
         await asyncio.sleep(0)
         subscribing.cancel()
         await asyncio.wait([subscribing])
         assert subscribing.cancelled()
-        await client.subscribe("solar/+/telemetry")  # whose answer comes after the other
+        # The answer to this one comes after the other.
+        await connection.subscribe([("solar/+/telemetry", 1)])
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_a_broker_that_refuses_a_filter_is_no_broker_to_read_from() -> None:
+    def reply(one: bytes) -> bytes | None:
+        packet_id = one[body_at(one) :][:2]
+        suback = packet(SUBACK, packet_id + bytes([1, SUBSCRIPTION_REFUSED]))
+        return {CONNECT: ACCEPTED, SUBSCRIBE: suback}.get(one[0])
+
+    async with scripted_broker(reply) as peer:
+        settings = IngestSettings(mqtt_url=f"mqtt://127.0.0.1:{peer.endpoint.port}")
+        subscriber = Subscriber(settings, Writer(), IngestMetrics(CollectorRegistry()))
+        with pytest.raises(MqttError, match="does not allow the hub to read"):
+            await subscriber.subscribe_only()
 
 
 async def test_one_that_returns_to_more_than_it_may_hold_waits_and_goes_on(

@@ -1,6 +1,5 @@
 """`mqtts://` with certificates of one's own, for the hub and for devices."""
 
-import asyncio
 import gc
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,15 +9,16 @@ import aiomqtt
 import pytest
 import trustme
 
-import ingest.broker
 from core.settings import DatabaseSettings, MqttSettings, SettingError
 from core.tls import trusting
 from db.pool import Pool
+from ingest.broker import BrokerEndpoint
 from ingest.broker_accounts.dynamic_security import BrokerAway, accounts_at
-from ingest.receive_buffer import ReceiveBuffer
+from ingest.mqtt.receive_buffer import ReceiveBuffer
 from simulators.hub_addresses import BrokerAddress
 from simulators.link import Credentials, Links, LinkTally
 from tests.conftest import secured_mosquitto
+from tests.ingest.mqtt.test_connection import take
 from tests.ingest.test_broker_account_sync import SECRET, kept, password_of, register
 from tests.simulators.test_link import linked, once
 from tests.support.mosquitto import SecuredMosquitto
@@ -94,32 +94,24 @@ async def test_what_was_not_read_by_tls_comes_once_there_is_room(
     device_id, ours = await register(pool), str(tmp_path / "our-ca.pem")
     topic, password = f"solar/{device_id}/telemetry", password_of(SECRET, device_id, 1)
     settings = at(mosquitto, tmp_path / "our-ca.pem")
-    hub = ingest.broker.BrokerEndpoint.of(settings)
+    hub = BrokerEndpoint.of(settings)
     async with kept(mosquitto, database, mqtt_ca_file=ours):
 
         async def device_is_let_in() -> bool:
             return await accounts_at(settings) == 2
 
         await eventually(device_is_let_in)
-        client = hub.client("hub-of-the-test", clean_session=True)
-        inbox = ReceiveBuffer(client, held_max_bytes=500_000)
         device = aiomqtt.Client(
             "127.0.0.1", mosquitto.port, username=str(device_id), password=password,
             tls_context=trusting(ours),
         )  # fmt: skip
-        async with client, device:
-            await client.subscribe(topic, qos=1)
+        buffer = ReceiveBuffer(held_max_bytes=500_000)
+        async with hub.connect("hub-of-the-test", clean_session=True, buffer=buffer) as connection:
+            await connection.subscribe([(topic, 1)])
             payloads = [f"{n} ".encode().ljust(50_000, b"x") for n in range(200)]
-            for payload in payloads:
-                await device.publish(topic, payload, qos=1)
-            await eventually(lambda: not inbox.is_reading)
-            taken = []
-            async with asyncio.timeout(30):
-                async for arrived in inbox.arrivals():
-                    while arrived:
-                        one = arrived.popleft()
-                        taken.append(one.payload)
-                        inbox.acknowledge(one.message_id, one.qos, one.size_bytes)
-                    if len(taken) == len(payloads):
-                        break
-    assert taken == payloads
+            async with device:
+                for payload in payloads:
+                    await device.publish(topic, payload, qos=1)
+            await eventually(lambda: not connection.is_reading)
+            taken = await take(connection, len(payloads))
+    assert [one.payload for one in taken] == payloads

@@ -137,9 +137,9 @@ async def test_mosquitto_is_for_those_it_knows_and_the_hub_hears_and_answers(
     for port in (secured.port, BrokerEndpoint.of(settings).port):
         with pytest.raises(aiomqtt.MqttError):
             await aiomqtt.Client("127.0.0.1", port, timeout=5).__aenter__()
-    hub = BrokerEndpoint.of(settings).client("hub", clean_session=True)
-    async with hub, asyncio.timeout(10):
-        await hub.subscribe("$share/hub/solar/+/ack", qos=1)
-        await hub.publish("solar/1/ack", "heard", qos=1)
-        message = await anext(aiter(hub.messages))
+    hub = BrokerEndpoint.of(settings).connect("hub", clean_session=True)
+    async with hub as connection, asyncio.timeout(10):
+        await connection.subscribe([("$share/hub/solar/+/ack", 1)])
+        await connection.publish("solar/1/ack", "heard")
+        message = await anext(connection.messages())
     assert message.payload == b"heard"

@@ -15,7 +15,7 @@ from ingest.embedded_broker.client_packets import (
     UnsupportedLevelError,
     Will,
 )
-from ingest.packets import MalformedPacketError
+from ingest.mqtt.codec import MalformedPacketError
 from tests.support import raw_mqtt
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)

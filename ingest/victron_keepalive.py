@@ -1,4 +1,4 @@
-"""Victron's GX devices speak only while they are asked to: ask them, again and again."""
+"""The requests that keep Victron's GX devices publishing: they publish only while asked to."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,16 +10,16 @@ from db.device_names import names_of
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Pool
 
-# They fall silent after 60 s.
-EVERY_S = 30.0
+# A GX device stops to publish 60 s after the last request: one request may get lost.
+REQUEST_EVERY_S = 30.0
 
 _log = structlog.get_logger()
 
 
-async def keep_alive(
+async def keep_publishing(
     pool: Pool, publish: Callable[[str, str, int], Awaitable[None]], connected: asyncio.Event
 ) -> None:
-    """Ask all that are registered, until cancelled. That several ingesters ask does no harm."""
+    """Ask all registered GX devices until cancelled. Several ingesters may do so at once."""
     await connected.wait()
     while True:
         try:
@@ -27,5 +27,5 @@ async def keep_alive(
                 await publish(f"R/{portal}/keepalive", "", 0)
         except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
             mind_cancellation(error)
-            _log.warning("not_kept_alive", error=type(error).__name__)
-        await asyncio.sleep(EVERY_S)
+            _log.warning("keepalive_requests_not_sent", error=type(error).__name__)
+        await asyncio.sleep(REQUEST_EVERY_S)

@@ -10,8 +10,8 @@ from uuid import uuid4
 from core.settings import DatabaseSettings
 from db import schema
 from db.pool import Connection, open_connection
-from solarhub import audit as books
 from solarhub import embedded
+from solarhub.audit import audit as run_audit
 
 Fill = Callable[[DatabaseSettings], Awaitable[None]]
 
@@ -111,8 +111,8 @@ async def analyze(conn: Connection) -> None:
 
 
 async def audit(settings: DatabaseSettings) -> bool:
-    """Whether the books hold, as `solarhub audit` finds."""
-    return all([check.ok async for check in books.audit(settings)])
+    """Return whether every check of `solarhub audit` holds."""
+    return all([check.ok async for check in run_audit(settings)])
 
 
 def environment(settings: DatabaseSettings) -> dict[str, str]:

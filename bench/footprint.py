@@ -30,7 +30,7 @@ from db import replicas, schema
 from db.pool import Connection, open_pool
 from ingest.messages import IngestMessage, decode
 from ingest.writer import write
-from solarhub.server_access import temporary_directory
+from solarhub.child import temporary_directory
 
 RESULT = Path("bench/results/footprint.json")
 DEVICES, TICKS = 1_000, 120

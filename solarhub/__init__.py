@@ -1,13 +1,15 @@
-"""The composition root: commands, and the whole hub in one process.
+"""The composition root: every command, and the whole hub in one process.
 
-What runs: `cli` (every command), `up` (all parts under one TaskGroup, with embedded PostgreSQL,
-Valkey and MQTT broker for those whose URL is not set), `demo` (the hub with simulated devices and
-buyers), `audit` and `doctor`.
+What runs: `cli` (all commands), `services` (one process of a kind), `up` (all parts under one
+TaskGroup, with embedded PostgreSQL, Valkey and MQTT broker for those without a URL setting), `demo`
+(the hub with simulated devices and buyers), `simulate`, `audit` and `doctor`.
 
-Invariants: each server process that is started here is ended here, also when we are killed (Linux)
-or at the next start (elsewhere); what is printed or written to `run.json` is never a device's or
-a person's secret; importing any module has no effect.
+Invariants: every server process that this package starts is also ended by it. If the hub is
+killed, the kernel ends them (Linux) or the next start does (elsewhere). Nothing that is printed or
+written to `run.json` contains a device's or a person's secret. Importing a module has no effect.
 
-The only package that knows the processes together; `bench` and nobody else imports it. It fails
-with one line that says what to do (`errors.HubError`) and exit code 1, or 2 for wrong use.
+This is the only package that knows all processes. Only `bench` imports it; `bench` adds its
+command through an entry point (`cli.COMMANDS_GROUP`), so this package never imports `bench`.
+A command fails with one line that says what to do (`errors.CommandError`) and exit code 1, or with
+exit code 2 for wrong use.
 """

@@ -1,4 +1,4 @@
-"""`python -m solarhub`."""
+"""Entry point of `python -m solarhub`."""
 
 from solarhub.cli import main
 

@@ -1,4 +1,4 @@
-"""Make an administrator: nobody can register as one."""
+"""Administrators: created from the command line, since nobody can register as one."""
 
 import asyncio
 import secrets
@@ -20,40 +20,40 @@ from simulators.hub_client import UserAccount, invent_account
 from solarhub.errors import CommandError, database_reached
 
 _FULL_NAME = "Administrator"
-_KEPT_IN = "demo.json"
-_LINK_GOOD_FOR = timedelta(hours=1)
+_ACCOUNT_FILE = "demo.json"
+_LINK_LIFETIME = timedelta(hours=1)
 
 
 async def create(settings: DatabaseSettings, email: str, password: str, rounds: int) -> None:
-    """Raises HubError when the email is taken, or one of both is nothing to sign in with."""
+    """Create an administrator. Raises CommandError if the email is taken or either is invalid."""
     address, secret = _checked(email, password)
     password_hash = await asyncio.to_thread(bcrypt.hashpw, secret, bcrypt.gensalt(rounds))
     await _store(settings, address, password_hash.decode())
 
 
 async def embedded(data: Path, settings: DatabaseSettings) -> UserAccount:
-    """The administrator of the hub of a data directory, made when it is first needed."""
-    path = data / _KEPT_IN
-    known = private_json.read(path)
-    account = invent_account(_FULL_NAME, "admin") if known is None else UserAccount(**known)
-    # Another database, or the same emptied, knows nobody.
-    if known is None or not await _is_known(settings, account.email):
+    """Return the administrator of an embedded hub; create one at the first call."""
+    path = data / _ACCOUNT_FILE
+    stored = private_json.read(path)
+    account = invent_account(_FULL_NAME, "admin") if stored is None else UserAccount(**stored)
+    # The file may be older than the database, which was replaced or emptied.
+    if stored is None or not await _exists(settings, account.email):
         rounds = load(PasswordSettings).bcrypt_rounds
         await create(settings, account.email, account.password, rounds)
         private_json.write(path, asdict(account))
     return account
 
 
-async def _is_known(settings: DatabaseSettings, email: str) -> bool:
+async def _exists(settings: DatabaseSettings, email: str) -> bool:
     with database_reached():
         async with open_connection(settings, application_name="administrator") as conn:
             return await users.by_email(conn, email) is not None
 
 
 async def sign_in_link(settings: DatabaseSettings, email: str, public_url: str) -> str:
-    """A URL that signs an administrator in, once, within an hour.
+    """Return a URL that signs an administrator in, once, within an hour.
 
-    Its code stands behind the `#`, which browsers keep to themselves.
+    The code stands behind the `#`: browsers do not send that part to any server.
     """
     code = secrets.token_urlsafe(32)
     async with (
@@ -62,14 +62,14 @@ async def sign_in_link(settings: DatabaseSettings, email: str, public_url: str) 
     ):
         user = await users.by_email(conn, email)
         if user is None:
-            raise CommandError(f"there is no account {email}")
-        good_until = datetime.now(UTC) + _LINK_GOOD_FOR
-        await sign_in_codes.add(conn, user.id, hash_of(code), good_until)
+            raise CommandError(f"no user account has the email {email}")
+        valid_until = datetime.now(UTC) + _LINK_LIFETIME
+        await sign_in_codes.add(conn, user.id, hash_of(code), valid_until)
     return f"{public_url}/#code={code}"
 
 
 def _checked(email: str, password: str) -> tuple[str, bytes]:
-    """Both as the API takes them at sign-in. Raises HubError."""
+    """Validate both as the API does at sign-in. Raises CommandError."""
     from api.users.routes import Email, NewPassword
 
     class SignIn(BaseModel):
@@ -80,9 +80,9 @@ def _checked(email: str, password: str) -> tuple[str, bytes]:
         checked = SignIn(email=email, password=password)
     except ValidationError as error:
         [problem, *_] = error.errors(include_input=False)
-        told = str(problem["msg"]).removeprefix("Value error, ")
-        what = email if problem["loc"] == ("email",) else "the password"
-        raise CommandError(f"{what}: {told}") from None
+        message = str(problem["msg"]).removeprefix("Value error, ")
+        field = email if problem["loc"] == ("email",) else "the password"
+        raise CommandError(f"{field}: {message}") from None
     return checked.email, checked.password.encode()
 
 
@@ -95,4 +95,4 @@ async def _store(settings: DatabaseSettings, email: str, password_hash: str) -> 
                     phone=None, role="admin",
                 )  # fmt: skip
     except EmailTaken:
-        raise CommandError(f"{email} has an account already: choose another email") from None
+        raise CommandError(f"{email} already has a user account: choose another email") from None

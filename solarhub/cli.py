@@ -1,14 +1,14 @@
-"""Every command: what it takes, and what it ends with.
+"""All commands of `solarhub`, their options and exit codes.
 
-0: done; 1: failed; 2: wrong use, settings included. A failure is one line on stderr that says what
-to do; with `--debug` anywhere on the line the trace is shown instead.
+Exit codes: 0 done, 1 failed, 2 wrong use (settings included). A failure prints one line on stderr
+that says what to do. `--debug` anywhere on the command line prints the traceback instead.
 """
 
 import asyncio
 import os
 import signal
 import sys
-from importlib import import_module
+from importlib.metadata import distribution
 from typing import Annotated
 
 import typer
@@ -23,10 +23,13 @@ from core.settings import (
     load,
 )
 from solarhub import services, simulate
-from solarhub.database_roles import role_passwords
 from solarhub.errors import CommandError, database_reached
 from solarhub.options import DATA, Data, Seconds
 from solarhub.run_file import fill_environment
+
+# Packages above this one add a command by an entry point of this group in pyproject.toml. The entry
+# point is a function whose signature and docstring define the command, as for those below.
+COMMANDS_GROUP = "solarhub.commands"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,8 +44,10 @@ app.add_typer(simulate.app, name="simulate")
 
 def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    # Until a process has a handler of its own, SIGTERM is like Ctrl-C: nothing stays behind.
+    # Treat SIGTERM like Ctrl-C until a process installs its own handler, so that `finally` blocks
+    # and context managers run.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    add_registered_commands()
     try:
         app(arguments, prog_name="solarhub")
     except Exception as error:
@@ -52,27 +57,38 @@ def main() -> None:
         sys.exit(2 if isinstance(error, SettingError) else 1)
 
 
+def add_registered_commands() -> None:
+    """Add the commands that pyproject.toml registers in `COMMANDS_GROUP`."""
+    # Only this distribution's own entry points: another installed package cannot add code here.
+    for entry in distribution("solarhub").entry_points.select(group=COMMANDS_GROUP):
+        app.command(entry.name)(entry.load())
+
+
 def _in_one_line(error: Exception) -> str:
-    told = log.printable(" ".join(str(error).split()))
+    message = log.printable(" ".join(str(error).split()))
     if isinstance(error, CommandError | SettingError):
-        return told
-    return f"{type(error).__name__}: {told} (--debug shows where)"
+        return message
+    return f"{type(error).__name__}: {message} (--debug shows the traceback)"
 
 
 @app.callback()
 def every_command(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the trace of a failure.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of a failure.")
+    ] = False,
 ) -> None:
-    """Here for the help only: `main` takes `--debug` off the line, wherever on it that is."""
+    """Document `--debug`; `main` removes it from the arguments wherever it stands."""
 
 
 @app.command()
 def up(
     data: Data = DATA,
-    demo: Annotated[bool, typer.Option("--demo", help="With simulated homes and buyers.")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Add simulated homes and buyers, and show a live table.")
+    ] = False,
     seconds: Seconds = None,
 ) -> None:
-    """The whole hub in one go; what has no URL set runs embedded, with its data in --data."""
+    """Run the whole hub in one process; servers without a URL setting run embedded."""
     from solarhub import demo as demonstration
     from solarhub.up import serve
     from solarhub.up import up as run
@@ -86,14 +102,27 @@ def up(
 
 @app.command()
 def migrate(data: Data = DATA) -> None:
-    """Bring schema and database roles up to date; safe to run at once from several hosts."""
+    """Upgrade the schema and the database roles; safe to run from several hosts at once."""
     from db import schema
 
     fill_environment(data)
-    passwords = role_passwords(load(RoleSettings))
+    passwords = _role_passwords(load(RoleSettings))
     with database_reached():
         before, after = asyncio.run(schema.migrate(load(DatabaseSettings), passwords))
-    typer.echo(f"The schema is at {after}" + (", as it was." if before == after else "."))
+    typer.echo(f"The schema is at {after}" + (" already." if before == after else "."))
+
+
+def _role_passwords(settings: RoleSettings) -> dict[str, str]:
+    """Return the passwords that are set, by database role."""
+    from db import roles
+
+    passwords = {
+        roles.API: settings.database_password_api,
+        roles.INGEST: settings.database_password_ingest,
+        roles.RELAY: settings.database_password_relay,
+        roles.REALTIME: settings.database_password_realtime,
+    }
+    return {role: secret.get_secret_value() for role, secret in passwords.items() if secret}
 
 
 @app.command()
@@ -102,20 +131,24 @@ def audit(
     head: Annotated[
         str | None,
         typer.Option(
-            help="A head of the ledger's digests that was noted elsewhere: [SEQUENCE:]HASH"
+            help="Also check that the ledger still contains this head, which was noted"
+            " elsewhere: [SEQUENCE:]HASH"
         ),
     ] = None,
 ) -> None:
-    """Recompute the books from entries and readings; exit code 1 if anything is amiss."""
-    from solarhub.audit_report import recompute
+    """Recompute money and energy from entries and readings; exit code 1 if a check fails."""
+    from solarhub.audit import print_audit
 
     fill_environment(data)
-    raise typer.Exit(0 if asyncio.run(recompute(load(DatabaseSettings), head=head)) else 1)
+    raise typer.Exit(0 if asyncio.run(print_audit(load(DatabaseSettings), head=head)) else 1)
 
 
 @app.command()
-def create_admin(email: str, data: Data = DATA) -> None:
-    """Make an administrator; the password is asked for, or taken from SOLARHUB_ADMIN_PASSWORD."""
+def create_admin(
+    email: Annotated[str, typer.Argument(help="Email address to sign in with.")],
+    data: Data = DATA,
+) -> None:
+    """Create an administrator; asks for the password unless SOLARHUB_ADMIN_PASSWORD is set."""
     from solarhub.admin import create
 
     fill_environment(data)
@@ -129,18 +162,8 @@ def create_admin(email: str, data: Data = DATA) -> None:
 
 @app.command()
 def doctor(data: Data = DATA) -> None:
-    """Tell what is configured, reachable and missing; exit code 1 if something is."""
+    """Show what is configured, reachable and missing; exit code 1 if anything is wrong."""
     from solarhub.doctor import examine
 
     fill_environment(data)
     raise typer.Exit(0 if asyncio.run(examine(data)) else 1)
-
-
-@app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def bench(context: typer.Context) -> None:
-    """Measure the hub against floors and peers on this machine; `bench --help` tells more."""
-    # By name: bench stands above us, and is not needed to run a hub.
-    import_module("bench.cli").app(context.args, prog_name="solarhub bench")

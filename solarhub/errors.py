@@ -1,4 +1,4 @@
-"""What keeps a command from doing its work."""
+"""Errors that end a command with one line on stderr."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,20 +8,23 @@ from db.roles import RolesRefused
 
 
 class CommandError(Exception):
-    """The message is one line for a person, and says what to do."""
+    """The command cannot do its work; the message is one line that says what to do."""
 
 
 @contextmanager
 def database_reached() -> Iterator[None]:
-    """Raise HubError when the database that is used inside can't be reached, or migrated."""
+    """Turn database failures inside the block into CommandError.
+
+    Covers a server that cannot be reached, one that lacks disk or memory, and refused roles.
+    """
     try:
         yield
     except RolesRefused as error:
         raise CommandError(str(error)) from error
     except UNAVAILABLE as error:
-        what = str(error) or type(error).__name__
-        if lacks := shortage(error):
-            raise CommandError(f"{lacks} ({what})") from error
+        cause = str(error) or type(error).__name__
+        if missing := shortage(error):
+            raise CommandError(f"{missing} ({cause})") from error
         raise CommandError(
-            f"the database can't be reached ({what}): check SOLARHUB_DATABASE_URL"
+            f"the database cannot be reached ({cause}): check SOLARHUB_DATABASE_URL"
         ) from error

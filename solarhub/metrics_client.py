@@ -1,4 +1,4 @@
-"""What a running hub says of itself: `/metrics`, as numbers."""
+"""A client of a hub's `/metrics`: totals and quantiles as numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +9,20 @@ from prometheus_client.samples import Sample
 
 
 @dataclass(frozen=True, slots=True)
-class HubMetricsClient:
+class MetricsSnapshot:
+    """All samples of one scrape."""
+
     samples: Sequence[Sample]
 
     def total(self, name: str) -> float:
-        """The sum over all labels; 0 for what was never counted."""
+        """Return the sum over all labels; 0 for a metric without samples."""
         return sum(sample.value for sample in self.samples if sample.name == name)
 
     def quantile_s(self, histogram: str, share: float) -> float | None:
-        """Where that share of what the histogram saw lies, straight lines between its buckets."""
+        """Return a quantile in seconds, interpolated linearly inside its bucket.
+
+        None without observations; the highest finite bound for a quantile beyond it.
+        """
         buckets = sorted(
             (float(sample.labels["le"]), sample.value)
             for sample in self.samples
@@ -25,19 +30,19 @@ class HubMetricsClient:
         )
         if not buckets or not buckets[-1][1]:
             return None
-        wanted = share * buckets[-1][1]
-        lower_s, below = 0.0, 0.0
-        for upper_s, up_to in buckets:
-            if up_to >= wanted:
+        rank = share * buckets[-1][1]
+        lower_s, count_below = 0.0, 0.0
+        for upper_s, count_up_to in buckets:
+            if count_up_to >= rank:
                 break
-            lower_s, below = upper_s, up_to
-        if upper_s == float("inf") or up_to == below:
+            lower_s, count_below = upper_s, count_up_to
+        if upper_s == float("inf") or count_up_to == count_below:
             return lower_s
-        return lower_s + (upper_s - lower_s) * (wanted - below) / (up_to - below)
+        return lower_s + (upper_s - lower_s) * (rank - count_below) / (count_up_to - count_below)
 
 
-async def measure(http: httpx.AsyncClient, api_url: str) -> HubMetricsClient:
-    """Raises httpx.HTTPError when the hub does not answer."""
-    answer = (await http.get(f"{api_url}/metrics")).raise_for_status()
-    families = text_string_to_metric_families(answer.text)
-    return HubMetricsClient([sample for family in families for sample in family.samples])
+async def fetch_metrics(http: httpx.AsyncClient, url: str) -> MetricsSnapshot:
+    """Scrape `/metrics` at `url`. Raises httpx.HTTPError."""
+    response = (await http.get(f"{url}/metrics")).raise_for_status()
+    families = text_string_to_metric_families(response.text)
+    return MetricsSnapshot([sample for family in families for sample in family.samples])

@@ -1,4 +1,4 @@
-"""Options that many commands share."""
+"""Command-line options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +8,11 @@ import typer
 DATA = Path(".solarhub")
 Data = Annotated[
     Path,
-    typer.Option("--data", help="Where `up` keeps its data: the hub that runs there is used."),
+    typer.Option(
+        "--data", help="Data directory of `up`; other commands use the hub that runs on it."
+    ),
 ]
 Seconds = Annotated[
-    float | None, typer.Option(min=1, help="End by itself after so long; else Ctrl-C does.")
+    float | None,
+    typer.Option(min=1, help="Stop after this many seconds. By default, run until Ctrl-C."),
 ]

@@ -1,8 +1,9 @@
-"""Become a program that does not outlive whoever started it.
+"""A launcher that makes a program end with the process that started it.
 
-`python -m solarhub.leash PARENT_PID UID:GID PROGRAM ARG…` (`-`: as whom we are already). Whoever is
-killed can end nobody; on Linux the kernel then sends SIGINT to those who asked for it, and that
-outlasts exec, but not a change of user, hence the order. Elsewhere the program just runs.
+`python -m solarhub.parent_death_signal PARENT_PID UID:GID PROGRAM ARG…`; `-` instead of `UID:GID`
+keeps the current user. A process that is killed cannot end its children. On Linux the kernel sends
+SIGINT to a child that has asked for it when its parent dies. That request survives exec, but not a
+change of user, so the user is changed first. On other systems the program runs without it.
 """
 
 import ctypes
@@ -21,9 +22,11 @@ def main(parent_pid: str, owner: str, *command: str) -> None:
         os.setgid(gid)
         os.setuid(uid)
     if libc is not None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)  # which no server that we run ignores
+        # None of the servers that the hub starts ignores SIGINT.
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+        # The parent may have died before prctl: then the kernel sends nothing any more.
         if os.getppid() != int(parent_pid):
-            sys.exit("whoever started this is gone already")
+            sys.exit("the parent process has ended already")
     os.execv(command[0], command)
 
 

@@ -1,4 +1,4 @@
-"""What `up` runs, and with which settings: what is set counts, the rest is embedded."""
+"""The parts that `up` runs and their settings; servers without a URL setting are embedded."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -23,6 +23,8 @@ from solarhub.run_file import PROVIDERS_OF_UP, with_user, without_user
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedBroker:
+    """Address and hub password of the MQTT broker that runs inside the hub's process."""
+
     host: str
     port: int
     hub_password: str
@@ -30,19 +32,21 @@ class EmbeddedBroker:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Settings of every part; `broker` is None where the user has one of their own."""
+    """Settings of every part."""
 
     database: DatabaseSettings
     redis: RedisSettings
     ingest: IngestSettings
     api: ApiSettings
     realtime: RealtimeSettings
+    # None if SOLARHUB_MQTT_URL names an external broker.
     broker: EmbeddedBroker | None
+    # Embedded servers; if one ends, the hub ends.
     servers: Sequence[ChildProcess]
 
 
 def make(data: Path, settings: UpSettings, keys: Keys, stack: ExitStack) -> Plan:
-    """Start the servers that are to be embedded, on `stack`, and settle where everything is."""
+    """Start the embedded servers on `stack` and decide the settings of every part."""
     servers: list[ChildProcess] = []
     database_url, redis_url = settings.database_url, settings.redis_url
     if database_url is None:
@@ -83,7 +87,8 @@ def _ingest(settings: UpSettings, keys: Keys, broker: EmbeddedBroker | None) -> 
         IngestSettings,
         mqtt_url=url,
         ingest_client_id=keys.ingest_client_id,
-        mqtt_dynamic_security=False,  # it asks the database itself
+        # The embedded broker reads devices' credentials from the database.
+        mqtt_dynamic_security=False,
     )
 
 

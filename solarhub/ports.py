@@ -1,4 +1,4 @@
-"""Ports that nobody listens on."""
+"""Free TCP ports."""
 
 import errno
 import secrets
@@ -7,11 +7,16 @@ import socket
 from core.settings import UpSettings, variable
 from solarhub.errors import CommandError
 
+# Below the range from which systems take ports for outgoing connections (Linux: 32,768), so that a
+# port is not taken between `free` and the server's bind.
 _FIRST, _BEYOND = 10_000, 32_000
 
 
 def choose(settings: UpSettings, field: str, host: str) -> int:
-    """The port that is set; a free one where the default is taken. Raises HubError."""
+    """Return the port of the setting `field`, or a free one if only the default is in use.
+
+    Raises CommandError when a port that was set explicitly is in use.
+    """
     port: int = getattr(settings, field)
     if is_free(host, port):
         return port
@@ -22,22 +27,19 @@ def choose(settings: UpSettings, field: str, host: str) -> int:
 
 def is_free(host: str, port: int) -> bool:
     with socket.socket() as probe:
-        # What servers do too: connections that linger from an earlier run are no obstacle.
+        # As servers do: connections in TIME_WAIT from an earlier run do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 return False
-            raise CommandError(f"can't listen on {host}: {error.strerror}") from None
+            raise CommandError(f"cannot listen on {host}: {error.strerror}") from None
         return True
 
 
 def free(host: str = "127.0.0.1") -> int:
-    """A port for somebody to listen on later.
-
-    Not one of those that the system gives to outgoing connections: it may do so until then.
-    """
+    """Return a port on which nothing listens now."""
     while not is_free(host, port := _FIRST + secrets.randbelow(_BEYOND - _FIRST)):
         pass
     return port

@@ -1,4 +1,4 @@
-"""How a process of ours runs until it is told to stop, and how it is watched."""
+"""The life of a process: run until a signal, collect garbage rarely, serve metrics."""
 
 import asyncio
 import faulthandler
@@ -20,19 +20,20 @@ from prometheus_client import (
 from core.settings import MetricsSettings
 from solarhub.errors import CommandError
 
+# Just below the 10 s that a process has to end after SIGTERM.
 STOP_WITHIN_S = 9.5
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-# Python's own 700 looks for cycles several times per batch or request, of which few leave any: a
-# fifth of the time of an API process went there.
+# With Python's default of 700 allocations, the collector runs several times per batch or request
+# and finds few cycles. It took a fifth of the CPU time of an API process.
 _GARBAGE_THRESHOLDS = (50_000, 20, 100)
 
 
 def run_until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Run until it is done, or until SIGTERM or Ctrl-C cancels it.
+    """Run `work` to its end, or until SIGTERM or Ctrl-C cancels it.
 
-    A process that does not end in time then says where it hangs, and ends with code 1; the kernel
-    ends its children.
+    A process that does not end within STOP_WITHIN_S prints its stack and exits with code 1. The
+    kernel then ends its children.
     """
     gc.freeze()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
@@ -46,6 +47,7 @@ async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
     stopping = asyncio.Event()
 
     def stop() -> None:
+        # Only the first signal cancels: a second one would interrupt the cleanup.
         if not stopping.is_set():
             stopping.set()
             faulthandler.dump_traceback_later(STOP_WITHIN_S, exit=True)
@@ -63,31 +65,30 @@ async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The first failure in a group of groups: what the others followed from."""
+    """Return the first failure inside nested exception groups; the others follow from it."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 def ignore_stop_signals() -> None:
-    """From now on: what they ask for is being done."""
+    """Ignore further stop signals: the process is stopping already."""
     for number in _STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 async def run_part(name: str, work: Coroutine[Any, Any, None]) -> None:
-    """Run what is meant to run for ever. Raises HubError, which names it, when it ends."""
+    """Run a part that should never end. Raises CommandError with its name when it does."""
     try:
         await work
     except Exception as error:
         cause = root_cause(error)
-        what = str(cause) or type(cause).__name__
-        raise CommandError(f"{name} failed: {what}") from error
-    raise CommandError(f"{name} ended by itself")
+        raise CommandError(f"{name} failed: {str(cause) or type(cause).__name__}") from error
+    raise CommandError(f"{name} ended unexpectedly")
 
 
 def new_registry() -> CollectorRegistry:
-    """A registry that knows the process already."""
+    """Return a registry with the metrics of the process, the platform and the collector."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -99,7 +100,7 @@ def new_registry() -> CollectorRegistry:
 async def metrics_served(
     settings: MetricsSettings, registry: CollectorRegistry
 ) -> AsyncIterator[None]:
-    """Serve metrics, and with them a sign of life, where a port is set for it."""
+    """Serve metrics on SOLARHUB_METRICS_PORT, if set; the endpoint is the health check too."""
     if settings.metrics_port is None:
         yield
         return

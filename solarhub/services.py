@@ -1,4 +1,4 @@
-"""`solarhub api`, `ingest`, `relay`, `realtime`: one process of a kind, for real deployments."""
+"""The commands `api`, `ingest`, `relay` and `realtime`: one process of a kind, for deployments."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -22,12 +22,12 @@ from solarhub.options import DATA, Data
 from solarhub.process import metrics_served, new_registry, run_part, run_until_stopped
 from solarhub.run_file import fill_environment
 
-# Takes the keywords `registry` and `started`, and runs until it is cancelled.
+# Takes the keyword arguments `registry` and `started`, and runs until it is cancelled.
 Work = Callable[..., Coroutine[Any, Any, None]]
 
 
 def api(data: Data = DATA) -> None:
-    """One process of the REST API."""
+    """Run one process of the REST API."""
     from api.http.server import run
 
     fill_environment(data)
@@ -37,7 +37,7 @@ def api(data: Data = DATA) -> None:
 
 
 def ingest(data: Data = DATA) -> None:
-    """One ingester; several share the stream when SOLARHUB_INGEST_GROUP is set."""
+    """Run one ingester; several share the messages if SOLARHUB_INGEST_GROUP is set."""
     from ingest.service import run
 
     fill_environment(data)
@@ -46,7 +46,7 @@ def ingest(data: Data = DATA) -> None:
 
 
 def relay(data: Data = DATA) -> None:
-    """One relay from the outbox to Redis; of several, one is active."""
+    """Run one relay from the outbox to Redis; of several, one is active."""
     from realtime.relay import run
 
     fill_environment(data)
@@ -55,7 +55,7 @@ def relay(data: Data = DATA) -> None:
 
 
 def realtime(data: Data = DATA) -> None:
-    """One process of the live feed."""
+    """Run one process of the live feed."""
     from realtime.server import run
 
     fill_environment(data)
@@ -65,7 +65,7 @@ def realtime(data: Data = DATA) -> None:
 
 
 def _serve_as(name: str, work: Work, metrics: MetricsSettings | None = None) -> None:
-    """`metrics`: for those who serve nothing that could serve them too."""
+    """Run one process. `metrics` is for processes without an HTTP server of their own."""
     log.set_up(load(LogSettings), process=name)
     run_until_stopped(_serve(name, work, metrics))
 

@@ -18,7 +18,7 @@ from simulators.checking import Checked
 from simulators.dialects.encoders import VOICES
 from simulators.faults import CALM_READINGS, Fault, FaultPlan
 from simulators.progress import shown
-from solarhub import fleet_truth, simulate_replay
+from solarhub import simulate_replay, simulate_report
 from solarhub.errors import CommandError
 from solarhub.options import DATA, Data, Seconds
 from solarhub.simulate_common import (
@@ -130,7 +130,7 @@ def devices(
             there = await with_administrator(data, hub) if plan.past else hub
             await fleet.run(plan, there, remembered_in, tally)
             if check:
-                checked.extend(await fleet_truth.check(hub, tally))
+                checked.extend(await simulate_report.check(hub, tally))
 
     until_done_or_stopped(work())
     typer.echo(
@@ -138,9 +138,9 @@ def devices(
         f" {tally.links.lost:,} connections were lost."
     )
     if faults is not None:
-        fleet_truth.tell(tally, faults, truth)
+        simulate_report.tell(tally, faults, truth)
     if checked:
-        raise typer.Exit(fleet_truth.verdict(checked))
+        raise typer.Exit(simulate_report.verdict(checked))
 
 
 @app.command(name="buyers")

@@ -66,7 +66,7 @@ def wait_for_hub(data: Path, wait_s: float) -> None:
 
 
 def until_done_or_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Run; SIGTERM and Ctrl-C end it in peace. Raises HubError when the hub says no."""
+    """Run; SIGTERM and Ctrl-C end it in peace. Raises CommandError when the hub says no."""
     try:
         run_until_stopped(work)
     except Unreachable as error:

@@ -1,7 +1,7 @@
-"""`solarhub up`: the whole hub in one process.
+"""The command `up`: the whole hub in one process.
 
-Servers out of wheels start before the event loop and end after it. In between, all parts run under
-one TaskGroup: if one ends, all end.
+Embedded servers start before the event loop and stop after it. In between, all parts run under one
+TaskGroup: if one ends, all end.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from typing import Any
 from core.settings import UpSettings, load, near
 from db import roles
 from db.pool import open_pool
-from solarhub import embedded, keys, plan
+from solarhub import embedded, keys, plan, run_file
 from solarhub.child import ChildProcess
 from solarhub.errors import CommandError, database_reached
 from solarhub.plan import Plan
 from solarhub.process import ignore_stop_signals, new_registry, run_part, run_until_stopped
-from solarhub.run_file import RunFile, announce, withdraw, without_user
+from solarhub.run_file import RunFile, without_user
 
 _PART_STARTS_WITHIN_S = 30.0
-_LOOK_AFTER_SERVERS_EVERY_S = 0.5
+_CHECK_SERVERS_EVERY_S = 0.5
 _BROKER_POOL_MAX = 4
 
 
@@ -36,34 +36,36 @@ def up(
     *,
     prepare: Callable[[ExitStack], None] | None = None,
 ) -> None:
-    """Run the hub on a data directory for as long as `work` takes, or until told to stop.
+    """Run the hub on a data directory until `work` returns, or until SIGTERM or Ctrl-C.
 
-    `prepare` is called once the directory is ours, and may put on the stack what is to end with us.
+    `prepare` is called once the directory is locked. It may register cleanup on the stack.
+    Raises CommandError.
     """
     data = data.resolve()
     data.mkdir(parents=True, exist_ok=True)
     settings = load(UpSettings)
     with ExitStack() as stack:
         stack.enter_context(_locked(data))
-        withdraw(data)
+        run_file.remove(data)
         if prepare is not None:
             prepare(stack)
-        ready = plan.make(data, settings, keys.keep(data), stack)
+        ready = plan.make(data, settings, keys.load_or_create(data), stack)
+        # Runs before the servers are stopped, so that a second Ctrl-C leaves none behind.
         stack.callback(ignore_stop_signals)
         run_until_stopped(_serve(data, ready, work))
 
 
 @contextmanager
 def _locked(data: Path) -> Iterator[None]:
-    """Keep a second `up` off this directory, as long as this process lives."""
+    """Hold the lock on this directory, so that no second `up` uses it."""
     with (data / "lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             raise CommandError(
-                f"a hub runs on {data} already (process {file.read().strip() or 'unknown'}):"
-                " stop it, or give another --data"
+                f"a hub already runs on {data} (process {file.read().strip() or 'unknown'}):"
+                " stop it, or choose another --data directory"
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -72,31 +74,31 @@ def _locked(data: Path) -> Iterator[None]:
 
 
 async def _serve(data: Path, ready: Plan, work: Callable[[RunFile], Awaitable[None]]) -> None:
-    from db import schema  # with all of SQLAlchemy: see `_works`
+    from db import schema  # imports SQLAlchemy; late for the reason given in `_parts`
 
     with database_reached():
         await schema.migrate(ready.database)
     async with _parts_running(ready):
-        run = _whereabouts(ready)
-        announce(data, run)
+        run = _run_file(ready)
+        run_file.write(data, run)
         try:
             await work(run)
         finally:
-            withdraw(data)
+            run_file.remove(data)
 
 
 @asynccontextmanager
 async def _parts_running(ready: Plan) -> AsyncIterator[None]:
-    works = _works(ready)
+    parts = _parts(ready)
     async with AsyncExitStack() as stack:
         await _start_broker(ready, stack)
         async with asyncio.TaskGroup() as group:
-            starting = {name: asyncio.Event() for name in works}
+            starting = {name: asyncio.Event() for name in parts}
             tasks = [
-                group.create_task(run_part(name, work(started=starting[name])))
-                for name, work in works.items()
+                group.create_task(run_part(name, run(started=starting[name])))
+                for name, run in parts.items()
             ]
-            tasks.append(group.create_task(look_after(ready.servers)))
+            tasks.append(group.create_task(watch(ready.servers)))
             for name, started in starting.items():
                 await _until_started(name, started)
             yield
@@ -104,9 +106,9 @@ async def _parts_running(ready: Plan) -> AsyncIterator[None]:
                 task.cancel()
 
 
-def _works(ready: Plan) -> dict[str, Callable[..., Coroutine[Any, Any, None]]]:
-    """Every part; each takes `started` and runs until it is cancelled."""
-    # Not above: they take a second to load, in which whatever `prepare` started gets ready too.
+def _parts(ready: Plan) -> dict[str, Callable[..., Coroutine[Any, Any, None]]]:
+    """Return every part by name; each takes `started` and runs until it is cancelled."""
+    # Imported late: this takes a second, during which processes started by `prepare` load as well.
     from api.http.server import run as run_api
     from ingest.service import run as run_ingest
     from realtime.relay import run as run_relay
@@ -149,16 +151,16 @@ async def _until_started(name: str, started: asyncio.Event) -> None:
         raise CommandError(f"the {name} did not start in {_PART_STARTS_WITHIN_S:g} s") from None
 
 
-async def look_after(servers: Sequence[ChildProcess]) -> None:
-    """Raises HubError when a server ends that should not."""
+async def watch(servers: Sequence[ChildProcess]) -> None:
+    """Check the servers for ever. Raises CommandError when one has ended."""
     while True:
         for server in servers:
             server.ensure_running()
-        await asyncio.sleep(_LOOK_AFTER_SERVERS_EVERY_S)
+        await asyncio.sleep(_CHECK_SERVERS_EVERY_S)
 
 
-def _whereabouts(ready: Plan) -> RunFile:
-    """Where the parts are for who is on this machine, whatever the world calls them."""
+def _run_file(ready: Plan) -> RunFile:
+    """Return the addresses of the parts on this machine, whatever their public URLs are."""
     api, feed = ready.api, ready.realtime
     return RunFile(
         pid=os.getpid(),
@@ -171,13 +173,13 @@ def _whereabouts(ready: Plan) -> RunFile:
 
 
 async def serve(run: RunFile, seconds: float | None) -> None:
-    """Tell where the hub is, and let it run: for so long, or until it is told to stop."""
-    for what, url in (
+    """Print the hub's addresses, then wait: for `seconds`, or until cancelled."""
+    for name, url in (
         ("API", run.api_url),
         ("live feed", run.realtime_url),
         ("MQTT", run.mqtt_url),
         ("database", run.database_url),
     ):
-        sys.stdout.write(f"{what:>10}  {url}\n")
+        sys.stdout.write(f"{name:>10}  {url}\n")
     sys.stdout.flush()
     await asyncio.sleep(math.inf if seconds is None else seconds)

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from solarhub.server_access import temporary_directory
+from solarhub.child import temporary_directory
 from tests.conftest import require
 from tests.support.mosquitto import find
 

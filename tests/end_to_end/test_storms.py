@@ -22,7 +22,7 @@ from db.audit import audit
 from db.pool import Pool
 from db.telemetry import Counts
 from simulators.native import encode
-from solarhub.metrics_client import measure
+from solarhub.metrics_client import fetch_metrics
 from solarhub.ports import free
 from tests.end_to_end.load import Meter, faulty
 from tests.end_to_end.turmoil import Part, chosen_rounds, chosen_seed
@@ -129,7 +129,7 @@ async def counts(pool: Pool, device: UUID) -> Counts:
 
 async def measures_balance(metrics_port: int) -> bool:
     async with httpx.AsyncClient() as http:
-        measures = await measure(http, f"http://127.0.0.1:{metrics_port}")
+        measures = await fetch_metrics(http, f"http://127.0.0.1:{metrics_port}")
     received, *parts = (
         measures.total(f"solarhub_readings_{what}_total")
         for what in ("received", "stored", "duplicate", "rejected")

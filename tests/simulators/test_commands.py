@@ -49,7 +49,7 @@ def test_a_file_that_is_not_there_fails_before_anything_is_registered() -> None:
 
 
 def test_the_hub_of_a_data_directory_is_found(tmp_path: Path) -> None:
-    run_file.announce(
+    run_file.write(
         tmp_path,
         run_file.RunFile(
             pid=1,

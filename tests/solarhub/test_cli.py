@@ -1,4 +1,4 @@
-"""What a command says when it can't do its work, and what it ends with."""
+"""Failing commands: one line on stderr that says what to do, and the exit code."""
 
 from pathlib import Path
 
@@ -17,6 +17,12 @@ def test_wrong_use_ends_with_2(arguments: tuple[str, ...]) -> None:
     assert run(*arguments).returncode == 2
 
 
+def test_bench_is_a_command_that_an_entry_point_adds() -> None:
+    done = run("bench", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Measure the hub against a floor or a peer" in done.stdout
+
+
 def test_a_missing_setting_is_named_in_one_line() -> None:
     done = run("migrate", "--data", "/nonexistent")
     assert done.returncode == 2
@@ -30,41 +36,41 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_shown() -> None:
     assert "short-secret" not in done.stderr
 
 
-def test_a_database_that_is_away_is_said_in_one_line() -> None:
+def test_an_unavailable_database_is_reported_in_one_line() -> None:
     done = run("audit", SOLARHUB_DATABASE_URL=NOWHERE)
     assert done.returncode == 1
     assert "check SOLARHUB_DATABASE_URL" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_trace_is_shown_on_request() -> None:
+def test_debug_shows_the_traceback() -> None:
     done = run("audit", "--debug", SOLARHUB_DATABASE_URL=NOWHERE)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
 
 
-def test_the_books_of_an_empty_hub_hold(database: DatabaseSettings) -> None:
+def test_the_audit_of_an_empty_hub_passes(database: DatabaseSettings) -> None:
     done = run("audit", SOLARHUB_DATABASE_URL=database.database_url)
     assert (done.returncode, done.stderr) == (0, "")
     assert all(line.startswith("ok ") for line in done.stdout.splitlines())
 
 
 @pytest.mark.parametrize(
-    ("head", "code", "told"),
+    ("head", "code", "message"),
     [
         ("12", 1, "--head: must be 64 hexadecimal digits"),
         ("7:" + "ab" * 32, 1, "FAILS head"),
     ],
 )
-def test_a_head_that_was_noted_is_looked_for(
-    database: DatabaseSettings, head: str, code: int, told: str
+def test_the_audit_checks_a_head_that_was_noted_elsewhere(
+    database: DatabaseSettings, head: str, code: int, message: str
 ) -> None:
     done = run("audit", "--head", head, SOLARHUB_DATABASE_URL=database.database_url)
     assert done.returncode == code
-    assert told in done.stdout + done.stderr
+    assert message in done.stdout + done.stderr
 
 
-async def test_books_that_do_not_hold_are_told_with_the_offending_ids(
+async def test_a_failed_check_names_the_offending_ids(
     database: DatabaseSettings, conn: asyncpg.Connection
 ) -> None:
     user_id = await conn.fetchval(
@@ -82,7 +88,7 @@ async def test_books_that_do_not_hold_are_told_with_the_offending_ids(
     )
 
 
-async def test_an_administrator_is_made_once(
+async def test_an_administrator_is_created_once(
     database: DatabaseSettings, conn: asyncpg.Connection
 ) -> None:
     def create(email: str, password: str) -> tuple[int, str]:
@@ -94,29 +100,29 @@ async def test_an_administrator_is_made_once(
 
     assert create("no email", "long enough password")[0] == 1
     assert create("asha@example.org", "short")[0] == 1
-    # What signing in would refuse makes no administrator.
-    code, told = create("asha@example.org", "tab\tin the middle")
-    assert (code, told) == (1, "solarhub: the password: must not contain control characters\n")
+    # A password that signing in would refuse creates no administrator.
+    code, errors = create("asha@example.org", "tab\tin the middle")
+    assert (code, errors) == (1, "solarhub: the password: must not contain control characters\n")
     assert create("asha@example.org", "long enough password") == (0, "")
     assert await conn.fetchval("SELECT role FROM users WHERE email = 'asha@example.org'") == "admin"
-    code, told = create("Asha@example.org", "long enough password")
+    code, errors = create("Asha@example.org", "long enough password")
     assert code == 1
-    assert "has an account already" in told
+    assert "already has a user account" in errors
 
 
-def test_the_doctor_tells_what_is_missing(tmp_path: Path) -> None:
+def test_the_doctor_names_missing_settings_and_shows_no_secret(tmp_path: Path) -> None:
     done = run("doctor", "--data", str(tmp_path), SOLARHUB_JWT_SECRET="x" * 32)
     assert done.returncode == 1
     assert "BAD  database   SOLARHUB_DATABASE_URL: is required and not set" in done.stdout
     assert "x" * 32 not in done.stdout
 
 
-def test_the_doctor_asks_the_broker_for_devices_accounts(
+def test_the_doctor_asks_the_broker_for_devices_broker_accounts(
     tmp_path: Path, secured: SecuredMosquitto
 ) -> None:
-    told = run("doctor", "--data", str(tmp_path), SOLARHUB_MQTT_URL=secured.url).stdout
-    assert "ok   accounts   dynamic security answers: 1 accounts" in told
+    output = run("doctor", "--data", str(tmp_path), SOLARHUB_MQTT_URL=secured.url).stdout
+    assert "ok   accounts   dynamic security answers: 1 accounts" in output
     wrong = secured.url.replace("hub-password", "another")
-    told = run("doctor", "--data", str(tmp_path), SOLARHUB_MQTT_URL=wrong).stdout
-    assert "BAD  accounts   " in told
-    assert "another" not in told
+    output = run("doctor", "--data", str(tmp_path), SOLARHUB_MQTT_URL=wrong).stdout
+    assert "BAD  accounts   " in output
+    assert "another" not in output

@@ -13,7 +13,7 @@ import asyncpg
 import psutil
 
 from solarhub import embedded
-from solarhub.child import leashed
+from solarhub.child import with_parent_death_signal
 from tests.support import databases, processes
 from tests.support.databases import url_of
 
@@ -101,7 +101,11 @@ def _copy(url: str, directory: Path) -> None:
     program = str(databases.programs() / "pg_basebackup")
     command = [program, "-d", url, "-D", str(directory), "-R", "--checkpoint=fast", "--no-sync"]
     made = subprocess.run(
-        leashed(command, owner), capture_output=True, text=True, check=False, cwd="/"
+        with_parent_death_signal(command, owner),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
     )
     assert made.returncode == 0, made.stderr
     for lock in directory.glob(".s.PGSQL.*.lock"):

@@ -8,14 +8,20 @@ Section numbers are those of the OASIS standard, MQTT Version 3.1.1.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from ingest.mqtt.codec import MalformedPacketError, packet_size
+from ingest.mqtt.codec import (
+    CONNACK,
+    CONNECT,
+    PUBLISH,
+    SUBACK,
+    MalformedPacketError,
+    body_at,
+    packet_of,
+    packet_size,
+    sized,
+)
 
 ACCEPTED, BAD_LEVEL, BAD_CLIENT_ID, UNAVAILABLE, NOT_AUTHORIZED = 0, 1, 2, 3, 5
 REFUSED_FILTER = 0x80
-
-CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL = 0x10, 0x20, 0x30, 0x40, 0x50, 0x62
-PUBCOMP, SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK = 0x70, 0x82, 0x90, 0xA2, 0xB0
-PINGREQ, PINGRESP, DISCONNECT = 0xC0, 0xD0, 0xE0
 
 # Of the level, the highest bit says that a bridge connects (Mosquitto's and others'): it is no
 # level of its own.
@@ -27,7 +33,6 @@ _FLAGS = 0x0F
 _RESERVED, _CLEAN, _WILL, _WILL_RETAIN, _PASSWORD, _USERNAME = 0x01, 0x02, 0x04, 0x20, 0x40, 0x80
 _QOS_MAX = 2
 _ANSWER_BYTES = 4
-PINGREQ_PACKET, PINGRESP_PACKET = bytes([PINGREQ, 0]), bytes([PINGRESP, 0])
 
 
 class UnsupportedLevelError(Exception):
@@ -110,7 +115,7 @@ class _Fields:
 
     def __init__(self, packet: bytes) -> None:
         self._packet = packet
-        self._at = _body_at(packet)
+        self._at = body_at(packet)
 
     def data(self, size: int) -> bytes:
         taken = self._packet[self._at : self._at + size]
@@ -153,7 +158,7 @@ def check_opening(begun: bytes) -> None:
         raise MalformedPacketError("something else than a CONNECT")
     if packet_size(begun, 0) is None:
         return
-    opened = begun[_body_at(begun) :]
+    opened = begun[body_at(begun) :]
     opening = next((o for o in _OPENINGS if o.startswith(opened[: len(o)])), None)
     if opening is None:
         raise MalformedPacketError("a CONNECT of another protocol")
@@ -202,7 +207,7 @@ def publish_of(packet: bytes) -> Publish:
     qos = packet[0] >> 1 & 0x03
     if qos > _QOS_MAX:
         raise MalformedPacketError("a PUBLISH at QoS 3")
-    topic_at = _body_at(packet) + 2
+    topic_at = body_at(packet) + 2
     id_at = topic_at + int.from_bytes(packet[topic_at - 2 : topic_at])
     payload_at = id_at + 2 if qos else id_at
     if payload_at > len(packet):
@@ -275,51 +280,14 @@ def answer(kind: int, packet_id: int) -> bytes:
 
 
 def suback(packet_id: int, codes: Iterable[int]) -> bytes:
-    return _packet(SUBACK, packet_id.to_bytes(2) + bytes(codes))
-
-
-def connect(client_id: str) -> bytes:
-    """A CONNECT for a clean session, without a user, a will or a keep-alive time."""
-    head = _OPENINGS[0] + bytes([_LEVEL, _CLEAN, 0, 0])
-    return _packet(CONNECT, head + _sized(client_id.encode()))
+    return packet_of(SUBACK, packet_id.to_bytes(2) + bytes(codes))
 
 
 def published(message: Publish, *, is_duplicate: bool = False) -> bytes:
     """A PUBLISH."""
     header = PUBLISH | is_duplicate << 3 | message.qos << 1 | message.retain
     packet_id = message.packet_id.to_bytes(2) if message.qos else b""
-    return _packet(header, _sized(message.topic.encode()) + packet_id + message.payload)
-
-
-def subscribe(request: Subscribe) -> bytes:
-    filters = (_sized(name.encode()) + bytes([qos]) for name, qos in request.filters)
-    return _packet(SUBSCRIBE, request.packet_id.to_bytes(2) + b"".join(filters))
-
-
-def unsubscribe(request: Unsubscribe) -> bytes:
-    filters = (_sized(name.encode()) for name in request.filters)
-    return _packet(UNSUBSCRIBE, request.packet_id.to_bytes(2) + b"".join(filters))
-
-
-def _packet(header: int, body: bytes) -> bytes:
-    length = bytearray()
-    size = len(body)
-    while True:
-        size, digit = divmod(size, 128)
-        length.append(digit | (0x80 if size else 0))
-        if not size:
-            return bytes([header, *length]) + body
-
-
-def _sized(data: bytes) -> bytes:
-    return len(data).to_bytes(2) + data
-
-
-def _body_at(packet: bytes) -> int:
-    at = 1
-    while packet[at] >= 0x80:
-        at += 1
-    return at + 1
+    return packet_of(header, sized(message.topic) + packet_id + message.payload)
 
 
 def _text(data: bytes) -> str:

@@ -18,13 +18,14 @@ from ingest.embedded_broker.packet_handler import LimitExceededError, PacketHand
 from ingest.embedded_broker.retained import RetainedMessages
 from ingest.embedded_broker.router import Router
 from ingest.embedded_broker.sessions import Sessions, SupersededError
+from ingest.mqtt import codec
 from ingest.mqtt.codec import MalformedPacketError
 
 READ_BYTES = 64 * 1024
 _BEHIND_POLL_S = 0.1
 _FLUSH_S = 1.0  # for what was answered before the end
 # Of a client's pace, in messages: these have the router, and what is retained, looked through.
-_COSTS = {packets.SUBSCRIBE: 20, packets.UNSUBSCRIBE: 20}
+_COSTS = {codec.SUBSCRIBE: 20, codec.UNSUBSCRIBE: 20}
 
 # After these no will is published: the client said goodbye, or has no say any more.
 DISCONNECTED, REVOKED, STOPPING = "disconnected", "revoked", "stopping"

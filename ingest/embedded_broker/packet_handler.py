@@ -9,6 +9,7 @@ from ingest.embedded_broker.limits import Limits
 from ingest.embedded_broker.retained import RetainedMessage, RetainedMessages
 from ingest.embedded_broker.router import Router, RouterSession
 from ingest.embedded_broker.sessions import BrokerSession
+from ingest.mqtt import codec
 from ingest.mqtt.codec import MalformedPacketError
 
 _QOS_2 = 2
@@ -46,20 +47,20 @@ class PacketHandler:
     async def handle(self, packet: bytes) -> None:
         """Take a packet of the client. Raises MalformedPacketError, LimitExceededError."""
         match packets.kind_of(packet):
-            case packets.PUBLISH:
+            case codec.PUBLISH:
                 await self._on_publish(packets.publish_of(packet))
-            case packets.PUBACK:
+            case codec.PUBACK:
                 self._send_all(self._session.outbox.acknowledge(packets.answered_id(packet)))
-            case packets.PUBREL:
+            case codec.PUBREL:
                 self._on_release(packets.answered_id(packet))
-            case packets.SUBSCRIBE:
+            case codec.SUBSCRIBE:
                 self._on_subscribe(packets.subscribe_of(packet))
-            case packets.UNSUBSCRIBE:
+            case codec.UNSUBSCRIBE:
                 self._on_unsubscribe(packets.unsubscribe_of(packet))
-            case packets.PINGREQ:
+            case codec.PINGREQ:
                 packets.check_empty(packet)
-                self._send(packets.PINGRESP_PACKET)
-            case packets.DISCONNECT:
+                self._send(codec.PINGRESP_PACKET)
+            case codec.DISCONNECT:
                 packets.check_empty(packet)
                 self.is_disconnected = True
             case _:
@@ -73,7 +74,7 @@ class PacketHandler:
         if message.qos < _QOS_2:
             await self._publish(message)
             if message.qos:
-                self._send(packets.answer(packets.PUBACK, message.packet_id))
+                self._send(packets.answer(codec.PUBACK, message.packet_id))
             return
         received = self._session.received
         if message.packet_id not in received:
@@ -81,7 +82,7 @@ class PacketHandler:
                 raise LimitExceededError("too many messages at QoS 2 that are not released")
             received.add(message.packet_id)
             await self._publish(message)
-        self._send(packets.answer(packets.PUBREC, message.packet_id))
+        self._send(packets.answer(codec.PUBREC, message.packet_id))
 
     async def _publish(self, message: Publish) -> None:
         """Publish what the client may; the rest is taken and dropped (3.3.5)."""
@@ -94,7 +95,7 @@ class PacketHandler:
 
     def _on_release(self, packet_id: int) -> None:
         self._session.received.discard(packet_id)
-        self._send(packets.answer(packets.PUBCOMP, packet_id))
+        self._send(packets.answer(codec.PUBCOMP, packet_id))
 
     def _on_subscribe(self, request: Subscribe) -> None:
         if len(request.filters) > self._limits.filters_per_request_max:
@@ -141,7 +142,7 @@ class PacketHandler:
 
     def _on_unsubscribed(self, packet_id: int) -> None:
         self._unanswered.discard(packet_id)
-        self._send(packets.answer(packets.UNSUBACK, packet_id))
+        self._send(packets.answer(codec.UNSUBACK, packet_id))
 
     @property
     def _routes(self) -> RouterSession:

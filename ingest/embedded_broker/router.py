@@ -24,7 +24,7 @@ from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import Session
 
 from ingest.embedded_broker import client_packets as packets
-from ingest.embedded_broker.client_packets import Subscribe, Unsubscribe
+from ingest.mqtt import codec
 
 _LISTENER = "default"
 _PACKET_ID_MAX = 65_535
@@ -104,16 +104,18 @@ class RouterSession:
         self._packet_id = 0
         # An end that amqtt reads before it has answered a ping, it would wait for in vain.
         self._is_serving = self._is_closed = False
-        self._incoming.feed(packets.connect(name) + packets.PINGREQ_PACKET)
+        self._incoming.feed(
+            codec.encode_connect(name, clean_session=True, keep_alive_s=0) + codec.PINGREQ_PACKET
+        )
 
     def subscribe(self, filters: Sequence[str], done: Callable[[], None]) -> None:
         """Subscribe to filters that are allowed and well-formed; `done` is called once it has."""
         packet_id = self._await_answer(done)
-        self._incoming.feed(packets.subscribe(Subscribe(packet_id, [(f, 0) for f in filters])))
+        self._incoming.feed(codec.encode_subscribe(packet_id, [(f, 0) for f in filters]))
 
     def unsubscribe(self, filters: Sequence[str], done: Callable[[], None]) -> None:
         packet_id = self._await_answer(done)
-        self._incoming.feed(packets.unsubscribe(Unsubscribe(packet_id, filters)))
+        self._incoming.feed(codec.encode_unsubscribe(packet_id, filters))
 
     def close(self) -> None:
         """End it; nothing is delivered from now on."""
@@ -136,12 +138,12 @@ class RouterSession:
     def _take(self, packet: bytes) -> None:
         """Take a packet that amqtt has written."""
         match packets.kind_of(packet):
-            case packets.PUBLISH if not self._is_closed:
+            case codec.PUBLISH if not self._is_closed:
                 message = packets.publish_of(packet)
                 self._deliver(message.topic, message.payload)
-            case packets.SUBACK | packets.UNSUBACK:
+            case codec.SUBACK | codec.UNSUBACK:
                 self._unanswered.pop(packets.answered_id(packet[:4]))()
-            case packets.PINGRESP:
+            case codec.PINGRESP:
                 self._is_serving = True
                 if self._is_closed:
                     self._incoming.feed_eof()

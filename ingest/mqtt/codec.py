@@ -9,8 +9,8 @@ from struct import pack
 from typing import NamedTuple
 
 # The first byte of a packet: its type, and the flags that the type requires (2.2).
-CONNECT, CONNACK, PUBLISH, PUBACK = 0x10, 0x20, 0x30, 0x40
-SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK = 0x82, 0x90, 0xA2, 0xB0
+CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL = 0x10, 0x20, 0x30, 0x40, 0x50, 0x62
+PUBCOMP, SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK = 0x70, 0x82, 0x90, 0xA2, 0xB0
 PINGREQ, PINGRESP, DISCONNECT = 0xC0, 0xD0, 0xE0
 
 PINGREQ_PACKET, PINGRESP_PACKET = bytes([PINGREQ, 0]), bytes([PINGRESP, 0])
@@ -210,13 +210,13 @@ def encode_connect(
 ) -> bytes:
     """Encode a CONNECT without a will (3.1). A password needs a user name (3.1.2.9)."""
     flags = _CLEAN_SESSION if clean_session else 0
-    fields = [_text(client_id)]
+    fields = [sized(client_id)]
     if username is not None:
         flags |= _USERNAME
-        fields.append(_text(username))
+        fields.append(sized(username))
         if password is not None:
             flags |= _PASSWORD
-            fields.append(_text(password))
+            fields.append(sized(password))
     return packet_of(
         CONNECT, _PROTOCOL + bytes([flags]) + keep_alive_s.to_bytes(2) + b"".join(fields)
     )
@@ -225,19 +225,19 @@ def encode_connect(
 def encode_publish(topic: str, payload: bytes, packet_id: int | None = None) -> bytes:
     """Encode a PUBLISH: at QoS 1 with a packet id, at QoS 0 without."""
     if packet_id is None:
-        return packet_of(PUBLISH, _text(topic) + payload)
-    return packet_of(PUBLISH | 1 << 1, _text(topic) + packet_id.to_bytes(2) + payload)
+        return packet_of(PUBLISH, sized(topic) + payload)
+    return packet_of(PUBLISH | 1 << 1, sized(topic) + packet_id.to_bytes(2) + payload)
 
 
 def encode_subscribe(packet_id: int, filters: Sequence[tuple[str, int]]) -> bytes:
     """Encode a SUBSCRIBE to topic filters, each with its maximum QoS (3.8)."""
-    body = b"".join(_text(topic_filter) + bytes([qos]) for topic_filter, qos in filters)
+    body = b"".join(sized(topic_filter) + bytes([qos]) for topic_filter, qos in filters)
     return packet_of(SUBSCRIBE, packet_id.to_bytes(2) + body)
 
 
 def encode_unsubscribe(packet_id: int, filters: Sequence[str]) -> bytes:
     """Encode an UNSUBSCRIBE (3.10)."""
-    return packet_of(UNSUBSCRIBE, packet_id.to_bytes(2) + b"".join(map(_text, filters)))
+    return packet_of(UNSUBSCRIBE, packet_id.to_bytes(2) + b"".join(map(sized, filters)))
 
 
 def encode_pubacks(packet_ids: Sequence[int]) -> bytes:
@@ -258,7 +258,7 @@ def packet_of(header: int, body: bytes) -> bytes:
             return bytes([header, *length]) + body
 
 
-def _text(value: str) -> bytes:
+def sized(value: str) -> bytes:
     """Encode a string with its length (1.5.3). Raises ValueError for one that is too long."""
     encoded = value.encode()
     if len(encoded) > _TEXT_MAX_BYTES:

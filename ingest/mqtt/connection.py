@@ -28,11 +28,13 @@ from ingest.mqtt.codec import (
 )
 from ingest.mqtt.receive_buffer import PACKET_MAX_BYTES, ReceiveBuffer
 
+# The broker ends a connection without a packet in 1.5 times this (3.1.2.10).
 KEEP_ALIVE_S = 60
 # Requests without an answer. A broker that stops answering must not make them pile up.
 UNANSWERED_MAX = 100
 # The receive buffer may exceed its limit by one chunk.
 CHUNK_BYTES = 64 * 1024
+# For the broker to close after DISCONNECT; it does so after a round trip.
 _CLOSE_S = 2.0
 
 
@@ -49,10 +51,10 @@ class ConnectionLost(MqttError):
 
 
 class MqttConnection(asyncio.BufferedProtocol):
-    """An MQTT connection: use `ingest.broker` to open one.
+    """An MQTT connection; `BrokerEndpoint.connect` opens one.
 
-    Guarantees: it acknowledges a message only after `acknowledge`, in the order of these calls. It
-    stops reading while the receive buffer is full. When it ends, by whatever cause, every method
+    It sends an acknowledgement only after a call of `acknowledge`, in the order of the calls. It
+    does not read while the receive buffer is full. When it ends, by whatever cause, every method
     that waits raises `ConnectionLost`.
     """
 
@@ -71,7 +73,7 @@ class MqttConnection(asyncio.BufferedProtocol):
         # Set by the CONNACK, or the end of the connection.
         self._answered = asyncio.Event()
         self._refusal: str | None = None
-        # Nothing is written any more once there is a reason.
+        # Once there is a reason nothing is written: uvloop's transport raises when it is closed.
         self._end_reason: str | None = None
         self._closed = asyncio.Event()
         # Set when messages, or the end of the connection, wait for the reader.
@@ -121,6 +123,7 @@ class MqttConnection(asyncio.BufferedProtocol):
         return decode_suback(packet).codes
 
     async def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Unsubscribe, and return when the broker has answered."""
         await self._request(UNSUBACK, lambda n: encode_unsubscribe(n, filters))
 
     async def publish(self, topic: str, payload: str, qos: int = 1) -> None:
@@ -133,7 +136,10 @@ class MqttConnection(asyncio.BufferedProtocol):
             self._write(encode_publish(topic, data))
 
     async def finish(self) -> None:
-        """Take no more messages, and wait until all that were taken are acknowledged."""
+        """Take no more messages, and wait until all that were taken are acknowledged.
+
+        Raises ConnectionLost.
+        """
         self._buffer.close()
         while not self._buffer.is_empty:
             self._drained.clear()
@@ -186,7 +192,7 @@ class MqttConnection(asyncio.BufferedProtocol):
     # The transport's side -----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are none by type.
+        # A cast, because uvloop's transports do not inherit from asyncio.Transport.
         self._transport = cast(asyncio.Transport, transport)
         self._transport.write(self._connect_packet)
 
@@ -266,7 +272,7 @@ class MqttConnection(asyncio.BufferedProtocol):
         self._transport.pause_reading()
 
     def _resume(self) -> None:
-        if not self.is_reading:
+        if not self.is_reading and not self._transport.is_closing():
             self.is_reading = True
             # Answers to pings may have waited behind what was not read.
             self._received_at_s = self._loop.time()

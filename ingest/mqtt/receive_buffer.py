@@ -61,7 +61,8 @@ class ReceiveBuffer:
 
     @property
     def is_full(self) -> bool:
-        return self.held_bytes >= self._held_max_bytes
+        """True if the connection must not read. A closed buffer takes nothing, so it is not."""
+        return self.held_bytes >= self._held_max_bytes and not self._is_closed
 
     @property
     def is_empty(self) -> bool:

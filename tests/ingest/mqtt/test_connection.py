@@ -1,7 +1,7 @@
 """A connection to a real Mosquitto, and to brokers that refuse, say nothing or talk nonsense."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -434,18 +434,25 @@ async def test_a_broker_that_does_not_close_is_not_waited_for_long() -> None:
         await eventually(lambda: peer.connections_open == 0)
 
 
+async def test_it_closes_at_once_while_it_holds_as_much_as_it_may(mosquitto: Mosquitto) -> None:
+    async with reading(endpoint_of(mosquitto)) as (connection, _):
+        await publish(mosquitto, *map(message, range(MESSAGES)))
+        await eventually(lambda: not connection.is_reading)
+        began = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - began < 1.5
+
+
 @pytest.mark.parametrize("answer", [b"", ACCEPTED], ids=["connecting", "connected"])
 async def test_who_is_cancelled_at_any_moment_ends_and_leaves_no_connection(
     answer: bytes,
 ) -> None:
-    async def connect(entered: Callable[[], None]) -> None:
+    async def connect() -> None:
         async with peer.endpoint.connect("hub", clean_session=True):
-            entered()
             await asyncio.Event().wait()
 
     async with scripted_broker(lambda one: answer if one[0] == CONNECT else None) as peer:
         for steps in range(0, 40, 3):
-            task = asyncio.create_task(connect(lambda: None))
+            task = asyncio.create_task(connect())
             for _ in range(steps):
                 await asyncio.sleep(0)
             task.cancel()

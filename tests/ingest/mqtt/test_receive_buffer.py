@@ -61,3 +61,11 @@ def test_a_closed_buffer_takes_nothing_more_and_still_acknowledges() -> None:
     buffer.acknowledge(1, 100)
     assert buffer.take_acknowledged() == [1]
     assert buffer.is_empty
+
+
+def test_a_closed_buffer_is_never_full_so_the_rest_can_be_read_and_dropped() -> None:
+    buffer = ReceiveBuffer(held_max_bytes=1)
+    buffer.add(message(1))
+    assert buffer.is_full
+    buffer.close()
+    assert not buffer.is_full

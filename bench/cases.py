@@ -15,6 +15,7 @@ class Case(StrEnum):
     LISTINGS = "listings"
     FANOUT = "fanout"
     LATENCY = "latency"
+    LATE = "late"
     MEMORY = "memory"
     SCALE = "scale"
     CONTROL_ROOM = "control-room"
@@ -27,6 +28,7 @@ REQUIRED_PROGRAMS: Mapping[Case, Sequence[str]] = {
     Case.PURCHASE_HOT: ("wrk",),
     Case.NEARBY: ("wrk",),
     Case.LISTINGS: ("wrk",),
+    Case.LATE: ("mosquitto",),
     Case.MEMORY: ("mosquitto",),
     Case.SCALE: ("mosquitto", "wrk"),
     Case.CONTROL_ROOM: ("chromium",),

@@ -33,6 +33,9 @@ def bench(
     memory_seconds: Annotated[
         int, typer.Option(min=10, help="Seconds for which an ingester has no database.")
     ] = 60,
+    late_readings: Annotated[
+        int, typer.Option(min=10_000, help="Stored readings after the late one.")
+    ] = 604_800,
     out: Annotated[Path, typer.Option(help="Directory for results.")] = Path("bench/results"),
     database_url: Annotated[
         str | None,
@@ -54,6 +57,7 @@ def bench(
     options = partial(
         Options, rounds=rounds, seconds=seconds, readings=readings, listings=listings,
         page_seconds=page_seconds, memory_seconds=memory_seconds,
+        late_readings=late_readings,
     )  # fmt: skip
     try:
         outcome = asyncio.run(run_cases(cases or every_case(), options, database_url, out))

@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Self
 
 # One acknowledgement is 4 bytes: those of a whole window fit into the socket's receive buffer,
 # and so the broker never has to wait for us to read while we write.
@@ -15,6 +16,7 @@ TIMEOUT_S = 30
 
 _CONNECT, _PUBLISH_QOS1, _SUBSCRIBE, _DISCONNECT = 0x10, 0x32, 0x82, 0xE0
 _PUBACK_BYTES = 4
+_PACKET_ID_MAX = 65_535
 _QOS = 1
 
 
@@ -71,6 +73,34 @@ def publish(port: int, messages: Iterable[tuple[str, bytes]]) -> int:
             published += len(window)
         sock.sendall(_packet(_DISCONNECT, b""))
     return published
+
+
+class Line:
+    """A connection to publish on at QoS 1, now and then: nothing waits for the acknowledgements,
+    which are read at the end."""
+
+    def __init__(self, port: int) -> None:
+        self._sock = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
+        self._sock.sendall(connect_packet("bench-line", clean_session=True))
+        _receive(self._sock, 4)
+        self._unread = 0
+        self._packet_id = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._sock:
+            _receive(self._sock, _PUBACK_BYTES * self._unread)
+            self._sock.sendall(_packet(_DISCONNECT, b""))
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        self._packet_id = self._packet_id % _PACKET_ID_MAX + 1
+        self._sock.sendall(publish_packet(self._packet_id, topic, payload))
+        self._unread += 1
+        if self._unread == WINDOW:
+            _receive(self._sock, _PUBACK_BYTES * self._unread)
+            self._unread = 0
 
 
 def _windows(messages: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:

@@ -21,5 +21,6 @@ class Options:
     devices: int = 200
     page_seconds: int = 30
     memory_seconds: int = 60
+    late_readings: int = 604_800
     connections: int = 32
     jwt_secret: str = field(default_factory=partial(secrets.token_hex, 32))

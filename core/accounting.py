@@ -29,7 +29,7 @@ What a counter's next value credits is decided in `core.counters`, and what seve
 device credit together in `core.device_counters`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -68,16 +68,10 @@ class AccountingState(Struct, frozen=True, omit_defaults=True, gc=False):
         """No later reading adds energy before this: every slot that ends by then is final."""
         return min([self.last_at, *(c.settled_until for c in self.counters.values())])
 
-    def settled_for(self, readings: Sequence[Reading]) -> datetime:
-        """The same of these later readings alone: a counter that they don't tell adds nothing."""
-        told = {
-            key
-            for reading in readings
-            for field in (ENERGY, EXPORT)
-            for key in device_counters.told(reading, field)
-        }
+    def settled_for(self, keys: Collection[str]) -> datetime:
+        """The same if later readings tell no other counters than these."""
         return min(
-            [self.last_at, *(c.settled_until for key, c in self.counters.items() if key in told)]
+            [self.last_at, *(c.settled_until for key, c in self.counters.items() if key in keys)]
         )
 
 
@@ -105,6 +99,16 @@ def advance(
             accounted = Accounted(account or AccountingState(reading.time), {}, {})
         _fold(accounted, reading, reading.time, capacity_w)
     return accounted
+
+
+def told_by(readings: Iterable[Reading]) -> set[str]:
+    """The counters that readings tell, by key."""
+    return {
+        key
+        for reading in readings
+        for field in (ENERGY, EXPORT)
+        for key in device_counters.told(reading, field)
+    }
 
 
 def _fold(accounted: Accounted, reading: Reading, at: datetime, capacity_w: float) -> None:

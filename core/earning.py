@@ -55,7 +55,7 @@ def account_readings(
         return advance(account, readings, capacity_w)
     whole: Accounted | None = None
     for part in _parts(account, readings, capacity_w, terms):
-        whole = part if whole is None else _joined(whole, part)
+        whole = part if whole is None else joined(whole, part)
     return whole
 
 
@@ -90,8 +90,8 @@ def _early(accounted: Accounted, terms: EarningTerms) -> Accounted:
     return accounted
 
 
-def _joined(first: Accounted, then: Accounted) -> Accounted:
-    """Two parts of a fold; the first one is added to."""
+def joined(first: Accounted, then: Accounted) -> Accounted:
+    """Two parts of a fold that follow one another; the first one is added to."""
     for slot, interval in then.intervals.items():
         known = first.intervals.get(slot)
         first.intervals[slot] = interval if known is None else known + interval

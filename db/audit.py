@@ -15,7 +15,7 @@ from core.intervals import Interval
 from core.revenue import Stake, Terms, allocate
 from core.settings import DatabaseSettings
 from core.units import SLOT, slot_of
-from db import audit_digests, audit_ledger, intervals, readings
+from db import audit_digests, audit_ledger, checkpoints, intervals, readings
 from db.checks import Check
 from db.device_states import terms_of
 from db.pool import Connection
@@ -100,8 +100,14 @@ SELECT d.id, d.capacity_w, d.carried, s.earns_from, first.at AS first_at
 """
 
 _HISTORY = """
-SELECT time, power_w, energy_wh, export_wh, parts, counts_since FROM telemetry
- WHERE device_id = $1 AND ($2::timestamptz IS NULL OR time > $2) ORDER BY time
+SELECT time, power_w, energy_wh, export_wh, parts, counts_since FROM telemetry t
+ WHERE device_id = $1 AND time > coalesce($2::timestamptz, '-infinity')
+   AND NOT EXISTS (SELECT FROM unaccounted_readings u
+                    WHERE u.device_id = t.device_id AND u.time = t.time)
+ UNION ALL
+SELECT time, power_w, energy_wh, export_wh, parts, counts_since FROM unaccounted_readings
+ WHERE device_id = $1 AND time > coalesce($2::timestamptz, '-infinity') AND accounted
+ ORDER BY time
 """
 
 # Few: the API recomputes the books between its requests.
@@ -152,12 +158,12 @@ async def _sales_dealt_out_otherwise(conn: Connection) -> AsyncIterator[UUID]:
 async def _devices_whose_intervals_differ(conn: Connection) -> AsyncIterator[DeviceId]:
     for device in await conn.fetch(_DEVICES):
         # Where retention took the beginning away, the account from before it is still known.
-        before = await intervals.checkpoint_before(conn, device["id"], device["first_at"])
+        before = await checkpoints.before(conn, device["id"], device["first_at"])
         from_slot = slot_of(device["first_at"]) + SLOT if before else None
         terms = terms_of(device)
         expected = await _fold(conn, device["id"], device["capacity_w"], before, terms)
         kept = {at: i for at, i in expected.items() if from_slot is None or at >= from_slot}
-        if await intervals.since(conn, device["id"], from_slot) != kept:
+        if await intervals.between(conn, device["id"], from_slot) != kept:
             yield device["id"]
 
 

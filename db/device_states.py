@@ -17,7 +17,7 @@ SELECT s.device_id, d.capacity_w, d.owner_id, s.status, s.fault_code, s.last_see
        s.battery_soc_pct, s.accountant, s.earns_from, d.carried, s.capacity_approved, s.frozen,
        s.flagged, s.flags_due_from
   FROM device_states s JOIN devices d ON d.id = s.device_id
- WHERE s.device_id = ANY($1::uuid[]) AND d.deleted_at IS NULL
+ WHERE s.device_id = ANY($1::uuid[]) AND (d.deleted_at IS NULL OR $2)
  ORDER BY s.device_id FOR NO KEY UPDATE OF s
 """
 
@@ -102,9 +102,11 @@ class DeviceState:
         return self.account is None or self.account.last_at < at
 
 
-async def lock(conn: Connection, device_ids: Collection[DeviceId]) -> dict[DeviceId, DeviceState]:
-    """The registered devices among `device_ids`, locked until commit."""
-    rows = await conn.fetch(_LOCK, list(device_ids))
+async def lock(
+    conn: Connection, device_ids: Collection[DeviceId], *, removed: bool = False
+) -> dict[DeviceId, DeviceState]:
+    """The registered devices among `device_ids`, or removed ones too, locked until commit."""
+    rows = await conn.fetch(_LOCK, list(device_ids), removed)
     return {row["device_id"]: _state(row) for row in rows}
 
 

@@ -1,4 +1,4 @@
-"""Energy per slot, and the checkpoints from which it can be accounted again.
+"""Energy per slot.
 
 Energy is added to what a slot holds, by the rule of `core.intervals.Interval.__add__`. What that
 changes of the surplus that may be sold is returned, for the listings that follow.
@@ -10,11 +10,9 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import islice
 
-from core.accounting import AccountingState
 from core.ids import DeviceId
 from core.intervals import Interval, Quality, Reason
 from core.units import mwh_of_wh, wh_of_mwh
-from db import accounts
 from db.pool import Connection
 
 # Not a join of added and old: the planner takes them for ten rows, and would try each with each.
@@ -51,33 +49,25 @@ SELECT device_id, slot_start, sum(wh) AS change_wh
  GROUP BY device_id, slot_start
 """
 
-_SINCE = """
+_BETWEEN = """
 SELECT slot_start, generated_wh, surplus_wh, quality, reasons, early_wh FROM energy_interval
- WHERE device_id = $1 AND ($2::timestamptz IS NULL OR slot_start >= $2)
+ WHERE device_id = $1 AND slot_start >= coalesce($2::timestamptz, '-infinity')
+   AND slot_start < coalesce($3::timestamptz, 'infinity')
 """
 
-_REMOVE_FROM = """
-DELETE FROM energy_interval WHERE device_id = $1 AND slot_start >= $2
-RETURNING slot_start, sellable_wh(quality, surplus_wh, early_wh) AS sellable_wh
+_REPLACE = """
+INSERT INTO energy_interval
+       (device_id, slot_start, generated_wh, surplus_wh, quality, reasons, early_wh)
+SELECT device_id, slot_start, generated_wh, surplus_wh, quality, reasons::text[], early_wh
+  FROM unnest($1::uuid[], $2::timestamptz[], $3::numeric[], $4::numeric[], $5::text[],
+              $6::text[], $7::numeric[])
+       AS n (device_id, slot_start, generated_wh, surplus_wh, quality, reasons, early_wh)
+    ON CONFLICT (device_id, slot_start) DO UPDATE
+   SET generated_wh = excluded.generated_wh, surplus_wh = excluded.surplus_wh,
+       quality = excluded.quality, reasons = excluded.reasons, early_wh = excluded.early_wh
 """
 
-_CHECKPOINTS_AROUND = """
-(SELECT accountant FROM accountant_checkpoints
-  WHERE device_id = $1 AND slot_start > $2 ORDER BY slot_start LIMIT 1)
-UNION ALL
-(SELECT accountant FROM accountant_checkpoints
-  WHERE device_id = $1 AND slot_start <= $2 ORDER BY slot_start DESC LIMIT 1)
-"""
-
-_REMOVE_CHECKPOINTS_AFTER = """
-DELETE FROM accountant_checkpoints WHERE device_id = $1 AND slot_start > $2
-"""
-
-_SAVE_CHECKPOINTS = """
-INSERT INTO accountant_checkpoints (device_id, slot_start, accountant)
-SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::json[])
-    ON CONFLICT (device_id, slot_start) DO UPDATE SET accountant = excluded.accountant
-"""
+_REMOVE = "DELETE FROM energy_interval WHERE device_id = $1 AND slot_start = ANY($2::timestamptz[])"
 
 _FORGET_EARLY = """
 UPDATE energy_interval SET early_wh = NULL
@@ -109,8 +99,12 @@ async def add(conn: Connection, intervals: Mapping[SlotKey, Interval]) -> list[S
 
 
 async def _add(conn: Connection, intervals: Mapping[SlotKey, Interval]) -> list[SurplusChange]:
-    rows = await conn.fetch(
-        _ADD,
+    rows = await conn.fetch(_ADD, *_columns(intervals))
+    return [SurplusChange(r["device_id"], r["slot_start"], r["change_wh"]) for r in rows]
+
+
+def _columns(intervals: Mapping[SlotKey, Interval]) -> tuple[list[object], ...]:
+    return (
         [device_id for device_id, _ in intervals],
         [slot for _, slot in intervals],
         [wh_of_mwh(i.generated_mwh) for i in intervals.values()],
@@ -119,13 +113,15 @@ async def _add(conn: Connection, intervals: Mapping[SlotKey, Interval]) -> list[
         ["{" + ",".join(sorted(i.reasons)) + "}" for i in intervals.values()],
         [wh_of_mwh(i.early_mwh) if i.early_mwh else None for i in intervals.values()],
     )
-    return [SurplusChange(r["device_id"], r["slot_start"], r["change_wh"]) for r in rows]
 
 
-async def since(
-    conn: Connection, device_id: DeviceId, slot_start: datetime | None
+async def between(
+    conn: Connection,
+    device_id: DeviceId,
+    from_slot: datetime | None = None,
+    until: datetime | None = None,
 ) -> dict[datetime, Interval]:
-    """A device's intervals from a slot on (None: all)."""
+    """A device's intervals from a slot on (None: the first), and before another (None: all)."""
     return {
         row["slot_start"]: Interval(
             mwh_of_wh(row["generated_wh"]),
@@ -134,41 +130,32 @@ async def since(
             frozenset(Reason(reason) for reason in row["reasons"]),
             mwh_of_wh(row["early_wh"] or 0),
         )
-        for row in await conn.fetch(_SINCE, device_id, slot_start)
+        for row in await conn.fetch(_BETWEEN, device_id, from_slot, until)
     }
 
 
-async def remove_from(
-    conn: Connection, device_id: DeviceId, slot_start: datetime
+async def replace(
+    conn: Connection,
+    device_id: DeviceId,
+    stored: Mapping[datetime, Interval],
+    intervals: Mapping[datetime, Interval],
 ) -> list[SurplusChange]:
-    """Take back every interval of a device from a slot on."""
-    rows = await conn.fetch(_REMOVE_FROM, device_id, slot_start)
-    return [SurplusChange(device_id, r["slot_start"], -r["sellable_wh"]) for r in rows]
+    """Have a device hold these intervals in place of those that are stored of the same time."""
+    changed = {slot: i for slot, i in intervals.items() if stored.get(slot) != i}
+    removed = [slot for slot in stored if slot not in intervals]
+    if removed:
+        await conn.execute(_REMOVE, device_id, removed)
+    remaining = iter(changed.items())
+    while part := {(device_id, s): i for s, i in islice(remaining, ADDED_AT_ONCE)}:
+        await conn.execute(_REPLACE, *_columns(part))
+    return [
+        SurplusChange(device_id, slot, _sellable_wh(intervals, slot) - _sellable_wh(stored, slot))
+        for slot in [*changed, *removed]
+    ]
 
 
-async def checkpoint_before(
-    conn: Connection, device_id: DeviceId, at: datetime
-) -> AccountingState | None:
-    """The newest account that knows no reading at or after `at`; None: begin with the first."""
-    rows = await conn.fetch(_CHECKPOINTS_AROUND, device_id, at)
-    around = (accounts.from_json(row["accountant"]) for row in rows)
-    return next((account for account in around if account.last_at < at), None)
-
-
-async def remove_checkpoints_after(conn: Connection, device_id: DeviceId, at: datetime) -> None:
-    """Forget the accounts that took the time before `at` for settled."""
-    await conn.execute(_REMOVE_CHECKPOINTS_AFTER, device_id, at)
-
-
-async def save_checkpoints(
-    conn: Connection, checkpoints: Mapping[SlotKey, AccountingState]
-) -> None:
-    await conn.execute(
-        _SAVE_CHECKPOINTS,
-        [device_id for device_id, _ in checkpoints],
-        [slot for _, slot in checkpoints],
-        [accounts.to_json(account) for account in checkpoints.values()],
-    )
+def _sellable_wh(intervals: Mapping[datetime, Interval], slot: datetime) -> Decimal:
+    return intervals[slot].sellable_wh if slot in intervals else Decimal(0)
 
 
 async def forget_early(conn: Connection, device_id: DeviceId, slot_start: datetime) -> None:

@@ -6,6 +6,7 @@ would exclude each other without any error, so a key is written here and nowhere
 
 from enum import IntEnum
 
+from core.ids import DeviceId
 from db.pool import Connection
 
 _TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
@@ -13,6 +14,11 @@ _TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 _UNLOCK = "SELECT pg_advisory_unlock($1)"
 
 _TRY_LOCK_UNTIL_COMMIT = "SELECT pg_try_advisory_xact_lock($1)"
+
+# Keys in two parts are apart from all others: of two devices with one hash, one waits.
+_TRY_LOCK_DEVICE = "SELECT pg_try_advisory_lock($1, hashtext($2::text))"
+
+_UNLOCK_DEVICE = "SELECT pg_advisory_unlock($1, hashtext($2::text))"
 
 
 class AdvisoryLock(IntEnum):
@@ -31,6 +37,10 @@ class AdvisoryLock(IntEnum):
     LEDGER_DIGESTS = 764382104
     # One ingester at a time deletes rejections over the limit, until commit.
     REJECTION_RETENTION = 764382124
+    # One ingester at a time thins out checkpoints of settled days, until commit.
+    CHECKPOINT_RETENTION = 764382126
+    # One ingester at a time accounts a device's late readings; the second key is the device.
+    REACCOUNTING = 764382127
     # One API process at a time deletes expired idempotency keys and tokens, until commit.
     EXPIRY = 764382125
 
@@ -51,3 +61,13 @@ async def unlock(conn: Connection, lock: AdvisoryLock) -> None:
 async def try_lock_until_commit(conn: Connection, lock: AdvisoryLock) -> bool:
     """Take a lock until the end of the transaction. Return False if another session holds it."""
     return bool(await conn.fetchval(_TRY_LOCK_UNTIL_COMMIT, lock))
+
+
+async def try_lock_device(conn: Connection, lock: AdvisoryLock, device_id: DeviceId) -> bool:
+    """Take a lock of one device, as `try_lock` takes one. Return False if another holds it."""
+    return bool(await conn.fetchval(_TRY_LOCK_DEVICE, lock, str(device_id)))
+
+
+async def unlock_device(conn: Connection, lock: AdvisoryLock, device_id: DeviceId) -> None:
+    """Release a lock that `try_lock_device` took on this connection."""
+    await conn.execute(_UNLOCK_DEVICE, lock, str(device_id))

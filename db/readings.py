@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from msgspec.json import Decoder, encode
 from msgspec.structs import astuple
@@ -30,14 +31,11 @@ EXCEPT ALL
 SELECT device_id, time FROM stored
 """
 
-_SINCE = """
+_PAGE = """
 SELECT time, power_w, energy_wh, export_wh, parts, counts_since FROM telemetry
- WHERE device_id = $1 AND time > $2 ORDER BY time
-"""
-
-_ALL = """
-SELECT time, power_w, energy_wh, export_wh, parts, counts_since FROM telemetry
- WHERE device_id = $1 ORDER BY time
+ WHERE device_id = $1 AND time > coalesce($2::timestamptz, '-infinity')
+   AND time <= coalesce($3::timestamptz, 'infinity')
+ ORDER BY time LIMIT $4
 """
 
 _BETWEEN = """
@@ -88,7 +86,7 @@ async def append(conn: Connection, readings: Sequence[tuple[DeviceId, Reading]])
     for device_id, reading in readings:
         if isinstance(reading, DetailedReading):
             columns = astuple(reading)[: len(FIELDS)]
-            parts = _parts_to_json(reading.parts)
+            parts = parts_to_json(reading.parts)
             detailed.append((device_id, *columns, parts, reading.counts_since))
         else:
             plain.append((device_id, *astuple(reading)))
@@ -116,23 +114,21 @@ async def store(
         [r.frequency_hz for _, r in readings],
         [r.temperature_c for _, r in readings],
         [r.battery_soc_pct for _, r in readings],
-        [_parts_to_json(r.parts) for _, r in readings],
+        [parts_to_json(r.parts) for _, r in readings],
         [r.counts_since for _, r in readings],
     )
     return {(r["device_id"], r["time"]) for r in known}
 
 
-async def since(conn: Connection, device_id: DeviceId, after: datetime | None) -> list[Reading]:
-    """A device's readings after an instant (None: all), by time, as far as the accountant looks."""
-    rows = (
-        await conn.fetch(_ALL, device_id)
-        if after is None
-        else await conn.fetch(_SINCE, device_id, after)
-    )
-    return [of_row(row) for row in rows]
+async def page(
+    conn: Connection, device_id: DeviceId, after: datetime | None, last: datetime | None, limit: int
+) -> list[Reading]:
+    """A device's first readings after an instant (None: all) up to another, as far as the
+    accountant looks."""
+    return [of_row(row) for row in await conn.fetch(_PAGE, device_id, after, last, limit)]
 
 
-def of_row(row: Record) -> Reading:
+def of_row(row: Sequence[Any] | Record) -> Reading:
     """A reading of `time, power_w, energy_wh, export_wh, parts, counts_since`."""
     at, power_w, energy_wh, export_wh, parts, counts_since = row
     if parts is None and counts_since is None:
@@ -190,5 +186,5 @@ def _whole(row: Record) -> Reading:
 _parts_from_json = Decoder(dict[str, float]).decode
 
 
-def _parts_to_json(parts: Mapping[str, float]) -> str | None:
+def parts_to_json(parts: Mapping[str, float]) -> str | None:
     return encode(parts).decode() if parts else None

@@ -1,19 +1,20 @@
 """Let the accountant update the intervals that new readings touch."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from core.accounting import AccountingState
+from core.accounting import AccountingState, told_by
 from core.earning import account_readings
 from core.ids import DeviceId
 from core.intervals import Interval
 from core.readings import Reading
-from db import intervals
+from db import checkpoints, intervals, unaccounted
 from db.device_states import DeviceState
 from db.intervals import SlotKey, SurplusChange
 from db.pool import Connection
-from ingest.late_readings import account_again
+from db.unaccounted import Change
+from ingest.reaccounting import LIMITS, ChangesOfBatch, Limits, at_once
 
 
 @dataclass(slots=True)
@@ -24,28 +25,43 @@ class _Pending:
     checkpoints: dict[SlotKey, AccountingState] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """What a batch changed of a device's past, and the readings that it brought for it."""
+
+    changes: Sequence[Change]
+    readings: Sequence[Reading]
+
+
+TakenBack = Mapping[datetime, Reading]
+
+
 async def account(
     conn: Connection,
     states: Mapping[DeviceId, DeviceState],
     new_readings: Mapping[DeviceId, list[Reading]],
-    taken_back: Mapping[DeviceId, Collection[datetime]],
+    taken_back: Mapping[DeviceId, TakenBack],
+    limits: Limits = LIMITS,
 ) -> list[SurplusChange]:
-    """Account readings that were just stored, and that there are none at the times taken back.
+    """Account readings that were just stored. `taken_back`: those that were deleted, by their time.
 
-    Returns what it changes of the sellable surplus.
+    What is late, and changes too much, is noted and waits. Returns what changes of the surplus that
+    may be sold.
     """
-    pending, changes = _Pending(), []
+    late: dict[DeviceId, _Late] = {}
+    for device_id, new in new_readings.items():
+        new.sort(key=measured_at)
+        state, gone = states[device_id], taken_back.get(device_id, {})
+        if gone or not state.measured_before(measured_at(new[0])):
+            late[device_id] = _late(state, new, gone)
+    changes = await _account_late(conn, states, late, limits) if late else []
+    pending = _Pending()
     for device_id, new in new_readings.items():
         state = states[device_id]
-        new.sort(key=measured_at)
-        gone = taken_back.get(device_id, ())
-        if not gone and state.measured_before(measured_at(new[0])):
-            accounted = account_readings(state.account, new, state.capacity_w, state.terms)
-        else:
-            times = {measured_at(reading) for reading in new}.union(gone)
-            accounted, removed = await account_again(conn, state, times)
-            changes += removed
-        assert accounted is not None
+        later = new[len(late[device_id].readings) :] if device_id in late else new
+        accounted = account_readings(state.account, later, state.capacity_w, state.terms)
+        if accounted is None:
+            continue
         state.account = accounted.account
         if accounted.intervals:
             state.energy_changed(min(accounted.intervals))
@@ -54,8 +70,40 @@ async def account(
     if pending.intervals:
         changes += await intervals.add(conn, pending.intervals)
     if pending.checkpoints:
-        await intervals.save_checkpoints(conn, pending.checkpoints)
+        await checkpoints.save(conn, pending.checkpoints)
     return changes
+
+
+def _late(state: DeviceState, new: Sequence[Reading], gone: TakenBack) -> _Late:
+    late = [reading for reading in new if not state.measured_before(measured_at(reading))]
+    changes = {at: Change(at) for at in map(measured_at, late)}
+    changes |= {at: Change(at, reading) for at, reading in gone.items()}
+    return _Late(list(changes.values()), late)
+
+
+async def _account_late(
+    conn: Connection,
+    states: Mapping[DeviceId, DeviceState],
+    late: Mapping[DeviceId, _Late],
+    limits: Limits,
+) -> list[SurplusChange]:
+    """Account again at once, as far as that is little; note the rest, and all of a device of which
+    something waits: changes are accounted in the order in which they were stored."""
+    surplus_changes: list[SurplusChange] = []
+    noted: list[tuple[DeviceId, Change]] = []
+    left, waiting = limits.in_batch, await unaccounted.among(conn, late)
+    for device_id, of_device in late.items():
+        to_note = of_device.changes
+        if device_id not in waiting:
+            changes = ChangesOfBatch(to_note, told_by(of_device.readings))
+            done = await at_once(conn, states[device_id], changes, most=left, limits=limits)
+            left -= done.folded
+            surplus_changes += done.surplus_changes
+            to_note = done.waiting
+        noted += [(device_id, change) for change in to_note]
+    if noted:
+        await unaccounted.add(conn, noted)
+    return surplus_changes
 
 
 def measured_at(reading: Reading) -> datetime:

@@ -6,7 +6,7 @@ ingester hears a measurement, or several share it, or one is killed half way thr
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -42,12 +42,13 @@ _log = structlog.get_logger()
 class DecodedBatch:
     """Messages whose device and readings are known, and how many were of no use.
 
-    `taken_back`: by device, times of stored readings that are among the messages with others now.
+    `taken_back`: by device, stored readings that are among the messages with other times now, by
+    the times that they had.
     """
 
     messages: Sequence[IngestMessage]
     ignored: int = 0
-    taken_back: Mapping[DeviceId, Collection[datetime]] = field(default_factory=dict)
+    taken_back: Mapping[DeviceId, Mapping[datetime, Reading]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -96,7 +97,7 @@ async def _into_passes(
 ) -> DecodedBatch:
     """Give readings of an hour that came twice the time that they are of."""
     again: list[IngestMessage] = []
-    taken_back: dict[DeviceId, Collection[datetime]] = {}
+    taken_back: dict[DeviceId, Mapping[datetime, Reading]] = {}
     for device_id, unsure in ear.unsure.items():
         state = states[device_id]
         passes = await put_into_passes(conn, state, list(unsure.values()))
@@ -109,7 +110,10 @@ async def _into_passes(
             # They are counted again as they arrive again.
             state.received -= len(passes.taken_back)
             state.stored -= len(passes.taken_back)
-            taken_back[device_id] = passes.taken_back.keys()
+            taken_back[device_id] = {
+                was: structs.replace(reading, time=was)
+                for was, reading in passes.taken_back.items()
+            }
             again += [_again(reading, device_id) for reading in passes.taken_back.values()]
     # Before those that may turn out to be the same.
     return DecodedBatch([*again, *ear.messages], ear.ignored, taken_back)

@@ -27,7 +27,7 @@ from core.intervals import Reason
 from core.readings import Reading
 from core.selling import SellingRules
 from core.units import SLOT
-from db import device_decisions, device_states, flags, intervals, readings
+from db import checkpoints, device_decisions, device_states, flags, readings
 from db.device_states import DeviceState
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.flags import DueDevice
@@ -96,7 +96,7 @@ async def _credits(conn: Connection, due: DueDevice, slots: Sequence[SlotEnergy]
         told = await readings.between(conn, due.device_id, slot.start, slot.start + SLOT)
         left -= len(told)
         if told:
-            before = await intervals.checkpoint_before(conn, due.device_id, measured_at(told[0]))
+            before = await checkpoints.before(conn, due.device_id, measured_at(told[0]))
             credited += _credited(state, before, told)
     return credited
 

@@ -1,97 +1,165 @@
-"""Readings that are late: go back to before them, and fold again what came since, with them.
+"""Late readings that change too much for a batch: devices are accounted again beside the batches.
 
-A credit may begin before the account that one goes back to (the counter was silent, or lied): the
-slots it reaches into are taken back as well, and folded from an account before them. Where
-retention has dropped readings that this takes, what was made of them stays, and gets the difference
-that the late ones make.
+One device at a time of an ingester, of those that no other ingester accounts at the moment. Pages
+are folded in a thread, which rests after every 100 readings, so that the event loop waits for a few
+milliseconds at most. Nothing is locked meanwhile: readings go on being stored, late ones too, which
+are noted and wait for the next time. The end is one transaction under the lock of the device's
+state. Whoever is killed before has changed nothing; whoever finds that the notes have changed, or
+what was decided of the device, begins anew.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
-from datetime import datetime
+import asyncio
+import time
+from datetime import UTC, datetime
 
-from core.accounting import Accounted, AccountingState
-from core.earning import account_readings
+import structlog
+
 from core.ids import DeviceId
-from core.intervals import Interval
-from core.readings import Reading
-from core.units import slot_of
-from db import intervals, readings
+from core.selling import USUAL_RULES, SellingRules
+from core.settings import DatabaseSettings
+from db import device_states, locks, roles, unaccounted
 from db.device_states import DeviceState
-from db.intervals import SurplusChange
-from db.pool import Connection
+from db.errors import DATABASE_ERRORS, UNAVAILABLE, UNSTORABLE, mind_cancellation
+from db.locks import AdvisoryLock
+from db.pool import Connection, Pool, open_connection
+from ingest.listing_sync import sync_listings
+from ingest.metrics import IngestMetrics
+from ingest.reaccounting import LIMITS, DeviceReaccounting, Limits, NotedChanges, Page
+
+_EVERY_S = 0.05
+_IDLE_S = 0.5
+_AFTER_ERROR_S = 2.0
+_REST_S = 0.001
+
+_log = structlog.get_logger()
 
 
-async def account_again(
-    conn: Connection, state: DeviceState, times: Collection[datetime]
-) -> tuple[Accounted, list[SurplusChange]]:
-    """Account stored readings of these times, with all that were read since and accounted before.
-
-    Takes back the slots that it replaces. Returns what to add, and what was taken back.
-    """
-    device_id, late_at = state.device_id, min(times)
-    from_slot, history = await _to_account(conn, state, late_at)
-    # What came before the history; where retention dropped its beginning, a later account.
-    account = await intervals.checkpoint_before(conn, device_id, _oldest_at(history))
-    again = _fold(state, account, history)
-    if account is not None and slot_of(account.last_at) >= from_slot:
-        without = _fold(state, account, [r for r in history if r.time not in times])
-        stored = await intervals.since(conn, device_id, from_slot)
-        again = _amended(again, without, stored, slot_of(account.last_at))
-    taken_back = await intervals.remove_from(conn, device_id, from_slot)
-    await intervals.remove_checkpoints_after(conn, device_id, late_at)
-    return _from_slot_on(again, from_slot), taken_back
+class _Overtaken(Exception):
+    """What was noted or decided of the device has changed: what was folded is of no use."""
 
 
-async def _to_account(
-    conn: Connection, state: DeviceState, late_at: datetime
-) -> tuple[datetime, list[Reading]]:
-    """From which slot on energy may change, and what was read since, as far as it is kept."""
-    device_id = state.device_id
-    before = await intervals.checkpoint_before(conn, device_id, late_at)
-    before = state.terms.account_before(before, late_at)
-    if before is None:
-        history = await readings.since(conn, device_id, None)
-        return slot_of(_oldest_at(history)), history
-    from_slot = slot_of(await _settled_until(conn, device_id, before))
-    base = await intervals.checkpoint_before(conn, device_id, from_slot)
-    return from_slot, await readings.since(conn, device_id, base.last_at if base else None)
+async def watch(
+    pool: Pool, settings: DatabaseSettings, rules: SellingRules, metrics: IngestMetrics
+) -> None:
+    """Account devices again until cancelled. Several ingesters may: each device is one's."""
+    while True:
+        try:
+            accounted = await _account_all(settings, rules, metrics) if await _is_any(pool) else 0
+            # Nothing that waits could be accounted: not again at once.
+            await asyncio.sleep(_EVERY_S if accounted else _IDLE_S)
+        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+            mind_cancellation(error)
+            _log.warning("late_readings_not_accounted", error=type(error).__name__)
+            await asyncio.sleep(_AFTER_ERROR_S)
 
 
-async def _settled_until(
-    conn: Connection, device_id: DeviceId, before: AccountingState
-) -> datetime:
-    """Where the first credit after an account begins. A counter silent for long may stay silent."""
-    if slot_of(before.settled_until) == slot_of(before.last_at):
-        return before.settled_until
-    return before.settled_for(await readings.since(conn, device_id, before.last_at))
+async def _is_any(pool: Pool) -> bool:
+    async with pool.acquire() as conn:
+        return await unaccounted.next_device(conn, None) is not None
 
 
-def _amended(
-    again: Accounted, without: Accounted, stored: Mapping[datetime, Interval], last_slot: datetime
-) -> Accounted:
-    """Slots up to the last that a fold can't give whole: what is stored, and by how much it differs
-    from the fold without the late readings."""
-    amended = dict(again.intervals)
-    for slot, interval in stored.items():
-        if slot <= last_slot:
-            known = without.intervals.get(slot)
-            rest = interval - known if known else interval
-            amended[slot] = rest + amended[slot] if slot in amended else rest
-    return replace(again, intervals=amended)
-
-
-def _from_slot_on(accounted: Accounted, from_slot: datetime) -> Accounted:
-    whole = {slot: i for slot, i in accounted.intervals.items() if slot >= from_slot}
-    return replace(accounted, intervals=whole)
-
-
-def _fold(state: DeviceState, account: AccountingState | None, history: list[Reading]) -> Accounted:
-    accounted = account_readings(account, history, state.capacity_w, state.terms)
-    assert accounted is not None
+async def _account_all(
+    settings: DatabaseSettings, rules: SellingRules, metrics: IngestMetrics
+) -> int:
+    """On a connection of its own: a device's lock ends with it, however that ends."""
+    timeout_s = settings.database_statement_timeout.total_seconds()
+    async with open_connection(
+        settings,
+        application_name="ingest-late",
+        role=roles.INGEST,
+        statement_timeout_s=timeout_s,
+    ) as conn:
+        accounted = await account_all(conn, rules=rules)
+    metrics.reaccounted.inc(accounted)
     return accounted
 
 
-def _oldest_at(history: list[Reading]) -> datetime:
-    assert history[0].time is not None
-    return history[0].time
+async def account_all(
+    conn: Connection, limits: Limits = LIMITS, rules: SellingRules = USUAL_RULES
+) -> int:
+    """Account each device of which something waits, once. Returns of how many that was done."""
+    accounted, device_id = 0, await unaccounted.next_device(conn, None)
+    while device_id is not None:
+        if await locks.try_lock_device(conn, AdvisoryLock.REACCOUNTING, device_id):
+            accounted += await _account_or_go_on(conn, device_id, rules, limits)
+            await locks.unlock_device(conn, AdvisoryLock.REACCOUNTING, device_id)
+        device_id = await unaccounted.next_device(conn, device_id)
+    return accounted
+
+
+async def _account_or_go_on(
+    conn: Connection, device_id: DeviceId, rules: SellingRules, limits: Limits
+) -> bool:
+    """What the database refuses of one device keeps no other waiting."""
+    try:
+        return await _account(conn, device_id, rules, limits)
+    except _Overtaken:
+        _log.info("late_readings_overtaken", device_id=str(device_id))
+    except UNSTORABLE as error:
+        _log.error("late_readings_refused", device_id=str(device_id), error=str(error))
+    return False
+
+
+async def _account(
+    conn: Connection, device_id: DeviceId, rules: SellingRules, limits: Limits
+) -> bool:
+    """Account a device with what waits of it by now. Returns whether there was any.
+
+    Raises _Overtaken.
+    """
+    async with conn.transaction():
+        state = await _locked(conn, device_id)
+        span = await unaccounted.span(conn, device_id)
+    if state is None or span is None:
+        return False
+    changes = NotedChanges(device_id, span.first_at, span.last_id)
+    work = DeviceReaccounting(state, changes)
+    page = await work.begin(conn, limits.first_page)
+    assert state.account is not None
+    while True:
+        await asyncio.to_thread(_fold, work, page)
+        if work.is_done(page, state.account) and await _finish(conn, work, changes, rules, limits):
+            return True
+        page = await work.load(conn, limits.page)
+
+
+def _fold(work: DeviceReaccounting, page: Page) -> None:
+    """In a thread. Where it only offered the interpreter, it would have it again at once."""
+    for _ in work.fold(page):
+        time.sleep(_REST_S)
+
+
+async def _finish(
+    conn: Connection,
+    work: DeviceReaccounting,
+    changes: NotedChanges,
+    rules: SellingRules,
+    limits: Limits,
+) -> bool:
+    """Write what came of it, if what was stored meanwhile is little. Raises _Overtaken."""
+    async with conn.transaction():
+        state = await _locked(conn, changes.device_id)
+        if state is None or state.account is None or not work.is_accounted_as(state):
+            raise _Overtaken
+        if work.until is None:
+            page = await work.load(conn, limits.first_page)
+            for _ in work.fold(page):
+                pass
+            if not work.is_done(page, state.account):
+                return False
+        elif not work.is_settled(state.account):
+            return False
+        settled = await unaccounted.settle(conn, changes.device_id, changes.last_id, work.until)
+        if settled != work.changed:
+            raise _Overtaken
+        surplus_changes = await work.write(conn, state)
+        await sync_listings(
+            conn, {state.device_id: state}, surplus_changes, datetime.now(UTC), rules
+        )
+        await device_states.save(conn, [state])
+    return True
+
+
+async def _locked(conn: Connection, device_id: DeviceId) -> DeviceState | None:
+    """Also of a removed device: what it told before is accounted to the end."""
+    return (await device_states.lock(conn, [device_id], removed=True)).get(device_id)

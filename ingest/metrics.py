@@ -24,6 +24,9 @@ class IngestMetrics:
             "solarhub_ingest_sessions", "Sessions of its group that this ingester reads",
             registry=registry,
         )  # fmt: skip
+        self.reaccounted = counter(
+            "devices_reaccounted", "Devices accounted again beside the batches, for late readings"
+        )
         self.answers_dropped = counter(
             "answers_dropped", "Answers to devices that were not sent, the broker being too slow"
         )

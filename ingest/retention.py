@@ -1,10 +1,16 @@
-"""Records of what was refused don't grow without end; how much was refused stays known."""
+"""What grows without end otherwise: records of what was refused, and accounts to go back to.
+
+How much was refused stays known. Of accounts from before each slot, one a day is left of the days
+that no late reading can change any more.
+"""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from db import locks, rejections
+from core.ids import DeviceId
+from db import checkpoints, locks, rejections
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.locks import AdvisoryLock
 from db.pool import Pool
@@ -13,19 +19,23 @@ KEPT_PER_DEVICE = 1_000
 KEPT_OF_STRANGERS = 10_000
 LIMIT = 5_000
 _DEVICES_AT_ONCE = 100
+# Beyond the late horizon, as settled days are compressed.
+_SETTLED_AFTER = timedelta(days=1)
+_DAY = timedelta(days=1)
 
 _log = structlog.get_logger()
 
 
-async def watch(pool: Pool, *, every_s: float = 10.0) -> None:
+async def watch(pool: Pool, late_horizon: timedelta, *, every_s: float = 10.0) -> None:
     """Tidy up until cancelled. Of several ingesters one does at a time."""
     while True:
         try:
             while await delete_expired(pool):
                 pass
+            await thin_checkpoints(pool, datetime.now(UTC) - late_horizon - _SETTLED_AFTER)
         except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
             mind_cancellation(error)
-            _log.warning("rejections_not_tidied", error=type(error).__name__)
+            _log.warning("not_tidied", error=type(error).__name__)
         await asyncio.sleep(every_s)
 
 
@@ -45,3 +55,29 @@ async def delete_expired(
             if dropped < limit:
                 dropped += await rejections.drop(conn, device_id, kept=kept, limit=limit - dropped)
         return dropped
+
+
+async def thin_checkpoints(pool: Pool, settled_at: datetime) -> None:
+    """Keep one checkpoint of each device for each whole day before an instant, day by day."""
+    while True:
+        async with pool.acquire() as conn:
+            day = await checkpoints.thinned_until(conn)
+        if day + _DAY > settled_at:
+            return
+        if not await _thin_day(pool, day):
+            return
+
+
+async def _thin_day(pool: Pool, day: datetime) -> bool:
+    """Thin a day out, some devices a transaction. Returns False if another ingester is at it."""
+    last: DeviceId | None = None
+    while True:
+        async with pool.acquire() as conn, conn.transaction():
+            if not await locks.try_lock_until_commit(conn, AdvisoryLock.CHECKPOINT_RETENTION):
+                return False
+            device_ids = await checkpoints.devices_after(conn, last, _DEVICES_AT_ONCE)
+            if not device_ids:
+                await checkpoints.set_thinned_until(conn, day + _DAY)
+                return True
+            await checkpoints.thin(conn, device_ids, day, day + _DAY)
+        last = device_ids[-1]

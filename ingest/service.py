@@ -25,7 +25,7 @@ from db.errors import (
     shortage,
 )
 from db.pool import Pool, open_pool
-from ingest import flagging, pricing, retention
+from ingest import flagging, late_readings, pricing, retention
 from ingest.batcher import Batcher
 from ingest.broker_accounts.sync import BrokerAccountSync
 from ingest.firmware_decoding import nothing_more
@@ -83,8 +83,9 @@ async def run(
             watch(pool, settings.offline_after, settings.selling_rules, is_heard=is_heard)
         )
         tasks.create_task(pricing.watch(pool, _price_rules(settings)))
-        tasks.create_task(retention.watch(pool))
+        tasks.create_task(retention.watch(pool, settings.late_horizon))
         tasks.create_task(flagging.watch(pool, settings.selling_rules, settings.late_horizon))
+        tasks.create_task(late_readings.watch(pool, database, settings.selling_rules, metrics))
         tasks.create_task(keep_publishing(pool, subscriber.publish, started))
         answers = RejectionNotices(subscriber.publish, metrics)
         tasks.create_task(answers.run())

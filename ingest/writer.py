@@ -21,6 +21,7 @@ from ingest.accounting import account, measured_at
 from ingest.firmware_decoding import DecodedBatch, decode_batch
 from ingest.listing_sync import sync_listings
 from ingest.messages import IngestMessage
+from ingest.reaccounting import LIMITS, Limits
 from ingest.validation import ValidatedBatch, validate
 
 
@@ -46,6 +47,7 @@ async def write(
     batch: Sequence[IngestMessage],
     late_horizon: timedelta,
     rules: SellingRules = USUAL_RULES,
+    limits: Limits = LIMITS,
 ) -> Written:
     """Commit everything that a batch of messages means, or nothing of it."""
     device_ids = {m.device_id for m in batch if m.device_id is not None}
@@ -59,7 +61,7 @@ async def write(
         heard = await decode_batch(conn, batch, named, states) if names else DecodedBatch(batch)
         intake = validate(heard.messages, states, late_horizon)
         new_readings = await _store(conn, states, intake)
-        changes = await account(conn, states, new_readings, heard.taken_back)
+        changes = await account(conn, states, new_readings, heard.taken_back, limits)
         await sync_listings(conn, states, changes, now, rules)
         await device_states.save(conn, list(states.values()))
         if intake.rejections:

@@ -17,7 +17,7 @@ PACKAGES = ("api", "bench", "core", "db", "ingest", "realtime", "simulators", "s
 
 # A call of any of PostgreSQL's advisory lock functions, and its first argument.
 _CALL = re.compile(r"pg_\w*advisory\w*\(\s*([^)]*)\)")
-_PARAMETER = re.compile(r"\$1|:lock")
+_PARAMETER = re.compile(r"\$1(, hashtext\(\$2::text)?|:lock")
 # SQL can't import the enum: a literal there names its member, and must have its value.
 _NAMED_LITERAL = re.compile(r"(\d+) /\* AdvisoryLock\.(\w+) \*/")
 

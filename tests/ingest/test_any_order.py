@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from uuid import UUID
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +11,11 @@ from core.accounting import advance
 from core.readings import Reading
 from core.settings import DatabaseSettings
 from core.units import wh_of_mwh
+from db import checkpoints, device_states, unaccounted
 from db.audit import audit
 from db.pool import Pool
+from ingest.late_readings import account_all
+from ingest.reaccounting import Limits
 from ingest.writer import write
 from tests.ingest.world import add_device, add_following_listing, detailed, intervals_of
 from tests.support.meters import CAPACITY_W, NOON, histories, histories_in_parts
@@ -39,11 +43,51 @@ def arrivals(draw: st.DrawFn, history: list[Reading]) -> list[list[Reading]]:
 async def test_any_order_and_any_repetition_give_the_same_intervals(
     pool: Pool, database: DatabaseSettings, data: st.DataObject
 ) -> None:
+    await pool.execute("DELETE FROM devices")
     history = data.draw(st.one_of(histories(), histories_in_parts()))
     device = await add_device(pool, CAPACITY_W)
     await add_following_listing(pool, device, NOON - timedelta(hours=1))
     for batch in data.draw(arrivals(history)):
         await write(pool, [detailed(device, *batch, received_at=RECEIVED_AT)], LATE_HORIZON)
+    await check(pool, database, device, history)
+
+
+@settings(max_examples=25)
+@given(st.data())
+async def test_so_they_do_when_late_readings_wait_and_the_books_hold_meanwhile(
+    pool: Pool, database: DatabaseSettings, data: st.DataObject
+) -> None:
+    await pool.execute("DELETE FROM devices")
+    history = data.draw(st.one_of(histories(), histories_in_parts()))
+    device = await add_device(pool, CAPACITY_W)
+    await add_following_listing(pool, device, NOON - timedelta(hours=1))
+    limits = Limits(
+        in_batch=data.draw(st.sampled_from([0, 3, 20])),
+        first_page=data.draw(st.integers(1, 4)),
+        page=data.draw(st.integers(1, 10)),
+    )
+    async with pool.acquire() as conn:
+        for batch in data.draw(arrivals(history)):
+            message = detailed(device, *batch, received_at=RECEIVED_AT)
+            await write(pool, [message], LATE_HORIZON, limits=limits)
+            await check_books(pool, database)
+            if data.draw(st.booleans()):
+                await account_all(conn, limits)
+                await check_books(pool, database)
+        while await unaccounted.next_device(conn, None):
+            assert await account_all(conn, limits)
+    await check(pool, database, device, history)
+
+
+async def check_books(pool: Pool, database: DatabaseSettings) -> None:
+    async with pool.acquire() as conn:
+        assert [c.name async for c in audit(conn, database) if not c.ok] == []
+
+
+async def check(
+    pool: Pool, database: DatabaseSettings, device: UUID, history: list[Reading]
+) -> None:
+    """Hold what came of a device against its history in order."""
     in_order = advance(None, history, CAPACITY_W)
     assert in_order is not None
     assert {row["slot_start"]: tuple(row)[1:] for row in await intervals_of(pool, device)} == {
@@ -60,5 +104,9 @@ async def test_any_order_and_any_repetition_give_the_same_intervals(
         "SELECT measured_wh FROM energy_listings WHERE device_id = $1", device
     )
     assert listed_wh == sellable_wh
-    async with pool.acquire() as conn:
-        assert [c.name async for c in audit(conn, database) if not c.ok] == []
+    async with pool.acquire() as conn, conn.transaction():
+        state = (await device_states.lock(conn, [device]))[device]
+        assert state.account == in_order.account
+        kept = await checkpoints.between(conn, device, NOON - timedelta(days=1), RECEIVED_AT)
+        assert kept == in_order.checkpoints
+    await check_books(pool, database)

@@ -18,6 +18,7 @@ from core.settings import DatabaseSettings
 from db import intervals
 from db.audit import audit
 from db.pool import Pool
+from ingest import retention
 from ingest.accounting import measured_at
 from ingest.writer import write
 from tests.ingest.world import add_device, add_following_listing, counting, detailed
@@ -25,6 +26,7 @@ from tests.support.meters import CAPACITY_W, NOON, histories
 
 DAY = timedelta(days=1)
 HORIZON = timedelta(days=31)
+MIDNIGHT = NOON - timedelta(hours=12)
 
 _HAS_TIMESCALEDB = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')"
 _DROP = "SELECT drop_chunks('telemetry', older_than => $1::timestamptz)"
@@ -32,10 +34,16 @@ _DELETE = "DELETE FROM telemetry WHERE time < date_trunc('day', $1::timestamptz,
 _AGE = "UPDATE devices SET created_at = '2020-01-01Z'"
 
 
-async def forget(pool: Pool, before: datetime) -> None:
-    """Drop readings as retention does: days as a whole, and of all devices."""
+async def forget(pool: Pool, before: datetime, *, thinned: bool = False) -> None:
+    """Drop readings as retention does: days as a whole, and of all devices.
+
+    `thinned`: what can be thinned out of the checkpoints long before was.
+    """
     statement = _DROP if await pool.fetchval(_HAS_TIMESCALEDB) else _DELETE
     await pool.execute(statement, before)
+    if thinned:
+        await pool.execute("UPDATE checkpoint_thinning SET thinned_until = $1", MIDNIGHT - DAY)
+        await retention.thin_checkpoints(pool, before + DAY)
 
 
 async def tell(pool: Pool, device: UUID, readings: Sequence[Reading]) -> None:
@@ -55,7 +63,7 @@ async def outcome(pool: Pool, database: DatabaseSettings, device: UUID) -> dict[
     """A device's intervals, once the books were found to hold."""
     async with pool.acquire() as conn:
         assert [c.name async for c in audit(conn, database) if not c.ok] == []
-        return await intervals.since(conn, device, None)
+        return await intervals.between(conn, device)
 
 
 def energy(accounted: dict[datetime, Interval]) -> dict[datetime, tuple[int, int]]:
@@ -79,7 +87,8 @@ async def test_late_readings_after_a_silence_change_nothing_that_was_made_of_for
     later = [replace(r, time=measured_at(r) + silence) for r in later]
     device = await old_device(pool)
     await tell(pool, device, early)
-    await forget(pool, NOON + data.draw(st.integers(1, silence.days)) * DAY)
+    days = data.draw(st.integers(1, silence.days))
+    await forget(pool, NOON + days * DAY, thinned=data.draw(st.booleans()))
     sent = data.draw(st.permutations(later))
     for n in range(0, len(sent), 5):
         await tell(pool, device, sent[n : n + 5])
@@ -99,7 +108,7 @@ async def test_a_counter_that_fell_silent_does_not_take_forgotten_energy_along(
     history[4] = replace(history[4], export_wh=7.0)
     for n in range(0, len(history), 3):
         await tell(pool, device, history[n : n + 3])
-    await forget(pool, NOON + 60 * DAY)
+    await forget(pool, NOON + 60 * DAY, thinned=True)
     late = replace(history[-1], time=NOON + 97 * DAY, energy_wh=25.0)
     await tell(pool, device, [late])
     history.insert(-3, late)

@@ -10,9 +10,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.settings import DatabaseSettings
+from db import unaccounted
 from db.audit import audit
 from db.pool import Pool
+from ingest.late_readings import account_all
 from ingest.messages import IngestMessage
+from ingest.reaccounting import LIMITS, Limits
 from ingest.writer import write
 from tests.ingest.test_firmware_decoding import HORIZON, state_of
 from tests.ingest.world import add_following_listing, add_named, intervals_of, message
@@ -64,10 +67,17 @@ async def is_sound(pool: Pool, database: DatabaseSettings) -> bool:
         return not [check async for check in audit(conn, database) if not check.ok]
 
 
+async def account_what_waits(pool: Pool, limits: Limits) -> None:
+    async with pool.acquire() as conn:
+        while await unaccounted.next_device(conn, None) is not None:
+            assert await account_all(conn, limits)
+
+
+@pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize("at_once", [1, 7, 60])
 @pytest.mark.parametrize("seed", [None, -1, 1, 2, 3])
 async def test_no_reading_of_the_hour_is_lost_in_whatever_order_it_comes(
-    pool: Pool, database: DatabaseSettings, seed: int | None, at_once: int
+    pool: Pool, database: DatabaseSettings, seed: int | None, at_once: int, waits: bool
 ) -> None:
     device = await add_growatt(pool)
     told = night(BEGINS + timedelta(days=2))
@@ -75,9 +85,14 @@ async def test_no_reading_of_the_hour_is_lost_in_whatever_order_it_comes(
         told.reverse()
     elif seed is not None:
         Random(seed).shuffle(told)
+    limits = Limits(in_batch=0, first_page=3, page=5) if waits else LIMITS
     for n in range(0, len(told), at_once):
-        written = await write(pool, told[n : n + at_once], HORIZON)
+        written = await write(pool, told[n : n + at_once], HORIZON, limits=limits)
         assert (written.received, written.duplicate) == (written.stored, 0)
+        assert not waits or await is_sound(pool, database)
+        if waits and n % 4 == 0:
+            await account_what_waits(pool, limits)
+    await account_what_waits(pool, limits)
     assert await times_of(pool, device) == [
         (BEGINS + n * STEP, (5001 + n) * 100) for n in range(60)
     ]

@@ -93,7 +93,7 @@ async def test_what_a_meter_tells_again_gives_the_same_in_any_order(
     expected = account_readings(None, history, CAPACITY_W, terms)
     assert expected is not None
     async with pool.acquire() as conn:
-        assert await intervals.since(conn, second, None) == expected.intervals
+        assert await intervals.between(conn, second) == expected.intervals
         assert [c.name async for c in audit(conn, database) if not c.ok] == []
     assert await sellable_wh(pool, second) == sum(
         interval.sellable_wh
@@ -114,7 +114,7 @@ async def test_energy_is_sold_once_however_often_a_meter_is_registered(pool: Poo
         await tell(pool, first, forty_kwh)
         assert await sellable_wh(pool, first) == 0
         async with pool.acquire() as conn:
-            shown = await intervals.since(conn, first, None)
+            shown = await intervals.between(conn, first)
         assert sum(interval.surplus_mwh for interval in shown.values()) == 40_000_000
     # Half of what comes next was made before: only what was made since is its new owner's.
     await tell(pool, first, [Reading(ends + timedelta(minutes=15), energy_wh=41_600.0)])

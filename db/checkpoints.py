@@ -1,0 +1,117 @@
+"""Accounts of a device as they were before each slot: where accounting again begins.
+
+Of days that no late reading can change any more, only the first one of each day is kept: retention
+drops readings by whole days, and then the account from before the first that is left is needed.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from uuid import UUID
+
+from core.accounting import AccountingState
+from core.ids import DeviceId
+from db import accounts
+from db.pool import Connection
+
+_AROUND = """
+(SELECT accountant FROM accountant_checkpoints
+  WHERE device_id = $1 AND slot_start > $2 ORDER BY slot_start LIMIT 1)
+UNION ALL
+(SELECT accountant FROM accountant_checkpoints
+  WHERE device_id = $1 AND slot_start <= $2 ORDER BY slot_start DESC LIMIT 1)
+"""
+
+_BETWEEN = """
+SELECT slot_start, accountant FROM accountant_checkpoints
+ WHERE device_id = $1 AND slot_start > $2 AND slot_start <= $3
+"""
+
+_SAVE = """
+INSERT INTO accountant_checkpoints (device_id, slot_start, accountant)
+SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::json[])
+    ON CONFLICT (device_id, slot_start) DO UPDATE SET accountant = excluded.accountant
+"""
+
+_REMOVE_OTHERS = """
+DELETE FROM accountant_checkpoints
+ WHERE device_id = $1 AND slot_start >= $2 AND slot_start < coalesce($3::timestamptz, 'infinity')
+   AND slot_start <> ALL($4::timestamptz[])
+"""
+
+_THINNED_UNTIL = "SELECT thinned_until FROM checkpoint_thinning"
+
+_SET_THINNED_UNTIL = "UPDATE checkpoint_thinning SET thinned_until = $1"
+
+_DEVICES_AFTER = """
+SELECT device_id FROM device_states WHERE device_id > $1 ORDER BY device_id LIMIT $2
+"""
+
+_THIN = """
+DELETE FROM accountant_checkpoints c
+ WHERE c.device_id = ANY($1::uuid[]) AND c.slot_start >= $2 AND c.slot_start < $3
+   AND EXISTS (SELECT FROM accountant_checkpoints earlier
+                WHERE earlier.device_id = c.device_id AND earlier.slot_start < c.slot_start
+                  AND earlier.slot_start >= date_trunc('day', c.slot_start, 'UTC'))
+"""
+
+_FIRST = UUID(int=0)
+
+Key = tuple[DeviceId, datetime]
+
+
+async def before(conn: Connection, device_id: DeviceId, at: datetime) -> AccountingState | None:
+    """Return the newest account that knows no reading at or after `at`; None: begin with none."""
+    rows = await conn.fetch(_AROUND, device_id, at)
+    around = (accounts.from_json(row["accountant"]) for row in rows)
+    return next((account for account in around if account.last_at < at), None)
+
+
+async def between(
+    conn: Connection, device_id: DeviceId, after: datetime, last: datetime
+) -> dict[datetime, AccountingState]:
+    """Return the accounts from before each slot after one, up to another."""
+    rows = await conn.fetch(_BETWEEN, device_id, after, last)
+    return {row["slot_start"]: accounts.from_json(row["accountant"]) for row in rows}
+
+
+async def save(conn: Connection, checkpoints: Mapping[Key, AccountingState]) -> None:
+    await conn.execute(
+        _SAVE,
+        [device_id for device_id, _ in checkpoints],
+        [slot for _, slot in checkpoints],
+        [accounts.to_json(account) for account in checkpoints.values()],
+    )
+
+
+async def remove_others(
+    conn: Connection,
+    device_id: DeviceId,
+    from_slot: datetime,
+    until: datetime | None,
+    kept: Collection[datetime],
+) -> None:
+    """Remove what is there from a slot on and before another (None: all), but for those kept."""
+    await conn.execute(_REMOVE_OTHERS, device_id, from_slot, until, list(kept))
+
+
+async def thinned_until(conn: Connection) -> datetime:
+    """Return up to which day only one a day is left."""
+    until: datetime = await conn.fetchval(_THINNED_UNTIL)
+    return until
+
+
+async def set_thinned_until(conn: Connection, day: datetime) -> None:
+    await conn.execute(_SET_THINNED_UNTIL, day)
+
+
+async def devices_after(conn: Connection, device_id: DeviceId | None, limit: int) -> list[DeviceId]:
+    """Return the next devices (None: the first), in the order of their ids."""
+    rows = await conn.fetch(_DEVICES_AFTER, device_id or _FIRST, limit)
+    return [row["device_id"] for row in rows]
+
+
+async def thin(
+    conn: Connection, device_ids: Collection[DeviceId], begin: datetime, end: datetime
+) -> None:
+    """Keep the first of each day (UTC) from one instant on and before another."""
+    await conn.execute(_THIN, list(device_ids), begin, end)

@@ -1,4 +1,4 @@
-"""A subscriber whose batches are not committed for a while, at a Mosquitto that has much for it."""
+"""A subscriber with a slow writer, with brokers that refuse or fall silent, and cancelled."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ MESSAGES = 2 * HELD_MAX_BYTES // PADDING_BYTES
 
 
 class Writer:
-    """Takes whatever comes, and commits nothing before it may."""
+    """Stores messages, and acknowledges none before `commit`."""
 
     def __init__(self) -> None:
         self.taken: list[IngestMessage] = []
@@ -58,7 +58,7 @@ async def subscribed(mosquitto: Mosquitto, writer: Writer) -> AsyncIterator[asyn
 
 
 @pytest.mark.parametrize("answer", [b"", ACCEPTED], ids=["connecting", "subscribing"])
-async def test_one_that_is_cancelled_while_it_connects_or_subscribes_ends(answer: bytes) -> None:
+async def test_cancelling_while_it_connects_or_subscribes_ends_it(answer: bytes) -> None:
     async with scripted_broker(lambda one: answer if one[0] == CONNECT else b"") as peer:
         settings = IngestSettings(mqtt_url=f"mqtt://127.0.0.1:{peer.endpoint.port}")
         subscriber = Subscriber(settings, Writer(), IngestMetrics(CollectorRegistry()))
@@ -70,7 +70,7 @@ async def test_one_that_is_cancelled_while_it_connects_or_subscribes_ends(answer
         await eventually(lambda: peer.connections_open == 0)
 
 
-async def test_an_answer_to_a_call_that_was_cancelled_is_no_error(
+async def test_the_answer_to_a_cancelled_subscription_is_no_error(
     mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker = BrokerEndpoint.of(IngestSettings(mqtt_url=mosquitto.url))
@@ -85,7 +85,7 @@ async def test_an_answer_to_a_call_that_was_cancelled_is_no_error(
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-async def test_a_broker_that_refuses_a_filter_is_no_broker_to_read_from() -> None:
+async def test_a_refused_filter_is_an_error() -> None:
     def reply(one: bytes) -> bytes | None:
         packet_id = one[body_at(one) :][:2]
         suback = packet(SUBACK, packet_id + bytes([1, SUBSCRIPTION_REFUSED]))
@@ -98,7 +98,7 @@ async def test_a_broker_that_refuses_a_filter_is_no_broker_to_read_from() -> Non
             await subscriber.subscribe_only()
 
 
-async def test_one_that_returns_to_more_than_it_may_hold_waits_and_goes_on(
+async def test_reconnecting_to_more_than_the_limit_pauses_and_continues(
     mosquitto: Mosquitto,
 ) -> None:
     async with subscribed(mosquitto, Writer()) as connected, asyncio.timeout(10):

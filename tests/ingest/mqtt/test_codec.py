@@ -81,7 +81,7 @@ def test_a_length_without_end_is_malformed() -> None:
 
 
 @given(st.lists(st.binary(max_size=400), max_size=10))
-def test_whatever_the_broker_sends_is_decoded_or_malformed_and_little_of_it_is_kept(
+def test_any_bytes_are_decoded_or_malformed_and_the_kept_part_is_bounded(
     chunks: list[bytes],
 ) -> None:
     with suppress(MalformedPacketError):
@@ -92,7 +92,7 @@ def test_whatever_the_broker_sends_is_decoded_or_malformed_and_little_of_it_is_k
                     decode(found)
 
 
-# What the hub receives -------------------------------------------------------------------------
+# Decoding --------------------------------------------------------------------------------------
 
 
 DECODERS: tuple[Callable[[bytes], object], ...] = (
@@ -104,7 +104,7 @@ DECODERS: tuple[Callable[[bytes], object], ...] = (
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200), st.none() | IDS)
-def test_a_publish_is_taken_apart(topic: bytes, payload: bytes, packet_id: int | None) -> None:
+def test_a_publish_is_decoded(topic: bytes, payload: bytes, packet_id: int | None) -> None:
     whole = publish(topic, payload, packet_id)
     assert is_publish(whole)
     assert decode_publish(whole, NOW) == ReceivedPublish(
@@ -203,11 +203,11 @@ def test_a_suback_without_codes_is_malformed(nonsense: bytes) -> None:
         decode_suback(nonsense)
 
 
-# What the hub sends, as the embedded broker's strict decoder reads it --------------------------
+# Encoding, compared with the embedded broker's strict decoder ----------------------------------
 
 
 @given(TEXT, st.booleans(), st.integers(0, 65_535), st.none() | TEXT, st.none() | TEXT)
-def test_a_connect_says_all_that_was_asked_for(
+def test_a_connect_contains_all_its_arguments(
     client_id: str, clean: bool, keep_alive_s: int, username: str | None, password: str | None
 ) -> None:
     connect = codec.encode_connect(

@@ -1,4 +1,4 @@
-"""A connection to a real Mosquitto, and to brokers that refuse, say nothing or talk nonsense."""
+"""Connections to a real Mosquitto, and to brokers that refuse, fall silent or send nonsense."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -48,7 +48,7 @@ def endpoint_of(mosquitto: Mosquitto) -> BrokerEndpoint:
 async def subscribed(
     endpoint: BrokerEndpoint, buffer: ReceiveBuffer, *, clean_session: bool = True
 ) -> AsyncIterator[MqttConnection]:
-    """Subscribed to everything; it must show often that it is alive."""
+    """A connection that is subscribed to everything, with a short keep-alive time."""
     async with endpoint.connect(
         "hub", clean_session=clean_session, buffer=buffer, keep_alive_s=KEEP_ALIVE_S
     ) as connection:
@@ -60,7 +60,7 @@ async def subscribed(
 async def reading(
     endpoint: BrokerEndpoint,
 ) -> AsyncIterator[tuple[MqttConnection, ReceiveBuffer]]:
-    """It holds little."""
+    """The same with a small buffer."""
     buffer = ReceiveBuffer(HELD_MAX_BYTES)
     async with subscribed(endpoint, buffer) as connection:
         yield connection, buffer
@@ -108,7 +108,7 @@ async def publish(mosquitto: Mosquitto, *payloads: bytes, qos: int = 1) -> None:
 # What is held ----------------------------------------------------------------------------------
 
 
-async def test_no_more_is_read_than_may_be_held_and_all_comes_in_order_once_there_is_room(
+async def test_reading_stops_at_the_limit_and_continues_in_order_once_there_is_room(
     mosquitto: Mosquitto,
 ) -> None:
     async with reading(endpoint_of(mosquitto)) as (connection, buffer):
@@ -120,7 +120,7 @@ async def test_no_more_is_read_than_may_be_held_and_all_comes_in_order_once_ther
         assert buffer.held_bytes == 0
 
 
-async def test_messages_without_acknowledgement_make_room_as_well(mosquitto: Mosquitto) -> None:
+async def test_messages_at_qos_0_free_their_room_too(mosquitto: Mosquitto) -> None:
     async with reading(endpoint_of(mosquitto)) as (connection, _):
         await publish(mosquitto, *map(message, range(50)), qos=0)
         await eventually(lambda: not connection.is_reading)
@@ -136,26 +136,26 @@ async def test_many_tiny_messages_are_bounded_too(mosquitto: Mosquitto) -> None:
         assert len(buffer.unread) < HELD_MAX_BYTES / 1024 + CHUNK_BYTES / 20
 
 
-async def test_a_broker_that_is_not_read_from_for_long_is_not_taken_for_lost(
+async def test_a_long_pause_in_reading_does_not_end_the_connection(
     mosquitto: Mosquitto,
 ) -> None:
     async with tapped(mosquitto.port) as tap, reading(tap.endpoint) as (connection, _):
         await publish(mosquitto, *map(message, range(MESSAGES)))
         await eventually(lambda: not connection.is_reading)
         before = len(tap.sent(PINGREQ))
-        # Either side would have given the other up after two.
+        # Without pings, or if their answers were expected, either side would have closed by then.
         await eventually(lambda: len(tap.sent(PINGREQ)) >= before + 4, within_s=30)
         assert len(await take(connection, MESSAGES)) == MESSAGES
 
 
-async def test_a_message_that_is_larger_than_what_may_be_held_passes(mosquitto: Mosquitto) -> None:
+async def test_a_message_larger_than_the_buffer_is_received(mosquitto: Mosquitto) -> None:
     async with reading(endpoint_of(mosquitto)) as (connection, _):
         await publish(mosquitto, message(0, MESSAGE_MAX_BYTES), message(1))
         taken = await take(connection, 2)
         assert [len(one.payload) for one in taken] == [MESSAGE_MAX_BYTES, MESSAGE_BYTES]
 
 
-async def test_of_a_message_that_is_too_large_its_beginning_is_kept(mosquitto: Mosquitto) -> None:
+async def test_the_beginning_of_a_message_that_is_too_large_is_kept(mosquitto: Mosquitto) -> None:
     async with reading(endpoint_of(mosquitto)) as (connection, _):
         await publish(mosquitto, message(0, 50_000_000), message(1))
         taken = await take(connection, 2)
@@ -166,7 +166,7 @@ async def test_of_a_message_that_is_too_large_its_beginning_is_kept(mosquitto: M
 # Acknowledgements ------------------------------------------------------------------------------
 
 
-async def test_a_batch_is_acknowledged_in_order_and_nothing_before_it_is_asked_for(
+async def test_a_batch_is_acknowledged_in_order_and_no_message_unasked(
     mosquitto: Mosquitto,
 ) -> None:
     async with tapped(mosquitto.port) as tap, reading(tap.endpoint) as (connection, _):
@@ -215,7 +215,7 @@ async def test_after_the_connection_is_lost_an_acknowledgement_does_nothing(
     assert failures == []
 
 
-async def test_what_arrived_before_the_end_is_read_before_it_is_noticed(
+async def test_messages_that_arrived_before_the_loss_are_read_first(
     mosquitto: Mosquitto,
 ) -> None:
     async with reading(endpoint_of(mosquitto)) as (connection, buffer):
@@ -264,7 +264,7 @@ async def test_an_answer_to_a_request_that_was_cancelled_is_no_error(mosquitto: 
     assert failures == []
 
 
-async def test_a_broker_that_does_not_answer_is_asked_a_limited_number_of_times() -> None:
+async def test_the_number_of_unanswered_requests_is_limited() -> None:
     async with scripted_broker() as peer, peer.endpoint.connect("a", clean_session=True) as hub:
         for _ in range(UNANSWERED_MAX):
             with pytest.raises(TimeoutError):
@@ -288,7 +288,7 @@ async def test_an_answer_to_no_request_or_to_another_kind_is_ignored() -> None:
         assert await connection.subscribe([("#", 1)]) == (1,)
 
 
-async def test_all_who_wait_for_an_answer_learn_that_the_connection_is_lost(
+async def test_every_waiting_call_fails_when_the_connection_is_lost(
     mosquitto: Mosquitto,
 ) -> None:
     async with (
@@ -309,7 +309,7 @@ async def test_all_who_wait_for_an_answer_learn_that_the_connection_is_lost(
 # The beginning and the end ---------------------------------------------------------------------
 
 
-async def test_a_wrong_password_is_named(secured: SecuredMosquitto) -> None:
+async def test_a_wrong_password_is_a_refusal_with_a_reason(secured: SecuredMosquitto) -> None:
     wrong = replace(endpoint_of(secured), password="wrong")
     with pytest.raises(
         ConnectionRefusedByBroker, match=r"refuses the connection: (not authorized|wrong user name)"
@@ -328,7 +328,7 @@ async def test_a_wrong_password_is_named(secured: SecuredMosquitto) -> None:
         (5, "not authorized"),
     ],
 )
-async def test_each_refusal_is_named_and_closes_the_connection(code: int, reason: str) -> None:
+async def test_each_refusal_has_a_reason_and_closes_the_connection(code: int, reason: str) -> None:
     async with scripted_broker(lambda one: packet(0x20, bytes([0, code]))) as peer:
         with pytest.raises(ConnectionRefusedByBroker, match=f"connection: {reason}"):
             async with peer.endpoint.connect("hub", clean_session=True):
@@ -367,14 +367,14 @@ async def test_nonsense_later_ends_the_connection_too() -> None:
             await connection.publish("solar/a/ack", "")
 
 
-async def test_a_broker_that_cannot_be_reached_is_named(mosquitto: Mosquitto) -> None:
+async def test_the_error_names_a_broker_that_cannot_be_reached(mosquitto: Mosquitto) -> None:
     mosquitto.kill()
     with pytest.raises(MqttError, match=f"the broker at 127.0.0.1:{mosquitto.port} cannot be"):
         async with endpoint_of(mosquitto).connect("hub", clean_session=True):
             pass
 
 
-async def test_a_broker_that_does_not_answer_the_connect_is_left(
+async def test_a_connect_without_an_answer_times_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ingest.broker, "_CONNECT_S", 0.2)
@@ -385,7 +385,7 @@ async def test_a_broker_that_does_not_answer_the_connect_is_left(
         await eventually(lambda: peer.connections_open == 0)
 
 
-async def test_a_broker_that_falls_silent_is_noticed() -> None:
+async def test_a_silent_broker_is_a_lost_connection() -> None:
     async with (
         scripted_broker() as peer,
         peer.endpoint.connect("hub", clean_session=True, keep_alive_s=KEEP_ALIVE_S) as connection,
@@ -395,7 +395,7 @@ async def test_a_broker_that_falls_silent_is_noticed() -> None:
         assert len(peer.sent(PINGREQ)) == 1
 
 
-async def test_a_broker_that_goes_is_noticed(mosquitto: Mosquitto) -> None:
+async def test_a_killed_broker_is_a_lost_connection(mosquitto: Mosquitto) -> None:
     async with reading(endpoint_of(mosquitto)) as (connection, _):
         mosquitto.kill()
         with pytest.raises(ConnectionLost):
@@ -415,7 +415,7 @@ async def test_a_second_connection_of_the_same_client_id_ends_the_first(
         assert [number_of(one) for one in await read(second, 1)] == [1]
 
 
-async def test_it_says_goodbye_when_it_is_closed(mosquitto: Mosquitto) -> None:
+async def test_closing_sends_disconnect_last(mosquitto: Mosquitto) -> None:
     async with tapped(mosquitto.port) as tap:
         async with reading(tap.endpoint) as (connection, _):
             pass
@@ -425,7 +425,7 @@ async def test_it_says_goodbye_when_it_is_closed(mosquitto: Mosquitto) -> None:
             await connection.publish("solar/a/ack", "")
 
 
-async def test_a_broker_that_does_not_close_is_not_waited_for_long() -> None:
+async def test_closing_waits_a_limited_time_for_the_broker() -> None:
     async with scripted_broker(closes=False) as peer:
         began = asyncio.get_running_loop().time()
         async with peer.endpoint.connect("hub", clean_session=True):
@@ -434,7 +434,9 @@ async def test_a_broker_that_does_not_close_is_not_waited_for_long() -> None:
         await eventually(lambda: peer.connections_open == 0)
 
 
-async def test_it_closes_at_once_while_it_holds_as_much_as_it_may(mosquitto: Mosquitto) -> None:
+async def test_closing_with_a_full_buffer_does_not_wait_for_the_deadline(
+    mosquitto: Mosquitto,
+) -> None:
     async with reading(endpoint_of(mosquitto)) as (connection, _):
         await publish(mosquitto, *map(message, range(MESSAGES)))
         await eventually(lambda: not connection.is_reading)
@@ -443,7 +445,7 @@ async def test_it_closes_at_once_while_it_holds_as_much_as_it_may(mosquitto: Mos
 
 
 @pytest.mark.parametrize("answer", [b"", ACCEPTED], ids=["connecting", "connected"])
-async def test_who_is_cancelled_at_any_moment_ends_and_leaves_no_connection(
+async def test_cancelling_at_any_moment_leaves_no_connection(
     answer: bytes,
 ) -> None:
     async def connect() -> None:

@@ -1,4 +1,4 @@
-"""What a receive buffer holds, and when it is full."""
+"""Limits and acknowledgements of the receive buffer."""
 
 from datetime import UTC, datetime
 

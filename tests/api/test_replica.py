@@ -315,7 +315,7 @@ async def test_the_doctor_looks_at_the_replica(database: DatabaseSettings, data:
     assert database.database_read_url is not None
     for read_url, told in (
         (database.database_read_url, "ok   replica    streams, "),
-        (database.database_url, "BAD  replica    no streaming replica of the database"),
+        (database.database_url, "BAD  replica    not a streaming replica of the database"),
         ("postgresql://solarhub@127.0.0.1:1/none", "BAD  replica    "),
     ):
         urls = {"DATABASE_URL": database.database_url, "DATABASE_READ_URL": read_url}

@@ -111,9 +111,7 @@ class Mosquitto:
         await asyncio.to_thread(self.start)
 
     def _listens(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
-            return True
-        return False
+        return _is_open(self.port)
 
 
 class SecuredMosquitto(Mosquitto):
@@ -139,6 +137,10 @@ class SecuredMosquitto(Mosquitto):
         super().__init__(program, directory)
         scheme = "mqtts" if authority else "mqtt"
         self.url = f"{scheme}://hub:{HUB_PASSWORD}@127.0.0.1:{self._hub_port}"
+
+    def _listens(self) -> bool:
+        # Mosquitto opens its listeners one after the other: the hub's may be the later one.
+        return super()._listens() and _is_open(self._hub_port)
 
     def _configuration(self) -> str:
         config = (_DEPLOY / "mosquitto.conf").read_text()
@@ -180,3 +182,9 @@ class SecuredMosquitto(Mosquitto):
         """Lose, while it is stopped, every account but the hub's, and whatever was queued."""
         (self.directory / "dynamic-security.json").unlink()
         (self.directory / "mosquitto.db").unlink(missing_ok=True)
+
+
+def _is_open(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False

@@ -1,4 +1,4 @@
-"""People who buy: they sign in, top up, listen on the feed, look around, and buy what they see."""
+"""Simulated buyers: they sign in, top up, follow the feed, and buy from neighbours."""
 
 import asyncio
 from collections import Counter, deque
@@ -18,8 +18,8 @@ from core.units import KWH
 from simulators import private_json
 from simulators.feed import FeedClient
 from simulators.gather_or_raise import gather_or_raise
-from simulators.hub_addresses import HubAddresses
 from simulators.hub_client import (
+    HubAddresses,
     HubClient,
     HubRefusal,
     HubSession,
@@ -30,19 +30,23 @@ from simulators.hub_client import (
 from simulators.places import LOCALITIES, near
 
 _TOP_UP_INR = "500.00"
-_LEAST_KWH = Decimal("0.1")  # the hub sells less than that only if it is all there is
-_CRUMB_KWH = Decimal("0.002")  # some paise at any price here
-_CRUMBS_TAKEN = 0.25
-_MOST_KWH = 1.0
+# The smallest purchase; the hub sells less only if it is all that a listing has left.
+_PURCHASE_MIN_KWH = Decimal("0.1")
+# The smallest remainder worth buying: a few paise at any price of the simulation.
+_REMAINDER_MIN_KWH = Decimal("0.002")
+# How often a buyer takes a remainder when there is nothing larger.
+_REMAINDER_PART = 0.25
+_PURCHASE_MAX_KWH = 1.0
 _LATENCIES_KEPT = 10_000
-_UNSEEN_KEPT = 1_000
+_UNMATCHED_KEPT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class BuyersPlan:
-    """`rate_hz`: purchases that are tried per second, by all of them together."""
+    """Parameters of a run of buyers, reproducible from a seed."""
 
     count: int
+    # Attempted purchases per second of all buyers together.
     rate_hz: float
     duration_s: float | None = None
     radius_km: float = 5.0
@@ -51,28 +55,26 @@ class BuyersPlan:
 
 @dataclass(slots=True)
 class BuyersTally:
-    """What the buyers have done so far; its owner may read it at any time.
-
-    `latencies_s`: from sending an order to seeing it on the buyer's own feed, the newest of them.
-    """
+    """Counts of what the buyers have done so far; the owner may read it at any time."""
 
     signed_in: int = 0
     purchases: int = 0
     energy_kwh: Decimal = Decimal(0)
     spent_inr: Decimal = Decimal(0)
-    nothing_on_offer: int = 0
+    no_listing: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     events: int = 0
+    # From sending an order to its event on the buyer's own feed; the newest ones.
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
 
 
-async def run(plan: BuyersPlan, hub: HubAddresses, remembered_in: Path, tally: BuyersTally) -> None:
-    """Sign everyone in, then let them buy until the time is up or it is cancelled.
+async def run(plan: BuyersPlan, hub: HubAddresses, accounts_file: Path, tally: BuyersTally) -> None:
+    """Sign all buyers in, then let them buy until the time is up or it is cancelled.
 
-    Raises HubError when the hub does not take them.
+    Raises HubClientError.
     """
     async with open_hub(hub.api_url) as client:
-        sessions = await _sign_in(client, plan, remembered_in)
+        sessions = await _sign_in(client, plan, accounts_file)
         tally.signed_in = len(sessions)
         feed_url = hub.feed_url or (await client.call("GET", "realtime"))["url"]
         try:
@@ -85,56 +87,57 @@ async def run(plan: BuyersPlan, hub: HubAddresses, remembered_in: Path, tally: B
                 raise
 
 
-async def _sign_in(client: HubClient, plan: BuyersPlan, remembered_in: Path) -> list[HubSession]:
-    """Who is remembered signs in, the others register; all are remembered then."""
-    known = [UserAccount(**account) for account in private_json.read(remembered_in) or []]
+async def _sign_in(client: HubClient, plan: BuyersPlan, accounts_file: Path) -> list[HubSession]:
+    """Sign in stored accounts, register new ones up to `plan.count`, and store all of them."""
+    stored = [UserAccount(**account) for account in private_json.read(accounts_file) or []]
     try:
         sessions = await gather_or_raise(
-            HubSession.sign_in(client, account) for account in known[: plan.count]
+            HubSession.sign_in(client, account) for account in stored[: plan.count]
         )
     except HubRefusal as refusal:
         if refusal.status != 401:
             raise
-        known, sessions = [], []  # another hub, or the same with an empty database
-    fresh = [invent_account(f"Buyer {n + 1}", "buyer") for n in range(len(known), plan.count)]
-    sessions += await gather_or_raise(HubSession.register(client, account) for account in fresh)
-    private_json.write(remembered_in, [asdict(account) for account in known + fresh])
+        # This is another hub, or its database was emptied.
+        stored, sessions = [], []
+    new = [invent_account(f"Buyer {n + 1}", "buyer") for n in range(len(stored), plan.count)]
+    sessions += await gather_or_raise(HubSession.register(client, account) for account in new)
+    private_json.write(accounts_file, [asdict(account) for account in stored + new])
     return sessions
 
 
 class _Buyer:
-    """One person, who tries to buy at random moments."""
+    """One buyer, who tries to buy at random moments."""
 
     def __init__(
-        self, session: HubSession, plan: BuyersPlan, chance: Random, tally: BuyersTally
+        self, session: HubSession, plan: BuyersPlan, rng: Random, tally: BuyersTally
     ) -> None:
         self._session = session
         self._pause_mean_s = plan.count / plan.rate_hz
         self._radius_km = plan.radius_km
-        self._chance = chance
+        self._rng = rng
         self._tally = tally
         self._payment_method_id = ""
-        self._sightings = _Sightings(tally)
+        self._latencies = _OrderLatencies(tally)
         self._has_bought = False
 
     async def run(self, feed_url: str) -> None:
-        await self._settle()
+        await self._set_up()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._listen(feed_url))
+            tasks.create_task(self._follow_feed(feed_url))
             tasks.create_task(self._shop())
 
-    async def _listen(self, feed_url: str) -> None:
+    async def _follow_feed(self, feed_url: str) -> None:
         channels = (Subscription("listings"), Subscription("user"))
-        feed = FeedClient(feed_url, channels, token=self._session.token, chance=self._chance)
+        feed = FeedClient(feed_url, channels, token=self._session.token, rng=self._rng)
         async with aclosing(feed.events()) as events:
             async for event in events:
                 if isinstance(event, FeedEvent):
                     self._tally.events += 1
                     if event.type == EventType.PURCHASE_COMPLETED:
-                        self._sightings.seen(event.data["id"])
+                        self._latencies.event_received(event.data["id"])
 
-    async def _settle(self) -> None:
-        home = near(self._chance.choice(LOCALITIES), self._chance)
+    async def _set_up(self) -> None:
+        home = near(self._rng.choice(LOCALITIES), self._rng)
         place = {"latitude": home.latitude, "longitude": home.longitude, "label": home.name}
         await self._session.put("location/update", place)
         methods = (await self._session.get("payment-methods"))["items"]
@@ -154,75 +157,77 @@ class _Buyer:
 
     async def _shop(self) -> None:
         while True:
-            await asyncio.sleep(self._chance.expovariate(1 / self._pause_mean_s))
-            offer = self._choose(await self._offers())
-            if offer is None:
-                self._tally.nothing_on_offer += 1
+            await asyncio.sleep(self._rng.expovariate(1 / self._pause_mean_s))
+            listing = self._choose(await self._nearby_listings())
+            if listing is None:
+                self._tally.no_listing += 1
                 continue
             try:
-                await self._buy(offer)
+                await self._buy(listing)
                 self._has_bought = True
             except HubRefusal as refusal:
                 self._tally.refused[refusal.code] += 1
                 if refusal.code == "insufficient_balance":
                     await self._top_up()
 
-    async def _offers(self) -> list[dict[str, Any]]:
+    async def _nearby_listings(self) -> list[dict[str, Any]]:
         found = await self._session.get(
-            "location/nearby-listings", radius_km=self._radius_km, min_kwh=str(_CRUMB_KWH)
+            "location/nearby-listings", radius_km=self._radius_km, min_kwh=str(_REMAINDER_MIN_KWH)
         )
-        offers: list[dict[str, Any]] = found["items"]
-        return offers
+        listings: list[dict[str, Any]] = found["items"]
+        return listings
 
-    def _choose(self, offers: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-        """One that is worth it. Where there are only rests, they are mostly left to grow."""
-        worth_it = [o for o in offers if Decimal(o["energy_amount_kwh"]) >= _LEAST_KWH]
-        patient = self._has_bought and self._chance.random() >= _CRUMBS_TAKEN
-        candidates = worth_it or ([] if patient else offers)
-        return self._chance.choice(candidates) if candidates else None
+    def _choose(self, listings: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+        """Choose a listing. Listings below the minimum are mostly left alone, so that they grow."""
+        large_enough = [
+            one for one in listings if Decimal(one["energy_amount_kwh"]) >= _PURCHASE_MIN_KWH
+        ]
+        waits = self._has_bought and self._rng.random() >= _REMAINDER_PART
+        candidates = large_enough or ([] if waits else listings)
+        return self._rng.choice(candidates) if candidates else None
 
-    async def _buy(self, offer: Mapping[str, Any]) -> None:
+    async def _buy(self, listing: Mapping[str, Any]) -> None:
         order = {
-            "listing_id": offer["id"],
-            "energy_kwh": str(self._wanted_kwh(Decimal(offer["energy_amount_kwh"]))),
-            "max_price_per_kwh": offer["price_per_kwh"],
+            "listing_id": listing["id"],
+            "energy_kwh": str(self._wanted_kwh(Decimal(listing["energy_amount_kwh"]))),
+            "max_price_per_kwh": listing["price_per_kwh"],
         }
         sent_at = monotonic()
         bought = await self._session.post(
             "marketplace/purchase", order, idempotency_key=str(uuid4())
         )
-        self._sightings.ordered(bought["id"], sent_at)
+        self._latencies.ordered(bought["id"], sent_at)
         self._tally.purchases += 1
         self._tally.energy_kwh += Decimal(bought["energy_kwh"])
         self._tally.spent_inr += Decimal(bought["total_price"])
 
     def _wanted_kwh(self, left_kwh: Decimal) -> Decimal:
-        """Some of what is left, but never all that a home could use in a day; a rest is whole."""
-        share = Decimal(self._chance.uniform(0.2, 1.0))
-        wanted = min(left_kwh * share, Decimal(self._chance.uniform(0.1, _MOST_KWH)))
-        return min(max(wanted.quantize(KWH, ROUND_FLOOR), _LEAST_KWH), left_kwh)
+        """Return a random part of what is left, at most _PURCHASE_MAX_KWH; all of a remainder."""
+        share = Decimal(self._rng.uniform(0.2, 1.0))
+        wanted = min(left_kwh * share, Decimal(self._rng.uniform(0.1, _PURCHASE_MAX_KWH)))
+        return min(max(wanted.quantize(KWH, ROUND_FLOOR), _PURCHASE_MIN_KWH), left_kwh)
 
 
-class _Sightings:
-    """Brings together orders and their events, whichever is known first."""
+class _OrderLatencies:
+    """Matches orders with their events, in whichever order they arrive, and records latencies."""
 
     def __init__(self, tally: BuyersTally) -> None:
         self._tally = tally
         self._sent_at: dict[str, float] = {}
-        self._seen_at: dict[str, float] = {}
+        self._received_at: dict[str, float] = {}
 
     def ordered(self, transaction_id: str, sent_at: float) -> None:
         self._sent_at[transaction_id] = sent_at
         self._match(transaction_id)
 
-    def seen(self, transaction_id: str) -> None:
-        self._seen_at.setdefault(transaction_id, monotonic())
+    def event_received(self, transaction_id: str) -> None:
+        self._received_at.setdefault(transaction_id, monotonic())
         self._match(transaction_id)
 
     def _match(self, transaction_id: str) -> None:
-        if transaction_id in self._sent_at and transaction_id in self._seen_at:
-            took_s = self._seen_at.pop(transaction_id) - self._sent_at.pop(transaction_id)
-            self._tally.latencies_s.append(took_s)
-        for unmatched in (self._sent_at, self._seen_at):
-            while len(unmatched) > _UNSEEN_KEPT:
+        if transaction_id in self._sent_at and transaction_id in self._received_at:
+            latency_s = self._received_at.pop(transaction_id) - self._sent_at.pop(transaction_id)
+            self._tally.latencies_s.append(latency_s)
+        for unmatched in (self._sent_at, self._received_at):
+            while len(unmatched) > _UNMATCHED_KEPT:
                 del unmatched[next(iter(unmatched))]

@@ -1,4 +1,4 @@
-"""Asks the hub what it counted of a fleet, and holds it against the truth."""
+"""The check of a fleet with faults: the hub's energy of every device, compared with the truth."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -9,27 +9,26 @@ from typing import Any
 from core.intervals import SELLABLE
 from core.units import SLOT, rfc3339, slot_of
 from simulators.comparison import Comparison, ReportedEnergy, compare
-from simulators.faults import may_lose
+from simulators.device import SimulatedDevice
+from simulators.device_connection import Credentials
+from simulators.faults import may_lose_energy
 from simulators.gather_or_raise import gather_or_raise
 from simulators.hub_client import HubClientError, HubSession, UserAccount, open_hub
-from simulators.link import Credentials
-from simulators.station import Station
 
-_LOOK_EVERY_S = 0.5
-_INSTANT = timedelta(milliseconds=1)  # some write seconds as floating point numbers
+_POLL_S = 0.5
+# Some firmwares write seconds as floating-point numbers, so times differ by rounding.
+_TIME_TOLERANCE = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """One device: what it generated, and what it exported, which is its surplus.
-
-    `whole`: nothing befell it that loses energy.
-    """
+class DeviceCheck:
+    """The comparison of one device: generated energy, and exported energy as surplus."""
 
     device_id: str
     generated: Comparison
     surplus: Comparison
-    whole: bool
+    # No fault occurred that may lose energy: the hub must have all of it.
+    must_be_exact: bool
 
     @property
     def is_exact(self) -> bool:
@@ -38,61 +37,68 @@ class Checked:
     @property
     def is_sound(self) -> bool:
         return self.is_exact or (
-            not self.whole and self.generated.is_sound and self.surplus.is_sound
+            not self.must_be_exact and self.generated.is_sound and self.surplus.is_sound
         )
 
 
 async def check(
-    api_url: str, owners: Sequence[UserAccount], stations: Sequence[Station], *, patience_s: float
-) -> list[Checked]:
-    """Once the hub has the last reading of each. Raises HubError when it doesn't get there."""
+    api_url: str,
+    owners: Sequence[UserAccount],
+    devices: Sequence[SimulatedDevice],
+    *,
+    timeout_s: float,
+) -> list[DeviceCheck]:
+    """Compare each device once the hub has stored its last reading.
+
+    Raises HubClientError if that takes longer than `timeout_s` per device.
+    """
     async with open_hub(api_url) as client:
         sessions = await gather_or_raise(HubSession.sign_in(client, owner) for owner in owners)
         return [
-            await _check(sessions[station.resident.owner], station, patience_s)
-            for station in stations
+            await _check(sessions[device.registered.owner], device, timeout_s) for device in devices
         ]
 
 
-async def _check(owner: HubSession, station: Station, patience_s: float) -> Checked:
-    device = station.resident.registered.credentials
-    truth = station.truth
+async def _check(owner: HubSession, device: SimulatedDevice, timeout_s: float) -> DeviceCheck:
+    credentials = device.registered.device.credentials
+    truth = device.truth
     assert truth.first_at is not None
     assert truth.last_at is not None
     try:
-        async with asyncio.timeout(patience_s):
-            await _until_taken(owner, device, truth.last_at)
+        async with asyncio.timeout(timeout_s):
+            await _until_stored(owner, credentials, truth.last_at)
     except TimeoutError:
         raise HubClientError(
-            f"the hub has not taken the last reading of {device.device_id} ({device.dialect})"
+            f"the hub has not stored the last reading of {credentials.device_id}"
+            f" ({credentials.dialect}) within {timeout_s:g} s"
         ) from None
     slots = (
         await owner.get(
-            f"devices/{device.device_id}/energy",
+            f"devices/{credentials.device_id}/energy",
             **{"from": rfc3339(slot_of(truth.first_at)), "to": rfc3339(truth.last_at + SLOT)},
             limit=10_000,
         )
     )["items"]
     generated = {slot: e.generated_uwh / 1e6 for slot, e in truth.slots.items()}
     exported = {slot: e.exported_uwh / 1e6 for slot, e in truth.slots.items()}
-    return Checked(
-        device.device_id,
-        compare(generated, _told(slots, "generated_wh"), station.shared),
-        compare(exported, _told(slots, "surplus_wh"), station.shared),
-        whole=not may_lose(station.hits, truth.first_at),
+    return DeviceCheck(
+        credentials.device_id,
+        compare(generated, _reported(slots, "generated_wh"), device.shared_slots),
+        compare(exported, _reported(slots, "surplus_wh"), device.shared_slots),
+        must_be_exact=not may_lose_energy(device.occurrences, truth.first_at),
     )
 
 
-async def _until_taken(owner: HubSession, device: Credentials, at: datetime) -> None:
-    """Until the hub has the reading of `at`."""
-    span = {"from": rfc3339(at - _INSTANT), "to": rfc3339(at + _INSTANT)}
+async def _until_stored(owner: HubSession, device: Credentials, at: datetime) -> None:
+    """Poll until the hub has the reading of `at`."""
+    span = {"from": rfc3339(at - _TIME_TOLERANCE), "to": rfc3339(at + _TIME_TOLERANCE)}
     while True:
         if (await owner.get(f"devices/{device.device_id}/telemetry", **span))["items"]:
             return
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(_POLL_S)
 
 
-def _told(slots: Sequence[Mapping[str, Any]], energy: str) -> dict[datetime, ReportedEnergy]:
+def _reported(slots: Sequence[Mapping[str, Any]], energy: str) -> dict[datetime, ReportedEnergy]:
     return {
         datetime.fromisoformat(slot["slot_start"]): ReportedEnergy(
             slot[energy] if slot["quality"] in SELLABLE else 0.0, frozenset(slot["reasons"])

@@ -1,8 +1,8 @@
-"""What goes wrong with meters: a home's readings → what its meter shows of them.
+"""Faults of meters: a home's true readings to what its faulty meter shows.
 
-Pure, and the same from the same chance: a meter is well for a while, then has one of the troubles
-that meters of its kind have, for some readings; each trouble comes once before any comes again.
-What was generated is not touched: it stands in the home's own `Meters`, which is the truth.
+Pure and reproducible from a seed. A meter works for a while, then has one fault of its plan for
+some readings; each fault occurs once before any occurs again. The home's own `Meters` are never
+changed: they hold the truth.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,19 +18,20 @@ from core.readings import Reading
 from simulators.sun import local_day
 
 CALM_READINGS = 60
-_UNDERFLOW_WH = 4_294_967_295.0  # 32 bits below 0
-_NEVER_SET = datetime(1970, 1, 1, tzinfo=UTC)
+# What a 32-bit counter shows one step below 0.
+_UNDERFLOW_WH = 4_294_967_295.0
+_CLOCK_NEVER_SET = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Fault(StrEnum):
-    """What may go wrong: with a meter first, on its readings' way then."""
+    """Everything that can go wrong: first with a meter, from `GAP` on with the delivery."""
 
     RESET = "reset"
     DIP = "dip"
     ZERO = "zero"
-    STALL = "stall"  # a counter that shows the same for long, and then catches up
+    STALL = "stall"  # a counter stands still for long, then catches up
     SPIKE = "spike"
-    LEVEL = "level"  # garbage that three readings in a row agree on
+    LEVEL = "level"  # garbage on which at least three readings in a row agree
     POWER_ONLY = "power_only"
     SKEW = "skew"
     NIGHT_ZERO = "night_zero"
@@ -42,7 +43,7 @@ class Fault(StrEnum):
     RECONNECT = "reconnect"
 
 
-# For how many readings each lasts.
+# Fewest and most readings that each fault lasts.
 METER_FAULTS = {
     Fault.RESET: (1, 1),
     Fault.DIP: (1, 12),
@@ -55,25 +56,23 @@ METER_FAULTS = {
 }
 
 
-# After these nobody can know what was generated.
+# After these faults the generated energy cannot be known.
 LOSING = frozenset({Fault.RESET, Fault.LEVEL, Fault.DAILY})
-# These hide what is counted. All of it is made up for when they are over by then, none lost to a
-# gap in between; all other faults are made whole.
+# These faults hide the counters. The hub recovers all of the energy if the fault ends within
+# _RECOVERED_WITHIN and none of its readings is lost in a gap. All other faults lose nothing.
 HIDING = frozenset({Fault.DIP, Fault.ZERO, Fault.STALL, Fault.POWER_ONLY})
-_MADE_UP_FOR = timedelta(minutes=30)
+_RECOVERED_WITHIN = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """What may go wrong in a fleet, from one seed.
-
-    `calm`: for how many readings, on average, all is well in between. `one_each`: a home knows
-    but one of the kinds, the next home the next one.
-    """
+    """The faults of a fleet, reproducible from `seed`."""
 
     seed: int
     kinds: Sequence[Fault] = tuple(Fault)
-    calm: int = CALM_READINGS
+    # Mean number of good readings between two faults.
+    calm_readings: int = CALM_READINGS
+    # Each home has only one kind of fault, one home after the other.
     one_each: bool = False
 
     def of_home(self, number: int) -> Sequence[Fault]:
@@ -81,63 +80,75 @@ class FaultPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """A fault that began with the reading of `at`, and lasted for so many.
-
-    `hidden_for`: from the reading before to its last one.
-    """
+class FaultOccurrence:
+    """One fault: the time of its first reading and the number of readings it lasts."""
 
     fault: Fault
     at: datetime
     readings: int
+    # From the last reading before the fault to the last reading of it.
     hidden_for: timedelta = timedelta(0)
 
 
-def may_lose(hits: Sequence[Hit], first_at: datetime | None) -> bool:
-    """Whether energy may be lost for good; if not, the hub's has to be the truth.
+def may_lose_energy(occurrences: Sequence[FaultOccurrence], first_at: datetime | None) -> bool:
+    """Return whether energy may be lost for good; if not, the hub's energy must equal the truth.
 
-    Who was asleep at first told what it counts at dawn, or when it was heard of next.
+    A meter that starts with a night zero shows its counter only at dawn, or after a gap: the hub
+    then cannot know where it started.
     """
-    befell = {hit.fault for hit in hits}
-    asleep = any(hit.fault is Fault.NIGHT_ZERO and hit.at == first_at for hit in hits)
-    hidden = any(hit.fault in HIDING and hit.hidden_for > _MADE_UP_FOR for hit in hits)
-    together = Fault.GAP in befell and not befell.isdisjoint(HIDING)
-    return asleep or hidden or together or not befell.isdisjoint(LOSING)
+    faults = {occurrence.fault for occurrence in occurrences}
+    starts_at_zero = any(
+        occurrence.fault is Fault.NIGHT_ZERO and occurrence.at == first_at
+        for occurrence in occurrences
+    )
+    hidden_too_long = any(
+        occurrence.fault in HIDING and occurrence.hidden_for > _RECOVERED_WITHIN
+        for occurrence in occurrences
+    )
+    hidden_in_gap = Fault.GAP in faults and not faults.isdisjoint(HIDING)
+    return starts_at_zero or hidden_too_long or hidden_in_gap or not faults.isdisjoint(LOSING)
 
 
-class Deck:
-    """Faults in any order, all of them before any comes again, with calm between them."""
+class FaultSchedule:
+    """Draws faults in random order, each once before any occurs again, with calm between them."""
 
     def __init__(
-        self, lasting: Mapping[Fault, tuple[int, int]], chance: Random, calm: int = CALM_READINGS
+        self,
+        durations: Mapping[Fault, tuple[int, int]],
+        rng: Random,
+        calm_readings: int = CALM_READINGS,
     ) -> None:
-        self._lasting = lasting
-        self._chance = chance
-        self._between = max(1, calm // 6), 2 * calm - calm // 6
+        self._durations = durations
+        self._rng = rng
+        # Fewest and most good readings between two faults; their mean is `calm_readings`.
+        self._between = max(1, calm_readings // 6), 2 * calm_readings - calm_readings // 6
         self._ahead: list[Fault] = []
-        self._calm = chance.randint(*self._between)
+        self._calm_left = rng.randint(*self._between)
 
-    def deal(self, at: datetime) -> Hit | None:
-        """What begins with this reading, if anything does: to be asked when nothing lasts."""
-        if self._calm or not self._lasting:
-            self._calm = max(0, self._calm - 1)
+    def draw(self, at: datetime) -> FaultOccurrence | None:
+        """Return the fault that begins with the reading of `at`, if any.
+
+        Call this once per reading, but not while a fault lasts.
+        """
+        if self._calm_left or not self._durations:
+            self._calm_left = max(0, self._calm_left - 1)
             return None
         if not self._ahead:
-            self._ahead = self._chance.sample(list(self._lasting), len(self._lasting))
+            self._ahead = self._rng.sample(list(self._durations), len(self._durations))
         fault = self._ahead.pop()
-        self._calm = self._chance.randint(*self._between)
-        return Hit(fault, at, self._chance.randint(*self._lasting[fault]))
+        self._calm_left = self._rng.randint(*self._between)
+        return FaultOccurrence(fault, at, self._rng.randint(*self._durations[fault]))
 
 
 @dataclass(slots=True)
-class _Count:
-    """One counter. `true_wh`: what its home's meter last read; it shows what came since `base`."""
+class _Counter:
+    """A counter that shows what was counted since `base_wh`; `true_wh` is the last true value."""
 
     true_wh: float
     base_wh: float = 0.0
 
     def reset(self, now_wh: float, part: float) -> None:
-        """Begin again from 0, part of the way from the last reading to this one."""
+        """Restart from 0 at a point `part` of the way from the last reading to this one."""
         self.base_wh = self.true_wh + part * (now_wh - self.true_wh)
 
     def shown_wh(self, now_wh: float) -> float:
@@ -149,147 +160,150 @@ _COUNTERS = ("energy_wh", "export_wh")
 
 
 class FaultyMeter:
-    """One device's meter, which knows some of the faults. `hits` tells what befell it.
+    """The meter of one device with the given faults; `occurrences` records them.
 
-    `live`: what it shows is sent at once, so that the hub sees that a clock runs minutes ahead.
+    `live`: readings are sent at once. Only then can the hub refuse a clock that is minutes ahead.
     """
 
     def __init__(
         self,
-        chance: Random,
+        rng: Random,
         *,
         faults: Sequence[Fault] = tuple(Fault),
-        calm: int = CALM_READINGS,
+        calm_readings: int = CALM_READINGS,
         live: bool = True,
     ) -> None:
         self._live = live
-        self._chance = chance
-        lasting = {fault: METER_FAULTS[fault] for fault in faults if fault in METER_FAULTS}
-        self._deck = Deck(lasting, chance, calm)
-        alone = len(faults) == 1
-        self._zero_at_night = Fault.NIGHT_ZERO in faults and (alone or chance.random() < 0.5)
-        self._starts_daily = Fault.DAILY in faults and (alone or chance.random() < 0.1)
-        self._counts: dict[str, _Count] = {}
+        self._rng = rng
+        durations = {fault: METER_FAULTS[fault] for fault in faults if fault in METER_FAULTS}
+        self._schedule = FaultSchedule(durations, rng, calm_readings)
+        only_one = len(faults) == 1
+        self._zero_at_night = Fault.NIGHT_ZERO in faults and (only_one or rng.random() < 0.5)
+        self._starts_daily = Fault.DAILY in faults and (only_one or rng.random() < 0.1)
+        self._counters: dict[str, _Counter] = {}
         self._day: date | None = None
         self._night = False
-        self._hit: Hit | None = None
-        self._hit_number = 0
-        self._left = 0
-        self._much = 0.0
+        # The fault that lasts now: its index in `occurrences`, the readings left, and a random
+        # number in [0, 1) that decides how it looks.
+        self._current: FaultOccurrence | None = None
+        self._current_index = 0
+        self._readings_left = 0
+        self._variant = 0.0
         self._before: datetime | None = None
         self._shown: dict[str, float] = {}
-        self._stood: dict[str, float] = {}
-        self.hits: list[Hit] = []
+        # What the counters showed before the current fault.
+        self._frozen: dict[str, float] = {}
+        self.occurrences: list[FaultOccurrence] = []
 
     def show(self, reading: Reading) -> Reading:
-        """What it shows instead of the truth."""
+        """Return the reading that the meter shows instead of the true one."""
         assert reading.time is not None
-        if not self._left:
-            self._begin(self._deck.deal(reading.time))
-        self._left = max(0, self._left - 1)
-        shown = self._counted(reading)
-        fault = self._hit.fault if self._hit else None
-        self._hide(reading.time)
-        if not self._left:
-            self._hit = None
+        if not self._readings_left:
+            self._begin(self._schedule.draw(reading.time))
+        self._readings_left = max(0, self._readings_left - 1)
+        shown = self._with_counters(reading)
+        fault = self._current.fault if self._current else None
+        self._extend(reading.time)
+        if not self._readings_left:
+            self._current = None
         self._before = reading.time
-        return self._spoilt(shown, fault)
+        return self._spoil(shown, fault)
 
-    def show_well(self, reading: Reading) -> Reading:
-        """What it shows once nothing is wrong any more."""
-        self._left, self._hit = 0, None
+    def show_without_fault(self, reading: Reading) -> Reading:
+        """Return the reading that the meter shows once all faults are over."""
+        self._readings_left, self._current = 0, None
         self._night = False
-        return self._counted(reading)
+        return self._with_counters(reading)
 
-    def _begin(self, hit: Hit | None) -> None:
-        self._hit = hit
-        if hit is not None:
-            self._left = hit.readings
-            self._much = self._chance.random()
-            self._stood = dict(self._shown)
-            self._hit_number = len(self.hits)
-            self.hits.append(hit)
+    def _begin(self, occurrence: FaultOccurrence | None) -> None:
+        self._current = occurrence
+        if occurrence is not None:
+            self._readings_left = occurrence.readings
+            self._variant = self._rng.random()
+            self._frozen = dict(self._shown)
+            self._current_index = len(self.occurrences)
+            self.occurrences.append(occurrence)
 
-    def _hide(self, at: datetime) -> None:
-        """Note how long it has lasted by now."""
-        if self._hit is None or self._before is None:
+    def _extend(self, at: datetime) -> None:
+        """Record how long the current fault has lasted."""
+        if self._current is None or self._before is None:
             return
-        so_far = self.hits[self._hit_number]
+        so_far = self.occurrences[self._current_index]
         hidden_for = so_far.hidden_for + (at - self._before)
-        self.hits[self._hit_number] = dataclass_replace(so_far, hidden_for=hidden_for)
+        self.occurrences[self._current_index] = dataclass_replace(so_far, hidden_for=hidden_for)
 
-    def _counted(self, reading: Reading) -> Reading:
-        """The counters as they count since they last began again."""
+    def _with_counters(self, reading: Reading) -> Reading:
+        """Return the reading with counters since their last reset."""
         resets = self._resets(reading)
         shown: dict[str, float] = {}
         for name in _COUNTERS:
             true_wh = getattr(reading, name)
             if true_wh is None:
                 continue
-            count = self._counts.setdefault(name, _Count(true_wh))
+            counter = self._counters.setdefault(name, _Counter(true_wh))
             if name in resets:
-                count.reset(true_wh, self._much)
-            shown[name] = count.shown_wh(true_wh)
+                counter.reset(true_wh, self._variant)
+            shown[name] = counter.shown_wh(true_wh)
         self._shown = shown
-        return _with(reading, shown)
+        return _replace_counters(reading, shown)
 
     def _resets(self, reading: Reading) -> tuple[str, ...]:
-        """Which counters begin again: one, or the other, or both."""
+        """Return the counters that restart with this reading: none, one or both."""
         assert reading.time is not None
-        day, known = local_day(reading.time), self._day
+        day, previous_day = local_day(reading.time), self._day
         self._day = day
-        if self._hit and self._hit.fault is Fault.RESET:
-            return self._chance.choice([_COUNTERS, _COUNTERS[:1], _COUNTERS[1:]])
-        if self._starts_daily and known not in (None, day):
-            self.hits.append(Hit(Fault.DAILY, reading.time, 1))
+        if self._current and self._current.fault is Fault.RESET:
+            return self._rng.choice([_COUNTERS, _COUNTERS[:1], _COUNTERS[1:]])
+        if self._starts_daily and previous_day not in (None, day):
+            self.occurrences.append(FaultOccurrence(Fault.DAILY, reading.time, 1))
             return _COUNTERS
         return ()
 
-    def _spoilt(self, shown: Reading, fault: Fault | None) -> Reading:
+    def _spoil(self, shown: Reading, fault: Fault | None) -> Reading:
         if fault is Fault.SKEW:
             assert shown.time is not None
             return replace(shown, time=self._skewed(shown.time))
         if fault is Fault.POWER_ONLY:
             return replace(shown, energy_wh=None, export_wh=None)
-        if fault is Fault.ZERO or self._is_asleep(shown):
-            return _counting(shown, lambda _: 0.0)
+        if fault is Fault.ZERO or self._is_night_zero(shown):
+            return _map_counters(shown, lambda _: 0.0)
         if fault is Fault.STALL:
-            return _with(shown, self._stood)
+            return _replace_counters(shown, self._frozen)
         if fault is Fault.DIP:
-            return _with(shown, {name: self._lower(wh) for name, wh in self._stood.items()})
+            lower = {name: self._lower_wh(wh) for name, wh in self._frozen.items()}
+            return _replace_counters(shown, lower)
         if fault in (Fault.SPIKE, Fault.LEVEL):
-            return _counting(shown, self._garbage)
+            return _map_counters(shown, self._garbage_wh)
         return shown
 
-    def _is_asleep(self, shown: Reading) -> bool:
-        asleep = self._zero_at_night and shown.power_w == 0
-        was, self._night = self._night, asleep
-        if self._night and not was:
+    def _is_night_zero(self, shown: Reading) -> bool:
+        was_night, self._night = self._night, self._zero_at_night and shown.power_w == 0
+        if self._night and not was_night:
             assert shown.time is not None
-            self.hits.append(Hit(Fault.NIGHT_ZERO, shown.time, 1))
+            self.occurrences.append(FaultOccurrence(Fault.NIGHT_ZERO, shown.time, 1))
         return self._night
 
-    def _lower(self, wh: float) -> float:
-        return round(wh * (0.91 + 0.085 * self._much), 3)
+    def _lower_wh(self, wh: float) -> float:
+        return round(wh * (0.91 + 0.085 * self._variant), 3)
 
-    def _garbage(self, wh: float) -> float:
-        return _UNDERFLOW_WH if self._much < 0.5 else wh + 1e9
+    def _garbage_wh(self, wh: float) -> float:
+        return _UNDERFLOW_WH if self._variant < 0.5 else wh + 1e9
 
     def _skewed(self, at: datetime) -> datetime:
-        """A clock that was never set, one that is years off, or one that runs ahead."""
-        if self._much < 0.3:
-            return _NEVER_SET + timedelta(days=self._much, seconds=at.second)
-        if self._much < 0.6 or not self._live:
-            return at + timedelta(days=3650 * (1 if self._much < 0.45 else -1))
-        return at + timedelta(minutes=6 + 3 * self._much)
+        """Return the time of a clock that was never set, is years off, or runs minutes ahead."""
+        if self._variant < 0.3:
+            return _CLOCK_NEVER_SET + timedelta(days=self._variant, seconds=at.second)
+        if self._variant < 0.6 or not self._live:
+            return at + timedelta(days=3650 * (1 if self._variant < 0.45 else -1))
+        return at + timedelta(minutes=6 + 3 * self._variant)
 
 
-def _counting(shown: Reading, show: Callable[[float], float]) -> Reading:
-    """The same reading with other counters, as far as it has any."""
-    known = ((name, getattr(shown, name)) for name in _COUNTERS)
-    return _with(shown, {name: show(wh) for name, wh in known if wh is not None})
+def _map_counters(reading: Reading, change: Callable[[float], float]) -> Reading:
+    """Return the reading with each known counter changed."""
+    values = ((name, getattr(reading, name)) for name in _COUNTERS)
+    return _replace_counters(reading, {n: change(wh) for n, wh in values if wh is not None})
 
 
-def _with(reading: Reading, counters: Mapping[str, float]) -> Reading:
+def _replace_counters(reading: Reading, counters: Mapping[str, float]) -> Reading:
     energy_wh, export_wh = (counters.get(name) for name in _COUNTERS)
     return replace(reading, energy_wh=energy_wh, export_wh=export_wh)

@@ -1,4 +1,4 @@
-"""Doing many things at once, with the first failure as an exception and not as a group."""
+"""`asyncio.gather` with structured cancellation: the first failure is raised, not a group."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable
@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def gather_or_raise(doings: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results in order. The first failure cancels the others and is raised."""
+async def gather_or_raise(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Return the results in order. The first failure cancels the others and is raised."""
     try:
-        async with asyncio.TaskGroup() as tasks:
-            started = [tasks.create_task(doing) for doing in doings]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in coroutines]
     except BaseExceptionGroup as failures:
         raise _first(failures) from None
-    return [task.result() for task in started]
+    return [task.result() for task in tasks]
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

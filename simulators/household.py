@@ -1,4 +1,4 @@
-"""A home: what it draws, what its battery does, and what its meter counts.
+"""A home's consumption, its battery and its meters.
 
 Energy is counted in whole microwatt-hours, so that every step balances exactly:
 generated + imported + discharged = drawn + exported + charged.
@@ -12,12 +12,13 @@ from random import Random
 from core.readings import Reading
 
 _UWH_PER_WS = 1e6 / 3600
-_EFFICIENCY_PCT = 92  # of a round trip through the battery, taken when charging
+# Of a round trip through the battery; the loss is taken when charging.
+_EFFICIENCY_PCT = 92
 
 
 @dataclass(frozen=True, slots=True)
 class Appliance:
-    """Something that runs for a while, some times a day, mostly around an hour of the day."""
+    """An appliance that runs `times_a_day`, mostly around an hour of the day, for `lasts_s`."""
 
     power_w: float
     lasts_s: float
@@ -36,38 +37,39 @@ APPLIANCES = (
 
 
 def bump(hour: float, around_h: float, width_h: float) -> float:
-    """1 at `around_h`, falling off on both sides, over midnight too."""
-    apart = abs(hour - around_h) % 24
-    apart = min(apart, 24 - apart)
-    return exp(-((apart / width_h) ** 2))
+    """Return a Gaussian of the hour: 1 at `around_h`, falling on both sides, across midnight."""
+    distance_h = abs(hour - around_h) % 24
+    distance_h = min(distance_h, 24 - distance_h)
+    return exp(-((distance_h / width_h) ** 2))
 
 
 @dataclass(slots=True)
 class Consumption:
-    """What a home draws: a base, people in the morning and evening, appliances by chance."""
+    """A home's consumption: a base load, residents' routine, appliances at random."""
 
-    chance: Random
+    rng: Random
     base_w: float
     people_w: float
+    # Remaining seconds and power of each appliance that runs.
     _running: list[tuple[float, float]] = field(default_factory=list)
 
     def draw_w(self, hour: float, elapsed_s: float) -> float:
-        """Mean power over the next `elapsed_s`, at an hour of the day."""
+        """Return the mean power over the next `elapsed_s`, at an hour of the day."""
         self._running = [(left - elapsed_s, w) for left, w in self._running if left > elapsed_s]
         for appliance in APPLIANCES:
-            # A bump of width 2 h holds 3.5 h: its starts add up to times_a_day.
+            # The area of a bump of width 2 h is 3.5 h, so that starts add up to `times_a_day`.
             per_s = appliance.times_a_day * bump(hour, appliance.around_h, 2) / (3.5 * 3600)
-            if self.chance.random() < per_s * elapsed_s:
-                lasts_s = appliance.lasts_s * self.chance.uniform(0.5, 1.5)
+            if self.rng.random() < per_s * elapsed_s:
+                lasts_s = appliance.lasts_s * self.rng.uniform(0.5, 1.5)
                 self._running.append((lasts_s, appliance.power_w))
         people_w = self.people_w * (bump(hour, 7.5, 1.5) + 1.6 * bump(hour, 20, 2.5))
-        steady_w = (self.base_w + people_w) * self.chance.uniform(0.95, 1.05)
+        steady_w = (self.base_w + people_w) * self.rng.uniform(0.95, 1.05)
         return steady_w + sum(w for _, w in self._running)
 
 
 @dataclass(slots=True)
 class Battery:
-    """Stores surplus and gives it back; a home without one has capacity 0."""
+    """A battery that stores surplus; capacity 0 stands for a home without one."""
 
     capacity_uwh: int
     power_max_w: float
@@ -80,16 +82,16 @@ class Battery:
         return round(100 * self.stored_uwh / self.capacity_uwh, 1)
 
     def charge(self, offered_uwh: int, elapsed_s: float) -> int:
-        """Take of what is offered; returns what left the home for it."""
+        """Charge with at most `offered_uwh`; return the energy that was drawn for it."""
         room_uwh = (self.capacity_uwh - self.stored_uwh) * 100 // _EFFICIENCY_PCT
-        taken_uwh = min(offered_uwh, room_uwh, _uwh(self.power_max_w, elapsed_s))
-        self.stored_uwh += taken_uwh * _EFFICIENCY_PCT // 100
-        return taken_uwh
+        charged_uwh = min(offered_uwh, room_uwh, _uwh(self.power_max_w, elapsed_s))
+        self.stored_uwh += charged_uwh * _EFFICIENCY_PCT // 100
+        return charged_uwh
 
     def discharge(self, wanted_uwh: int, elapsed_s: float) -> int:
-        given_uwh = min(wanted_uwh, self.stored_uwh, _uwh(self.power_max_w, elapsed_s))
-        self.stored_uwh -= given_uwh
-        return given_uwh
+        discharged_uwh = min(wanted_uwh, self.stored_uwh, _uwh(self.power_max_w, elapsed_s))
+        self.stored_uwh -= discharged_uwh
+        return discharged_uwh
 
 
 def _uwh(power_w: float, elapsed_s: float) -> int:
@@ -98,7 +100,7 @@ def _uwh(power_w: float, elapsed_s: float) -> int:
 
 @dataclass(slots=True)
 class Meters:
-    """Lifetime totals in microwatt-hours: they never fall."""
+    """Lifetime totals in microwatt-hours, which never fall."""
 
     generated_uwh: int = 0
     exported_uwh: int = 0
@@ -110,16 +112,17 @@ class Meters:
 
 @dataclass(slots=True)
 class Home:
-    """One home behind one meter. `measured_at`: up to when its meters have counted."""
+    """One home behind one meter."""
 
-    chance: Random
+    rng: Random
     consumption: Consumption
     battery: Battery
     meters: Meters
+    # The time up to which the meters have counted.
     measured_at: datetime
 
     def measure(self, at: datetime, *, power_w: float, hour: float) -> Reading:
-        """Count up to `at`, with the sun and the hour of the day as they are now."""
+        """Count up to `at` with this PV power and hour of the day; return the reading."""
         elapsed_s = max(0.0, (at - self.measured_at).total_seconds())
         self.measured_at = max(at, self.measured_at)
         load_w = self.consumption.draw_w(hour, elapsed_s)
@@ -140,7 +143,7 @@ class Home:
         meters.imported_uwh += max(0, -net_uwh)
 
     def _reading(self, power_w: float, load_w: float) -> Reading:
-        voltage_v = 231 + self.chance.uniform(-3, 3)
+        voltage_v = 231 + self.rng.uniform(-3, 3)
         return Reading(
             time=self.measured_at,
             power_w=round(power_w, 1),
@@ -150,12 +153,12 @@ class Home:
             load_w=round(load_w, 1),
             voltage_v=round(voltage_v, 1),
             current_a=round(power_w / voltage_v, 2),
-            frequency_hz=round(50 + self.chance.uniform(-0.03, 0.03), 2),
+            frequency_hz=round(50 + self.rng.uniform(-0.03, 0.03), 2),
             temperature_c=round(29 + power_w / 300, 1),
             battery_soc_pct=self.battery.soc_pct,
         )
 
 
 def _shown_wh(counted_uwh: int) -> float:
-    """A meter shows whole milliwatt-hours, and never one that it has not counted."""
+    """Round down to whole milliwatt-hours, which is the resolution of the meter."""
     return counted_uwh // 1000 / 1000

@@ -1,8 +1,7 @@
-"""The hub's REST contract, as a client sees it: envelope, refusals, tokens that are renewed.
+"""A client of the hub's REST API: addresses, envelope, refusals, retries, renewed tokens.
 
-A client waits where the hub asks it to (`Retry-After`), and asks again when an answer got lost,
-provided that asking twice does no harm: a GET, or a request with an `Idempotency-Key`. Where many
-sign in from one address, they take their turns.
+The client honours `Retry-After`. It repeats a request after a lost response only if that is safe:
+a GET, or a request with an `Idempotency-Key`.
 """
 
 import asyncio
@@ -11,30 +10,35 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
 
 _TIMEOUT_S = 30.0
-_TRIES = 5
+_ATTEMPTS = 5
 _RETRY_FIRST_S = 0.2
 _RETRY_AFTER_MAX_S = 60.0
-_TURN_MAX_S = 600.0
-_TOO_MANY = 429
-_RENEW_AHEAD_S = 90.0  # the feed asks for a new token a minute ahead
-_KEPT_OPEN_S = 2.0
+# Total time that a rate-limited request is retried: many users may sign in from one address.
+_RATE_LIMITED_MAX_S = 600.0
+_TOO_MANY_REQUESTS = 429
+# The feed asks for a new token 60 s before expiry; the renewed token must be there by then.
+_RENEW_AHEAD_S = 90.0
+# Shorter than the 5 s after which the server closes an idle connection: a request that is sent at
+# that moment would be lost.
+_KEEPALIVE_S = 2.0
 
 
 class HubClientError(Exception):
     """The hub did not do what was asked; the message says why."""
 
 
-class Unreachable(HubClientError):
-    """No answer came."""
+class HubUnreachable(HubClientError):
+    """The hub did not respond."""
 
 
 class HubRefusal(HubClientError):
-    """The hub said no. `code` is stable, the message is for people."""
+    """The hub refused a request. `code` is stable, the message is for people."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(f"{message} ({code})")
@@ -42,9 +46,54 @@ class HubRefusal(HubClientError):
         self.code = code
 
 
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Address of an MQTT broker, without credentials: each device has its own."""
+
+    host: str
+    port: int
+    secure: bool = False
+    ca_file: str | None = None
+
+    @classmethod
+    def of(cls, url: str, ca_file: str | None = None) -> "BrokerAddress":
+        """Parse an `mqtt://` or `mqtts://` URL; `ca_file` replaces the system's certificates."""
+        parts = urlsplit(url)
+        secure = parts.scheme == "mqtts"
+        port = parts.port or (8883 if secure else 1883)
+        return cls(parts.hostname or "127.0.0.1", port, secure, ca_file)
+
+
+@dataclass(frozen=True, slots=True)
+class UserAccount:
+    """Credentials and profile of a simulated user."""
+
+    email: str
+    password: str
+    full_name: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class HubAddresses:
+    """Addresses of one hub, and its administrator's sign-in if the simulator may use it."""
+
+    api_url: str
+    # None: the hub's API returns the address.
+    broker: BrokerAddress | None = None
+    feed_url: str | None = None
+    administrator: UserAccount | None = None
+
+
+def invent_account(name: str, role: str) -> UserAccount:
+    """Return a new user with a random email address and password."""
+    tag = uuid4().hex[:12]
+    return UserAccount(f"{role}-{tag}@example.com", uuid4().hex, name, role)
+
+
 @dataclass(slots=True)
 class HubClient:
-    """Speaks to one hub for any number of people."""
+    """Sends requests of any number of users to one hub."""
 
     http: httpx.AsyncClient
 
@@ -58,51 +107,53 @@ class HubClient:
         params: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Any:
-        """The answer's `data`. Raises Refused, Unreachable."""
+        """Return the response's `data`. Raises HubRefusal, HubUnreachable, HubClientError."""
         headers = {}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
         request = self.http.build_request(method, path, json=json, params=params, headers=headers)
-        return _data(await self._in_turn(request))
+        return _data(await self._send_within_rate_limit(request))
 
-    async def _in_turn(self, request: httpx.Request) -> httpx.Response:
-        """The answer, once it is our turn: the hub may have us wait again."""
-        give_up_at = monotonic() + _TURN_MAX_S
+    async def _send_within_rate_limit(self, request: httpx.Request) -> httpx.Response:
+        """Send until the response is not 429; return it after _RATE_LIMITED_MAX_S all the same."""
+        give_up_at = monotonic() + _RATE_LIMITED_MAX_S
         while True:
-            response = await self._answer(request)
-            if response.status_code != _TOO_MANY or monotonic() >= give_up_at:
+            response = await self._send(request)
+            if response.status_code != _TOO_MANY_REQUESTS or monotonic() >= give_up_at:
                 return response
-            await asyncio.sleep(_asked_pause_s(response))
+            await asyncio.sleep(_retry_after_s(response))
 
-    async def _answer(self, request: httpx.Request) -> httpx.Response:
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        """Send with retries: after a lost connection if that is safe, and on `Retry-After`."""
         repeatable = request.method == "GET" or "Idempotency-Key" in request.headers
-        for attempt in range(_TRIES):
+        for attempt in range(_ATTEMPTS):
             pause_s = _RETRY_FIRST_S * 2**attempt
-            last = attempt == _TRIES - 1
+            last = attempt == _ATTEMPTS - 1
             try:
                 response = await self.http.send(request)
             except httpx.TransportError as error:
-                refused = isinstance(error, httpx.ConnectError)
-                if last or not (repeatable or refused):
+                # Without a connection the request was never sent: any request is safe to repeat.
+                not_sent = isinstance(error, httpx.ConnectError)
+                if last or not (repeatable or not_sent):
                     raise _unreachable(request, error) from error
             else:
-                told = "Retry-After" in response.headers
-                if last or not told or response.status_code == _TOO_MANY:
+                retry = "Retry-After" in response.headers
+                if last or not retry or response.status_code == _TOO_MANY_REQUESTS:
                     return response
-                pause_s = _asked_pause_s(response)
+                pause_s = _retry_after_s(response)
             await asyncio.sleep(pause_s)
         raise AssertionError("the last attempt returns or raises")
 
 
-def _asked_pause_s(response: httpx.Response) -> float:
+def _retry_after_s(response: httpx.Response) -> float:
     return min(float(response.headers.get("Retry-After", "1")), _RETRY_AFTER_MAX_S)
 
 
-def _unreachable(request: httpx.Request, error: httpx.TransportError) -> Unreachable:
+def _unreachable(request: httpx.Request, error: httpx.TransportError) -> HubUnreachable:
     url = request.url
-    return Unreachable(f"no hub answers at {url.host}:{url.port} ({type(error).__name__})")
+    return HubUnreachable(f"no hub responds at {url.host}:{url.port} ({type(error).__name__})")
 
 
 def _data(response: httpx.Response) -> Any:
@@ -112,20 +163,20 @@ def _data(response: httpx.Response) -> Any:
             return envelope["data"]
         raise HubRefusal(response.status_code, envelope["error"]["code"], envelope["message"])
     except (ValueError, KeyError, TypeError) as error:
-        told = f"{response.request.url} answered {response.status_code} outside the envelope"
-        raise HubClientError(told) from error
+        raise HubClientError(
+            f"{response.request.url} responded with {response.status_code} and no envelope"
+        ) from error
 
 
 @asynccontextmanager
 async def open_hub(api_url: str, *, connections: int = 32) -> AsyncIterator[HubClient]:
-    """A client of the hub at `api_url` (without `/api/v1`)."""
-    # A server hangs up after five seconds of silence: whoever writes at that very moment is lost.
+    """Open a client of the hub at `api_url` (without `/api/v1`)."""
     limits = httpx.Limits(
         max_connections=connections,
         max_keepalive_connections=connections,
-        keepalive_expiry=_KEPT_OPEN_S,
+        keepalive_expiry=_KEEPALIVE_S,
     )
-    # Waiting for a free connection may take long when thousands register: no limit on that.
+    # No timeout for a free connection: that wait is long when thousands of users register.
     timeout = httpx.Timeout(_TIMEOUT_S, pool=None)
     async with httpx.AsyncClient(
         base_url=f"{api_url}/api/v1/", limits=limits, timeout=timeout
@@ -133,31 +184,16 @@ async def open_hub(api_url: str, *, connections: int = 32) -> AsyncIterator[HubC
         yield HubClient(http)
 
 
-@dataclass(frozen=True, slots=True)
-class UserAccount:
-    """How someone signs in."""
-
-    email: str
-    password: str
-    full_name: str
-    role: str
-
-
-def invent_account(name: str, role: str) -> UserAccount:
-    """A new person, whose email nobody has yet."""
-    tag = uuid4().hex[:12]
-    return UserAccount(f"{role}-{tag}@example.com", uuid4().hex, name, role)
-
-
 @dataclass(slots=True)
 class HubSession:
-    """Someone who is signed in. Access tokens are renewed before they expire."""
+    """A signed-in user. Access tokens are renewed before they expire."""
 
     hub: HubClient
     user_id: str
     access_token: str
     _refresh_token: str
     _renew_at: float
+    # A refresh token is valid once: concurrent requests must not renew twice.
     _renewing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
@@ -183,7 +219,7 @@ class HubSession:
         )  # fmt: skip
 
     async def token(self) -> str:
-        """An access token that is good for a while."""
+        """Return an access token that does not expire soon."""
         async with self._renewing:
             if monotonic() >= self._renew_at:
                 body = {"refresh_token": self._refresh_token}
@@ -211,5 +247,8 @@ class HubSession:
 
 
 def _renew_at(expires_in_s: float) -> float:
-    """Some time ahead, but never at once: a short-lived token is still used for half its life."""
+    """Return when to renew a token: _RENEW_AHEAD_S before expiry, but not before half its life.
+
+    A token that lives for less than _RENEW_AHEAD_S would otherwise be renewed at every call.
+    """
     return monotonic() + max(expires_in_s - _RENEW_AHEAD_S, expires_in_s / 2)

@@ -1,15 +1,17 @@
-"""Real localities of Bangalore, where simulated people live."""
+"""Localities of Bangalore in which simulated homes and buyers are placed."""
 
 from dataclasses import dataclass
 from random import Random
 
-_NEARBY_DEG = 0.006  # some 650 m
+# About 650 m.
+_NEARBY_DEG = 0.006
+# India has one time zone and no summer time.
 UTC_OFFSET_H = 5.5
 
 
 @dataclass(frozen=True, slots=True)
 class Locality:
-    """A named point, WGS 84 degrees."""
+    """A named point in WGS 84 degrees."""
 
     name: str
     latitude: float
@@ -45,7 +47,7 @@ LOCALITIES = (
 
 
 def near(place: Locality, chance: Random) -> Locality:
-    """A home in that locality."""
+    """Return a random point in the locality."""
     return Locality(
         place.name,
         round(place.latitude + chance.uniform(-_NEARBY_DEG, _NEARBY_DEG), 6),

@@ -1,4 +1,4 @@
-"""Small JSON files that only their owner may read: simulated people keep secrets too."""
+"""Small JSON files that only their owner can read: they hold simulated users' passwords."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def read(path: Path) -> Any:
-    """What was written there, or None."""
+    """Return the document, or None if the file does not exist."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -15,10 +15,10 @@ def read(path: Path) -> Any:
 
 
 def write(path: Path, document: object) -> None:
-    """Replace the file as a whole: a reader sees the old text or the new one."""
+    """Replace the file atomically: a reader sees the old document or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(document, file, indent=1)
-    os.replace(fresh, path)
+    os.replace(temporary, path)

@@ -1,4 +1,4 @@
-"""How long work shows that it goes on: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, a line every few seconds elsewhere."""
 
 import asyncio
 import sys
@@ -14,7 +14,7 @@ _LINE_EVERY_S = 5.0
 
 
 @asynccontextmanager
-async def shown(
+async def show_progress(
     title: str,
     total: float | None,
     done: Callable[[], float],
@@ -22,7 +22,7 @@ async def shown(
     *,
     stream: TextIO = sys.stderr,
 ) -> AsyncIterator[None]:
-    """Show `done` of `total` (None: nobody knows how much there is) and a note, meanwhile."""
+    """Show `done()` of `total` and `note()` inside the block; `total` is None if unknown."""
     show = _bar if stream.isatty() else _lines
     showing = asyncio.create_task(show(title, total, done, note, stream))
     try:

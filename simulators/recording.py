@@ -1,8 +1,7 @@
-"""Recorded telemetry: the rows of a CSV → one series of readings for each device.
+"""Recorded telemetry: the rows of a CSV file to one series of readings per device.
 
-Columns, units and time zones are named by whoever replays it (`Layout`). What was not recorded is
-absent, not zero; a row that can't be read is a `RecordingProblem` with its line, and the others
-count.
+The user names columns, units and time zones (`Layout`). Values that were not recorded are absent,
+not zero. A row that cannot be read becomes a `RecordingProblem` with its line and is left out.
 """
 
 import csv
@@ -18,9 +17,8 @@ from pathlib import Path
 from typing import TextIO, TypeVar
 
 from core.readings import Reading
-from simulators.selection import Chosen, everything
-from simulators.series import SeriesSegment, cumulated, in_order
-from simulators.wall_clock import BadTime, WallClock
+from simulators.recorded_time import BadTime, TimeFilter, WallClock, any_time
+from simulators.series import IntervalEnergy, counters_of, in_order
 
 POWER_UNITS = {"W": Decimal(1), "kW": Decimal(1000), "MW": Decimal(1_000_000)}
 ENERGY_UNITS = {"Wh": Decimal(1), "kWh": Decimal(1000), "MWh": Decimal(1_000_000)}
@@ -30,24 +28,26 @@ Row = Mapping[str, str | None]
 
 
 class NothingToReplay(Exception):
-    """The file holds no reading that could be sent; the message says why."""
+    """The file contains no reading that can be replayed; the message says why."""
 
 
 class _Unreadable(Exception):
-    """Why a row can't be read."""
+    """A row cannot be read; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What a recording's columns mean; None: there is no such column.
+    """The names of a recording's columns, and their units; None for columns that do not exist.
 
-    `generated`, `drawn` are energies per interval, which begins at `time` and lasts `interval`, or
-    as many minutes as `interval_min` holds. `time_zone` holds IANA names, unless all are `zone`.
+    Energy is recorded as counters (`energy`, `export`, `imported`), or as energy per interval
+    (`generated`, `consumed`). An interval begins at `time` and lasts `interval`, or the minutes in
+    the column `interval_min`.
     """
 
     device: str
     time: str
-    time_form: str = "iso"
+    time_format: str = "iso"
+    # One IANA time zone for all rows, or the column that contains it.
     zone: str | None = None
     time_zone: str | None = None
     power: str | None = None
@@ -57,7 +57,7 @@ class Layout:
     export: str | None = None
     imported: str | None = None
     generated: str | None = None
-    drawn: str | None = None
+    consumed: str | None = None
     energy_unit: str = "Wh"
     interval: timedelta | None = None
     interval_min: str | None = None
@@ -66,14 +66,14 @@ class Layout:
     def columns(self) -> tuple[str, ...]:
         named = (
             self.device, self.time, self.time_zone, self.power, self.load, self.energy,
-            self.export, self.imported, self.generated, self.drawn, self.interval_min,
+            self.export, self.imported, self.generated, self.consumed, self.interval_min,
         )  # fmt: skip
         return tuple(name for name in named if name is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingProblem:
-    """A line of the file that was left out."""
+    """A line of the file that is left out, and why."""
 
     line: int
     why: str
@@ -84,7 +84,7 @@ class RecordingProblem:
 
 @dataclass(slots=True)
 class Recording:
-    """Each device's readings in order of time, and what was left out."""
+    """Each device's readings in order of time, and the rows that are left out or repeated."""
 
     series: dict[str, list[Reading]] = field(default_factory=dict)
     problems: list[RecordingProblem] = field(default_factory=list)
@@ -95,24 +95,24 @@ class Recording:
         return sum(len(readings) for readings in self.series.values())
 
 
-EntryT = TypeVar("EntryT", Reading, SeriesSegment)
+EntryT = TypeVar("EntryT", Reading, IntervalEnergy)
 
 
-def read(path: Path, layout: Layout, chosen: Chosen = everything) -> Recording:
-    """Read the rows whose clock showed a chosen time. Raises NothingToReplay."""
+def read(path: Path, layout: Layout, time_filter: TimeFilter = any_time) -> Recording:
+    """Read the rows whose wall-clock time passes the filter. Raises NothingToReplay."""
     if layout.generated is None:
-        return _read(path, layout, chosen, _reading, in_order)
-    return _read(path, layout, chosen, _stretch, cumulated)
+        return _read(path, layout, time_filter, _reading, in_order)
+    return _read(path, layout, time_filter, _interval_energy, counters_of)
 
 
 def _read(
     path: Path,
     layout: Layout,
-    chosen: Chosen,
+    time_filter: TimeFilter,
     entry_of: Callable[[Layout, Row, datetime], EntryT],
     finish: Callable[[Sequence[EntryT]], tuple[list[Reading], int]],
 ) -> Recording:
-    recording, times = Recording(), _Times(layout, chosen)
+    recording, times = Recording(), _Times(layout, time_filter)
     entries: dict[str, list[EntryT]] = defaultdict(list)
     with _opened(path) as file:
         for line, row in _rows(file, path, layout):
@@ -139,16 +139,16 @@ def _opened(path: Path) -> Iterator[TextIO]:
             yield file
     except (OSError, EOFError, zlib.error) as error:
         why = getattr(error, "strerror", None) or error
-        raise NothingToReplay(f"{path} can't be read: {why}") from error
+        raise NothingToReplay(f"{path} cannot be read: {why}") from error
 
 
 def _rows(file: TextIO, path: Path, layout: Layout) -> Iterator[tuple[int, Row]]:
     reader = csv.DictReader(file)
-    there = reader.fieldnames or ()
-    missing = [name for name in layout.columns if name not in there]
+    columns = reader.fieldnames or ()
+    missing = [name for name in layout.columns if name not in columns]
     if missing:
         raise NothingToReplay(
-            f"{path.name} has no column {', '.join(missing)}; it has {', '.join(there)}"
+            f"{path.name} has no column {', '.join(missing)}; its columns are {', '.join(columns)}"
         )
     for row in reader:
         yield reader.line_num, row
@@ -159,19 +159,20 @@ def _first(problems: Sequence[RecordingProblem]) -> str:
 
 
 class _Times:
-    """When a row was recorded, unless nobody asked for it."""
+    """Converts the times of rows; tracks which ambiguous times each device has passed once."""
 
-    def __init__(self, layout: Layout, chosen: Chosen) -> None:
+    def __init__(self, layout: Layout, time_filter: TimeFilter) -> None:
         self._layout = layout
-        self._chosen = chosen
-        self._clock = WallClock(layout.time_form)
+        self._time_filter = time_filter
+        self._clock = WallClock(layout.time_format)
         self._passed_once: set[tuple[str, datetime]] = set()
 
     def of(self, device: str, row: Row) -> datetime | None:
+        """Return the instant of a row, or None if the filter excludes it. Raises BadTime."""
         layout = self._layout
         zone = layout.zone if layout.time_zone is None else _text(row, layout.time_zone)
         moment = self._clock.read(_text(row, layout.time), zone)
-        if not self._chosen(moment.shown):
+        if not self._time_filter(moment.shown):
             return None
         if not moment.is_ambiguous:
             return moment.instant()
@@ -192,37 +193,38 @@ def _reading(layout: Layout, row: Row, at: datetime) -> Reading:
         import_wh=_float(_number(row, layout.imported, energy)),
     )
     if not reading.says_something:
-        raise _Unreadable("nothing was measured")
+        raise _Unreadable("the row has no measurement")
     return reading
 
 
-def _stretch(layout: Layout, row: Row, at: datetime) -> SeriesSegment:
+def _interval_energy(layout: Layout, row: Row, at: datetime) -> IntervalEnergy:
     unit = ENERGY_UNITS[layout.energy_unit]
     generated_wh = _number(row, layout.generated, unit)
     if generated_wh is None:
         raise _Unreadable("no generated energy")
     if generated_wh < 0:
-        raise _Unreadable(f"{generated_wh} Wh generated: a counter can't fall")
-    return SeriesSegment(at, _interval(layout, row), generated_wh, _number(row, layout.drawn, unit))
+        raise _Unreadable(f"generated energy is {generated_wh} Wh: it must not be negative")
+    consumed_wh = _number(row, layout.consumed, unit)
+    return IntervalEnergy(at, _duration(layout, row), generated_wh, consumed_wh)
 
 
-def _interval(layout: Layout, row: Row) -> timedelta:
+def _duration(layout: Layout, row: Row) -> timedelta:
     minutes = _number(row, layout.interval_min, Decimal(1))
-    lasts = layout.interval if minutes is None else timedelta(minutes=float(minutes))
-    if lasts is None or lasts <= timedelta(0):
+    duration = layout.interval if minutes is None else timedelta(minutes=float(minutes))
+    if duration is None or duration <= timedelta(0):
         raise _Unreadable("no length of the interval")
-    return lasts
+    return duration
 
 
 def _text(row: Row, column: str) -> str:
     text = (row[column] or "").strip()
     if not text:
-        raise _Unreadable(f"no {column}")
+        raise _Unreadable(f"no value in column {column}")
     return text
 
 
 def _number(row: Row, column: str | None, unit: Decimal) -> Decimal | None:
-    """The exact value in base units; None when the recording does not say."""
+    """Return the exact value in base units, or None if it is absent."""
     if column is None:
         return None
     text = (row[column] or "").strip()

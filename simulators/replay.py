@@ -1,4 +1,4 @@
-"""Recorded telemetry, sent again by devices of its own, at any speed."""
+"""Replay of recorded telemetry, by devices that are registered for it, at any speed."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,49 +10,62 @@ from pathlib import Path
 from random import Random
 
 from core.readings import Reading
-from simulators.administering import NEEDED, Administrator
+from simulators.device_connection import ConnectionTally, DeviceConnection, DeviceConnector
 from simulators.gather_or_raise import gather_or_raise
-from simulators.hosting import offer_surplus, register_device
-from simulators.hub_addresses import HubAddresses
-from simulators.hub_client import HubClientError, HubRefusal, HubSession, invent_account, open_hub
-from simulators.link import Line, Links, LinkTally
-from simulators.outcome import Played, ReplayOutcome
+from simulators.hub_client import (
+    HubAddresses,
+    HubClientError,
+    HubRefusal,
+    HubSession,
+    invent_account,
+    open_hub,
+)
 from simulators.places import LOCALITIES, Locality, near
+from simulators.registration import (
+    ADMINISTRATOR_NEEDED,
+    Administrator,
+    offer_surplus,
+    register_device,
+)
+from simulators.replay_outcome import ReplayedDevice, ReplayOutcome
 from simulators.send_queue import SendQueue
 from simulators.series import first_and_last, peak_w, shifted, time_of
 
 _OFFERED_FOR = timedelta(days=1)
-_DEVICES_PER_HOST = 100  # as many as one may have, unless the hub is told otherwise
+# The hub's default quota of devices per user.
+_DEVICES_PER_HOST = 100
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayPlan:
-    """`speed` inf: as fast as the broker takes it. `capacity_w` None: what the recording shows.
+    """Parameters of a replay."""
 
-    Times are shifted so that the recording ends now, each device's by itself with `align`.
-    """
-
+    # Recorded seconds per second; inf: as fast as the broker acknowledges.
     speed: float
+    # Readings per message, at most.
     batch: int = 1
+    # Send the recorded times; otherwise they are shifted so that the recording ends now.
     keep_times: bool = False
+    # Shift each device separately.
     align: bool = False
+    # Capacity of every device; None: the peak power of its recording.
     capacity_w: float | None = None
     seed: int = 1
 
 
 @dataclass(slots=True)
 class ReplayTally:
-    """What has been replayed so far; its owner may read it at any time."""
+    """Counts of what has been replayed so far; the owner may read it at any time."""
 
     devices: int = 0
     readings: int = 0
-    links: LinkTally = field(default_factory=LinkTally)
+    connections: ConnectionTally = field(default_factory=ConnectionTally)
 
 
-def timed(
+def with_times(
     plan: ReplayPlan, series: dict[str, list[Reading]], now: datetime
 ) -> dict[str, list[Reading]]:
-    """A recording with the times that it is to be sent with."""
+    """Return the recording with the times with which it is sent."""
     return series if plan.keep_times else shifted(series, now, align=plan.align)
 
 
@@ -60,14 +73,14 @@ async def run(
     plan: ReplayPlan,
     series: dict[str, list[Reading]],
     hub: HubAddresses,
-    written_to: Path,
+    outcome_file: Path,
     tally: ReplayTally,
     *,
     now: datetime,
 ) -> None:
-    """Register a device for each series, send all readings, write down what became of them.
+    """Register a device for each series, send all readings, write the outcome.
 
-    `written_to` is written before the first reading and again at the end. Raises HubError.
+    The outcome is written before the first reading and again at the end. Raises HubClientError.
     """
     owners = [
         invent_account(f"Recorded host {number + 1}", "host")
@@ -76,54 +89,54 @@ async def run(
     async with open_hub(hub.api_url) as client:
         hosts = await gather_or_raise(HubSession.register(client, owner) for owner in owners)
         administrator = await Administrator.sign_in(client, hub.administrator)
-        played = await _register(hosts, administrator, series, plan, now)
-    tally.devices = len(played)
-    outcome = ReplayOutcome(written_to, hub.api_url, owners, played)
+        devices = await _register_all(hosts, administrator, series, plan, now)
+    tally.devices = len(devices)
+    outcome = ReplayOutcome(outcome_file, hub.api_url, owners, devices)
     outcome.write()
     try:
-        await _play(plan, hub, played, tally)
+        await _publish_all(plan, hub, devices, tally)
     finally:
         outcome.write()
 
 
-async def _register(
+async def _register_all(
     hosts: Sequence[HubSession],
     administrator: Administrator | None,
     series: dict[str, list[Reading]],
     plan: ReplayPlan,
     now: datetime,
-) -> dict[str, Played]:
-    chance = Random(plan.seed)
+) -> dict[str, ReplayedDevice]:
+    rng = Random(plan.seed)
     offers = [
-        (device, readings, near(locality, chance), f"{chance.uniform(5, 8):.2f}")
-        for (device, readings), locality in zip(series.items(), cycle(LOCALITIES), strict=False)
+        (name, readings, near(locality, rng), f"{rng.uniform(5, 8):.2f}")
+        for (name, readings), locality in zip(series.items(), cycle(LOCALITIES), strict=False)
     ]
-    played = await gather_or_raise(
-        _register_one(
-            hosts[n // _DEVICES_PER_HOST], administrator, device, readings, place, price, plan, now
+    devices = await gather_or_raise(
+        _register(
+            hosts[n // _DEVICES_PER_HOST], administrator, name, readings, place, price, plan, now
         )
-        for n, (device, readings, place, price) in enumerate(offers)
+        for n, (name, readings, place, price) in enumerate(offers)
     )
-    return dict(zip(series, played, strict=True))
+    return dict(zip(series, devices, strict=True))
 
 
-async def _register_one(
+async def _register(
     host: HubSession,
     administrator: Administrator | None,
-    device: str,
+    name: str,
     readings: list[Reading],
     place: Locality,
     price_per_kwh: str,
     plan: ReplayPlan,
     now: datetime,
-) -> Played:
+) -> ReplayedDevice:
     capacity_w = plan.capacity_w or float(max(1, ceil(peak_w(readings))))
     registered = await register_device(
-        host, name=device, kind="inverter", capacity_w=capacity_w, place=place
+        host, name=name, kind="inverter", capacity_w=capacity_w, place=place
     )
     device_id, begins = registered.credentials.device_id, first_and_last(readings)[0]
     if administrator is not None:
-        await administrator.let_earn(device_id, min(begins, now))
+        await administrator.allow_earning(device_id, min(begins, now))
     try:
         listing_id = await offer_surplus(
             host,
@@ -135,37 +148,48 @@ async def _register_one(
     except HubRefusal as refusal:
         if refusal.code == "capacity_not_approved" and administrator is None:
             raise HubClientError(
-                f"{device} can make {capacity_w:,.0f} W: {refusal}; {NEEDED}"
+                f"{name} has a peak power of {capacity_w:,.0f} W: {refusal}; {ADMINISTRATOR_NEEDED}"
             ) from None
         raise
-    assert listing_id is not None  # the device is new
-    return Played(registered, listing_id, capacity_w, readings)
+    # The device is new, so no listing of it can be open already.
+    assert listing_id is not None
+    return ReplayedDevice(registered, listing_id, capacity_w, readings)
 
 
-async def _play(
-    plan: ReplayPlan, hub: HubAddresses, played: dict[str, Played], tally: ReplayTally
+async def _publish_all(
+    plan: ReplayPlan, hub: HubAddresses, devices: dict[str, ReplayedDevice], tally: ReplayTally
 ) -> None:
-    broker = hub.broker or next(iter(played.values())).registered.broker
-    links = Links(broker, Random(plan.seed), tally.links)
-    begins, _ = first_and_last(reading for one in played.values() for reading in one.readings)
-    pace = ReplayPace(begins, plan.speed, asyncio.get_running_loop().time())
-    players = [Player(one, pace, plan.batch, tally) for one in played.values()]
-    # They leave without saying `offline`: what they measured may still be bought for a while.
+    broker = hub.broker or next(iter(devices.values())).registered.broker
+    connector = DeviceConnector(broker, Random(plan.seed), tally.connections)
+    begins, _ = first_and_last(
+        reading for device in devices.values() for reading in device.readings
+    )
+    schedule = ReplaySchedule(begins, plan.speed, asyncio.get_running_loop().time())
+    publishers = [
+        ReplayPublisher(device, schedule, plan.batch, tally) for device in devices.values()
+    ]
+    # No offline message: it would pause the listings at once, before their energy can be bought.
     await gather_or_raise(
-        links.run(player.played.registered.credentials, player.speak, says_goodbye=False)
-        for player in players
+        connector.run(
+            publisher.device.registered.credentials, publisher.publish, announce_offline=False
+        )
+        for publisher in publishers
     )
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayPace:
-    """When a reading is due: recorded time passes `speed` times as fast as the loop's clock."""
+class ReplaySchedule:
+    """The times at which readings are due: recorded time runs `speed` times as fast as the loop's.
+
+    `started_s` is the time of the event loop at which the recording begins.
+    """
 
     begins: datetime
     speed: float
     started_s: float
 
     def wait_s(self, reading: Reading) -> float:
+        """Return how long a reading has to wait; 0 or less if it is due."""
         if self.speed == inf:
             return 0.0
         due_s = self.started_s + (time_of(reading) - self.begins).total_seconds() / self.speed
@@ -173,34 +197,34 @@ class ReplayPace:
 
 
 @dataclass(slots=True)
-class Player:
-    """Sends one device's readings, in order, each again until the broker surely has it."""
+class ReplayPublisher:
+    """Publishes one device's readings in order, and again after a reconnection (`SendQueue`)."""
 
-    played: Played
-    pace: ReplayPace
+    device: ReplayedDevice
+    schedule: ReplaySchedule
     batch: int
     tally: ReplayTally
-    _outgoing: SendQueue = field(init=False)
+    _queue: SendQueue = field(init=False)
 
     def __post_init__(self) -> None:
-        self._outgoing = SendQueue(self.played.readings)
+        self._queue = SendQueue(self.device.readings)
 
-    async def speak(self, line: Line) -> None:
-        self._outgoing.connected_anew()
-        while self._outgoing:
+    async def publish(self, connection: DeviceConnection) -> None:
+        self._queue.reconnected()
+        while self._queue:
             batch = await self._due()
-            await line.send(batch)
-            self._outgoing.taken(len(batch))
-            self._count(len(self.played.readings) - len(self._outgoing))
+            await connection.send(batch)
+            self._queue.acknowledge(len(batch))
+            self._count(len(self.device.readings) - len(self._queue))
 
     def _count(self, sent: int) -> None:
-        """So many of the readings were sent by now; those that go again count once."""
-        anew = max(0, sent - self.played.sent)
-        self.played.sent += anew
-        self.tally.readings += anew
+        """Count what was sent for the first time, given how many readings are sent by now."""
+        newly_sent = max(0, sent - self.device.sent)
+        self.device.sent += newly_sent
+        self.tally.readings += newly_sent
 
     async def _due(self) -> list[Reading]:
-        """The next reading when its time has come, and with it what else is due by then."""
-        ahead = self._outgoing.ahead(self.batch)
-        await asyncio.sleep(max(0.0, self.pace.wait_s(ahead[0])))
-        return [ahead[0], *(reading for reading in ahead[1:] if self.pace.wait_s(reading) <= 0)]
+        """Wait until the next reading is due; return it and the others that are due by then."""
+        ahead = self._queue.peek(self.batch)
+        await asyncio.sleep(max(0.0, self.schedule.wait_s(ahead[0])))
+        return [ahead[0], *(r for r in ahead[1:] if self.schedule.wait_s(r) <= 0)]

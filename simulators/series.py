@@ -1,4 +1,4 @@
-"""Recorded values in order of time, and energies per interval as the counter that gave them."""
+"""Series of readings: ordering, counters made of energies per interval, peak power, shifts."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,60 +16,65 @@ _HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class SeriesSegment:
-    """Energy over an interval. `drawn_wh` None: the load is not known, so neither is a surplus."""
+class IntervalEnergy:
+    """Recorded energy of one interval."""
 
     begins: datetime
-    lasts: timedelta
+    duration: timedelta
     generated_wh: Decimal
-    drawn_wh: Decimal | None
+    # None: the load was not recorded, so surplus is unknown too.
+    consumed_wh: Decimal | None
 
     @property
     def ends(self) -> datetime:
-        return self.begins + self.lasts
+        return self.begins + self.duration
 
 
 def in_order(readings: Sequence[Reading]) -> tuple[list[Reading], int]:
-    """By time, and how many repeat another's time: they are sent too, and the hub counts once."""
+    """Sort by time; return how many readings repeat the time of another, too.
+
+    Repeated readings are replayed as well: the hub must ignore them.
+    """
     ordered = sorted(readings, key=time_of)
     return ordered, len(ordered) - len({time_of(reading) for reading in ordered})
 
 
-def cumulated(stretches: Sequence[SeriesSegment]) -> tuple[list[Reading], int]:
-    """Counters that rise by each interval's energy, and how many intervals repeat another's start.
+def counters_of(intervals: Sequence[IntervalEnergy]) -> tuple[list[Reading], int]:
+    """Return readings of counters that rise by each interval's energy.
 
-    A reading at the end of each interval, and one where it begins unless another ended there: all
-    of its energy falls into it. Of intervals with the same start the first counts, since a counter
-    can't be made of both.
+    There is a reading at the end of each interval, and one at its start unless another interval
+    ended there. Of intervals with the same start only the first counts: a counter cannot contain
+    both. The second value is the number of intervals that were left out for that.
     """
-    distinct = {stretch.begins: stretch for stretch in reversed(stretches)}
-    total = _Total(exports=any(stretch.drawn_wh is not None for stretch in stretches))
+    distinct = {interval.begins: interval for interval in reversed(intervals)}
+    total = _Total(exports=any(interval.consumed_wh is not None for interval in intervals))
     readings: list[Reading] = []
     for begins in sorted(distinct):
         if not readings or time_of(readings[-1]) < begins:
             readings.append(total.reading(begins))
         readings.append(total.after(distinct[begins]))
-    return readings, len(stretches) - len(distinct)
+    return readings, len(intervals) - len(distinct)
 
 
 @dataclass(slots=True)
 class _Total:
-    """The counters so far. Without any load recorded there is no export counter to show."""
+    """The counters so far. If no load is recorded, there is no export counter."""
 
     exports: bool
     generated_wh: Decimal = Decimal(0)
     exported_wh: Decimal = Decimal(0)
     imported_wh: Decimal = Decimal(0)
 
-    def after(self, stretch: SeriesSegment) -> Reading:
-        generated_wh, drawn_wh = stretch.generated_wh, stretch.drawn_wh
+    def after(self, interval: IntervalEnergy) -> Reading:
+        """Add an interval, and return the reading at its end."""
+        generated_wh, consumed_wh = interval.generated_wh, interval.consumed_wh
         self.generated_wh += generated_wh
-        if drawn_wh is not None:
-            self.exported_wh += max(Decimal(0), generated_wh - drawn_wh)
-            self.imported_wh += max(Decimal(0), drawn_wh - generated_wh)
-        hours = Decimal(stretch.lasts / _HOUR)
-        load_w = None if drawn_wh is None else float(drawn_wh / hours)
-        return self.reading(stretch.ends, float(generated_wh / hours), load_w)
+        if consumed_wh is not None:
+            self.exported_wh += max(Decimal(0), generated_wh - consumed_wh)
+            self.imported_wh += max(Decimal(0), consumed_wh - generated_wh)
+        hours = Decimal(interval.duration / _HOUR)
+        load_w = None if consumed_wh is None else float(consumed_wh / hours)
+        return self.reading(interval.ends, float(generated_wh / hours), load_w)
 
     def reading(
         self, at: datetime, power_w: float | None = None, load_w: float | None = None
@@ -85,15 +90,15 @@ class _Total:
 
 
 def peak_w(readings: Sequence[Reading]) -> float:
-    """The highest power that was recorded, or at which a counter rose.
+    """Return the highest power that was recorded, or at which a counter rose.
 
-    A counter that was read late rises faster than the power beside it: up to twice its peak is
-    taken for that, more for a counter that jumped.
+    A counter that a logger reads late rises faster than the recorded power. Rates up to twice the
+    peak of the recorded power count as that; higher ones are jumps of the counter and are ignored.
     """
     power_w = max((r.power_w for r in readings if r.power_w is not None), default=0.0)
     rates_w = (_rate_w(earlier, later) for earlier, later in pairwise(readings))
-    believed_w = 2 * power_w or inf
-    return max([power_w, *(rate_w for rate_w in rates_w if rate_w <= believed_w)])
+    plausible_w = 2 * power_w or inf
+    return max([power_w, *(rate_w for rate_w in rates_w if rate_w <= plausible_w)])
 
 
 def _rate_w(earlier: Reading, later: Reading) -> float:
@@ -107,7 +112,7 @@ def _rate_w(earlier: Reading, later: Reading) -> float:
 
 
 def first_and_last(readings: Iterable[Reading]) -> tuple[datetime, datetime]:
-    """When a recording begins and ends."""
+    """Return the first and the last time of the readings."""
     times = [time_of(reading) for reading in readings]
     return min(times), max(times)
 
@@ -115,11 +120,10 @@ def first_and_last(readings: Iterable[Reading]) -> tuple[datetime, datetime]:
 def shifted(
     series: dict[str, list[Reading]], now: datetime, *, align: bool
 ) -> dict[str, list[Reading]]:
-    """The same readings, moved so that the last is of now, give or take a slot.
+    """Move all readings so that the last one lies in the slot before or at `now`.
 
-    They move by whole slots: what was measured in one slot stays in one. With `align` each
-    device's readings move by themselves, which makes neighbours of homes that were recorded in
-    different years and zones.
+    They move by whole slots, so that readings of one slot stay in one. With `align` each device is
+    moved separately, so that homes recorded in different years and zones become neighbours.
     """
     _, ends = first_and_last(reading for readings in series.values() for reading in readings)
     moved: dict[str, list[Reading]] = {}
@@ -130,11 +134,11 @@ def shifted(
 
 
 def older_than(series: dict[str, list[Reading]], horizon: datetime) -> int:
-    """How many readings were taken before `horizon`."""
+    """Return the number of readings before `horizon`."""
     return sum(time_of(reading) < horizon for readings in series.values() for reading in readings)
 
 
 def time_of(reading: Reading) -> datetime:
-    """When a recorded reading was taken: it always has a time."""
+    """Return the time of a recorded reading, which always has one."""
     assert reading.time is not None
     return reading.time

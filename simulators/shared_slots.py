@@ -1,7 +1,7 @@
-"""Slots between which a fault moved energy: what was hidden in one was shown in another.
+"""Slots between which a fault moved energy: hidden in one slot, shown in a later one.
 
-While a counter stands still or nothing arrives, nobody can tell in which slot its energy was made.
-Readings up to half an hour apart share it evenly, and the hub gives no reason for that.
+While a counter stands still or no reading arrives, the slot of its energy cannot be known. Between
+readings up to half an hour apart the hub spreads it evenly and gives no reason.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from core.units import slot_of
-from simulators.faults import Fault, Hit
+from simulators.faults import Fault, FaultOccurrence
 
 _HIDING = frozenset(
     {
@@ -23,57 +23,58 @@ _HIDING = frozenset(
     }
 )
 
-Slots = tuple[datetime, datetime]
+# First and last slot, by their starts.
+SlotSpan = tuple[datetime, datetime]
 
 
 @dataclass(slots=True)
-class _Hiding:
+class _HidingFault:
+    """A fault that lasts: since when energy is hidden, and the readings left."""
+
     begins: datetime
-    readings: int
+    readings_left: int
 
 
 @dataclass(slots=True)
 class SharedSlots:
-    """Notes, reading by reading, from which slot to which each fault of a device reached.
+    """Tracks one device's faults, reading by reading; `spans` holds those over several slots."""
 
-    `spans`: the first and the last slot of those that reached into several.
-    """
-
-    spans: list[Slots] = field(default_factory=list)
-    _hiding: list[_Hiding] = field(default_factory=list)
+    spans: list[SlotSpan] = field(default_factory=list)
+    _hiding: list[_HidingFault] = field(default_factory=list)
     _before: datetime | None = None
 
-    def note(self, at: datetime, begun: Iterable[Hit]) -> None:
-        """A reading was taken, with which these faults began."""
-        for hit in begun:
-            if hit.fault in _HIDING:
-                self._hiding.append(_Hiding(self._before or at, hit.readings))
+    def add_reading(self, at: datetime, begun: Iterable[FaultOccurrence]) -> None:
+        """Add a reading and the faults that began with it."""
+        for occurrence in begun:
+            if occurrence.fault in _HIDING:
+                self._hiding.append(_HidingFault(self._before or at, occurrence.readings))
         self._before = at
         for hiding in self._hiding:
-            hiding.readings -= 1
-        for hiding in [over for over in self._hiding if over.readings < 0]:
+            hiding.readings_left -= 1
+        for hiding in [over for over in self._hiding if over.readings_left < 0]:
             self._end(hiding, at)
 
     def end(self) -> None:
-        """Nothing is hidden any more: the last reading told all."""
+        """End all faults: the last reading was a good one."""
         for hiding in list(self._hiding):
             self._end(hiding, self._before or hiding.begins)
 
-    def _end(self, hiding: _Hiding, at: datetime) -> None:
+    def _end(self, hiding: _HidingFault, at: datetime) -> None:
         self._hiding.remove(hiding)
         first, last = slot_of(hiding.begins), slot_of(at)
         if first < last:
             self.spans.append((first, last))
 
 
-def with_shared(
-    reasons: Sequence[bool], slots: Sequence[datetime], spans: Iterable[Slots]
+def share_reasons(
+    has_reason: Sequence[bool], slots: Sequence[datetime], spans: Iterable[SlotSpan]
 ) -> list[bool]:
-    """Which slots have a reason, if those that shared energy have it together."""
-    told = dict(zip(slots, reasons, strict=True))
+    """Return which slots have a reason, if all slots of a span have it as soon as one does."""
+    by_slot = dict(zip(slots, has_reason, strict=True))
     groups = [[slot for slot in slots if first <= slot <= last] for first, last in spans]
-    waiting = [group for group in groups if group]
-    while reached := [group for group in waiting if any(told[slot] for slot in group)]:
-        waiting = [group for group in waiting if group not in reached]
-        told |= dict.fromkeys((slot for group in reached for slot in group), True)
-    return [told[slot] for slot in slots]
+    pending = [group for group in groups if group]
+    # Spans overlap, so that a reason may reach a group by way of another.
+    while reached := [group for group in pending if any(by_slot[slot] for slot in group)]:
+        pending = [group for group in pending if group not in reached]
+        by_slot |= dict.fromkeys((slot for group in reached for slot in group), True)
+    return [by_slot[slot] for slot in slots]

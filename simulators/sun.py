@@ -1,7 +1,7 @@
-"""PV power at a place: clear sky, passing clouds, warm cells, PVWatts.
+"""PV power of a roof: clear sky, passing clouds, cell temperature, inverter.
 
-A roof's whole day is computed at once (pvlib works in vectors, about 15 ms) and then read by
-interpolation, so that a tick costs next to nothing. Neighbours of one locality share its clouds.
+The power curve of a roof's whole day is computed at once (about 15 ms, because pvlib works on
+vectors) and then interpolated, so that a reading costs little. Homes of one locality share clouds.
 
 Sources, all through pvlib: Ineichen & Perez, Solar Energy 73 (2002) for the clear sky; Faiman,
 Prog. Photovolt. 16 (2008) for the cell's temperature; Dobos, PVWatts Version 5, NREL/TP-6A20-62641.
@@ -17,23 +17,26 @@ from typing import Any
 
 from simulators.places import UTC_OFFSET_H, Locality
 
+# Resolution of a power curve.
 STEP_S = 60
 _STEPS = 86_400 // STEP_S
 _ALTITUDE_M = 920
-_LINKE_TURBIDITY = 4.5  # hazy tropical city; fixed, so that no table has to be loaded
+# A hazy tropical city; a constant, so that pvlib need not load its table.
+_LINKE_TURBIDITY = 4.5
 _GAMMA_PER_C = -0.0037
 _INVERTER_EFFICIENCY = 0.96
 
 _CLEAR_MEAN_S = 900.0
 _CLOUD_MEAN_S = 240.0
-_CLOUD_TRANSMITS = (0.25, 0.85)
+_CLOUD_TRANSMITTANCE = (0.25, 0.85)
 _EDGE_STEPS = 2
-_DAYS_KEPT = 9  # a week that is simulated at once, and what it begins and ends in
+# Days of one roof in the cache: a week that is simulated at once touches up to 9 UTC days.
+_DAYS_CACHED = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Roof:
-    """Panels on a house: azimuth 180 looks south."""
+    """Panels on a roof; azimuth 180 is south."""
 
     place: Locality
     tilt_deg: float
@@ -41,48 +44,48 @@ class Roof:
 
 
 class Sky:
-    """The weather over all roofs, reproducible from its seed."""
+    """The weather over all roofs, reproducible from a seed."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._days: dict[Roof, dict[date, Sequence[float]]] = defaultdict(dict)
 
     def power_w_per_w(self, roof: Roof, at: datetime) -> float:
-        """AC watts at the instant `at` for each watt of panels, 0 at night, below 1 always."""
+        """Return AC watts per watt of panels at `at`: 0 at night, always below 1."""
         at = at.astimezone(UTC)
         curve = self._day(roof, at.date())
-        place = (at - datetime.combine(at, time(), UTC)).total_seconds() / STEP_S
-        step = int(place)
-        part = place - step
+        position = (at - datetime.combine(at, time(), UTC)).total_seconds() / STEP_S
+        step = int(position)
+        part = position - step
         return curve[step] * (1 - part) + curve[step + 1] * part
 
     def prepare(self, roofs: Iterable[Roof], at: datetime) -> None:
-        """Compute the day of `at` ahead of time: it takes a while, so do it in a thread."""
+        """Compute the day of `at` for all roofs; call this in a thread, since it takes long."""
         for roof in roofs:
             self._day(roof, at.astimezone(UTC).date())
 
     def _day(self, roof: Roof, day: date) -> Sequence[float]:
         days = self._days[roof]
         if day not in days:
-            if len(days) == _DAYS_KEPT:
+            if len(days) == _DAYS_CACHED:
                 del days[min(days)]
-            chance = Random(f"{self._seed}:{roof.place.name}:{day}")
-            days[day] = power_curve(roof, day, clouds(chance))
+            rng = Random(f"{self._seed}:{roof.place.name}:{day}")
+            days[day] = power_curve(roof, day, clouds(rng))
         return days[day]
 
 
-def clouds(chance: Random) -> list[float]:
-    """The part of the direct beam that passes, for each step of a day: clouds come and go."""
+def clouds(rng: Random) -> list[float]:
+    """Return the part of direct light that passes the clouds, for each step of a day."""
     beam: list[float] = []
-    cloudiness = chance.uniform(0.3, 2.0)
+    cloudiness = rng.uniform(0.3, 2.0)
     while len(beam) <= _STEPS:
-        beam += [1.0] * _steps(chance, _CLEAR_MEAN_S / cloudiness)
-        beam += [chance.uniform(*_CLOUD_TRANSMITS)] * _steps(chance, _CLOUD_MEAN_S * cloudiness)
+        beam += [1.0] * _steps(rng, _CLEAR_MEAN_S / cloudiness)
+        beam += [rng.uniform(*_CLOUD_TRANSMITTANCE)] * _steps(rng, _CLOUD_MEAN_S * cloudiness)
     return _soft_edges(beam)[: _STEPS + 1]
 
 
-def _steps(chance: Random, mean_s: float) -> int:
-    return 1 + int(chance.expovariate(STEP_S / mean_s))
+def _steps(rng: Random, mean_s: float) -> int:
+    return 1 + int(rng.expovariate(STEP_S / mean_s))
 
 
 def _soft_edges(values: list[float]) -> list[float]:
@@ -92,7 +95,7 @@ def _soft_edges(values: list[float]) -> list[float]:
 
 
 def power_curve(roof: Roof, day: date, beam: Sequence[float]) -> list[float]:
-    """AC watts per watt of panels at each step of a UTC day, both midnights included."""
+    """Return AC watts per watt of panels at each step of a UTC day, both midnights included."""
     import numpy as np
     from pvlib import inverter, pvsystem, temperature
 
@@ -104,7 +107,7 @@ def power_curve(roof: Roof, day: date, beam: Sequence[float]) -> list[float]:
 
 
 def _irradiance_w_m2(roof: Roof, day: date, beam: Any) -> Any:
-    """Plane-of-array irradiance; clouds take from the beam and give a little to the sky."""
+    """Return plane-of-array irradiance; clouds reduce direct light and add some diffuse light."""
     import numpy as np
     import pandas as pd
     from pvlib import atmosphere, clearsky, irradiance, solarposition
@@ -118,7 +121,8 @@ def _irradiance_w_m2(roof: Roof, day: date, beam: Any) -> Any:
     air_mass = atmosphere.get_absolute_airmass(
         atmosphere.get_relative_airmass(zenith), atmosphere.alt2pres(_ALTITUDE_M)
     )
-    with np.errstate(divide="ignore", invalid="ignore"):  # where the sun is below the horizon
+    # Divisions by 0 occur while the sun is below the horizon.
+    with np.errstate(divide="ignore", invalid="ignore"):
         clear = clearsky.ineichen(zenith, air_mass, _LINKE_TURBIDITY, altitude=_ALTITUDE_M)
     direct = clear["dni"] * beam
     diffuse = clear["dhi"] * (1.25 - 0.25 * beam)
@@ -131,14 +135,14 @@ def _irradiance_w_m2(roof: Roof, day: date, beam: Any) -> Any:
 
 
 def _air_c() -> list[float]:
-    """Bangalore's air over a UTC day: 26 °C on average, warmest at three in the afternoon."""
+    """Return Bangalore's air temperature over a UTC day: 26 °C on average, highest at 15:00."""
     hours = (step * STEP_S / 3600 + UTC_OFFSET_H for step in range(_STEPS + 1))
     return [26 + 5 * cos((hour - 15) * pi / 12) for hour in hours]
 
 
 @dataclass(frozen=True, slots=True)
 class SunClock:
-    """Where the simulated sun stands: `speed` 1 keeps real time, from `sun_start` on."""
+    """The time of the simulated sun: `sun_start` at `start`, running at `speed`."""
 
     start: datetime
     sun_start: datetime
@@ -148,7 +152,7 @@ class SunClock:
     def starting(
         cls, now: datetime, *, hour: float | None = None, speed: float = 1.0
     ) -> "SunClock":
-        """From `now`, with the sun as it is, or as it stands at an hour of today's local day."""
+        """Start at `now` with the real sun, or with the sun of an hour of today's local day."""
         if hour is None:
             return cls(now, now, speed)
         local = now.astimezone(UTC) + timedelta(hours=UTC_OFFSET_H)
@@ -156,16 +160,16 @@ class SunClock:
         return cls(now, midnight + timedelta(hours=hour), speed)
 
     def at(self, now: datetime) -> datetime:
-        """What the sun and the people take for the time."""
+        """Return the simulated time at the real time `now`."""
         return self.sun_start + (now - self.start) * self.speed
 
 
 def local_hour(at: datetime) -> float:
-    """The hour of the day where the homes are, with its part."""
+    """Return the local hour of the day, with its fraction."""
     local = at.astimezone(UTC) + timedelta(hours=UTC_OFFSET_H)
     return local.hour + local.minute / 60 + local.second / 3600
 
 
 def local_day(at: datetime) -> date:
-    """The day where the homes are."""
+    """Return the local day."""
     return (at.astimezone(UTC) + timedelta(hours=UTC_OFFSET_H)).date()

@@ -1,4 +1,4 @@
-"""What a device truly generated and exported, slot by slot, and what went wrong with telling it."""
+"""The energy that a device truly generated and exported, by slot, and the faults that hid it."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,13 @@ from typing import Any
 from core.intervals import spread
 from core.units import rfc3339
 from simulators import private_json
-from simulators.faults import Hit
+from simulators.faults import FaultOccurrence
 from simulators.household import Meters
 
 
 @dataclass(slots=True)
-class Energy:
-    """Microwatt-hours."""
+class TrueEnergy:
+    """Generated and exported energy in microwatt-hours."""
 
     generated_uwh: int = 0
     exported_uwh: int = 0
@@ -24,16 +24,16 @@ class Energy:
 
 @dataclass(slots=True)
 class Truth:
-    """From the first measurement on, by the home's own meters, whatever it showed of them."""
+    """True energy by slot from the first measurement on, taken from the home's own meters."""
 
     first_at: datetime | None = None
     last_at: datetime | None = None
-    slots: dict[datetime, Energy] = field(default_factory=lambda: defaultdict(Energy))
+    slots: dict[datetime, TrueEnergy] = field(default_factory=lambda: defaultdict(TrueEnergy))
     _generated_uwh: int = 0
     _exported_uwh: int = 0
 
-    def measured(self, at: datetime, meters: Meters) -> None:
-        """Its meters have counted up to `at`."""
+    def add(self, at: datetime, meters: Meters) -> None:
+        """Add what the meters have counted up to `at`."""
         if self.last_at is None:
             self.first_at = at
         else:
@@ -46,14 +46,14 @@ class Truth:
         self.last_at = at
         self._generated_uwh, self._exported_uwh = meters.generated_uwh, meters.exported_uwh
 
-    def total(self) -> Energy:
-        return Energy(
+    def total(self) -> TrueEnergy:
+        return TrueEnergy(
             sum(slot.generated_uwh for slot in self.slots.values()),
             sum(slot.exported_uwh for slot in self.slots.values()),
         )
 
-    def described(self, hits: Sequence[Hit]) -> dict[str, Any]:
-        """As the file of `--truth` has it."""
+    def as_json(self, occurrences: Sequence[FaultOccurrence]) -> dict[str, Any]:
+        """Return the device's part of the file that `--truth` writes."""
         total = self.total()
         return {
             "first_at": self.first_at and rfc3339(self.first_at),
@@ -65,13 +65,17 @@ class Truth:
                 for at, slot in sorted(self.slots.items())
             },
             "faults": [
-                {"fault": hit.fault, "at": rfc3339(hit.at), "readings": hit.readings}
-                for hit in sorted(hits, key=lambda hit: hit.at)
+                {"fault": one.fault, "at": rfc3339(one.at), "readings": one.readings}
+                for one in sorted(occurrences, key=lambda one: one.at)
             ],
         }
 
 
-def write(path: Path, seed: int, stations: Mapping[str, tuple[Truth, Sequence[Hit]]]) -> None:
-    """The truth of each device, by its id, in one file."""
-    devices = {device_id: truth.described(hits) for device_id, (truth, hits) in stations.items()}
-    private_json.write(path, {"faults_seed": seed, "devices": devices})
+def write(
+    path: Path, seed: int, devices: Mapping[str, tuple[Truth, Sequence[FaultOccurrence]]]
+) -> None:
+    """Write the truth and the faults of all devices, by device id."""
+    documents = {
+        device_id: truth.as_json(occurrences) for device_id, (truth, occurrences) in devices.items()
+    }
+    private_json.write(path, {"faults_seed": seed, "devices": documents})

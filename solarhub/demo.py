@@ -178,7 +178,7 @@ async def _first_listing_updated(run: RunFile, account: UserAccount) -> None:
     async with open_hub(run.api_url) as hub:
         session = await HubSession.sign_in(hub, account)
         feed = FeedClient(
-            run.realtime_url, [Subscription("listings")], token=session.token, chance=SystemRandom()
+            run.realtime_url, [Subscription("listings")], token=session.token, rng=SystemRandom()
         )
         async with aclosing(feed.events()) as events:
             async for event in events:

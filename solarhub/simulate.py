@@ -1,4 +1,4 @@
-"""`solarhub simulate …`: devices, recordings and people, as the outside world would be."""
+"""The commands `simulate devices`, `replay` and `buyers`: a fleet, a recording, and buyers."""
 
 import re
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ import typer
 
 from core.dialects import Dialect
 from simulators import buyers, fleet
-from simulators.checking import Checked
-from simulators.dialects.encoders import VOICES
+from simulators.checking import DeviceCheck
+from simulators.dialects.encoders import ENCODERS
 from simulators.faults import CALM_READINGS, Fault, FaultPlan
-from simulators.progress import shown
+from simulators.progress import show_progress
 from solarhub import simulate_replay, simulate_report
 from solarhub.errors import CommandError
 from solarhub.options import DATA, Data, Seconds
@@ -27,70 +27,74 @@ from solarhub.simulate_common import (
     Seed,
     Wait,
     allow_connections,
+    describe,
     hub_at,
-    told,
     until_done_or_stopped,
     wait_for_hub,
     with_administrator,
 )
 
+# A hub accepts readings of the last seven days (168 h); the rest is time to send them.
 _PAST_MAX = timedelta(hours=160)
 
-app = typer.Typer(no_args_is_help=True, help="Devices, recordings and people.")
+app = typer.Typer(no_args_is_help=True, help="Simulate devices, recordings and buyers.")
 app.command(name="replay")(simulate_replay.command)
 
 
 @app.command()
 def devices(
-    count: Annotated[int, typer.Option(min=1, help="How many homes.")] = 20,
-    rate: Annotated[float, typer.Option(min=0.001, help="Readings per second and home.")] = 1.0,
+    count: Annotated[int, typer.Option(min=1, help="Number of homes.")] = 20,
+    rate: Annotated[float, typer.Option(min=0.001, help="Readings per second of each home.")] = 1.0,
     duration: Seconds = None,
     sun: Annotated[
-        str, typer.Option(help="Where the simulated sun starts: now, noon, or HH:MM local time.")
+        str, typer.Option(help="Start of the simulated sun: now, noon, or HH:MM local time.")
     ] = "now",
     sun_speed: Annotated[
         float,
-        typer.Option(min=0, help="Seconds of sun per second of the clock; 0: it stands still."),
+        typer.Option(min=0, help="Seconds of the sun per second of the clock; 0 stops the sun."),
     ] = 1.0,
     speed: Annotated[
         float,
         typer.Option(
             min=1,
-            help="With --duration: the clocks of new homes run so fast, and are right at last.",
+            help="With --duration: speed of new homes' clocks, which are right at the end.",
         ),
     ] = 1.0,
     dialect: Annotated[
-        str, typer.Option(help="What devices speak: native, opendtu, …, or mixed: one of each.")
+        str,
+        typer.Option(help="Firmware of new homes: native, opendtu, …, or mixed for one of each."),
     ] = "native",
     faults: Annotated[
         int | None,
-        typer.Option(help="Meters and lines go wrong; the same seed makes the same faults."),
+        typer.Option(help="Inject faults; the same seed creates the same faults."),
     ] = None,
     kinds: Annotated[
         str,
         typer.Option(
-            help="With --faults: which; all, each (one kind a home), or some, as in dip,gap."
+            help="With --faults: all kinds, each (one kind per home), or a list such as dip,gap."
         ),
     ] = "all",
     calm: Annotated[
-        int, typer.Option(min=1, help="With --faults: readings between troubles, on average.")
+        int,
+        typer.Option(min=1, help="With --faults: mean number of good readings between two faults."),
     ] = CALM_READINGS,
     truth: Annotated[
-        Path | None, typer.Option(help="With --faults: a file for what was truly generated.")
+        Path | None,
+        typer.Option(help="With --faults: file for the true energy and the faults of each device."),
     ] = None,
     check: Annotated[
-        bool, typer.Option(help="With --faults: hold the hub's energy against the truth.")
+        bool, typer.Option(help="With --faults: compare the hub's energy with the truth.")
     ] = False,
     backfill: Annotated[
         float | None,
         typer.Option(
             min=0.1,
             max=_PAST_MAX / timedelta(hours=1),
-            help="New homes tell of so many hours before now, as fast as it goes.",
+            help="New homes send the last hours as fast as the broker accepts them.",
         ),
     ] = None,
     batch: Annotated[
-        int, typer.Option(min=1, max=1000, help="With --backfill: readings per message, at most.")
+        int, typer.Option(min=1, max=1000, help="Readings per message of --backfill, at most.")
     ] = 50,
     seed: Seed = 1,
     data: Data = DATA,
@@ -98,9 +102,9 @@ def devices(
     api_url: ApiUrl = None,
     mqtt_url: MqttUrl = None,
 ) -> None:
-    """Homes around Bangalore with panels, loads and batteries, publishing over MQTT.
+    """Simulate homes around Bangalore with panels, loads and batteries, over MQTT.
 
-    Readings carry the real time, also when the simulated sun stands elsewhere.
+    Readings have the real time, even if the simulated sun has another.
     """
     if find_spec("pvlib") is None:
         raise CommandError("the simulated sun needs pvlib: pip install 'solarhub[simulators]'")
@@ -111,81 +115,90 @@ def devices(
     past = None if backfill is None else timedelta(hours=backfill)
     plan = fleet.FleetPlan(
         count, rate, duration, _sun_hour(sun), sun_speed, seed, _faults(faults, kinds, calm), past,
-        batch, _dialects(dialect, tells_all=bool(faults is not None or past or speed != 1)), speed,
+        batch, _dialects(dialect, lossless=bool(faults is not None or past or speed != 1)), speed,
     )  # fmt: skip
     if plan.past > _PAST_MAX:
-        raise typer.BadParameter(f"--speed: {plan.past} is too long ago for the hub")
+        raise typer.BadParameter(
+            f"--speed: must start at most {_PAST_MAX} in the past, not {plan.past}"
+        )
     allow_connections(count)
-    # It takes seconds to load: they pass while the hub comes up and homes are settled.
+    # pvlib takes seconds to import: load it while the hub starts and homes are registered.
     Thread(target=import_module, args=("pvlib",), daemon=True).start()
     wait_for_hub(data, wait)
     tally = fleet.FleetTally()
     hub = hub_at(data, api_url=api_url, mqtt_url=mqtt_url)
-    # What homes have told of already they can't tell again, nor hold against the truth.
-    remembered_in = None if plan.past or plan.faults else data / "fleet.json"
-    checked: list[Checked] = []
+    # A backfill or a truth needs new homes: known ones have sent these times, or other energy.
+    state_file = None if plan.past or plan.faults else data / "fleet.json"
+    checks: list[DeviceCheck] = []
 
     async def work() -> None:
-        async with shown("Readings", None, lambda: tally.readings, lambda: told(tally.links)):
-            there = await with_administrator(data, hub) if plan.past else hub
-            await fleet.run(plan, there, remembered_in, tally)
+        async with show_progress(
+            "Readings", None, lambda: tally.readings, lambda: describe(tally.connections)
+        ):
+            target = await with_administrator(data, hub) if plan.past else hub
+            await fleet.run(plan, target, state_file, tally)
             if check:
-                checked.extend(await simulate_report.check(hub, tally))
+                checks.extend(await simulate_report.check(hub, tally))
 
     until_done_or_stopped(work())
     typer.echo(
         f"{tally.registered:,} devices sent {tally.readings:,} readings;"
-        f" {tally.links.lost:,} connections were lost."
+        f" {tally.connections.lost:,} connections were lost."
     )
     if faults is not None:
-        simulate_report.tell(tally, faults, truth)
-    if checked:
-        raise typer.Exit(simulate_report.verdict(checked))
+        simulate_report.print_truth(tally, faults, truth)
+    if checks:
+        raise typer.Exit(simulate_report.print_checks(checks))
 
 
 @app.command(name="buyers")
 def buyers_(
-    count: Annotated[int, typer.Option(min=1, help="How many people.")] = 10,
+    count: Annotated[int, typer.Option(min=1, help="Number of buyers.")] = 10,
     rate: Annotated[
-        float, typer.Option(min=0.001, help="Purchases per second that all of them try together.")
+        float,
+        typer.Option(min=0.001, help="Attempted purchases per second, of all buyers together."),
     ] = 1.0,
     duration: Seconds = None,
     radius_km: Annotated[
-        float, typer.Option(min=0.001, max=100, help="How far from home they look.")
+        float,
+        typer.Option(min=0.001, max=100, help="Kilometres around each buyer's home to search."),
     ] = 5.0,
     seed: Seed = 1,
     data: Data = DATA,
     api_url: ApiUrl = None,
 ) -> None:
-    """People who sign in, top up, listen on the feed, and buy from neighbours."""
+    """Simulate people who sign in, top up, follow the feed, and buy from neighbours."""
     plan = buyers.BuyersPlan(count, rate, duration, radius_km, seed)
     tally = buyers.BuyersTally()
     hub = hub_at(data, api_url=api_url)
 
     async def work() -> None:
-        async with shown("Purchases", None, lambda: tally.purchases, lambda: _bought(tally)):
+        async with show_progress(
+            "Purchases", None, lambda: tally.purchases, lambda: _summary(tally)
+        ):
             await buyers.run(plan, hub, data / "buyers.json", tally)
 
     until_done_or_stopped(work())
-    typer.echo(f"{tally.signed_in:,} buyers made {tally.purchases:,} purchases: {_bought(tally)}.")
+    typer.echo(f"{tally.signed_in:,} buyers made {tally.purchases:,} purchases: {_summary(tally)}.")
 
 
-def _bought(tally: buyers.BuyersTally) -> str:
+def _summary(tally: buyers.BuyersTally) -> str:
     words = [f"{tally.energy_kwh} kWh for {tally.spent_inr} INR", f"{tally.events:,} events"]
     if tally.latencies_s:
         words.append(f"{1000 * median(tally.latencies_s):.0f} ms from order to event")
-    if tally.nothing_on_offer:
-        words.append(f"{tally.nothing_on_offer:,} times nothing on offer")
+    if tally.no_listing:
+        words.append(f"{tally.no_listing:,} times no listing")
     words += [f"{count:,} {code}" for code, count in sorted(tally.refused.items())]
     return ", ".join(words)
 
 
-def _dialects(text: str, *, tells_all: bool) -> Sequence[Dialect]:
-    known = [one for one in Dialect if VOICES[one].tells_all or not tells_all]
+def _dialects(text: str, *, lossless: bool) -> Sequence[Dialect]:
+    """Return the dialects of new homes; past and faulty readings need one that loses nothing."""
+    allowed = [one for one in Dialect if ENCODERS[one].lossless or not lossless]
     if text == "mixed":
-        return known
-    if text not in known:
-        raise typer.BadParameter(f"--dialect must here be mixed or one of {', '.join(known)}")
+        return allowed
+    if text not in allowed:
+        raise typer.BadParameter(f"--dialect must be mixed or one of {', '.join(allowed)} here")
     return (Dialect(text),)
 
 
@@ -193,7 +206,7 @@ def _faults(seed: int | None, kinds: str, calm: int) -> FaultPlan | None:
     if seed is None:
         return None
     if kinds in ("all", "each"):
-        return FaultPlan(seed, calm=calm, one_each=kinds == "each")
+        return FaultPlan(seed, calm_readings=calm, one_each=kinds == "each")
     names = kinds.split(",")
     if not set(names) <= set(Fault):
         raise typer.BadParameter(f"--kinds must be all, each, or some of {', '.join(Fault)}")

@@ -1,4 +1,4 @@
-"""`solarhub simulate replay`: its options say what the columns of a recording mean."""
+"""The command `simulate replay`, whose options describe the columns of a recording."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from simulators import replay, selection
-from simulators.progress import shown
+from simulators import replay
+from simulators.progress import show_progress
+from simulators.recorded_time import TimeFilter, between, on_day
 from simulators.recording import Layout, NothingToReplay, Recording, read
 from simulators.series import older_than
 from solarhub.errors import CommandError
@@ -20,14 +21,15 @@ from solarhub.simulate_common import (
     MqttUrl,
     Seed,
     allow_connections,
+    describe,
     hub_at,
-    told,
     until_done_or_stopped,
     with_administrator,
 )
 
+# How far back a hub accepts readings with default settings.
 _LATE_HORIZON = timedelta(days=7)
-_PROBLEMS_TOLD = 10
+_PROBLEMS_SHOWN_MAX = 10
 _BATCH_MAX = 1000
 
 _column = partial(typer.Option, rich_help_panel="Columns", metavar="NAME")
@@ -49,75 +51,93 @@ class EnergyUnit(StrEnum):
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="A CSV with a line of column names, or its .gz.")],
-    device_column: Annotated[str, _column(help="Which device; each becomes one at the hub.")],
-    time_column: Annotated[str, _column(help="When; of an interval, when it began.")],
-    power_column: Annotated[str | None, _column(help="Power, produced.")] = None,
-    load_column: Annotated[str | None, _column(help="Power, consumed.")] = None,
-    power_unit: Annotated[PowerUnit, _column(help="Of both.", metavar=None)] = PowerUnit.W,
-    energy_column: Annotated[str | None, _column(help="Counter: generated in total.")] = None,
-    export_column: Annotated[str | None, _column(help="Counter: fed into the grid.")] = None,
-    import_column: Annotated[str | None, _column(help="Counter: taken from the grid.")] = None,
+    file: Annotated[
+        Path, typer.Argument(help="CSV file with a header line; may be compressed (.gz).")
+    ],
+    device_column: Annotated[str, _column(help="Device name; each is registered at the hub.")],
+    time_column: Annotated[str, _column(help="Time of the reading, or start of the interval.")],
+    power_column: Annotated[str | None, _column(help="Generated power.")] = None,
+    load_column: Annotated[str | None, _column(help="Consumed power.")] = None,
+    power_unit: Annotated[
+        PowerUnit, _column(help="Unit of both powers.", metavar=None)
+    ] = PowerUnit.W,
+    energy_column: Annotated[str | None, _column(help="Counter of generated energy.")] = None,
+    export_column: Annotated[
+        str | None, _column(help="Counter of energy fed into the grid.")
+    ] = None,
+    import_column: Annotated[
+        str | None, _column(help="Counter of energy taken from the grid.")
+    ] = None,
     generated_interval_column: Annotated[
         str | None,
-        _column(
-            help="Energy generated in each interval, instead of counters: they are made of it."
-        ),
+        _column(help="Energy generated per interval, instead of counters."),
     ] = None,
     load_interval_column: Annotated[
-        str | None, _column(help="Energy consumed in each interval; surplus is what is left.")
+        str | None, _column(help="Energy consumed per interval; the rest is surplus.")
     ] = None,
-    energy_unit: Annotated[EnergyUnit, _column(help="Of all.", metavar=None)] = EnergyUnit.WH,
-    interval_column: Annotated[str | None, _column(help="Minutes that an interval lasts.")] = None,
+    energy_unit: Annotated[
+        EnergyUnit, _column(help="Unit of all energies.", metavar=None)
+    ] = EnergyUnit.WH,
+    interval_column: Annotated[
+        str | None, _column(help="Length of each interval in minutes.")
+    ] = None,
     interval_min: Annotated[
-        float | None, _column(help="The same, if all last as long.", metavar="MINUTES", min=0)
+        float | None, _column(help="Length of all intervals.", metavar="MINUTES", min=0)
     ] = None,
     time_format: Annotated[
         str, _time(help="iso, unix, unix_ms, or a strptime format such as '%d-%m-%Y %H:%M'.")
     ] = "iso",
     time_zone: Annotated[
-        str | None, _time(help="IANA zone of times without an offset, such as Asia/Kolkata.")
+        str | None, _time(help="IANA time zone of times without an offset, such as Asia/Kolkata.")
     ] = None,
-    time_zone_column: Annotated[str | None, _time(help="Column with each row's zone.")] = None,
+    time_zone_column: Annotated[
+        str | None, _time(help="Column with the time zone of each row.")
+    ] = None,
     date: Annotated[
-        str | None, _time(help="Only this day: YYYY-MM-DD, or MM-DD of any year.")
+        str | None, _time(help="Replay one day: YYYY-MM-DD, or MM-DD of any year.")
     ] = None,
     from_: Annotated[
-        datetime | None, _time("--from", help="Only from this local time on.", formats=_ISO)
+        datetime | None, _time("--from", help="Replay from this local time on.", formats=_ISO)
     ] = None,
-    to: Annotated[datetime | None, _time(help="Only before this one.", formats=_ISO)] = None,
+    to: Annotated[
+        datetime | None, _time(help="Replay until before this local time.", formats=_ISO)
+    ] = None,
     keep_times: Annotated[
-        bool, _time("--keep-times", help="Send times as recorded: the hub takes seven days.")
+        bool,
+        _time("--keep-times", help="Send times as recorded; the hub accepts the last seven days."),
     ] = False,
     align: Annotated[
-        bool, _time("--align", help="End each device now, whatever its years and zone.")
+        bool,
+        _time(
+            "--align", help="Let the recording of every device end now, whatever its year and zone."
+        ),
     ] = False,
     speed: Annotated[
-        str, _sending(help="Recorded seconds per second; 0 or max: as fast as the broker takes it.")
+        str, _sending(help="Recorded seconds per second; 0 or max: as fast as the broker accepts.")
     ] = "60",
     batch: Annotated[
         int,
-        _sending(help="Readings per message at most, if so many are due.", min=1, max=_BATCH_MAX),
+        _sending(help="Readings per message, at most.", min=1, max=_BATCH_MAX),
     ] = 1,
     capacity_w: Annotated[
-        str, _sending(help="What each device can at most, or auto: what the recording shows.")
+        str, _sending(help="Capacity of each device, or auto: the peak of its recording.")
     ] = "auto",
     seed: Seed = 1,
     data: Data = DATA,
     api_url: ApiUrl = None,
     mqtt_url: MqttUrl = None,
 ) -> None:
-    """Send recorded telemetry again, through MQTT, by devices registered for it.
+    """Replay recorded telemetry over MQTT, by devices that are registered for it.
 
     Times are shifted by whole quarters of an hour so that the recording ends now. Where clocks were
-    set back, an hour shows twice: its second coming is the later one. Where they were set forward,
-    times that never showed are left out, and told; a recorder that ignores summer time needs a zone
-    without one, such as Etc/GMT+8. DATA/replay.json says which device played which.
+    set back, an hour occurs twice, and the second row with such a time is the later one. Where they
+    were set forward, times that did not occur are left out and reported. A recorder that ignores
+    summer time needs a zone without it, such as Etc/GMT+8. DATA/replay.json lists the devices.
     """
     layout = Layout(
         device=device_column,
         time=time_column,
-        time_form=time_format,
+        time_format=time_format,
         zone=time_zone,
         time_zone=time_zone_column,
         power=power_column,
@@ -127,14 +147,14 @@ def command(
         export=export_column,
         imported=import_column,
         generated=generated_interval_column,
-        drawn=load_interval_column,
+        consumed=load_interval_column,
         energy_unit=energy_unit,
         interval=None if interval_min is None else timedelta(minutes=interval_min),
         interval_min=interval_column,
     )
     _check(layout)
     plan = replay.ReplayPlan(_speed(speed), batch, keep_times, align, _capacity(capacity_w), seed)
-    recording = _read(file, layout, _chosen(date, from_, to), plan)
+    recording = _read(file, layout, _time_filter(date, from_, to))
     _send(plan, recording, data, api_url, mqtt_url)
 
 
@@ -142,11 +162,11 @@ def _check(layout: Layout) -> None:
     counters = (layout.power, layout.energy, layout.export)
     if (layout.generated is None) == (not any(counters)):
         raise typer.BadParameter(
-            "name --power-column, --energy-column or --export-column,"
+            "give --power-column, --energy-column or --export-column,"
             " or else --generated-interval-column"
         )
     if layout.generated and layout.interval is None and layout.interval_min is None:
-        raise typer.BadParameter("name --interval-column or give --interval-min")
+        raise typer.BadParameter("give --interval-column or --interval-min")
 
 
 def _speed(text: str) -> float:
@@ -162,40 +182,41 @@ def _capacity(text: str) -> float | None:
     return _positive_or_zero(text, "--capacity-w", "auto") or None
 
 
-def _positive_or_zero(text: str, name: str, word: str) -> float:
+def _positive_or_zero(text: str, name: str, keyword: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not 0 <= number < math.inf:
-        raise typer.BadParameter(f"{name} must be a number or {word}")
+        raise typer.BadParameter(f"{name} must be a number of at least 0, or {keyword}")
     return number
 
 
-def _chosen(day: str | None, begins: datetime | None, ends: datetime | None) -> selection.Chosen:
+def _time_filter(day: str | None, begins: datetime | None, ends: datetime | None) -> TimeFilter:
     if day is None:
-        return selection.between(begins, ends)
+        return between(begins, ends)
     if begins or ends:
-        raise typer.BadParameter("--date goes without --from and --to")
+        raise typer.BadParameter("--date cannot be combined with --from or --to")
     try:
-        return selection.day(day)
+        return on_day(day)
     except ValueError:
         raise typer.BadParameter("--date must be YYYY-MM-DD or MM-DD") from None
 
 
-def _read(
-    file: Path, layout: Layout, chosen: selection.Chosen, plan: replay.ReplayPlan
-) -> Recording:
+def _read(file: Path, layout: Layout, time_filter: TimeFilter) -> Recording:
+    """Read the file, and print its problems. Raises CommandError."""
     try:
-        recording = read(file, layout, chosen)
+        recording = read(file, layout, time_filter)
     except NothingToReplay as nothing:
         raise CommandError(str(nothing)) from nothing
-    for problem in recording.problems[:_PROBLEMS_TOLD]:
+    for problem in recording.problems[:_PROBLEMS_SHOWN_MAX]:
         typer.echo(f"{file.name}, {problem}", err=True)
-    if len(recording.problems) > _PROBLEMS_TOLD:
-        typer.echo(f"{len(recording.problems):,} rows were left out in all.", err=True)
+    if len(recording.problems) > _PROBLEMS_SHOWN_MAX:
+        typer.echo(f"{len(recording.problems):,} rows were left out in total.", err=True)
     if recording.repeated:
-        typer.echo(f"{recording.repeated:,} rows repeat a device's time.", err=True)
+        typer.echo(
+            f"{recording.repeated:,} rows repeat the time of another row of their device.", err=True
+        )
     return recording
 
 
@@ -208,23 +229,26 @@ def _send(
 ) -> None:
     allow_connections(len(recording.series))
     now = datetime.now(UTC)
-    series = replay.timed(plan, recording.series, now)
+    series = replay.with_times(plan, recording.series, now)
     late = older_than(series, now - _LATE_HORIZON)
     if late:
         typer.echo(
-            f"{late:,} of {recording.readings:,} readings are older than seven days, which is more"
-            " than hubs take unless they are told so: choose a part by --date, or --from and --to.",
+            f"{late:,} of {recording.readings:,} readings are older than seven days. A hub rejects"
+            " them by default: select a part of the recording with --date, or --from and --to.",
             err=True,
         )
     hub = hub_at(data, api_url=api_url, mqtt_url=mqtt_url)
-    written_to, tally = data / "replay.json", replay.ReplayTally()
+    outcome_file, tally = data / "replay.json", replay.ReplayTally()
 
     async def work() -> None:
-        async with shown(
-            "Replay", recording.readings, lambda: tally.readings, lambda: told(tally.links)
+        async with show_progress(
+            "Replay",
+            recording.readings,
+            lambda: tally.readings,
+            lambda: describe(tally.connections),
         ):
-            there = await with_administrator(data, hub)
-            await replay.run(plan, series, there, written_to, tally, now=now)
+            target = await with_administrator(data, hub)
+            await replay.run(plan, series, target, outcome_file, tally, now=now)
 
     until_done_or_stopped(work())
-    typer.echo(f"{tally.devices:,} devices sent {tally.readings:,} readings; see {written_to}.")
+    typer.echo(f"{tally.devices:,} devices sent {tally.readings:,} readings; see {outcome_file}.")

@@ -1,6 +1,7 @@
-"""What firmwares say over MQTT, written from the contract and what real devices sent.
+"""Encoders of the firmwares that simulated devices use: a reading to MQTT messages.
 
-Pure, a small file for each: a name and a reading → publications, with the topics, units and
-resolution of that firmware. They know nothing of the hub's decoders, so that one checks the other.
-What a firmware can't tell is left out: most of these devices do not know what the house exports.
+Pure. One module per firmware, written from the vendor's documentation, which its docstring names,
+and from recorded messages of real devices. They share no code with the hub's decoders
+(`ingest.dialects`), so each side tests the other. An encoder leaves out what its firmware cannot
+measure: most of these devices do not know how much energy the home exports.
 """

@@ -1,13 +1,16 @@
-"""AhoyDTU: the inverter's channel as JSON, totals in kWh to the watt-hour."""
+"""AhoyDTU, a DTU for Hoymiles inverters: the AC channel as JSON, totals in kWh to the watt-hour.
+
+Source: github.com/lumapu/ahoy, manual/User_Manual.md, "MQTT Publish".
+"""
 
 import json
 
 from core.readings import Reading
-from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder, kwh, numbers, time_of
+from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder, kwh, rounded, time_of
 
 
-def _say(name: str, reading: Reading) -> list[EncodedPublish]:
-    channel = numbers(
+def _encode(name: str, reading: Reading) -> list[EncodedPublish]:
+    channel = rounded(
         {
             "U_AC": reading.voltage_v,
             "I_AC": reading.current_a,
@@ -22,7 +25,7 @@ def _say(name: str, reading: Reading) -> list[EncodedPublish]:
     return [EncodedPublish(f"inverter/{name}/ch0", json.dumps(stamped))]
 
 
-# Its last will has a topic that is not its own, and is never sent.
-VOICE = FirmwareEncoder(
-    _say, arrive=lambda name: [EncodedPublish(f"inverter/{name}/available", "2", True)]
+# No last will: the firmware's is on `inverter/mqtt`, a topic that names no inverter.
+ENCODER = FirmwareEncoder(
+    _encode, on_connect=lambda name: [EncodedPublish(f"inverter/{name}/available", "2", True)]
 )

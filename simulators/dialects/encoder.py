@@ -1,4 +1,4 @@
-"""How a device speaks: what it says of a reading, and of itself coming and going."""
+"""The interface of an encoder, and conversions that several firmwares share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +9,14 @@ from core.readings import Reading
 
 @dataclass(frozen=True, slots=True)
 class EncodedPublish:
+    """One MQTT message."""
+
     topic: str
     payload: str
     retain: bool = False
 
 
-def _nothing(_: str) -> list[EncodedPublish]:
+def _no_messages(_: str) -> list[EncodedPublish]:
     return []
 
 
@@ -24,19 +26,18 @@ def _no_will(_: str) -> EncodedPublish | None:
 
 @dataclass(frozen=True, slots=True)
 class FirmwareEncoder:
-    """All of it by the device's `external_id`.
+    """Messages of one firmware. The `str` argument is the name in the device's topics."""
 
-    `has_clock`: it says when it measured; without, only its newest reading is worth sending.
-    `asked_on`: it is silent unless something came on this topic (`{}`: its id) within a minute.
-    `tells_all`: it says everything it measured, to the last count, in any order, and when.
-    """
-
-    say: Callable[[str, Reading], list[EncodedPublish]]
-    arrive: Callable[[str], list[EncodedPublish]] = _nothing
+    encode: Callable[[str, Reading], list[EncodedPublish]]
+    # Messages after connecting, and the last will.
+    on_connect: Callable[[str], list[EncodedPublish]] = _no_messages
     will: Callable[[str], EncodedPublish | None] = _no_will
+    # False: messages carry no time, so only the newest reading is worth sending.
     has_clock: bool = True
-    asked_on: str | None = None
-    tells_all: bool = False
+    # The firmware publishes only within a minute of a message on this topic (`{}`: its name).
+    keepalive_topic: str | None = None
+    # Every counter at full resolution and with its time: nothing is lost in any order of messages.
+    lossless: bool = False
 
 
 def time_of(reading: Reading) -> datetime:
@@ -44,8 +45,8 @@ def time_of(reading: Reading) -> datetime:
     return reading.time
 
 
-def numbers(values: dict[str, float | None], digits: int) -> dict[str, float]:
-    """What is known of them, as a firmware rounds it."""
+def rounded(values: dict[str, float | None], digits: int) -> dict[str, float]:
+    """Round the values that are known, leave out the others."""
     return {name: round(value, digits) for name, value in values.items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""Which device speaks what, and how it is called."""
+"""The encoder of each dialect, and random device names in the form that each firmware uses."""
 
 from random import Random
 
@@ -16,22 +16,22 @@ from simulators.dialects import (
 )
 from simulators.dialects.encoder import FirmwareEncoder
 
-VOICES: dict[Dialect, FirmwareEncoder] = {
-    Dialect.NATIVE: native.VOICE,
-    Dialect.OPENDTU: opendtu.VOICE,
-    Dialect.SHELLY1: shelly1.VOICE,
-    Dialect.SHELLY2: shelly2.VOICE,
-    Dialect.TASMOTA: tasmota.VOICE,
-    Dialect.SENML: senml.VOICE,
-    Dialect.AHOY: ahoy.VOICE,
-    Dialect.VICTRON: victron.VOICE,
-    Dialect.GROTT: grott.VOICE,
+ENCODERS: dict[Dialect, FirmwareEncoder] = {
+    Dialect.NATIVE: native.ENCODER,
+    Dialect.OPENDTU: opendtu.ENCODER,
+    Dialect.SHELLY1: shelly1.ENCODER,
+    Dialect.SHELLY2: shelly2.ENCODER,
+    Dialect.TASMOTA: tasmota.ENCODER,
+    Dialect.SENML: senml.ENCODER,
+    Dialect.AHOY: ahoy.ENCODER,
+    Dialect.VICTRON: victron.ENCODER,
+    Dialect.GROTT: grott.ENCODER,
 }
 
 
-def invent_name(dialect: Dialect, chance: Random) -> str | None:
-    """A serial, id or topic name that nobody has yet, as that firmware has them."""
-    serial = f"{chance.getrandbits(48):012x}"
+def random_name(dialect: Dialect, rng: Random) -> str | None:
+    """Return a random serial number, id or topic name; None for devices of the native dialect."""
+    serial = f"{rng.getrandbits(48):012x}"
     return {
         Dialect.NATIVE: None,
         Dialect.OPENDTU: serial,

@@ -1,4 +1,7 @@
-"""Growatt through grott: the inverter's registers, in tenths, and a wall clock of India."""
+"""grott, a proxy for Growatt inverters: raw registers, mostly in tenths, and Indian local time.
+
+Source: github.com/johanmeijer/grott, wiki page "MQTT", and documentatie/registers.md.
+"""
 
 import json
 from zoneinfo import ZoneInfo
@@ -9,7 +12,7 @@ from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder, kwh, ti
 _ZONE = ZoneInfo("Asia/Kolkata")
 
 
-def _say(serial: str, reading: Reading) -> list[EncodedPublish]:
+def _encode(serial: str, reading: Reading) -> list[EncodedPublish]:
     registers = {
         "pvstatus": (1.0, 1),
         "pvpowerout": (reading.power_w, 10),
@@ -31,4 +34,4 @@ def _say(serial: str, reading: Reading) -> list[EncodedPublish]:
     return [EncodedPublish(f"energy/growatt/{serial}", json.dumps(record))]
 
 
-VOICE = FirmwareEncoder(_say)
+ENCODER = FirmwareEncoder(_encode)

@@ -1,4 +1,7 @@
-"""SenML (RFC 8428): records that share a base name and time; energies in joules or kWh."""
+"""SenML: JSON records that share a base name and time, with energies in joules or kWh.
+
+Source: RFC 8428, section 5 (JSON representation) and section 12.1 (units).
+"""
 
 import json
 
@@ -6,7 +9,7 @@ from core.readings import Reading
 from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder, kwh, time_of
 
 
-def _say(name: str, reading: Reading) -> list[EncodedPublish]:
+def _encode(name: str, reading: Reading) -> list[EncodedPublish]:
     records = [
         {"n": "power", "u": "W", "v": reading.power_w},
         {"n": "energy", "u": "J", "v": _joules(reading.energy_wh)},
@@ -15,13 +18,13 @@ def _say(name: str, reading: Reading) -> list[EncodedPublish]:
         {"n": "voltage", "u": "V", "v": reading.voltage_v},
         {"n": "battery", "u": "%EL", "v": reading.battery_soc_pct},
     ]
-    known = [record for record in records if record["v"] is not None]
+    present = [record for record in records if record["v"] is not None]
     base = {"bn": f"urn:dev:{name}:", "bt": time_of(reading).timestamp()}
-    return [EncodedPublish(f"senml/{name}", json.dumps([{**base, **known[0]}, *known[1:]]))]
+    return [EncodedPublish(f"senml/{name}", json.dumps([{**base, **present[0]}, *present[1:]]))]
 
 
 def _joules(energy_wh: float | None) -> float | None:
     return None if energy_wh is None else energy_wh * 3600
 
 
-VOICE = FirmwareEncoder(_say, tells_all=True)
+ENCODER = FirmwareEncoder(_encode, lossless=True)

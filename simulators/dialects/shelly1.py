@@ -1,10 +1,13 @@
-"""Shelly EM, first generation: bare numbers, watt-hours to a tenth, and no clock."""
+"""Shelly EM, first generation: one number per topic, watt-hours to a tenth, no time.
+
+Source: shelly-api-docs.shelly.cloud/gen1, "Shelly EM: MQTT".
+"""
 
 from core.readings import Reading
 from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder
 
 
-def _say(name: str, reading: Reading) -> list[EncodedPublish]:
+def _encode(name: str, reading: Reading) -> list[EncodedPublish]:
     fields = {
         "power": (reading.power_w, 2),
         "voltage": (reading.voltage_v, 2),
@@ -18,9 +21,9 @@ def _say(name: str, reading: Reading) -> list[EncodedPublish]:
     ]
 
 
-VOICE = FirmwareEncoder(
-    _say,
-    arrive=lambda name: [EncodedPublish(f"shellies/{name}/online", "true", True)],
+ENCODER = FirmwareEncoder(
+    _encode,
+    on_connect=lambda name: [EncodedPublish(f"shellies/{name}/online", "true", True)],
     will=lambda name: EncodedPublish(f"shellies/{name}/online", "false", True),
     has_clock=False,
 )

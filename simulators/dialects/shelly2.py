@@ -1,13 +1,16 @@
-"""Shelly, second generation: what changed as a notice with its time, then the full status."""
+"""Shelly, second generation: changes as a notification with a time, then the full status.
+
+Source: shelly-api-docs.shelly.cloud/gen2, "Notifications", "Switch" and "MQTT".
+"""
 
 import json
 
 from core.readings import Reading
-from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder, numbers, time_of
+from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder, rounded, time_of
 
 
-def _say(name: str, reading: Reading) -> list[EncodedPublish]:
-    measured = numbers(
+def _encode(name: str, reading: Reading) -> list[EncodedPublish]:
+    measured = rounded(
         {
             "apower": reading.power_w,
             "voltage": reading.voltage_v,
@@ -20,7 +23,7 @@ def _say(name: str, reading: Reading) -> list[EncodedPublish]:
     if reading.energy_wh is not None:
         status["aenergy"] = {"total": round(reading.energy_wh, 3)}
         status["ret_aenergy"] = {"total": 0.0}
-    notice = {
+    notification = {
         "src": name,
         "dst": f"{name}/events",
         "method": "NotifyStatus",
@@ -28,13 +31,13 @@ def _say(name: str, reading: Reading) -> list[EncodedPublish]:
     }
     full = {**status, "source": "init", "output": True}
     return [
-        EncodedPublish(f"{name}/events/rpc", json.dumps(notice)),
+        EncodedPublish(f"{name}/events/rpc", json.dumps(notification)),
         EncodedPublish(f"{name}/status/switch:0", json.dumps(full)),
     ]
 
 
-VOICE = FirmwareEncoder(
-    _say,
-    arrive=lambda name: [EncodedPublish(f"{name}/online", "true", True)],
+ENCODER = FirmwareEncoder(
+    _encode,
+    on_connect=lambda name: [EncodedPublish(f"{name}/online", "true", True)],
     will=lambda name: EncodedPublish(f"{name}/online", "false", True),
 )

@@ -1,17 +1,20 @@
-"""Tasmota: totals in kWh to the watt-hour, and a wall clock that shows Indian time."""
+"""Tasmota with an energy sensor: totals in kWh to the watt-hour, Indian wall-clock time.
+
+Source: tasmota.github.io/docs, "MQTT" and "Power Monitoring Calibration" (`tele/…/SENSOR`).
+"""
 
 import json
 from zoneinfo import ZoneInfo
 
 from core.readings import Reading
-from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder, kwh, numbers, time_of
+from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder, kwh, rounded, time_of
 
 _ZONE = ZoneInfo("Asia/Kolkata")
 
 
-def _say(topic: str, reading: Reading) -> list[EncodedPublish]:
+def _encode(topic: str, reading: Reading) -> list[EncodedPublish]:
     shown = time_of(reading).astimezone(_ZONE).strftime("%Y-%m-%dT%H:%M:%S")
-    energy = numbers(
+    energy = rounded(
         {
             "Total": kwh(reading.energy_wh),
             "Power": reading.power_w,
@@ -24,8 +27,8 @@ def _say(topic: str, reading: Reading) -> list[EncodedPublish]:
     return [EncodedPublish(f"tele/{topic}/SENSOR", json.dumps(sensor))]
 
 
-VOICE = FirmwareEncoder(
-    _say,
-    arrive=lambda topic: [EncodedPublish(f"tele/{topic}/LWT", "Online", True)],
+ENCODER = FirmwareEncoder(
+    _encode,
+    on_connect=lambda topic: [EncodedPublish(f"tele/{topic}/LWT", "Online", True)],
     will=lambda topic: EncodedPublish(f"tele/{topic}/LWT", "Offline", True),
 )

@@ -1,4 +1,7 @@
-"""Victron GX: one value per topic, counters in kWh to ten watt-hours; it has to be asked."""
+"""Victron GX: one JSON value per topic, counters in kWh to ten watt-hours, keep-alive required.
+
+Source: github.com/victronenergy/dbus-flashmq, README.md ("Notifications", "Keep-alive").
+"""
 
 import json
 
@@ -6,7 +9,7 @@ from core.readings import Reading
 from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder, kwh
 
 
-def _say(portal: str, reading: Reading) -> list[EncodedPublish]:
+def _encode(portal: str, reading: Reading) -> list[EncodedPublish]:
     values = {
         "system/0/Ac/PvOnGrid/L1/Power": (reading.power_w, 1),
         "pvinverter/20/Ac/L1/Energy/Forward": (kwh(reading.energy_wh), 2),
@@ -23,4 +26,4 @@ def _say(portal: str, reading: Reading) -> list[EncodedPublish]:
     ]
 
 
-VOICE = FirmwareEncoder(_say, has_clock=False, asked_on="R/{}/keepalive")
+ENCODER = FirmwareEncoder(_encode, has_clock=False, keepalive_topic="R/{}/keepalive")

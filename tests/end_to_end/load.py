@@ -9,8 +9,8 @@ from random import Random
 from msgspec.structs import replace
 
 from core.readings import Reading
+from simulators.recorded_time import between
 from simulators.recording import Layout, read
-from simulators.selection import between
 from simulators.series import peak_w, shifted
 
 RECORDING = (
@@ -18,7 +18,7 @@ RECORDING = (
     / "shared/data/india_solar_plants/Plant_1_Generation_Data.csv.gz"
 )  # fmt: skip
 LAYOUT = Layout(
-    device="SOURCE_KEY", time="DATE_TIME", time_form="%d-%m-%Y %H:%M", zone="Asia/Kolkata",
+    device="SOURCE_KEY", time="DATE_TIME", time_format="%d-%m-%Y %H:%M", zone="Asia/Kolkata",
     power="AC_POWER", power_unit="kW", energy="TOTAL_YIELD", energy_unit="kWh",
 )  # fmt: skip
 FIRST_DAY = datetime(2020, 6, 1)  # noqa: DTZ001 - as the recording's clocks showed it

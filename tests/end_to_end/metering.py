@@ -16,8 +16,13 @@ from db import schema
 from db.audit import audit
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
 from db.pool import Pool, open_pool
-from simulators.hub_addresses import BrokerAddress
-from simulators.link import Credentials, Line, Links, LinkTally
+from simulators.device_connection import (
+    ConnectionTally,
+    Credentials,
+    DeviceConnection,
+    DeviceConnector,
+)
+from simulators.hub_client import BrokerAddress
 from simulators.send_queue import SendQueue
 from tests.conftest import require
 from tests.end_to_end.load import Meter
@@ -70,20 +75,20 @@ class Device:
         self.credentials = Credentials(str(device_id), "no one asks")
         self._readings = meter.readings
         self._let_out = 0
-        self._outgoing = SendQueue(kept_s=KEPT_S)
+        self._outgoing = SendQueue(retained_s=KEPT_S)
         self._gate = gate
         self._chance = chance
 
-    async def speak(self, line: Line) -> None:
-        self._outgoing.connected_anew()
+    async def speak(self, line: DeviceConnection) -> None:
+        self._outgoing.reconnected()
         while self._outgoing or self._let_out < len(self._readings):
             self._let_more_out()
             if not self._outgoing:
                 await self._gate.opening()
                 continue
-            batch = self._outgoing.ahead(self._chance.choice((1, 1, 1, 2, 7)))
+            batch = self._outgoing.peek(self._chance.choice((1, 1, 1, 2, 7)))
             await line.send(batch)
-            self._outgoing.taken(len(batch))
+            self._outgoing.acknowledge(len(batch))
 
     def _let_more_out(self) -> None:
         may = self._gate.lets_out(len(self._readings))
@@ -151,11 +156,13 @@ class Hub:
 
     async def publish(self, gate: Gate, chance: Random) -> None:
         """Each device on a connection of its own, until all is sent."""
-        links = Links(BrokerAddress.of(self.mosquitto.url), chance, LinkTally())
+        links = DeviceConnector(BrokerAddress.of(self.mosquitto.url), chance, ConnectionTally())
         async with asyncio.TaskGroup() as tasks:
             for device_id, meter in zip(self.devices, self.meters, strict=True):
                 device = Device(device_id, meter, gate, chance)
-                tasks.create_task(links.run(device.credentials, device.speak, says_goodbye=False))
+                tasks.create_task(
+                    links.run(device.credentials, device.speak, announce_offline=False)
+                )
 
     async def outcome(self) -> list[Any]:
         """What each device's readings came to, once all are stored and the books hold."""

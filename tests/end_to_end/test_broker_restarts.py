@@ -21,8 +21,13 @@ from core.readings import Reading
 from core.settings import DatabaseSettings
 from db.audit import audit
 from db.pool import Pool
-from simulators.hub_addresses import BrokerAddress
-from simulators.link import Credentials, Line, Links, LinkTally
+from simulators.device_connection import (
+    ConnectionTally,
+    Credentials,
+    DeviceConnection,
+    DeviceConnector,
+)
+from simulators.hub_client import BrokerAddress
 from simulators.send_queue import SendQueue
 from tests.conftest import secured_mosquitto
 from tests.end_to_end.turmoil import Part
@@ -65,13 +70,13 @@ class Device:
         self.measured += count
         self._measured.set()
 
-    async def speak(self, line: Line) -> None:
+    async def speak(self, line: DeviceConnection) -> None:
         if self.resends:
-            self.outgoing.connected_anew()
+            self.outgoing.reconnected()
         while True:
             while self.outgoing:
-                await line.send(self.outgoing.ahead(1))
-                self.outgoing.taken(1)
+                await line.send(self.outgoing.peek(1))
+                self.outgoing.acknowledge(1)
             self._measured.clear()
             await self._measured.wait()
 
@@ -142,8 +147,8 @@ async def site(
             async with device_in(mosquitto, device.id):
                 pass
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        links = Links(
-            BrokerAddress.of(f"mqtt://127.0.0.1:{mosquitto.port}"), Random(1), LinkTally()
+        links = DeviceConnector(
+            BrokerAddress.of(f"mqtt://127.0.0.1:{mosquitto.port}"), Random(1), ConnectionTally()
         )
         running = [
             tasks.create_task(links.run(device.credentials, device.speak)) for device in devices

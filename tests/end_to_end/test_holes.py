@@ -279,7 +279,7 @@ def feed_of(world: World, n: int, client: Client) -> FeedClient:
 
     return FeedClient(
         f"ws://127.0.0.1:{world.door.port}/ws", [client.subscription], token=token,
-        chance=Random(world.chance.random()), retry_max_s=1,
+        rng=Random(world.chance.random()), retry_max_s=1,
     )  # fmt: skip
 
 

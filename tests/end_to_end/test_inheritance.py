@@ -12,7 +12,7 @@ from core.readings import Reading
 from core.settings import DatabaseSettings
 from db.audit import audit
 from db.pool import Pool
-from simulators.native import encode
+from simulators.dialects.native import payload
 from tests.end_to_end.turmoil import Part
 from tests.ingest.test_broker_account_sync import SECRET, device_in, register
 from tests.support.mosquitto import SecuredMosquitto
@@ -49,7 +49,7 @@ async def tell(device: aiomqtt.Client, device_id: UUID, first: int, count: int) 
     began_at = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
     for n in range(first, first + count):
         reading = Reading(began_at + timedelta(seconds=n), energy_wh=float(n))
-        await device.publish(f"solar/{device_id}/telemetry", encode([reading]), qos=1)
+        await device.publish(f"solar/{device_id}/telemetry", payload([reading]), qos=1)
 
 
 async def test_an_heir_that_is_killed_while_it_inherits_is_inherited_with_what_it_had_taken_over(

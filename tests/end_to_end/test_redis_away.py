@@ -54,7 +54,7 @@ class Buyer:
             return token(self.person.id)
 
         feed = FeedClient(
-            url, [Subscription("user")], token=fresh_token, chance=Random(1), retry_max_s=1
+            url, [Subscription("user")], token=fresh_token, rng=Random(1), retry_max_s=1
         )
         async with aclosing(feed.events()) as events:
             async for one in events:

@@ -21,7 +21,7 @@ from db import telemetry
 from db.audit import audit
 from db.pool import Pool
 from db.telemetry import Counts
-from simulators.native import encode
+from simulators.dialects.native import payload
 from solarhub.metrics_client import fetch_metrics
 from solarhub.ports import free
 from tests.end_to_end.load import Meter, faulty
@@ -67,7 +67,7 @@ def poison(chance: Random) -> bytes:
         (
             *PITFALLS,
             chance.randbytes(chance.randrange(300)),
-            encode([Reading(energy_wh=5.0)])[: chance.randrange(1, 10)].encode(),
+            payload([Reading(energy_wh=5.0)])[: chance.randrange(1, 10)].encode(),
             b'{"power_w": "\\u0000", "\\u0000": 1}',
             b'{"energy_wh": [1], "time": {}}',
             b'{"energy_wh": 1e999}',
@@ -82,7 +82,7 @@ def poisoned(meters: dict[UUID, Meter], chance: Random) -> list[Publication]:
         topic, left = f"solar/{device}/telemetry", meter.readings
         while left:
             size = chance.choice((1, 1, 2, 7))
-            good = encode([*left[:size], left[0]])
+            good = payload([*left[:size], left[0]])
             said += [
                 (topic, chance.choice((good, good[:-1] + ', {"energy_wh": "a lot"}]')).encode())
             ]
@@ -105,7 +105,7 @@ async def storm(ingester: Part, chance: Random) -> None:
 async def is_up_again(pool: Pool, mosquitto: Mosquitto) -> None:
     """Wait until what is published last is stored, by the process that outlives the storm."""
     last = await add_device(pool)
-    now = encode([Reading(datetime.now(UTC), energy_wh=1.0)]).encode()
+    now = payload([Reading(datetime.now(UTC), energy_wh=1.0)]).encode()
     await publish(mosquitto, [(f"solar/{last}/telemetry", now)])
 
     async def is_stored() -> bool:

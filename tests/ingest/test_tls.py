@@ -15,12 +15,12 @@ from db.pool import Pool
 from ingest.broker import BrokerEndpoint
 from ingest.broker_accounts.dynamic_security import BrokerAway, accounts_at
 from ingest.mqtt.receive_buffer import ReceiveBuffer
-from simulators.hub_addresses import BrokerAddress
-from simulators.link import Credentials, Links, LinkTally
+from simulators.device_connection import ConnectionTally, Credentials, DeviceConnector
+from simulators.hub_client import BrokerAddress
 from tests.conftest import secured_mosquitto
 from tests.ingest.mqtt.test_connection import take
 from tests.ingest.test_broker_account_sync import SECRET, kept, password_of, register
-from tests.simulators.test_link import linked, once
+from tests.simulators.test_device_connection import connected, publish_once
 from tests.support.mosquitto import SecuredMosquitto
 from tests.support.waiting import eventually
 
@@ -81,11 +81,13 @@ async def test_a_simulated_device_measures_by_tls_and_refuses_a_wrong_authority(
     url = f"mqtts://127.0.0.1:{mosquitto.port}"
     ours, wrong = str(tmp_path / "our-ca.pem"), str(tmp_path / "another-ca.pem")
     async with kept(mosquitto, database, mqtt_ca_file=ours):
-        refused = LinkTally()
-        async with linked(BrokerAddress.of(url, wrong), device, once, refused):
+        refused = ConnectionTally()
+        async with connected(BrokerAddress.of(url, wrong), device, publish_once, refused):
             await eventually(lambda: refused.lost)
         assert "certificate verify failed" in refused.last_error
-        await Links(BrokerAddress.of(url, ours), Random(1), LinkTally()).run(device, once)
+        await DeviceConnector(BrokerAddress.of(url, ours), Random(1), ConnectionTally()).run(
+            device, publish_once
+        )
 
 
 async def test_what_was_not_read_by_tls_comes_once_there_is_room(

@@ -25,7 +25,7 @@ def feed_of(port: int, channel: str, *, ttl_s: float = 900) -> FeedClient:
         return token(ttl_s=ttl_s)
 
     url = f"ws://127.0.0.1:{port}/ws"
-    return FeedClient(url, [Subscription(channel)], token=fresh_token, chance=Random(1))
+    return FeedClient(url, [Subscription(channel)], token=fresh_token, rng=Random(1))
 
 
 async def begin_to_hear(told: ParsedEvent, pool: Pool) -> int:

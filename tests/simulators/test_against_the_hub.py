@@ -1,4 +1,4 @@
-"""Simulated devices, recordings and people, against the whole hub."""
+"""Fleets, replays and buyers, against the whole hub."""
 
 import asyncio
 import dataclasses
@@ -18,13 +18,14 @@ from core.readings import Reading
 from core.settings import DatabaseSettings
 from db.pool import Connection, open_connection
 from simulators import buyers, fleet, private_json, replay
-from simulators.hub_addresses import BrokerAddress, HubAddresses
 from simulators.hub_client import (
+    BrokerAddress,
+    HubAddresses,
     HubClient,
     HubClientError,
     HubRefusal,
     HubSession,
-    Unreachable,
+    HubUnreachable,
     UserAccount,
     invent_account,
     open_hub,
@@ -42,7 +43,7 @@ HOMES_LAYOUT = Layout(
     time="local_start",
     time_zone="tz",
     generated="pv_wh",
-    drawn="load_wh",
+    consumed="load_wh",
     interval_min="interval_min",
 )
 
@@ -59,28 +60,29 @@ def hub() -> Iterator[hubs.Hub]:
 
 
 @pytest.fixture
-def said(hub: hubs.Hub) -> dict[str, str]:
-    said: dict[str, str] = json.loads((hub.data / "run.json").read_text())
-    return said
+def run_file(hub: hubs.Hub) -> dict[str, str]:
+    document: dict[str, str] = json.loads((hub.data / "run.json").read_text())
+    return document
 
 
 @pytest.fixture
-async def whereabouts(hub: hubs.Hub, said: dict[str, str]) -> HubAddresses:
-    """With the administrator of the embedded hub."""
-    there = HubAddresses(said["api_url"], BrokerAddress.of(said["mqtt_url"]), said["realtime_url"])
-    return await with_administrator(hub.data, there)
+async def addresses(hub: hubs.Hub, run_file: dict[str, str]) -> HubAddresses:
+    """The hub's addresses, with its administrator."""
+    broker = BrokerAddress.of(run_file["mqtt_url"])
+    found = HubAddresses(run_file["api_url"], broker, run_file["realtime_url"])
+    return await with_administrator(hub.data, found)
 
 
 @pytest.fixture
-async def db(said: dict[str, str]) -> AsyncIterator[Connection]:
-    settings = DatabaseSettings(database_url=said["database_url"])
+async def db(run_file: dict[str, str]) -> AsyncIterator[Connection]:
+    settings = DatabaseSettings(database_url=run_file["database_url"])
     async with open_connection(settings, application_name="test") as connection:
         yield connection
 
 
 @pytest.fixture
-async def client(whereabouts: HubAddresses) -> AsyncIterator[HubClient]:
-    async with open_hub(whereabouts.api_url) as client:
+async def client(addresses: HubAddresses) -> AsyncIterator[HubClient]:
+    async with open_hub(addresses.api_url) as client:
         yield client
 
 
@@ -110,14 +112,14 @@ async def test_a_refusal_carries_its_code_and_a_session_renews_its_token(
     assert (await session.get("auth/me"))["full_name"] == "Asha"
 
 
-async def test_a_hub_that_is_away_is_named() -> None:
+async def test_an_unreachable_hub_is_named() -> None:
     async with open_hub("http://127.0.0.1:9") as client:
-        with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
+        with pytest.raises(HubUnreachable, match=r"127\.0\.0\.1:9"):
             await client.call("POST", "auth/login", json={})
 
 
-class Fleet:
-    """What the hub knows of the devices that a file remembers."""
+class StoredFleet:
+    """The hub's records of the devices in a fleet's file."""
 
     def __init__(self, db: Connection, path: Path) -> None:
         self._db = db
@@ -128,19 +130,19 @@ class Fleet:
         homes = private_json.read(self._path)["homes"].values()
         return [home["credentials"]["device_id"] for home in homes]
 
-    async def all_are(self, status: str) -> bool:
+    async def all_have_status(self, status: str) -> bool:
         query = "SELECT array_agg(status) FROM device_states WHERE device_id = ANY($1::uuid[])"
         assert set(await self._db.fetchval(query, self.ids)) == {status}
         return True
 
-    async def offer_together_at_least(self, kwh: str) -> bool:
+    async def listings_reach(self, kwh: str) -> bool:
         query = (
             "SELECT sum(energy_amount_kwh) FROM energy_listings WHERE device_id = ANY($1::uuid[])"
         )
         assert await self._db.fetchval(query, self.ids) >= Decimal(kwh)
         return True
 
-    async def oddities(self) -> list[Any]:
+    async def imperfect_intervals(self) -> list[Any]:
         return list(
             await self._db.fetch(
                 "SELECT quality, reasons FROM energy_interval"
@@ -150,40 +152,40 @@ class Fleet:
         )
 
 
-async def test_a_fleet_sells_what_it_feeds_in_and_is_known_again(
-    whereabouts: HubAddresses, db: Connection, tmp_path: Path
+async def test_a_fleet_sells_its_surplus_and_continues_in_the_next_run(
+    addresses: HubAddresses, db: Connection, tmp_path: Path
 ) -> None:
     plan = fleet.FleetPlan(count=6, rate_hz=4, sun_hour=12, seed=11)
     path = tmp_path / "fleet.json"
-    known = Fleet(db, path)
+    stored = StoredFleet(db, path)
     for least_kwh in ("0.005", "0.010"):
         tally = fleet.FleetTally()
-        async with running(fleet.run(plan, whereabouts, path, tally)):
+        async with running(fleet.run(plan, addresses, path, tally)):
             await eventually(path.exists, within_s=30)
-            await eventually(partial(known.all_are, "online"), within_s=30)
-            await eventually(partial(known.offer_together_at_least, least_kwh), within_s=30)
-        assert (tally.registered, tally.links.connected) == (6, 0)
-        await eventually(partial(known.all_are, "offline"))
-    assert len(set(known.ids)) == 6
-    assert not await known.oddities(), "meters went on where they were"
+            await eventually(partial(stored.all_have_status, "online"), within_s=30)
+            await eventually(partial(stored.listings_reach, least_kwh), within_s=30)
+        assert (tally.registered, tally.connections.connected) == (6, 0)
+        await eventually(partial(stored.all_have_status, "offline"))
+    assert len(set(stored.ids)) == 6
+    assert not await stored.imperfect_intervals(), "meters continued from their stored values"
 
 
-async def test_a_fleet_ends_by_itself(whereabouts: HubAddresses, tmp_path: Path) -> None:
+async def test_a_fleet_ends_after_its_duration(addresses: HubAddresses, tmp_path: Path) -> None:
     plan = fleet.FleetPlan(count=1, rate_hz=10, duration_s=1, sun_hour=12, seed=12)
     tally = fleet.FleetTally()
     async with asyncio.timeout(30):
-        await fleet.run(plan, whereabouts, tmp_path / "fleet.json", tally)
+        await fleet.run(plan, addresses, tmp_path / "fleet.json", tally)
     assert tally.readings > 0
 
 
-async def test_buyers_buy_what_neighbours_feed_in_and_see_it_on_the_feed(
-    hub: hubs.Hub, whereabouts: HubAddresses, tmp_path: Path
+async def test_buyers_buy_surplus_and_receive_its_events_on_the_feed(
+    hub: hubs.Hub, addresses: HubAddresses, tmp_path: Path
 ) -> None:
     homes = fleet.FleetPlan(count=24, rate_hz=2, sun_hour=12, seed=13)
     people = buyers.BuyersPlan(count=3, rate_hz=10, radius_km=50, seed=13)
     sent, bought = fleet.FleetTally(), buyers.BuyersTally()
-    async with running(fleet.run(homes, whereabouts, tmp_path / "fleet.json", sent)) as selling:
-        shopping = buyers.run(people, whereabouts, tmp_path / "buyers.json", bought)
+    async with running(fleet.run(homes, addresses, tmp_path / "fleet.json", sent)) as selling:
+        shopping = buyers.run(people, addresses, tmp_path / "buyers.json", bought)
         async with running(shopping) as buying:
             await eventually(lambda: len(bought.latencies_s) >= 5, within_s=60)
             assert not selling.done()
@@ -196,11 +198,13 @@ async def test_buyers_buy_what_neighbours_feed_in_and_see_it_on_the_feed(
     assert audit.returncode == 0, audit.stdout + audit.stderr
 
 
-async def test_buyers_are_known_again(whereabouts: HubAddresses, tmp_path: Path) -> None:
+async def test_buyers_sign_in_again_in_the_next_run(
+    addresses: HubAddresses, tmp_path: Path
+) -> None:
     path = tmp_path / "buyers.json"
     for count in (1, 2):
         plan = buyers.BuyersPlan(count=count, rate_hz=1, duration_s=0.5)
-        await buyers.run(plan, whereabouts, path, tally := buyers.BuyersTally())
+        await buyers.run(plan, addresses, path, tally := buyers.BuyersTally())
         assert tally.signed_in == count
     assert len(private_json.read(path)) == 2
 
@@ -219,7 +223,7 @@ async def accounted(db: Connection, device_id: str) -> dict[str, Any]:
 
 
 def recorded(directory: Path, energy_unit: str = "kWh") -> dict[str, list[Reading]]:
-    """Two devices, whose counters rise by 3.45 in four hours."""
+    """Record two devices whose counters rise by 3.45 in four hours."""
     recording = directory / "recording.csv"
     rows = [f"{device},2020-05-15 {h:02}:{m:02},{device}{h}.{m}\n"
             for device in (1, 2) for h in range(10, 14) for m in (0, 15, 30, 45)]  # fmt: skip
@@ -228,79 +232,84 @@ def recorded(directory: Path, energy_unit: str = "kWh") -> dict[str, list[Readin
     return read(recording, layout).series
 
 
-async def test_without_an_administrator_what_is_past_is_recorded_and_not_for_sale(
-    whereabouts: HubAddresses, db: Connection, tmp_path: Path
+async def test_without_an_administrator_past_energy_is_recorded_and_not_for_sale(
+    addresses: HubAddresses, db: Connection, tmp_path: Path
 ) -> None:
     plan, now, path = replay.ReplayPlan(speed=inf), datetime.now(UTC), tmp_path / "replay.json"
-    stranger = dataclasses.replace(whereabouts, administrator=None)
-    large = replay.timed(plan, recorded(tmp_path, "MWh"), now)
+    without_administrator = dataclasses.replace(addresses, administrator=None)
+    large = replay.with_times(plan, recorded(tmp_path, "MWh"), now)
     with pytest.raises(HubClientError, match=r"20,000 W sells once.*SOLARHUB_ADMIN_EMAIL"):
-        await replay.run(plan, large, stranger, path, replay.ReplayTally(), now=now)
-    series = replay.timed(plan, recorded(tmp_path), now)
-    await replay.run(plan, series, stranger, path, replay.ReplayTally(), now=now)
-    for played in private_json.read(path)["devices"].values():
+        await replay.run(plan, large, without_administrator, path, replay.ReplayTally(), now=now)
+    series = replay.with_times(plan, recorded(tmp_path), now)
+    await replay.run(plan, series, without_administrator, path, replay.ReplayTally(), now=now)
+    for device in private_json.read(path)["devices"].values():
 
-        async def matches(played: dict[str, Any] = played) -> bool:
-            found = await accounted(db, played["device_id"])
+        async def matches(device: dict[str, Any] = device) -> bool:
+            found = await accounted(db, device["device_id"])
             assert (found["generated_wh"], found["readings"]) == (3450.0, 16)
             return True
 
         await eventually(matches)
         offered = await db.fetchval(
             "SELECT energy_amount_kwh FROM energy_listings WHERE id = $1::uuid",
-            played["listing_id"],
+            device["listing_id"],
         )
         assert offered == 0
 
 
-async def test_a_recording_is_accounted_as_it_was_recorded(
-    whereabouts: HubAddresses, db: Connection, tmp_path: Path
+async def test_intervals_of_a_recording_add_up_to_its_counters(
+    addresses: HubAddresses, db: Connection, tmp_path: Path
 ) -> None:
     series = recorded(tmp_path)
     plan, now = replay.ReplayPlan(speed=1e6, batch=5), datetime.now(UTC)
     tally = replay.ReplayTally()
     await replay.run(
-        plan, replay.timed(plan, series, now), whereabouts, tmp_path / "replay.json", tally, now=now
+        plan,
+        replay.with_times(plan, series, now),
+        addresses,
+        tmp_path / "replay.json",
+        tally,
+        now=now,
     )
     outcome = private_json.read(tmp_path / "replay.json")
     assert (tally.devices, tally.readings, outcome["readings_sent"]) == (2, 35, 35)
-    for device in ("1", "2"):
-        played = outcome["devices"][device]
-        rose_wh = played["last"]["energy_wh"] - played["first"]["energy_wh"]
-        assert rose_wh == 3450.0
-        assert played["distinct_times"] == 16
+    for name in ("1", "2"):
+        device = outcome["devices"][name]
+        rise_wh = device["last"]["energy_wh"] - device["first"]["energy_wh"]
+        assert rise_wh == 3450.0
+        assert device["distinct_times"] == 16
 
-        async def matches(played: dict[str, Any] = played, rose_wh: float = rose_wh) -> bool:
-            found = await accounted(db, played["device_id"])
-            assert found == {"generated_wh": rose_wh, "surplus_wh": rose_wh, "readings": 16}
+        async def matches(device: dict[str, Any] = device, rise_wh: float = rise_wh) -> bool:
+            found = await accounted(db, device["device_id"])
+            assert found == {"generated_wh": rise_wh, "surplus_wh": rise_wh, "readings": 16}
             return True
 
         await eventually(matches)
 
 
-@pytest.mark.skipif(not HOMES.exists(), reason="the recordings are not here")
+@pytest.mark.skipif(not HOMES.exists(), reason="the recordings are not available")
 async def test_homes_of_two_continents_sell_their_surplus_as_neighbours(
-    whereabouts: HubAddresses, db: Connection, tmp_path: Path
+    addresses: HubAddresses, db: Connection, tmp_path: Path
 ) -> None:
-    def is_chosen(shown: datetime) -> bool:
+    def is_selected(shown: datetime) -> bool:
         return (shown.month, shown.day) == (2, 1)
 
-    series = read(HOMES, HOMES_LAYOUT, is_chosen).series
+    series = read(HOMES, HOMES_LAYOUT, is_selected).series
     assert len(series) == 14
     plan, now = replay.ReplayPlan(speed=inf, batch=100, align=True), datetime.now(UTC)
     path = tmp_path / "replay.json"
-    series = replay.timed(plan, series, now)
-    await replay.run(plan, series, whereabouts, path, replay.ReplayTally(), now=now)
-    for played in private_json.read(path)["devices"].values():
+    series = replay.with_times(plan, series, now)
+    await replay.run(plan, series, addresses, path, replay.ReplayTally(), now=now)
+    for device in private_json.read(path)["devices"].values():
 
-        async def matches(played: dict[str, Any] = played) -> bool:
-            found = await accounted(db, played["device_id"])
-            assert found["readings"] == played["distinct_times"]
+        async def matches(device: dict[str, Any] = device) -> bool:
+            found = await accounted(db, device["device_id"])
+            assert found["readings"] == device["distinct_times"]
             for kind, counter in (("generated_wh", "energy_wh"), ("surplus_wh", "export_wh")):
-                assert float(found[kind]) == pytest.approx(played["last"][counter], abs=0.5)
+                assert float(found[kind]) == pytest.approx(device["last"][counter], abs=0.5)
             listed_kwh = await db.fetchval(
                 "SELECT energy_amount_kwh FROM energy_listings WHERE id = $1::uuid",
-                played["listing_id"],
+                device["listing_id"],
             )
             assert float(listed_kwh) == pytest.approx(float(found["surplus_wh"]) / 1000, abs=0.001)
             return True

@@ -1,4 +1,4 @@
-"""`solarhub simulate …`, used wrongly."""
+"""Wrong use of `solarhub simulate …`, and how it finds the hub."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from core.settings import SettingError
-from simulators.hub_addresses import BrokerAddress, HubAddresses
+from simulators.hub_client import BrokerAddress, HubAddresses
 from solarhub import run_file
 from solarhub.errors import CommandError
 from solarhub.simulate import app
@@ -16,7 +16,7 @@ COLUMNS = ("--device-column", "d", "--time-column", "t")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ((), "--power-column"),
         (("--power-column", "p", "--generated-interval-column", "g"), "--power-column"),
@@ -30,22 +30,24 @@ COLUMNS = ("--device-column", "d", "--time-column", "t")
         (("--power-column", "p", "--batch", "1001"), "--batch"),
     ],
 )
-def test_a_replay_that_makes_no_sense_is_wrong_use(arguments: tuple[str, ...], told: str) -> None:
+def test_a_replay_with_contradictory_options_is_wrong_use(
+    arguments: tuple[str, ...], message: str
+) -> None:
     ended = CliRunner().invoke(app, ["replay", "file.csv", *COLUMNS, *arguments])
     assert ended.exit_code == 2
-    assert told in ended.output
+    assert message in ended.output
 
 
 @pytest.mark.parametrize("hour", ["25:00", "12", "midnight", "7:5"])
-def test_a_sun_at_no_time_of_the_day_is_wrong_use(hour: str) -> None:
+def test_an_invalid_time_of_the_sun_is_wrong_use(hour: str) -> None:
     ended = CliRunner().invoke(app, ["devices", "--sun", hour])
     assert ended.exit_code == 2
 
 
-def test_a_file_that_is_not_there_fails_before_anything_is_registered() -> None:
+def test_a_missing_file_fails_before_anything_is_registered() -> None:
     ended = CliRunner().invoke(app, ["replay", "none.csv", *COLUMNS, "--power-column", "p"])
     assert isinstance(ended.exception, CommandError)
-    assert str(ended.exception) == "none.csv can't be read: No such file or directory"
+    assert str(ended.exception) == "none.csv cannot be read: No such file or directory"
 
 
 def test_the_hub_of_a_data_directory_is_found(tmp_path: Path) -> None:
@@ -68,23 +70,23 @@ def test_the_hub_of_a_data_directory_is_found(tmp_path: Path) -> None:
     assert hub_at(tmp_path, api_url="https://hub.example/") == HubAddresses("https://hub.example")
 
 
-def test_without_a_running_hub_the_usual_port_is_tried(tmp_path: Path) -> None:
+def test_without_a_running_hub_the_default_port_is_used(tmp_path: Path) -> None:
     assert hub_at(tmp_path, api_url=None) == HubAddresses("http://127.0.0.1:8000")
-    told = hub_at(tmp_path, api_url=None, mqtt_url="mqtts://broker.example")
-    assert told.broker == BrokerAddress("broker.example", 8883, secure=True)
+    hub = hub_at(tmp_path, api_url=None, mqtt_url="mqtts://broker.example")
+    assert hub.broker == BrokerAddress("broker.example", 8883, secure=True)
 
 
-async def test_of_a_hub_elsewhere_one_is_told_what_takes_an_administrator(
+async def test_at_a_remote_hub_the_administrator_comes_from_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    elsewhere = HubAddresses("https://hub.example")
-    assert await with_administrator(tmp_path, elsewhere) == elsewhere
-    assert "can't be sold: set SOLARHUB_ADMIN_EMAIL" in capsys.readouterr().err
+    remote = HubAddresses("https://hub.example")
+    assert await with_administrator(tmp_path, remote) == remote
+    assert "cannot be sold: set SOLARHUB_ADMIN_EMAIL" in capsys.readouterr().err
     monkeypatch.setenv("SOLARHUB_ADMIN_EMAIL", "asha@example.org")
     with pytest.raises(SettingError, match="ADMIN_PASSWORD: is required with SOLARHUB_ADMIN_EMAIL"):
-        await with_administrator(tmp_path, elsewhere)
+        await with_administrator(tmp_path, remote)
     monkeypatch.setenv("SOLARHUB_ADMIN_PASSWORD", "a password of theirs")
-    administrator = (await with_administrator(tmp_path, elsewhere)).administrator
+    administrator = (await with_administrator(tmp_path, remote)).administrator
     assert administrator is not None
     assert (administrator.email, administrator.password) == (
         "asha@example.org", "a password of theirs",
@@ -93,7 +95,7 @@ async def test_of_a_hub_elsewhere_one_is_told_what_takes_an_administrator(
 
 
 @pytest.mark.parametrize("option", [("--truth", "truth.json"), ("--check",)])
-def test_there_is_no_truth_to_tell_without_faults(option: tuple[str, ...]) -> None:
+def test_truth_and_check_need_faults(option: tuple[str, ...]) -> None:
     ended = CliRunner().invoke(app, ["devices", *option])
     assert ended.exit_code == 2
     assert "--faults" in ended.output
@@ -102,7 +104,7 @@ def test_there_is_no_truth_to_tell_without_faults(option: tuple[str, ...]) -> No
 @pytest.mark.parametrize(
     "options", [("--dialect", "klingon"), ("--dialect", "opendtu", "--faults", "1")]
 )
-def test_a_dialect_that_nobody_speaks_or_that_has_no_faults_is_wrong_use(
+def test_an_unknown_dialect_or_one_without_faults_is_wrong_use(
     options: tuple[str, ...],
 ) -> None:
     ended = CliRunner().invoke(app, ["devices", *options])
@@ -119,7 +121,7 @@ def test_a_dialect_that_nobody_speaks_or_that_has_no_faults_is_wrong_use(
         ("--speed", "86400", "--duration", "60"),
     ],
 )
-def test_faults_that_nobody_knows_and_a_past_that_cannot_be_are_wrong_use(
+def test_unknown_faults_and_an_impossible_past_are_wrong_use(
     options: tuple[str, ...],
 ) -> None:
     ended = CliRunner().invoke(app, ["devices", *options])

@@ -1,4 +1,4 @@
-"""Homes: what goes in comes out, to the microwatt-hour."""
+"""Homes: energy balances to the microwatt-hour."""
 
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulators.homes import dwelling, move_in, new_meters
+from simulators.homes import home_spec, new_meters, start_home
 from simulators.household import Battery, Consumption, Home, Meters
 
 BEGIN = datetime(2026, 3, 1, 6, tzinfo=UTC)
@@ -24,9 +24,9 @@ steps = st.lists(
 
 
 def home(seed: int, battery_wh: int) -> Home:
-    chance = Random(seed)
+    rng = Random(seed)
     battery = Battery(battery_wh * 1_000_000, battery_wh / 2)
-    return Home(chance, Consumption(chance, 150, 300), battery, Meters(), BEGIN)
+    return Home(rng, Consumption(rng, 150, 300), battery, Meters(), BEGIN)
 
 
 @given(st.integers(0, 99), st.sampled_from([0, 5000]), steps)
@@ -52,7 +52,7 @@ def test_every_step_balances_and_no_meter_falls(
 
 @given(st.integers(0, 99), steps)
 @settings(max_examples=30)
-def test_a_battery_gives_back_less_than_it_took(
+def test_a_battery_returns_less_than_it_was_charged_with(
     seed: int, ticks: list[tuple[float, float, float]]
 ) -> None:
     house, at = home(seed, 5000), BEGIN
@@ -75,7 +75,7 @@ def test_a_home_exports_at_a_sunny_noon_and_imports_at_night() -> None:
     assert night.energy_wh == noon.energy_wh == 100.0
 
 
-def test_a_clock_that_goes_back_counts_nothing() -> None:
+def test_a_time_in_the_past_adds_no_energy() -> None:
     house = home(1, 0)
     first = house.measure(BEGIN + timedelta(minutes=1), power_w=6000, hour=12)
     again = house.measure(BEGIN, power_w=6000, hour=12)
@@ -83,16 +83,16 @@ def test_a_clock_that_goes_back_counts_nothing() -> None:
     assert again.time == first.time
 
 
-def test_a_home_is_always_the_same_one_and_its_meters_are_not_new() -> None:
-    assert dwelling(1, 5) == dwelling(1, 5)
-    assert dwelling(1, 5) != dwelling(2, 5)
-    house = move_in(dwelling(1, 5), new_meters(dwelling(1, 5)), BEGIN)
+def test_a_home_is_the_same_for_the_same_seed_and_its_meters_start_high() -> None:
+    assert home_spec(1, 5) == home_spec(1, 5)
+    assert home_spec(1, 5) != home_spec(2, 5)
+    house = start_home(home_spec(1, 5), new_meters(home_spec(1, 5)), BEGIN)
     reading = house.measure(BEGIN + timedelta(seconds=1), power_w=1000, hour=12)
     assert reading.energy_wh is not None
     assert reading.energy_wh > 1_000_000
 
 
 def test_a_fleet_has_homes_with_and_without_batteries() -> None:
-    batteries = {dwelling(1, index).battery_wh for index in range(50)}
+    batteries = {home_spec(1, index).battery_wh for index in range(50)}
     assert 0 in batteries
     assert len(batteries) > 1

@@ -1,4 +1,4 @@
-"""Recordings: columns, units, clocks, and rows that make no sense."""
+"""Recordings: columns, units, clocks, and rows that cannot be read."""
 
 import gzip
 from datetime import UTC, datetime, timedelta
@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from core.units import slot_of
 from simulators.recording import Layout, NothingToReplay, Recording, read
-from simulators.series import SeriesSegment, cumulated, peak_w, shifted, time_of
+from simulators.series import IntervalEnergy, counters_of, peak_w, shifted, time_of
 
 PLANT = Layout(
     device="inverter",
     time="when",
-    time_form="%d-%m-%Y %H:%M",
+    time_format="%d-%m-%Y %H:%M",
     zone="Asia/Kolkata",
     power="ac",
     power_unit="kW",
@@ -28,7 +28,7 @@ HOMES = Layout(
     time="start",
     time_zone="tz",
     generated="pv",
-    drawn="load",
+    consumed="load",
     interval_min="minutes",
 )
 
@@ -50,14 +50,14 @@ def test_units_and_the_zone_are_applied(tmp_path: Path) -> None:
     assert reading.export_wh is None
 
 
-def test_what_was_not_recorded_is_absent_and_not_zero(tmp_path: Path) -> None:
+def test_an_empty_value_is_absent_and_not_zero(tmp_path: Path) -> None:
     text = "when,inverter,ac,total\n15-05-2020 06:15,A,,10\n15-05-2020 06:30,A,1,NaN\n"
     first, second = recorded(tmp_path, PLANT, text).series["A"]
     assert (first.power_w, first.energy_wh) == (None, 10_000.0)
     assert (second.power_w, second.energy_wh) == (1000.0, None)
 
 
-def test_rows_that_cannot_be_read_are_told_by_their_line_and_the_others_count(
+def test_unreadable_rows_are_reported_by_line_and_the_others_are_kept(
     tmp_path: Path,
 ) -> None:
     text = (
@@ -77,8 +77,8 @@ def test_rows_that_cannot_be_read_are_told_by_their_line_and_the_others_count(
     assert str(recording.problems[2]) == "line 5: ac 'much' is not a number"
 
 
-def test_a_file_without_a_named_column_says_which_it_has(tmp_path: Path) -> None:
-    with pytest.raises(NothingToReplay, match="no column total; it has when, inverter, ac"):
+def test_a_missing_column_is_reported_with_the_existing_ones(tmp_path: Path) -> None:
+    with pytest.raises(NothingToReplay, match="total; its columns are when, inverter, ac"):
         recorded(tmp_path, PLANT, "when,inverter,ac\n")
 
 
@@ -90,13 +90,13 @@ def test_a_file_without_a_reading_is_refused(tmp_path: Path, text: str) -> None:
         recorded(tmp_path, PLANT, text)
 
 
-def test_a_missing_or_torn_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NothingToReplay, match="can't be read"):
+def test_a_missing_or_truncated_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NothingToReplay, match="cannot be read"):
         read(tmp_path / "none.csv", PLANT)
-    torn = tmp_path / "torn.csv.gz"
-    torn.write_bytes(gzip.compress(b"when,inverter,ac,total\n" + b"x" * 999)[:40])
-    with pytest.raises(NothingToReplay, match="can't be read"):
-        read(torn, PLANT)
+    truncated = tmp_path / "truncated.csv.gz"
+    truncated.write_bytes(gzip.compress(b"when,inverter,ac,total\n" + b"x" * 999)[:40])
+    with pytest.raises(NothingToReplay, match="cannot be read"):
+        read(truncated, PLANT)
 
 
 def test_a_compressed_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_compressed_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> Non
     assert read(path, PLANT).readings == 1
 
 
-def test_rows_are_put_in_order_of_time_and_repeated_ones_are_kept(tmp_path: Path) -> None:
+def test_rows_are_sorted_by_time_and_repeated_ones_are_kept(tmp_path: Path) -> None:
     text = (
         "when,inverter,ac,total\n"
         "15-05-2020 06:30,A,1,11\n15-05-2020 06:15,A,1,10\n15-05-2020 06:15,A,1,10\n"
@@ -117,7 +117,7 @@ def test_rows_are_put_in_order_of_time_and_repeated_ones_are_kept(tmp_path: Path
     assert recording.repeated == 1
 
 
-def test_only_chosen_times_are_read(tmp_path: Path) -> None:
+def test_only_selected_times_are_read(tmp_path: Path) -> None:
     path = tmp_path / "recording.csv"
     path.write_text("when,inverter,ac,total\n15-05-2020 23:45,A,1,1\n16-05-2020 00:00,A,1,2\n")
     recording = read(path, PLANT, lambda shown: shown.day == 15)
@@ -125,7 +125,7 @@ def test_only_chosen_times_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "text"),
+    ("time_format", "text"),
     [
         ("iso", "2026-03-01T12:00:00+05:30"),
         ("iso", "2026-03-01T06:30:00Z"),
@@ -136,19 +136,19 @@ def test_only_chosen_times_are_read(tmp_path: Path) -> None:
         ("%Y-%m-%d %H:%M %z", "2026-03-01 06:30 +0000"),
     ],
 )
-def test_times_come_in_many_forms(tmp_path: Path, form: str, text: str) -> None:
-    layout = Layout(device="d", time="t", time_form=form, zone="Asia/Kolkata", power="p")
+def test_times_are_read_in_every_format(tmp_path: Path, time_format: str, text: str) -> None:
+    layout = Layout(device="d", time="t", time_format=time_format, zone="Asia/Kolkata", power="p")
     recording = recorded(tmp_path, layout, f"d,t,p\nA,{text},1\n")
     assert time_of(recording.series["A"][0]) == datetime(2026, 3, 1, 6, 30, tzinfo=UTC)
 
 
-def test_a_wall_clock_needs_its_zone(tmp_path: Path) -> None:
+def test_a_wall_clock_time_needs_a_zone(tmp_path: Path) -> None:
     layout = Layout(device="d", time="t", power="p")
     with pytest.raises(NothingToReplay, match="no time zone was given"):
         recorded(tmp_path, layout, "d,t,p\nA,2026-03-01 12:00,1\n")
 
 
-def test_an_unknown_zone_is_told_by_line(tmp_path: Path) -> None:
+def test_an_unknown_zone_is_reported_by_line(tmp_path: Path) -> None:
     text = (
         "home,start,tz,minutes,pv,load\n"
         "A,2026-01-01 12:00,Mars/Olympus,30,1,1\nA,2026-01-01 12:00,../etc,30,1,1\n"
@@ -158,7 +158,7 @@ def test_an_unknown_zone_is_told_by_line(tmp_path: Path) -> None:
     assert [problem.line for problem in problems] == [2, 3]
 
 
-def test_the_hour_that_shows_twice_is_told_apart_by_its_second_coming(tmp_path: Path) -> None:
+def test_the_second_row_of_a_repeated_hour_is_the_later_one(tmp_path: Path) -> None:
     hours = ["00:30", "01:00", "01:30", "01:00", "01:30", "02:00"]
     rows = [f"{device},2016-11-06 {hour},1\n" for hour in hours for device in "AB"]
     layout = Layout(device="d", time="t", zone="America/Los_Angeles", power="p")
@@ -169,7 +169,7 @@ def test_the_hour_that_shows_twice_is_told_apart_by_its_second_coming(tmp_path: 
         assert times == [begins + half * timedelta(minutes=30) for half in range(6)]
 
 
-def test_an_hour_that_never_showed_is_left_out_and_told(tmp_path: Path) -> None:
+def test_a_skipped_hour_is_left_out_and_reported(tmp_path: Path) -> None:
     text = (
         "home,start,tz,minutes,pv,load\n"
         "A,2012-10-07 01:00,Australia/Sydney,60,0,219\n"
@@ -182,7 +182,7 @@ def test_an_hour_that_never_showed_is_left_out_and_told(tmp_path: Path) -> None:
     assert times == [datetime(2012, 10, 6, hour, tzinfo=UTC) for hour in (15, 16, 17)]
 
 
-def test_what_was_not_chosen_is_not_told_of(tmp_path: Path) -> None:
+def test_problems_outside_the_selection_are_not_reported(tmp_path: Path) -> None:
     path = tmp_path / "recording.csv"
     path.write_text(
         "home,start,tz,minutes,pv,load\n"
@@ -200,11 +200,11 @@ def test_energy_per_interval_becomes_counters(tmp_path: Path) -> None:
         "A,2026-06-01 12:00,UTC,60,1000.1,0.3\n"
     )
     readings = recorded(tmp_path, HOMES, text).series["A"]
-    seen = [
+    rows = [
         (time_of(r).strftime("%H:%M"), r.power_w, r.energy_wh, r.export_wh, r.import_wh)
         for r in readings
     ]
-    assert seen == [
+    assert rows == [
         ("10:00", None, 0.0, 0.0, 0.0),
         ("10:30", 1000.0, 500.0, 300.0, 0.0),
         ("11:00", 200.0, 600.0, 300.0, 300.0),
@@ -213,7 +213,7 @@ def test_energy_per_interval_becomes_counters(tmp_path: Path) -> None:
     ]
 
 
-def test_without_a_load_there_is_no_surplus_to_show(tmp_path: Path) -> None:
+def test_without_load_there_is_no_export_counter(tmp_path: Path) -> None:
     text = "home,start,tz,minutes,pv,load\nA,2026-06-01 10:00,UTC,30,500,\n"
     last = recorded(tmp_path, HOMES, text).series["A"][-1]
     assert (last.energy_wh, last.export_wh, last.import_wh) == (500.0, None, None)
@@ -228,7 +228,7 @@ def test_an_interval_without_load_counts_as_generated_and_not_as_surplus(tmp_pat
     assert (last.energy_wh, last.export_wh) == (1000.0, 400.0)
 
 
-def test_an_interval_without_generation_or_length_is_told_by_line(tmp_path: Path) -> None:
+def test_an_interval_without_generation_or_length_is_reported_by_line(tmp_path: Path) -> None:
     text = (
         "home,start,tz,minutes,pv,load\n"
         "A,2026-06-01 10:00,UTC,30,,1\nA,2026-06-01 10:30,UTC,,5,1\n"
@@ -237,31 +237,31 @@ def test_an_interval_without_generation_or_length_is_told_by_line(tmp_path: Path
     assert [p.line for p in recorded(tmp_path, HOMES, text).problems] == [2, 3, 4]
 
 
-stretches = st.lists(
+intervals = st.lists(
     st.builds(
-        SeriesSegment,
+        IntervalEnergy,
         begins=st.integers(0, 30).map(
             lambda half: datetime(2026, 6, 1, tzinfo=UTC) + half * timedelta(minutes=30)
         ),
-        lasts=st.just(timedelta(minutes=30)),
+        duration=st.just(timedelta(minutes=30)),
         generated_wh=st.decimals(0, 5000, places=1),
-        drawn_wh=st.decimals(0, 5000, places=1),
+        consumed_wh=st.decimals(0, 5000, places=1),
     ),
     min_size=1,
 )
 
 
-@given(stretches)
+@given(intervals)
 @settings(max_examples=100)
-def test_counters_hold_each_interval_once_and_never_fall(recorded: list[SeriesSegment]) -> None:
-    readings, repeated = cumulated(recorded)
-    first: dict[datetime, SeriesSegment] = {}
-    for stretch in recorded:
-        first.setdefault(stretch.begins, stretch)
+def test_counters_contain_each_interval_once_and_never_fall(recorded: list[IntervalEnergy]) -> None:
+    readings, repeated = counters_of(recorded)
+    first: dict[datetime, IntervalEnergy] = {}
+    for interval in recorded:
+        first.setdefault(interval.begins, interval)
     assert repeated == len(recorded) - len(first)
     zero = Decimal(0)
-    generated = sum((stretch.generated_wh for stretch in first.values()), zero)
-    surplus = sum((max(zero, s.generated_wh - (s.drawn_wh or 0)) for s in first.values()), zero)
+    generated = sum((interval.generated_wh for interval in first.values()), zero)
+    surplus = sum((max(zero, s.generated_wh - (s.consumed_wh or 0)) for s in first.values()), zero)
     assert readings[-1].energy_wh == float(generated)
     assert readings[-1].export_wh == float(surplus)
     times = [time_of(reading) for reading in readings]
@@ -281,7 +281,7 @@ def test_a_recording_is_shifted_by_whole_slots_and_ends_now(tmp_path: Path) -> N
         assert time_of(after) - slot_of(time_of(after)) == offset
 
 
-def test_aligned_devices_end_together_whatever_their_years(tmp_path: Path) -> None:
+def test_aligned_devices_end_together_whatever_year_they_were_recorded_in(tmp_path: Path) -> None:
     text = (
         "home,start,tz,minutes,pv,load\n"
         "A,2016-08-01 23:00,America/Los_Angeles,60,0,1\n"
@@ -295,7 +295,7 @@ def test_aligned_devices_end_together_whatever_their_years(tmp_path: Path) -> No
     assert time_of(apart["A"][-1]) == now > time_of(apart["B"][-1]) + timedelta(days=1000)
 
 
-def test_the_peak_is_of_power_or_of_a_counter_that_was_read_late(tmp_path: Path) -> None:
+def test_the_peak_is_that_of_power_or_of_a_counter_read_late(tmp_path: Path) -> None:
     rows = [(0, 1.0, 100.0), (1, 1.4, 101.0), (2, 1.0, 102.5), (3, 1.0, 150.0), (4, 1.0, 151.0)]
     text = "".join(f"15-05-2020 {hour:02}:00,A,{ac},{total}\n" for hour, ac, total in rows)
     readings = recorded(tmp_path, PLANT, "when,inverter,ac,total\n" + text).series["A"]

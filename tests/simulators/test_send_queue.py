@@ -1,4 +1,4 @@
-"""What a device keeps until it is surely saved."""
+"""The send queue: acknowledged readings are sent again after a reconnection."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,48 +9,48 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 READINGS = [Reading(NOON + timedelta(minutes=n), power_w=n) for n in range(6)]
 
 
-class Clock:
+class FakeClock:
     now_s = 0.0
 
     def __call__(self) -> float:
         return self.now_s
 
 
-def test_what_was_taken_lately_is_sent_again_first_and_in_order() -> None:
-    outgoing = SendQueue(READINGS, now_s=Clock())
-    outgoing.taken(2)
-    outgoing.taken(1)
-    assert outgoing.ahead(9) == READINGS[3:]
-    outgoing.connected_anew()
-    assert outgoing.ahead(9) == READINGS
-    outgoing.connected_anew()
-    assert outgoing.ahead(9) == READINGS
+def test_recently_acknowledged_readings_are_sent_again_first_and_in_order() -> None:
+    queue = SendQueue(READINGS, now_s=FakeClock())
+    queue.acknowledge(2)
+    queue.acknowledge(1)
+    assert queue.peek(9) == READINGS[3:]
+    queue.reconnected()
+    assert queue.peek(9) == READINGS
+    queue.reconnected()
+    assert queue.peek(9) == READINGS
 
 
-def test_what_was_taken_long_ago_is_not_sent_again() -> None:
-    clock = Clock()
-    outgoing = SendQueue(READINGS, kept_s=60, now_s=clock)
-    outgoing.taken(2)
+def test_readings_acknowledged_long_ago_are_not_sent_again() -> None:
+    clock = FakeClock()
+    queue = SendQueue(READINGS, retained_s=60, now_s=clock)
+    queue.acknowledge(2)
     clock.now_s = 61
-    outgoing.taken(2)
-    outgoing.connected_anew()
-    assert outgoing.ahead(9) == READINGS[2:]
+    queue.acknowledge(2)
+    queue.reconnected()
+    assert queue.peek(9) == READINGS[2:]
 
 
-def test_after_every_return_what_was_taken_last_goes_again_however_long_that_is_ago() -> None:
-    clock = Clock()
-    outgoing = SendQueue(READINGS, kept_s=60, now_s=clock)
-    outgoing.taken(3)
+def test_the_last_acknowledged_readings_are_sent_again_after_any_outage() -> None:
+    clock = FakeClock()
+    queue = SendQueue(READINGS, retained_s=60, now_s=clock)
+    queue.acknowledge(3)
     for _ in range(3):
         clock.now_s += 600
-        outgoing.connected_anew()
-        assert outgoing.ahead(9) == READINGS
-        outgoing.taken(3)
+        queue.reconnected()
+        assert queue.peek(9) == READINGS
+        queue.acknowledge(3)
 
 
-def test_no_more_than_its_share_waits() -> None:
-    outgoing = SendQueue(waiting_max=2)
+def test_at_most_waiting_max_readings_wait() -> None:
+    queue = SendQueue(waiting_max=2)
     for reading in READINGS:
-        outgoing.add(reading)
-    assert outgoing.ahead(9) == READINGS[:2]
-    assert len(outgoing) == 2
+        queue.add(reading)
+    assert queue.peek(9) == READINGS[:2]
+    assert len(queue) == 2

@@ -15,12 +15,10 @@ from bench.fanout import listing
 from core.events import LISTINGS, EventType
 from core.ids import ListingId
 from core.units import rfc3339
-from realtime.channels import NEAR, Channel
-from realtime.circles import SubscribedCircle
-from realtime.closing import CloseCode
 from realtime.hub import Hub
 from realtime.metrics import HubMetrics
 from realtime.positions import ORIGIN, FeedEntry, FeedPosition, Offset
+from realtime.protocol import NEAR, Channel, CloseCode, SubscribedCircle
 from realtime.sockets import text_frame
 
 CLIENTS, RADIUS_KM, SPREAD = 5_000, 5, 3.0

@@ -1,7 +1,7 @@
-"""The `admin` channel, as far as it tells of no single commit: how everything flows, and powers.
+"""Samples on the `admin` channel: throughput and the current power of devices.
 
-Read from the database by the hub that shows it, and only while somebody listens. Not replayed: who
-comes back asks REST for what was.
+The realtime process reads them from the database, and only while a client listens. They are not
+stored in the history: a client that reconnects asks REST for earlier samples.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from db import flow, power
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Pool
 from realtime.hub import Hub
-from realtime.listening import ShardListeners
+from realtime.shard_listeners import ShardListeners
 
 _EVERY_S = 1.0
 _OVERLAP = timedelta(seconds=2)
@@ -29,37 +29,39 @@ _log = structlog.get_logger()
 
 
 class ControlRoom:
-    def __init__(self, pool: Pool, hub: Hub, listening: ShardListeners, due: asyncio.Event) -> None:
+    """Publishes `admin.flow` and `admin.power` to this process's clients."""
+
+    def __init__(self, pool: Pool, hub: Hub, listeners: ShardListeners, due: asyncio.Event) -> None:
         self._pool = pool
         self._hub = hub
-        self._listening = listening
+        self._listeners = listeners
         self._due = due
-        self._told_until: datetime | None = None  # None: nobody listened a moment ago
+        self._published_until: datetime | None = None  # None: no client listened a second ago
         self._powers: dict[object, datetime] = {}
 
     async def run(self) -> None:
-        """Look each second until cancelled."""
+        """Publish new samples each second, until cancelled."""
         while True:
             await asyncio.sleep(_EVERY_S)
             if not self._hub.has_audience(ADMIN):
-                self._told_until = None
+                self._published_until = None
                 self._powers.clear()
                 continue
             try:
                 await self._look()
             except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
                 mind_cancellation(error)
-                _log.warning("control_room_lost_database", error=str(error))
+                _log.warning("control_room_not_read", error=str(error))
 
     async def _look(self) -> None:
         async with self._pool.acquire() as conn:
             now = await power.now(conn)
-            since = self._told_until or now - _OVERLAP
+            since = self._published_until or now - _OVERLAP
             samples = await flow.since(conn, since, limit=_SAMPLES_MAX)
             powers = await power.since(conn, since - _OVERLAP)
-        self._told_until = samples[-1].time if samples else since
+        self._published_until = samples[-1].time if samples else since
         for sample in samples:
-            self._tell(EventType.ADMIN_FLOW, asdict(sample) | {"time": rfc3339(sample.time)})
+            self._publish(EventType.ADMIN_FLOW, asdict(sample) | {"time": rfc3339(sample.time)})
         news = [p for p in powers if self._powers.get(p.device_id) != p.time]
         self._powers |= {p.device_id: p.time for p in news}
         for part in _parts(news):
@@ -67,11 +69,11 @@ class ControlRoom:
                 {"id": str(p.device_id), "time": rfc3339(p.time), "power_w": p.power_w}
                 for p in part
             ]
-            self._tell(EventType.ADMIN_POWER, {"devices": devices})
+            self._publish(EventType.ADMIN_POWER, {"devices": devices})
 
-    def _tell(self, kind: EventType, data: dict[str, Any]) -> None:
+    def _publish(self, kind: EventType, data: dict[str, Any]) -> None:
         event = {"type": kind, "time": rfc3339(datetime.now(UTC)), "data": data}
-        self._hub.tell(ADMIN, event, self._listening.heard_until(ADMIN))
+        self._hub.publish_unstored(ADMIN, event, self._listeners.received_until(ADMIN))
         self._due.set()
 
 

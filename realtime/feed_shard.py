@@ -1,17 +1,17 @@
-"""One lane of the feed on Redis: publish with history, read history, heartbeats.
+"""One shard of the feed in Redis: publishing with history, reading history, heartbeats.
 
-Every feed channel has a history, a stream of its last events, written in the same step (one Lua
-script per batch) as the message that hubs hear. Redis must not evict keys (`noeviction`).
+Every channel has a history, a stream of its last events. One Lua script per batch writes the
+history and publishes the message to realtime processes. Redis must not evict keys (`noeviction`).
 
-A lane is a feed by itself, with an epoch, offsets, a claim and heartbeats of its own; nothing is
-compared across lanes. All its keys and channels stand in one slot of a cluster.
+A shard has an epoch, offsets, a claim and heartbeats of its own; nothing is compared across shards.
+All its keys and channels are in one slot of a cluster.
 
-Published once. Three things make a batch come again: a relay that died before it deleted from the
-outbox what it had published, one whose delete failed, and an answer of Redis that came too late.
-So each batch leaves the outbox ids that it published beside the histories. A relay that can't
-know how its last publish ended (or that is new) first makes a claim: that voids whatever is still
-under way, and has those ids skipped when they come again. Ids are compared, never ordered: they
-are in the order of commits within one listing, user or device, not in a whole channel.
+Events are published once. A batch comes again if a relay died before it deleted the batch from the
+outbox, if that delete failed, or if the answer of Redis came too late. So each batch stores the
+outbox ids that it published beside the histories. A relay that is new, or that does not know the
+result of its last publish, first makes a claim. The claim voids any publish that is still running
+and makes Redis skip those ids. Ids are compared for equality only: their order is that of commits
+within one listing, user or device, not within a channel.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -30,29 +30,29 @@ from db.outbox import Pending
 from realtime.positions import FeedEntry, FeedPosition, Offset
 
 _REMEMBER_IDS_S = 86_400
-# How errors begin that any event would meet.
+# Beginnings of errors that any event would meet: the server is at fault, not the event.
 _FAULTS_OF_THE_SERVER = ("NOPERM", "OOM", "MISCONF", "READONLY", "NOREPLICAS", "CLUSTERDOWN")
 
 
-class BusAway(Exception):
-    """Redis did not do it: it can't be reached, is too slow, or refused."""
+class BusUnavailable(Exception):
+    """Redis could not be reached, was too slow, or refused the call."""
 
 
 @contextmanager
-def away() -> Iterator[None]:
-    """Whatever keeps Redis from answering is one thing to those who wait for it."""
+def as_unavailable() -> Iterator[None]:
+    """Raise BusUnavailable for every error of Redis and for timeouts."""
     try:
         yield
     except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
-        raise BusAway(f"{type(error).__name__}: {error}") from error
+        raise BusUnavailable(f"{type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """A part of a channel's history.
+    """A page of a channel's history.
 
-    `now` is the position of the moment it was read at. `complete`: nothing is missing between
-    where reading began and the last of the entries. `more`: there are entries after them.
+    `now`: position at the time of reading. `complete`: no event is missing between the begin of the
+    page and its last entry. `more`: there are entries after the page.
     """
 
     now: FeedPosition
@@ -63,7 +63,7 @@ class HistoryPage:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Ids of a batch: what was published now; what Redis refused, and why; what waits behind it."""
+    """Ids of a batch: published ones, refused ones with the error, and those waiting behind."""
 
     ids: frozenset[int]
     refused: Mapping[int, str]
@@ -71,12 +71,12 @@ class Published:
 
     @property
     def left(self) -> frozenset[int]:
-        """What is still to be published."""
+        """Ids that are not published yet."""
         return self.held | self.refused.keys()
 
     @classmethod
     def of(cls, parts: Sequence["Published"]) -> "Published":
-        """Of all lanes: what is refused or held in one of them is still to be published."""
+        """Combine the results of several shards: an id counts as published if all published it."""
         refused = {id_: error for part in parts for id_, error in part.refused.items()}
         held = frozenset().union(*(part.held for part in parts)) - refused.keys()
         ids = frozenset().union(*(part.ids for part in parts))
@@ -88,14 +88,14 @@ Dial = Callable[[str], AbstractConnection]
 
 
 class FeedShard:
-    """Made by `open_bus`. Its methods raise BusAway.
+    """A shard, made by `open_bus`. Its methods raise BusUnavailable.
 
-    `call` runs a script on keys with arguments; `dial` makes a connection, not connected yet, to
+    `call` runs a script with keys and arguments. `dial` makes a connection, not yet connected, to
     the server that has a key.
     """
 
     def __init__(self, prefix: str, settings: RedisSettings, call: Call, dial: Dial) -> None:
-        self.beat_channel = f"{prefix}:beat"
+        self.heartbeat_channel = f"{prefix}:beat"
         self._channels = f"{prefix}:channel:"
         self._histories = f"{prefix}:history:"
         self._clock = [f"{prefix}:epoch", f"{prefix}:last"]
@@ -106,25 +106,25 @@ class FeedShard:
         self._dial = dial
 
     def subscription(self, channel: str) -> str:
-        """What hubs subscribe to on Redis, to hear a channel of the feed."""
+        """Return the Redis channel of a channel of the feed."""
         return self._channels + channel
 
     def channel(self, subscription: str) -> str:
-        """The channel of the feed that a message on Redis is of."""
+        """Return the channel of the feed of a Redis channel."""
         return subscription.removeprefix(self._channels)
 
     def connection(self) -> AbstractConnection:
-        """One more connection to where the lane is, not connected yet."""
-        with away():
-            return self._dial(self.beat_channel)
+        """Return a new connection to the shard's server, not yet connected."""
+        with as_unavailable():
+            return self._dial(self.heartbeat_channel)
 
     async def claim(self, name: str) -> None:
-        """Become the one that publishes, by that name."""
+        """Become the only publisher, under this name."""
         args = [_new_epoch(), name, _REMEMBER_IDS_S]
         await self._call("claim", self._clock + self._claims, args)
 
     async def publish(self, claim: str, batch: Sequence[Pending]) -> Published | None:
-        """Publish, in order, what was not published before. None: the claim is void."""
+        """Publish the events that were not published before, in order. None: the claim is void."""
         args: list[Any] = [_new_epoch(), claim, self._histories, self._channels]
         args += [self._size, self._ttl_ms]
         for event in batch:
@@ -133,20 +133,20 @@ class FeedShard:
         return None if answer is None else _published(*answer)
 
     async def reset(self, channels: Collection[str]) -> None:
-        """Drop the histories of channels that take no events; the whole lane is to reload."""
+        """Delete histories that accept no events and begin an epoch: the shard's clients reload."""
         keys = [*self._clock, *(self._histories + channel for channel in channels)]
         await self._call("reset", keys, [_new_epoch()])
 
     async def beat(self) -> None:
-        """Tell every hub that it can hear."""
-        await self._call("beat", self._clock, [_new_epoch(), self.beat_channel])
+        """Publish a heartbeat to every realtime process."""
+        await self._call("beat", self._clock, [_new_epoch(), self.heartbeat_channel])
 
     async def now(self) -> FeedPosition:
-        """Where the lane stands."""
+        """Return the shard's current position."""
         return (await self.read("", None, count=0)).now
 
     async def read(self, channel: str, after: FeedPosition | None, *, count: int) -> HistoryPage:
-        """What came after a position, oldest first; after None: only where the lane stands."""
+        """Return entries after a position, oldest first. None: only the current position."""
         keys = [*self._clock, self._histories + channel]
         args = [_new_epoch(), str(after.offset) if after else "", count]
         epoch, now, exists, found = await self._call("read", keys, args)
@@ -167,10 +167,10 @@ class FeedShard:
     def _remembers(
         self, after: FeedPosition, entries: Sequence[FeedEntry], now: FeedPosition
     ) -> bool:
-        """Whether a history that lacks a beginning would still hold what came after a position.
+        """Return whether a history without an earlier entry would still hold one after a position.
 
-        A history lives for its TTL after its newest event. If there had been one after the
-        position, then it would have been there when the next came, or would be now.
+        A history lives for its TTL after its newest event. An event after the position would still
+        have been there when the next one came, or would be there now.
         """
         until = entries[0].offset if entries else now.offset
         return until.time_ms - after.offset.time_ms < self._ttl_ms
@@ -178,18 +178,19 @@ class FeedShard:
 
 @cache
 def script(name: str) -> str:
+    """Return the Lua script of a name, with the functions that all scripts share."""
     lua = files("realtime") / "lua"
     return (lua / "common.lua").read_text() + (lua / f"{name}.lua").read_text()
 
 
 def _published(ids: list[bytes], refused: list[bytes], held: list[bytes]) -> Published:
-    """Raises BusAway where it is not for the events that they were refused."""
+    """Return the result of a publish. Raises BusUnavailable if the server is at fault."""
     errors = {
         int(id_): error.decode() for id_, error in zip(refused[::2], refused[1::2], strict=True)
     }
     for error in errors.values():
         if error.startswith(_FAULTS_OF_THE_SERVER):
-            raise BusAway(error)
+            raise BusUnavailable(error)
     return Published(frozenset(map(int, ids)), errors, frozenset(map(int, held)))
 
 
@@ -203,13 +204,13 @@ def _entry(epoch: str, raw: Any) -> FeedEntry:
 
 
 def _preceding(raw: Any) -> Offset | None:
-    """What came before an entry in its history; None when it is the first of all."""
+    """Return the offset of the entry before this one; None: it is the first."""
     _, (_, preceding, _, _) = raw
     return Offset.parse(preceding) if preceding else None
 
 
-def heard(message: bytes) -> list[FeedEntry]:
-    """The entries that one message on a channel holds."""
+def decode_entries(message: bytes) -> list[FeedEntry]:
+    """Return the entries of one message on a channel."""
     epoch, *lines = message.split(b"\n")
     name = epoch.decode()
     entries = []
@@ -219,6 +220,7 @@ def heard(message: bytes) -> list[FeedEntry]:
     return entries
 
 
-def heard_beat(message: bytes) -> FeedPosition:
+def decode_heartbeat(message: bytes) -> FeedPosition:
+    """Return the position in a heartbeat: all earlier messages were delivered before it."""
     epoch, _, offset = message.partition(b" ")
     return FeedPosition(epoch.decode(), Offset.parse(offset))

@@ -1,9 +1,9 @@
-"""Who listens to what, and what they get in one flush. Knows nothing of Redis or sockets.
+"""The hub: the clients of every source, and the frames that a flush writes to them. Pure.
 
-A source that was quiet is flushed at once; what comes within `WINDOW_S` after that collects until
-the window ends. A flush encodes each channel's events once and each combination of channels once,
-however many clients get it. What a client has not read yet is bounded: over `BUFFER_BYTES_MAX`, or
-one frame, it is closed and may resume.
+The first event of a quiet source is flushed at once. Events within `WINDOW_S` after a flush are
+collected until the window ends. A flush encodes the events of each channel once and each
+combination of channels once, for any number of clients. Unread data of a client is limited: a
+client over `BUFFER_BYTES_MAX` (or one frame) is closed with 4408 and may resume.
 """
 
 import json
@@ -12,21 +12,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from realtime.audiences import Audience, Client, ParsedEvent, newest_of_each
-from realtime.channels import Channel
-from realtime.closing import CloseCode
-from realtime.frames import EncodedBatch, events_frames, pieces
+from realtime.audiences import Audience, Client, ParsedEvent, without_superseded
 from realtime.metrics import HubMetrics
 from realtime.positions import ORIGIN, FeedEntry, FeedPosition, Offset
+from realtime.protocol import Channel, CloseCode, EncodedBatch, encoded_batches, events_frames
 
+# Longest delay of an event by collecting.
 WINDOW_S = 0.02
+# Limit of what was written to a client and not sent yet.
 BUFFER_BYTES_MAX = 1024 * 1024
-WINDOW_BYTES_MAX = 256 * 1024  # of all sources together
+# Limit of collected events of all sources together; then they are flushed at once.
+WINDOW_BYTES_MAX = 256 * 1024
 
 
 @dataclass(slots=True)
 class _Source:
-    """`audiences`: by the name that clients call it. `seen`: the newest entry that came."""
+    """A followed source. `audiences`: by channel name. `seen`: offset of the newest entry."""
 
     audiences: dict[str, Audience] = field(default_factory=dict)
     window: list[ParsedEvent] = field(default_factory=list)
@@ -38,7 +39,10 @@ class _Source:
 
 
 class Hub:
-    """`encode` makes of a message what a client's `write` takes; `monotonic` counts seconds."""
+    """Distributes events to clients.
+
+    `encode` turns a message into the frame for `Client.write`. `monotonic` counts seconds.
+    """
 
     def __init__(
         self,
@@ -57,27 +61,29 @@ class Hub:
         self._waiting_bytes = 0
 
     def open(self, source: str) -> None:
-        """Take what is published on a source from now on."""
+        """Accept events of a source from now on."""
         self._sources.setdefault(source, _Source())
 
     def close(self, source: str) -> None:
+        """Forget a source, which has no clients any more."""
         self._waiting_bytes -= _size(self._sources.pop(source).window)
         self._due.pop(source, None)
 
     def seen(self, source: str) -> Offset:
-        """The newest entry of a source that was published here."""
+        """Return the offset of a source's newest entry."""
         return self._sources[source].seen
 
     def has_audience(self, source: str) -> bool:
-        """Whether any client listens to it."""
+        """Return whether any client listens to a source."""
         return source in self._sources and bool(self._sources[source].audiences)
 
     def attach(self, client: Client, channel: Channel, after: Offset) -> None:
-        """Let a client have what comes after an offset; it must know all until then."""
+        """Send a client the events after an offset; it must have all events up to there."""
         audiences = self._sources[channel.source].audiences
         audiences.setdefault(channel.name, Audience()).add(client, channel.circle, after)
 
     def detach(self, client: Client, channel: Channel) -> None:
+        """Send a client no more events of a channel."""
         audiences = self._sources[channel.source].audiences
         if channel.name in audiences:
             audiences[channel.name].discard(client)
@@ -85,7 +91,7 @@ class Hub:
                 del audiences[channel.name]
 
     def publish(self, name: str, entries: Iterable[FeedEntry]) -> bool:
-        """Put entries that are new here into a source's window. True: flush now, it is full."""
+        """Collect entries that are new. Return True if the window is full: flush it now."""
         source = self._sources.get(name)
         if source is None:
             return False
@@ -96,16 +102,18 @@ class Hub:
                     self._put(name, source, entry)
         return self._waiting_bytes >= WINDOW_BYTES_MAX
 
-    def tell(self, name: str, event: dict[str, Any], heard_until: FeedPosition | None) -> None:
-        """Put an event into a source's window that has no place in its history.
+    def publish_unstored(
+        self, name: str, event: dict[str, Any], received_until: FeedPosition | None
+    ) -> None:
+        """Collect an event that is not in the source's history.
 
-        `heard_until`: the hub has all entries up to there. The event gets the position of what came
-        before it, so that who resumes from it misses nothing.
+        `received_until`: the hub has all entries up to there. The event gets the position of the
+        entry before it, so that a client that resumes from it misses nothing.
         """
         source = self._sources.get(name)
-        if source is None or heard_until is None or not source.audiences:
+        if source is None or received_until is None or not source.audiences:
             return
-        position = FeedPosition(heard_until.epoch, max(heard_until.offset, source.seen))
+        position = FeedPosition(received_until.epoch, max(received_until.offset, source.seen))
         encoded = json.dumps(event, separators=(",", ":")).encode()
         self._put(name, source, FeedEntry(position, encoded))
 
@@ -115,9 +123,9 @@ class Hub:
         self._due[name] = source
 
     def flush(self) -> float | None:
-        """Write what is due to every client, as one frame each.
+        """Write the due events to every client, as one frame each if they fit.
 
-        Returns in how many seconds the next window ends, None when nothing waits.
+        Returns the seconds until the next window ends; None: no window is open.
         """
         now = self._monotonic()
         self._flush([name for name, source in self._due.items() if source.window_ends_at <= now])
@@ -125,29 +133,29 @@ class Hub:
         return None if ends_at is None else max(0.0, ends_at - self._monotonic())
 
     def flush_all(self) -> None:
-        """Write all there is."""
+        """Write all collected events."""
         self._flush(list(self._due))
 
     def _flush(self, names: Sequence[str]) -> None:
-        pieces_of: dict[Client, list[EncodedBatch]] = {}
+        batches_of: dict[Client, list[EncodedBatch]] = {}
         told: list[ParsedEvent] = []
-        # The few who wait for their own news are not to wait for a crowd.
+        # Sources with few clients first, so that they do not wait for the large ones.
         flushed = sorted((self._due.pop(name) for name in names), key=_Source.listeners)
         for source in flushed:
             told += source.window
-            _share(source, pieces_of)
+            _share(source, batches_of)
         self._waiting_bytes -= _size(told)
-        self._write(pieces_of)
+        self._write(batches_of)
         ends_at, now = self._monotonic() + WINDOW_S, self._now()
         for source in flushed:
             source.window_ends_at = ends_at
         for one in told:
-            self._metrics.told_after((now - one.at).total_seconds())
+            self._metrics.observe_delivery((now - one.at).total_seconds())
 
-    def _write(self, pieces_of: dict[Client, list[EncodedBatch]]) -> None:
+    def _write(self, batches_of: dict[Client, list[EncodedBatch]]) -> None:
         frames: dict[tuple[EncodedBatch, ...], list[tuple[bytes, int]]] = {}
         delivered = 0
-        for client, own in pieces_of.items():
+        for client, own in batches_of.items():
             key = tuple(own)
             if key not in frames:
                 frames[key] = [(self._encode(frame), n) for frame, n in events_frames(key)]
@@ -155,7 +163,10 @@ class Hub:
         self._metrics.deliveries.inc(delivered)
 
     def _deliver(self, client: Client, frame: bytes, events: int) -> int:
-        """Write to a client that has room, else close it. Returns how many events it got."""
+        """Write to a client, or close it with 4408 if it reads too slowly.
+
+        Returns the number of events written.
+        """
         buffered_bytes = client.buffered_bytes()
         if buffered_bytes and buffered_bytes + len(frame) > BUFFER_BYTES_MAX:
             self._metrics.drops.inc(events)
@@ -169,13 +180,13 @@ def _size(told: Iterable[ParsedEvent]) -> int:
     return sum(len(one.entry.event) for one in told)
 
 
-def _share(source: _Source, pieces_of: dict[Client, list[EncodedBatch]]) -> None:
-    """Empty a source's window into pieces for its clients."""
+def _share(source: _Source, batches_of: dict[Client, list[EncodedBatch]]) -> None:
+    """Move a source's window into encoded batches for its clients."""
     window, source.window = source.window, []
-    told = newest_of_each(window)
+    told = without_superseded(window)
     for name, audience in source.audiences.items():
         for clients, share in audience.shares(told):
-            shared = pieces(name, (one.entry for one in share))
+            shared = encoded_batches(name, (one.entry for one in share))
             for client in clients:
-                pieces_of.setdefault(client, []).extend(shared)
+                batches_of.setdefault(client, []).extend(shared)
         audience.settle(source.seen)

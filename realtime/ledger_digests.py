@@ -1,7 +1,7 @@
-"""The ledger's digests: a chain that the relay goes on with, beside its events and behind commits.
+"""The ledger's chain of digests, which the relay extends about a second behind the commits.
 
-Of many relays one does, by an advisory lock on a connection of its own. Purchases neither wait for
-it nor write anything for it.
+Of several relays one extends it, by an advisory lock on a connection of its own. Purchases do not
+wait for it and write nothing for it.
 """
 
 import asyncio
@@ -22,24 +22,26 @@ ENTRIES_MAX = 500
 _EVERY_S = 1.0
 _STANDBY_S = 1.0
 _RECONNECT_S = 1.0
-# Each head that is told becomes a line of the log, and a series in Prometheus.
-_TELL_EVERY_S = 60.0
+# Each reported head is a line of the log and a series in Prometheus.
+_REPORT_EVERY_S = 60.0
 
 _log = structlog.get_logger()
 
 
 class Digester:
+    """Extends the chain of digests while it holds the lock, and reports the chain's head."""
+
     def __init__(self, database: DatabaseSettings, metrics: DigestMetrics) -> None:
         self._database = database
         self._metrics = metrics
         self._mark: Mark | None = None
         self._head = Head()  # as this process knows it
-        self._told = Head()
-        self._told_at = float("-inf")
+        self._reported = Head()
+        self._reported_at = float("-inf")
         self._warned = OncePerSecond()
 
     async def run(self) -> None:
-        """Digest until cancelled, or stand by; tell the head at the end."""
+        """Digest or stand by until cancelled; report the head at the end."""
         try:
             while True:
                 try:
@@ -49,13 +51,13 @@ class Digester:
                     self._warn(error)
                 await asyncio.sleep(_RECONNECT_S)
         finally:
-            self._tell_head()
+            self._report_head()
 
     def _warn(self, error: Exception) -> None:
         repeated = self._warned.due()
         if repeated is not None:
-            told = shortage(error) or str(error)
-            _log.warning("digests_lost_database", error=told, repeated=repeated)
+            message = shortage(error) or str(error)
+            _log.warning("digests_lost_database", error=message, repeated=repeated)
 
     async def _connect(self) -> None:
         timeout_s = self._database.database_statement_timeout.total_seconds()
@@ -72,7 +74,7 @@ class Digester:
                 await asyncio.sleep(_STANDBY_S)
 
     async def _lead(self, conn: Connection) -> None:
-        """Digest until the connection is lost. What is behind takes half of the time at most."""
+        """Digest until the connection is lost. Catching up takes at most half of the time."""
         now = asyncio.get_running_loop().time
         while True:
             began_at = now()
@@ -80,13 +82,13 @@ class Digester:
             self._metrics.waiting_seconds.set(
                 await ledger_digests.waiting_s(conn, self._head.position)
             )
-            if now() - self._told_at >= _TELL_EVERY_S:
-                self._tell_head()
-                self._told_at = now()
+            if now() - self._reported_at >= _REPORT_EVERY_S:
+                self._report_head()
+                self._reported_at = now()
             await asyncio.sleep(now() - began_at if is_behind else _EVERY_S)
 
     async def advance(self, conn: Connection) -> bool:
-        """Digest what follows, if its end is known. Whether more is waiting already."""
+        """Add a digest if the next end is known. Return whether more entries are waiting."""
         async with conn.transaction():
             head = await self._last_head(conn)
             self._mark = mark = self._mark or await ledger_digests.mark(conn)
@@ -105,7 +107,7 @@ class Digester:
         return False
 
     async def _last_head(self, conn: Connection) -> Head:
-        """The chain's head; it is told of where the chain is not the one that was known."""
+        """Return the chain's head. Log an error if the chain lacks the head known before."""
         head = await ledger_digests.head(conn)
         if not await ledger_digests.holds(conn, self._head):
             self._metrics.conflicts.inc()
@@ -113,10 +115,10 @@ class Digester:
             self._head = head
         return head
 
-    def _tell_head(self) -> None:
-        if self._head in (Head(), self._told):
+    def _report_head(self) -> None:
+        if self._head in (Head(), self._reported):
             return
         sequence, digest = self._head.sequence, self._head.hash.hex()
         _log.info("ledger_digest_head", sequence=sequence, hash=digest)
         self._metrics.head.info({"sequence": str(sequence), "hash": digest})
-        self._told = self._head
+        self._reported = self._head

@@ -1,8 +1,8 @@
-"""Where in the feed something is. Opaque to clients; `<epoch>-<milliseconds>-<number>` to us.
+"""Positions in the feed: `<epoch>-<milliseconds>-<number>`, opaque to clients.
 
-Offsets grow over all channels of one epoch, so a position stands for one moment of all that is in
-its lane (`lane.py`). An epoch ends when Redis restarts or is emptied: positions of another epoch,
-or of another lane, mean nothing.
+Offsets grow over all channels of a shard (`feed_shard.py`), so a position is one moment for all of
+them. An epoch ends when Redis restarts or loses its data. Positions of another epoch or of another
+shard can't be compared.
 """
 
 import re
@@ -32,12 +32,14 @@ ORIGIN = Offset(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class FeedPosition:
+    """An offset within an epoch."""
+
     epoch: str
     offset: Offset
 
     @classmethod
     def parse(cls, text: str) -> "FeedPosition | None":
-        """None when it is none of ours."""
+        """Return the position, or None if the text is none."""
         match = _POSITION.fullmatch(text)
         if match is None:
             return None

@@ -1,7 +1,8 @@
-"""Outbox → Redis. Of many relays one is active, by an advisory lock on its one connection.
+"""The relay: publishes committed events from the outbox to Redis.
 
-The same connection holds the lock, listens and takes the batches: a relay that lost the lock has
-lost its transaction too, and can't delete what another one publishes.
+Of several relays one is active, by an advisory lock on its connection. The same connection holds
+the lock, listens for commits and locks the batches. A relay that lost the lock has lost its
+transaction too, so it can't delete events that another relay publishes.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from db.locks import AdvisoryLock
 from db.outbox import Pending
 from db.pool import Connection, open_connection
 from realtime.bus import Bus, open_bus
-from realtime.feed_shard import BusAway, Published
+from realtime.feed_shard import BusUnavailable, Published
 from realtime.ledger_digests import Digester
 from realtime.metrics import DigestMetrics, RelayMetrics
 from realtime.throughput import ThroughputLog
@@ -44,7 +45,7 @@ async def run(
     registry: CollectorRegistry,
     started: asyncio.Event,
 ) -> None:
-    """Relay until cancelled, or stand by. `started`: the database has said which of the two."""
+    """Relay or stand by until cancelled. `started` is set once the database has decided which."""
     async with open_bus(redis) as bus, asyncio.TaskGroup() as tasks:
         tasks.create_task(_beat(bus))
         tasks.create_task(Digester(database, DigestMetrics(registry)).run())
@@ -52,12 +53,12 @@ async def run(
 
 
 async def _beat(bus: Bus) -> None:
-    """Standing by or not: it tells hubs that they hear, which has nothing to do with the outbox."""
+    """Publish heartbeats, active or not: they show that Redis delivers messages."""
     while True:
         try:
             await bus.beat()
-        except BusAway as error:
-            _log.warning("beat_not_sent", error=str(error))
+        except BusUnavailable as error:
+            _log.warning("heartbeat_not_published", error=str(error))
         await asyncio.sleep(_BEAT_S)
 
 
@@ -69,10 +70,10 @@ class _Relay:
         self._bus = bus
         self._metrics = metrics
         self._started = started
-        self._claim: str | None = None  # None: how the last publish ended is not known
+        self._claim: str | None = None  # None: the result of the last publish is unknown
         self._measured_at = 0.0
         self._flow = ThroughputLog(bus)
-        self._published = 0  # since the flow was noted last
+        self._published = 0  # since the last sample of the throughput
         self._refused_in_a_row = 0
         self._warned = OncePerSecond()
 
@@ -95,8 +96,8 @@ class _Relay:
     def _warn(self, error: Exception) -> None:
         repeated = self._warned.due()
         if repeated is not None:
-            told = shortage(error) or str(error)
-            _log.warning("relay_lost_database", error=told, repeated=repeated)
+            message = shortage(error) or str(error)
+            _log.warning("relay_lost_database", error=message, repeated=repeated)
 
     async def _lead(self, conn: Connection) -> None:
         """Wait for the lock, then publish until the connection is lost."""
@@ -114,12 +115,13 @@ class _Relay:
                 while await self._publish_batch(conn) == BATCH_MAX:
                     await self._measure(conn)
                 await self._measure(conn)
-                await self._rest(conn, committed)
+                await self._sleep_until_commit(conn, committed)
         finally:
             self._metrics.active.set(0)
 
-    async def _rest(self, conn: Connection, committed: asyncio.Event) -> None:
-        """Sleep until something is committed; only nap while somebody counts on us being awake."""
+    async def _sleep_until_commit(self, conn: Connection, committed: asyncio.Event) -> None:
+        """Sleep until a commit. Sleep only briefly while a transaction relies on the relay
+        being awake and sends no NOTIFY."""
         if not await outbox.try_sleep(conn):
             await asyncio.sleep(_NAP_S)
             return
@@ -129,12 +131,15 @@ class _Relay:
         await outbox.wake_up(conn)
 
     async def _publish_batch(self, conn: Connection) -> int:
-        """Publish a batch, then forget it. Waits for Redis; returns the size of the batch."""
+        """Publish a batch and delete it from the outbox. Wait for Redis without a limit.
+
+        Returns the size of the batch.
+        """
         wait_s = _RETRY_FIRST_S
         while True:
             try:
                 return await self._try_batch(conn)
-            except BusAway as error:
+            except BusUnavailable as error:
                 self._metrics.retries.inc()
                 _log.warning("batch_not_published", error=str(error), retry_in_s=wait_s)
             await asyncio.sleep(wait_s)
@@ -149,25 +154,26 @@ class _Relay:
                 claim = claim or await self._bus.claim()
                 published = await self._bus.publish(claim, batch)
                 if published is None:
-                    raise BusAway("another relay has claimed the feed since")
+                    raise BusUnavailable("another relay has claimed the feed")
                 self._metrics.published.inc(len(published.ids))
                 self._published += len(published.ids)
                 done = [event.id for event in batch if event.id not in published.left]
                 await outbox.delete(conn, done)
                 if published.refused:
-                    await self._relieve(conn, batch, published)
+                    await self._handle_refused(conn, batch, published)
                     return len(batch)
         self._claim, self._refused_in_a_row = claim, 0
         return len(batch)
 
-    async def _relieve(
+    async def _handle_refused(
         self, conn: Connection, batch: Sequence[Pending], published: Published
     ) -> None:
-        """Something at the head of the queue can't be published: let it not stop the rest.
+        """Keep events that Redis refuses from stopping the rest.
 
-        It is tried again at once, on channels that begin anew, and in the end set aside with what
-        waits behind it on them. Whoever listens reloads each time: they can't know what is missing.
-        The next batch makes a claim of its own: what other lanes took is not published twice.
+        They are tried again at once, on channels with new histories, and set aside after `_TRIES`
+        together with the events that wait behind them on these channels. Listening clients reload
+        each time, since they can't know what is missing. The next batch makes a new claim, so that
+        events that other shards accepted are not published twice.
         """
         self._refused_in_a_row += 1
         channels = {c for event in batch if event.id in published.refused for c in event.channels}
@@ -196,7 +202,7 @@ class _Relay:
 
 
 async def _wait(committed: asyncio.Event) -> None:
-    """Until something was committed, or it is time to look anyway."""
+    """Wait for a commit, at most `_POLL_S`."""
     try:
         async with asyncio.timeout(_POLL_S):
             await committed.wait()

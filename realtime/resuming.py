@@ -1,16 +1,21 @@
-"""How a subscription begins: at this moment, or where the client was."""
+"""The begin of a subscription: at the current position, or at the one where the client left off."""
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
 
 from realtime.bus import Bus
-from realtime.channels import Channel
-from realtime.circles import SubscribedCircle
-from realtime.closing import CloseCode, Closing
 from realtime.feed_shard import HistoryPage
-from realtime.frames import encode, events_frames, pieces
 from realtime.hub import Hub
 from realtime.positions import FeedEntry, FeedPosition, Offset
+from realtime.protocol import (
+    Channel,
+    CloseCode,
+    Closing,
+    SubscribedCircle,
+    encode,
+    encoded_batches,
+    events_frames,
+)
 
 PAGE_ENTRIES = 250
 
@@ -18,10 +23,11 @@ Send = Callable[[str | bytes], Awaitable[None]]
 
 
 async def resume(bus: Bus, hub: Hub, channel: Channel, position: str | None, send: Send) -> Offset:
-    """Tell a client how its subscription begins, and send what it missed.
+    """Answer a subscription and send the events that the client missed.
 
-    The channel must be followed. Returns the offset that the client knows everything until; the
-    caller attaches it to the hub there before anything else happens. Raises BusAway, Closing.
+    The channel must be followed already. Returns the offset up to which the client has everything.
+    The caller attaches the client to the hub there without waiting for anything in between. Raises
+    BusUnavailable, Closing.
     """
     after = FeedPosition.parse(position) if position is not None else None
     page = await bus.read(channel.source, after, count=PAGE_ENTRIES)
@@ -32,12 +38,12 @@ async def resume(bus: Bus, hub: Hub, channel: Channel, position: str | None, sen
     more = recovered and page.more
     if recovered:
         at = await _send_page(channel, page, at, send)
-    # What is published while this goes on reaches the hub before the client is attached to it: read
-    # on until the hub has seen nothing that the client does not know.
+    # Events that are published meanwhile reach the hub before the client is attached to it. Read on
+    # until the client has everything that the hub has seen: from then on there is no gap.
     while more or hub.seen(channel.source) > at.offset:
         page = await bus.read(channel.source, at, count=PAGE_ENTRIES)
         if not page.complete:
-            raise Closing(CloseCode.SLOW, "the feed moves on faster than it is read")
+            raise Closing(CloseCode.SLOW, "events come faster than the client reads them")
         at = await _send_page(channel, page, at, send)
         more = page.more
     return at.offset
@@ -46,11 +52,11 @@ async def resume(bus: Bus, hub: Hub, channel: Channel, position: str | None, sen
 async def _send_page(
     channel: Channel, page: HistoryPage, at: FeedPosition, send: Send
 ) -> FeedPosition:
-    """Returns the position that the client is at then."""
+    """Send a page. Return the client's position after it."""
     if not page.entries:
         return at
     if wanted := _within(channel.circle, page.entries):
-        for frame, _ in events_frames(pieces(channel.name, wanted)):
+        for frame, _ in events_frames(encoded_batches(channel.name, wanted)):
             await send(frame)
     return page.entries[-1].position
 

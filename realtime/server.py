@@ -1,4 +1,4 @@
-"""The hub process: a websockets server at /ws, and its health at /healthz, /readyz and /metrics."""
+"""The realtime process: WebSockets at /ws, health at /healthz and /readyz, and /metrics."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,22 +15,21 @@ from websockets.http11 import Request, Response
 from core.settings import DatabaseSettings, RealtimeSettings, RedisSettings
 from db import roles
 from db.pool import open_pool
-from realtime.active_users import ActiveUserCheck
 from realtime.bus import open_bus
-from realtime.closing import CloseCode
-from realtime.connections import ConnectionRegistry
+from realtime.connections import ActiveUserCheck, ConnectionRegistry
 from realtime.control_room import ControlRoom
 from realtime.hub import Hub
-from realtime.listening import ShardListeners
 from realtime.live_telemetry import LiveTelemetry
 from realtime.metrics import HubMetrics
+from realtime.protocol import CloseCode
 from realtime.session import ClientSession, HubContext
+from realtime.shard_listeners import ShardListeners
 from realtime.sockets import FeedConnection, WebSocket, text_frame
 from realtime.throughput import report
 
 SHUTDOWN_S = 5.0
 _CLOSE_TIMEOUT_S = 4.0
-_WATCH_S = 0.2
+_CHECK_EVERY_S = 0.2
 _POOL_MAX = 4
 
 _log = structlog.get_logger()
@@ -44,16 +43,16 @@ async def run(
     registry: CollectorRegistry,
     started: asyncio.Event,
 ) -> None:
-    """Serve the feed until cancelled; then clients are closed with 1001, within 5 s."""
+    """Serve the feed until cancelled, then close all clients with 1001 within `SHUTDOWN_S`."""
     metrics = HubMetrics(registry)
     monotonic = asyncio.get_running_loop().time
     hub = Hub(text_frame, metrics, now=lambda: datetime.now(UTC), monotonic=monotonic)
-    roster = ConnectionRegistry(metrics)
+    connections = ConnectionRegistry(metrics)
     due = asyncio.Event()
 
     def lost(reason: str) -> None:
         _log.warning("feed_lost", reason=reason)
-        roster.end_all(CloseCode.HUB_UNWELL, reason)
+        connections.end_all(CloseCode.HUB_UNWELL, reason)
 
     async with (
         open_pool(
@@ -61,28 +60,29 @@ async def run(
         ) as pool,
         open_bus(redis) as bus,
     ):
-        listening = ShardListeners(bus, hub, due=due, lost=lost)
-        watch = LiveTelemetry(pool, hub, listening, due)
-        doorkeeper = ActiveUserCheck(pool, roster)
-        house = HubContext(
-            secret=realtime.jwt_secret.get_secret_value(), hub=hub, listening=listening, bus=bus,
-            roster=roster, doorkeeper=doorkeeper, watch=watch, metrics=metrics,
+        listeners = ShardListeners(bus, hub, due=due, lost=lost)
+        live_telemetry = LiveTelemetry(pool, hub, listeners, due)
+        active_users = ActiveUserCheck(pool, connections)
+        context = HubContext(
+            secret=realtime.jwt_secret.get_secret_value(), hub=hub, listeners=listeners, bus=bus,
+            connections=connections, active_users=active_users, live_telemetry=live_telemetry,
+            metrics=metrics,
         )  # fmt: skip
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(listening.run())
+            tasks.create_task(listeners.run())
             tasks.create_task(_flush(hub, due))
-            tasks.create_task(watch.run())
-            tasks.create_task(doorkeeper.run())
-            tasks.create_task(ControlRoom(pool, hub, listening, due).run())
+            tasks.create_task(live_telemetry.run())
+            tasks.create_task(active_users.run())
+            tasks.create_task(ControlRoom(pool, hub, listeners, due).run())
             tasks.create_task(report(bus, metrics))
-            tasks.create_task(_watch(listening, roster))
-            async with _serving(realtime, house, registry):
+            tasks.create_task(_close_when_stale(listeners, connections))
+            async with _serving(realtime, context, registry):
                 started.set()
                 await asyncio.Event().wait()
 
 
 async def _flush(hub: Hub, due: asyncio.Event) -> None:
-    """Flush when something came, and when a window ends."""
+    """Flush the hub when events arrive and when a window ends."""
     next_s: float | None = None
     while True:
         try:
@@ -94,46 +94,46 @@ async def _flush(hub: Hub, due: asyncio.Event) -> None:
         next_s = hub.flush()
 
 
-async def _watch(listening: ShardListeners, roster: ConnectionRegistry) -> None:
-    """Send clients elsewhere while the hub is deaf."""
+async def _close_when_stale(listeners: ShardListeners, connections: ConnectionRegistry) -> None:
+    """Close all clients while heartbeats are missing: they connect to another process."""
     while True:
-        await asyncio.sleep(_WATCH_S)
-        if listening.deaf:
-            # After a stall of this process the heartbeats may just not be read yet: look again.
-            await asyncio.sleep(_WATCH_S)
-            if listening.deaf:
-                roster.end_all(CloseCode.HUB_UNWELL, "the hub can't hear")
+        await asyncio.sleep(_CHECK_EVERY_S)
+        if listeners.is_any_stale:
+            # After a stall of this process heartbeats may wait to be read: check again.
+            await asyncio.sleep(_CHECK_EVERY_S)
+            if listeners.is_any_stale:
+                connections.end_all(CloseCode.HUB_UNWELL, "the feed is unavailable")
 
 
 @asynccontextmanager
 async def _serving(
-    settings: RealtimeSettings, house: HubContext, registry: CollectorRegistry
+    settings: RealtimeSettings, context: HubContext, registry: CollectorRegistry
 ) -> AsyncIterator[None]:
-    async def attend(connection: ServerConnection) -> None:
-        session = ClientSession(WebSocket(connection), house)
-        house.roster.arrive(session)
+    async def handle(connection: ServerConnection) -> None:
+        session = ClientSession(WebSocket(connection), context)
+        context.connections.add(session)
         try:
             await session.run()
         finally:
-            house.roster.depart(session)
+            context.connections.discard(session)
 
     def answer(connection: ServerConnection, request: Request) -> Response | None:
-        return _answer(connection, urlsplit(request.path).path, house, registry)
+        return _answer(connection, urlsplit(request.path).path, context, registry)
 
     server = await serve(
-        attend, settings.realtime_host, settings.realtime_port, process_request=answer,
+        handle, settings.realtime_host, settings.realtime_port, process_request=answer,
         compression=None, create_connection=FeedConnection, close_timeout=_CLOSE_TIMEOUT_S,
         server_header=None,
     )  # fmt: skip
     try:
         yield
     finally:
-        house.hub.flush_all()
-        await _shut_down(server)
+        context.hub.flush_all()
+        await _close_all(server)
 
 
-async def _shut_down(server: Server) -> None:
-    """Say goodbye to all; what does not leave in time is cut off."""
+async def _close_all(server: Server) -> None:
+    """Close all connections, and abort those that are still open after `SHUTDOWN_S`."""
     server.close()
     try:
         async with asyncio.timeout(SHUTDOWN_S):
@@ -145,18 +145,18 @@ async def _shut_down(server: Server) -> None:
 
 
 def _answer(
-    connection: ServerConnection, path: str, house: HubContext, registry: CollectorRegistry
+    connection: ServerConnection, path: str, context: HubContext, registry: CollectorRegistry
 ) -> Response | None:
-    """None: go on with the WebSocket handshake."""
+    """Return the answer to a plain HTTP request. None: continue with the WebSocket handshake."""
     match path:
         case "/ws":
             return None
         case "/healthz":
             return connection.respond(HTTPStatus.OK, "alive\n")
-        case "/readyz" if house.listening.hears:
+        case "/readyz" if context.listeners.are_receiving:
             return connection.respond(HTTPStatus.OK, "ready\n")
         case "/readyz":
-            text = "no heartbeat of the relay comes through Redis\n"
+            text = "no heartbeat of the relay arrives through Redis\n"
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, text)
         case "/metrics":
             response = connection.respond(HTTPStatus.OK, generate_latest(registry).decode())

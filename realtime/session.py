@@ -1,7 +1,7 @@
-"""One client: signs in, subscribes, resumes, and is sent away with a code that says why.
+"""One client's session: sign-in, subscriptions, resuming, and the close code at its end.
 
-A session is one task that reads one frame after the other. Others (the hub, the watchdog) end it
-from outside by `end`; what is to happen at a certain time is the timeout of its reading.
+A session is one task that handles one frame after the other. Other tasks (the hub, the checks) end
+it by `end`. Deadlines (sign-in, expiry of the token) are timeouts of reading the next frame.
 """
 
 import asyncio
@@ -16,131 +16,144 @@ from core.ids import DeviceId
 from core.tokens import Identity, verify
 from core.units import rfc3339
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
-from realtime.active_users import ActiveUserCheck
 from realtime.bus import Bus
-from realtime.channels import Channel, ChannelRefused, named, requested
-from realtime.closing import CloseCode, Closing
-from realtime.connections import ConnectionRegistry
-from realtime.feed_shard import BusAway
-from realtime.frames import decode, encode, error
+from realtime.connections import ActiveUserCheck, ConnectionRegistry
+from realtime.feed_shard import BusUnavailable
 from realtime.hub import Hub
-from realtime.listening import ShardListeners
 from realtime.live_telemetry import LiveTelemetry
 from realtime.metrics import HubMetrics
+from realtime.protocol import (
+    Channel,
+    ChannelRefused,
+    CloseCode,
+    Closing,
+    channel_by_name,
+    decode,
+    encode,
+    error,
+    requested_channel,
+)
 from realtime.resuming import resume
+from realtime.shard_listeners import ShardListeners
 
+# A connection must sign in within this time, or it is closed with 4401.
 AUTH_WITHIN_S = 5.0
+# `token_expiring` is sent this long before the token expires.
 EXPIRY_NOTICE_S = 60.0
 SUBSCRIPTIONS_MAX = 100
+# A client that does not read an answer within this time is closed with 4408.
 SEND_WITHIN_S = 30.0
 
 
 class Socket(Protocol):
-    """What a session needs of its connection. Raises ConnectionClosed when that is gone."""
+    """The connection of a session. `receive` and `send` raise ConnectionClosed after its end."""
 
     async def receive(self) -> str | bytes: ...
 
     async def send(self, message: str | bytes) -> None:
-        """Send text, and wait while too much is on its way."""
+        """Send text; wait while the write buffer is full."""
 
     def buffered_bytes(self) -> int: ...
 
     def write(self, frame: bytes) -> None:
-        """Send a frame that is encoded already; nothing happens when the connection is gone."""
+        """Send a frame that is already encoded; do nothing after the connection's end."""
 
     async def close(self, code: CloseCode, reason: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class HubContext:
-    """What all sessions of a hub process share."""
+    """Objects that all sessions of a realtime process share."""
 
     secret: str
     hub: Hub
-    listening: ShardListeners
+    listeners: ShardListeners
     bus: Bus
-    roster: ConnectionRegistry
-    doorkeeper: ActiveUserCheck
-    watch: LiveTelemetry
+    connections: ConnectionRegistry
+    active_users: ActiveUserCheck
+    live_telemetry: LiveTelemetry
     metrics: HubMetrics
 
 
 class ClientSession:
-    def __init__(self, socket: Socket, house: HubContext) -> None:
+    """A client, from its first frame to its close. It is a `Client` for the hub."""
+
+    def __init__(self, socket: Socket, context: HubContext) -> None:
         self._socket = socket
-        self._house = house
+        self._context = context
         self._loop = asyncio.get_running_loop()
         self._identity: Identity | None = None
         self._subscriptions: dict[str, Channel] = {}
-        self._verdict: Closing | None = None
-        self._patience: asyncio.Timeout | None = None
+        self._closing: Closing | None = None
+        self._read_timeout: asyncio.Timeout | None = None
         self._deadline = self._loop.time() + AUTH_WITHIN_S
-        self._expires_at: float | None = None  # when the deadline is still to warn of it
+        # Time of the token's expiry while `token_expiring` has not been sent, else None.
+        self._expires_at: float | None = None
 
-    # As the hub sees it ----------------------------------------------------------------------
+    # The hub's `Client` ------------------------------------------------------------------------
 
     def buffered_bytes(self) -> int:
         return self._socket.buffered_bytes()
 
     def write(self, frame: bytes) -> None:
-        if self._verdict is None:
+        if self._closing is None:
             self._socket.write(frame)
 
     def end(self, code: CloseCode, reason: str) -> None:
-        if self._verdict is not None:
+        if self._closing is not None:
             return
-        self._verdict = Closing(code, reason)
-        if self._patience is not None and not self._patience.expired():
-            self._patience.reschedule(self._loop.time())
+        self._closing = Closing(code, reason)
+        if self._read_timeout is not None and not self._read_timeout.expired():
+            self._read_timeout.reschedule(self._loop.time())
 
-    # From its first frame to its last --------------------------------------------------------
+    # The life of a session -------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Serve the client until it leaves or is sent away."""
+        """Serve the client until it disconnects or is closed."""
         try:
-            await self._converse()
+            await self._serve()
         except Closing as closing:
-            self._verdict = closing
+            self._closing = closing
         except ConnectionClosed:
             return
         finally:
-            self._leave()
-        self._house.metrics.closed.labels(str(self._verdict.code.value)).inc()
-        await self._socket.close(self._verdict.code, self._verdict.reason)
+            self._detach_all()
+        self._context.metrics.closed.labels(str(self._closing.code.value)).inc()
+        await self._socket.close(self._closing.code, self._closing.reason)
 
-    async def _converse(self) -> NoReturn:
-        """Raises Closing, ConnectionClosed."""
+    async def _serve(self) -> NoReturn:
+        """Handle frames until the end. Raises Closing, ConnectionClosed."""
         while True:
-            if self._verdict is not None:
-                raise self._verdict
+            if self._closing is not None:
+                raise self._closing
             try:
-                async with asyncio.timeout_at(self._deadline) as self._patience:
+                async with asyncio.timeout_at(self._deadline) as self._read_timeout:
                     frame = decode(await self._socket.receive())
-                    self._patience.reschedule(None)
-                    await self._obey(frame)
+                    self._read_timeout.reschedule(None)
+                    await self._dispatch(frame)
             except TimeoutError:
-                await self._when_time_is_up()
+                await self._deadline_passed()
 
-    async def _when_time_is_up(self) -> None:
-        if self._verdict is not None:
-            raise self._verdict
+    async def _deadline_passed(self) -> None:
+        if self._closing is not None:
+            raise self._closing
         if self._identity is None:
-            raise Closing(CloseCode.AUTH, "the first frame must be auth, and come soon")
+            raise Closing(CloseCode.AUTH, "the first frame must be auth, and come within 5 s")
         if self._expires_at is None:
             raise Closing(CloseCode.AUTH, "the token has expired")
         self._deadline, self._expires_at = self._expires_at, None
-        await self._say({"op": "token_expiring"})
+        await self._send_frame({"op": "token_expiring"})
 
-    def _leave(self) -> None:
+    def _detach_all(self) -> None:
         for channel in self._subscriptions.values():
             self._stop(channel)
         self._subscriptions.clear()
         if self._identity is not None:
-            self._house.roster.sign_out(self._identity.user_id, self)
+            self._context.connections.sign_out(self._identity.user_id, self)
 
-    # What it may ask for ---------------------------------------------------------------------
+    # Requests ----------------------------------------------------------------------------------
 
-    async def _obey(self, frame: dict[str, Any]) -> None:
+    async def _dispatch(self, frame: dict[str, Any]) -> None:
         op = frame.get("op")
         if op == "auth":
             await self._authenticate(frame.get("token"))
@@ -152,20 +165,20 @@ class ClientSession:
                 case "subscribe":
                     await self._subscribe(frame, self._identity)
                 case "unsubscribe":
-                    self._unsubscribe(named(frame.get("channel"), self._identity))
+                    self._unsubscribe(channel_by_name(frame.get("channel"), self._identity))
                 case "ping":
-                    await self._say({"op": "pong"})
+                    await self._send_frame({"op": "pong"})
                 case _:
                     raise ChannelRefused(
                         "bad_request", "op must be auth, subscribe, unsubscribe or ping"
                     )
         except ChannelRefused as refused:
-            await self._say(error(refused.code, refused.message, frame.get("channel")))
+            await self._send_frame(error(refused.code, refused.message, frame.get("channel")))
 
     async def _authenticate(self, token: object) -> None:
-        """Sign in, or stay signed in with a fresh token of the same user."""
+        """Sign in, or renew the sign-in with a fresh token of the same user. Raises Closing."""
         try:
-            identity = verify(self._house.secret, str(token), now=datetime.now(UTC))
+            identity = verify(self._context.secret, str(token), now=datetime.now(UTC))
         except Unauthenticated as refusal:
             raise Closing(CloseCode.AUTH, refusal.message) from None
         if self._identity is None:
@@ -175,9 +188,9 @@ class ClientSession:
         self._identity = identity
         left_s = (identity.expires_at - datetime.now(UTC)).total_seconds()
         self._expires_at = self._loop.time() + left_s
-        # A token that lives for less than the notice is not renewed over and over.
+        # A short-lived token gets its notice at half of its life, or it would be renewed at once.
         self._deadline = self._expires_at - min(EXPIRY_NOTICE_S, left_s / 2)
-        await self._say(
+        await self._send_frame(
             {
                 "op": "ready",
                 "user_id": str(identity.user_id),
@@ -186,42 +199,44 @@ class ClientSession:
         )
 
     async def _enter(self, identity: Identity) -> None:
-        if not self._house.roster.sign_in(identity.user_id, self):
+        if not self._context.connections.sign_in(identity.user_id, self):
             raise Closing(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
-        # From here on it is looked after, as who is signed in, and leaves as such.
+        # From here on the registry counts the session, and `_detach_all` signs it out.
         self._identity = identity
         try:
-            if not await self._house.doorkeeper.lets_in(identity.user_id):
+            if not await self._context.active_users.is_active(identity.user_id):
                 raise Closing(CloseCode.AUTH, "the account is not active")
         except (*UNAVAILABLE, *DATABASE_ERRORS) as reason:
-            raise Closing(CloseCode.HUB_UNWELL, "the hub can't tell who may enter") from reason
+            raise Closing(CloseCode.HUB_UNWELL, "the hub can't check the account") from reason
 
     async def _subscribe(self, frame: dict[str, Any], who: Identity) -> None:
-        channel = requested(frame, who)
+        channel = requested_channel(frame, who)
         position = frame.get("position")
         if position is not None and not isinstance(position, str):
             raise ChannelRefused("bad_request", "position must be a string as received")
-        self._unsubscribe(channel)  # asking again begins anew
+        self._unsubscribe(channel)  # a repeated request begins anew
         if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
             raise ChannelRefused(
                 "too_many_subscriptions", f"at most {SUBSCRIPTIONS_MAX} subscriptions"
             )
         if channel.device_id is not None:
-            await self._watch(channel.device_id, who)
+            await self._watch_device(channel.device_id, who)
         self._subscriptions[channel.name] = channel
         try:
-            await self._house.listening.follow(channel.source)
-            at = await resume(self._house.bus, self._house.hub, channel, position, self._send)
-        except BusAway as reason:
-            raise Closing(CloseCode.HUB_UNWELL, "the hub can't hear") from reason
-        self._house.hub.attach(self, channel, at)
+            await self._context.listeners.follow(channel.source)
+            at = await resume(self._context.bus, self._context.hub, channel, position, self._send)
+        except BusUnavailable as reason:
+            raise Closing(CloseCode.HUB_UNWELL, "the feed is unavailable") from reason
+        self._context.hub.attach(self, channel, at)
 
-    async def _watch(self, device_id: DeviceId, who: Identity) -> None:
+    async def _watch_device(self, device_id: DeviceId, who: Identity) -> None:
         owner_id = None if who.role == "admin" else who.user_id
         try:
-            is_theirs = await self._house.watch.begin(device_id, owner_id)
+            is_theirs = await self._context.live_telemetry.begin(device_id, owner_id)
         except (*UNAVAILABLE, *DATABASE_ERRORS) as reason:
-            raise Closing(CloseCode.HUB_UNWELL, "the hub can't tell whose it is") from reason
+            raise Closing(
+                CloseCode.HUB_UNWELL, "the hub can't check the device's owner"
+            ) from reason
         if not is_theirs:
             raise ChannelRefused("forbidden", "this channel is another user's")
 
@@ -230,12 +245,12 @@ class ClientSession:
             self._stop(self._subscriptions.pop(channel.name))
 
     def _stop(self, channel: Channel) -> None:
-        self._house.hub.detach(self, channel)
-        self._house.listening.unfollow(channel.source)
+        self._context.hub.detach(self, channel)
+        self._context.listeners.unfollow(channel.source)
         if channel.device_id is not None:
-            self._house.watch.end(channel.device_id)
+            self._context.live_telemetry.end(channel.device_id)
 
-    async def _say(self, frame: dict[str, Any]) -> None:
+    async def _send_frame(self, frame: dict[str, Any]) -> None:
         await self._send(encode(frame))
 
     async def _send(self, message: str | bytes) -> None:

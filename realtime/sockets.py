@@ -1,8 +1,8 @@
-"""The connections of the websockets library, as sessions need them.
+"""Connections of the websockets library, adapted for sessions.
 
-A frame that many clients get is encoded once: without compression and, from a server, without a
-mask, its bytes are the same for all. They go to the transport as they are, which is what
-`websockets.broadcast` does after it has encoded the message again for each connection.
+A frame for many clients is encoded once: without compression, and without a mask as a server sends
+it, its bytes are the same for all. They go to the transport directly. `websockets.broadcast` does
+the same, but encodes the message again for each connection.
 """
 
 from typing import Any
@@ -15,22 +15,21 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from realtime.closing import CloseCode
-from realtime.frames import REQUEST_BYTES_MAX
+from realtime.protocol import REQUEST_BYTES_MAX, CloseCode
 
-# A slow client has this long to read what is on its way and to learn why it is closed.
+# Time for a slow client to read what was written and the reason of the close.
 _SLOW_CLOSE_TIMEOUT_S = 15.0
 
 _log = structlog.get_logger()
 
 
 def text_frame(message: bytes) -> bytes:
-    """A message as it stands on the wire."""
+    """Return a text message encoded as an unmasked frame."""
     return Frame(Opcode.TEXT, message).serialize(mask=False)
 
 
 class _Protocol(ServerProtocol):
-    """What a frame fails by, too long or not UTF-8, is a bad frame."""
+    """Closes with `BAD_FRAME` if a frame is too long or not UTF-8."""
 
     def fail(self, code: int, reason: str = "") -> None:
         if code in (Standard.MESSAGE_TOO_BIG, Standard.INVALID_DATA):
@@ -39,13 +38,13 @@ class _Protocol(ServerProtocol):
 
 
 class FeedConnection(ServerConnection):
-    """A connection whose protocol is ours; made by `websockets.serve`."""
+    """A connection with `_Protocol`; made by `websockets.serve`."""
 
     def __init__(self, protocol: ServerProtocol, server: Server, **options: Any) -> None:
         super().__init__(_Protocol(max_size=REQUEST_BYTES_MAX), server, **options)
 
     async def handshake(self, *options: Any) -> None:
-        """Who hangs up or speaks no HTTP is no fault of ours, and is not logged as one."""
+        """Log a client that disconnects or sends no HTTP as information, not as an error."""
         try:
             await super().handshake(*options)
         except (InvalidHandshake, ConnectionClosed, OSError) as error:
@@ -53,6 +52,8 @@ class FeedConnection(ServerConnection):
 
 
 class WebSocket:
+    """The `Socket` of a session."""
+
     def __init__(self, connection: ServerConnection) -> None:
         self._connection = connection
 

@@ -1,7 +1,7 @@
-"""How everything flows, noted each second: hubs report through Redis, the active relay writes.
+"""Throughput of the feed, recorded each second for the control room.
 
-A hub's report lives for a few seconds in Redis, under its own name, so that one that died is not
-counted for long.
+Realtime processes report through Redis, and the active relay writes the sums to the database. A
+report expires after a few seconds, so that a crashed process is not counted for long.
 """
 
 import asyncio
@@ -17,11 +17,12 @@ from db.flow import FeedFigures
 from db.outbox import Backlog
 from db.pool import Connection
 from realtime.bus import Bus
-from realtime.feed_shard import BusAway
+from realtime.feed_shard import BusUnavailable
 from realtime.metrics import HubMetrics
 
 _EVERY_S = 1.0
-# Less than a relay may be silent towards the database (outbox.notice_death_soon).
+# Shorter than the silence after which the database ends the relay's connection
+# (`outbox.notice_death_soon`).
 _ASK_WITHIN_S = 0.5
 _FORGET_EVERY = 60
 
@@ -29,13 +30,13 @@ _log = structlog.get_logger()
 
 
 async def report(bus: Bus, metrics: HubMetrics) -> None:
-    """Tell Redis each second how this hub is, until cancelled."""
+    """Report this process's figures to Redis each second, until cancelled."""
     name = uuid4().hex
     while True:
         try:
             await bus.report(name, json.dumps(asdict(_own_figures(metrics))))
-        except BusAway as error:
-            _log.warning("figures_not_reported", error=str(error))
+        except BusUnavailable as error:
+            _log.warning("throughput_not_reported", error=str(error))
         await asyncio.sleep(_EVERY_S)
 
 
@@ -53,14 +54,14 @@ def _quantile_ms(ascending_s: Sequence[float], share: float) -> float | None:
 
 
 class ThroughputLog:
-    """Written by the one relay that is active."""
+    """Writes one sample per call to the database. Used by the active relay only."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._noted = 0
 
     async def note(self, conn: Connection, backlog: Backlog, *, events: int) -> None:
-        """Note this second. `events`: published since this was called before."""
+        """Write a sample. `events`: number published since the previous call."""
         await flow.add(
             conn,
             events=events,
@@ -76,13 +77,13 @@ class ThroughputLog:
         try:
             async with asyncio.timeout(_ASK_WITHIN_S):
                 reports = await self._bus.reports()
-        except (BusAway, TimeoutError):
+        except (BusUnavailable, TimeoutError):
             return None
         return combined([FeedFigures(**json.loads(one)) for one in reports])
 
 
 def combined(hubs: Sequence[FeedFigures]) -> FeedFigures:
-    """All hubs as one: what they add up to, and the times of the slowest."""
+    """Return the figures of all processes together: sums, and the latencies of the slowest."""
     p50s = [h.commit_to_socket_p50_ms for h in hubs if h.commit_to_socket_p50_ms is not None]
     p99s = [h.commit_to_socket_p99_ms for h in hubs if h.commit_to_socket_p99_ms is not None]
     return FeedFigures(

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.geo import EARTH_RADIUS_KM
-from realtime.circles import Circles, SubscribedCircle
+from realtime.audiences import Circles
+from realtime.protocol import SubscribedCircle
 
 CIRCLES = st.builds(
     SubscribedCircle,

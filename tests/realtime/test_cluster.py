@@ -14,7 +14,7 @@ from core.events import LISTINGS, EventType, listing_channel
 from core.settings import DatabaseSettings, RedisSettings
 from db import outbox
 from db.pool import Pool
-from realtime.bus import LANES_OF_CLUSTER, open_bus
+from realtime.bus import SHARDS_OF_CLUSTER, open_bus
 from tests.api.conftest import serving
 from tests.api.test_rate_limits import codes
 from tests.realtime.announcing import announce, listing_event, wallet_event
@@ -60,7 +60,7 @@ async def feed(feed: str) -> str:
 
 async def slot_of(settings: RedisSettings, channel: str) -> int:
     async with open_bus(settings) as bus:
-        return key_slot(bus.lane_of(channel).subscription(channel).encode())
+        return key_slot(bus.shard_of(channel).subscription(channel).encode())
 
 
 async def channels_on_all_nodes(nodes: Cluster, settings: RedisSettings) -> list[UUID]:
@@ -102,7 +102,7 @@ async def test_lanes_stand_on_all_nodes_and_cost_a_connection_each(
         heard_on = [
             [c for c in node.ask("CLIENT LIST") if c["ssub"] != "0"] for node in nodes.nodes
         ]
-    assert [len(connections) for connections in heard_on] == [LANES_OF_CLUSTER // NODES] * NODES
+    assert [len(connections) for connections in heard_on] == [SHARDS_OF_CLUSTER // NODES] * NODES
 
 
 async def test_what_commits_is_told_once_and_in_order_on_every_channel(

@@ -90,7 +90,7 @@ async def test_without_the_database_nobody_is_let_in_and_nobody_is_sent_away(
                 async with open_client(feed, sign_in=False) as late:
                     await late.say(op="auth", token=token())
                     assert await late.close_code() == 4500
-                await eventually(lambda: "doorkeeper_lost_database" in {e["event"] for e in logs})
+                await eventually(lambda: "active_users_not_checked" in {e["event"] for e in logs})
                 await inside.sign_in()
                 await deactivated.sign_in(user_id)
         await pool.execute(_DEACTIVATE, user_id)

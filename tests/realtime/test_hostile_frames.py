@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 
 from db.pool import Pool
-from realtime.frames import REQUEST_BYTES_MAX
+from realtime.protocol import REQUEST_BYTES_MAX
 from realtime.session import SUBSCRIPTIONS_MAX
 from tests.realtime.announcing import announce, wallet_event
 from tests.realtime.client import Client, open_client

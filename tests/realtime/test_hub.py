@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from realtime.channels import Channel
-from realtime.closing import CloseCode
 from realtime.hub import BUFFER_BYTES_MAX, WINDOW_BYTES_MAX, WINDOW_S, Hub
 from realtime.metrics import HubMetrics
 from realtime.positions import ORIGIN, FeedEntry, FeedPosition, Offset
+from realtime.protocol import Channel, CloseCode
 
 NOW = datetime(2026, 3, 1, 6, 30, tzinfo=UTC)
 

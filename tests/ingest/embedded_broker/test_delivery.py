@@ -246,11 +246,13 @@ async def test_a_client_library_of_mqtt_5_is_told_that_it_is_not_served(
 async def test_mosquittos_clients_are_served(broker: Broker, device_id: UUID) -> None:
     publisher = require("mosquitto_pub", shutil.which("mosquitto_pub"))
     subscriber = require("mosquitto_sub", shutil.which("mosquitto_sub"))
+    # mosquitto_sub buffers what it writes to a pipe, and would report its subscription at its end.
+    unbuffered = require("stdbuf", shutil.which("stdbuf"))
     own = telemetry(device_id)
     at = ("-h", "127.0.0.1", "-p", str(broker.port), "-q", "1", "-t", own)
     reading = await asyncio.create_subprocess_exec(
-        subscriber, *at, "-u", "hub", "-P", broker.hub_password, "-C", "3", "-W", "20",
-        "-i", "reader", "-d", stdout=asyncio.subprocess.PIPE,
+        unbuffered, "-oL", subscriber, *at, "-u", "hub", "-P", broker.hub_password,
+        "-C", "3", "-W", "20", "-i", "reader", "-d", stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert reading.stdout is not None
     while b"SUBACK" not in await reading.stdout.readline():
@@ -261,6 +263,6 @@ async def test_mosquittos_clients_are_served(broker: Broker, device_id: UUID) ->
             "-m", message, "--will-topic", f"solar/{device_id}/status",
         )  # fmt: skip
         assert await sending.wait() == 0
-    lines = (await reading.stdout.read()).decode().split()
+    lines = (await reading.stdout.read()).decode().splitlines()
     assert [line for line in lines if line in ("1", "2", "3")] == ["1", "2", "3"]
     assert await reading.wait() == 0

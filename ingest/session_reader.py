@@ -8,6 +8,7 @@ from functools import partial
 
 import structlog
 
+from core.exceptions import root_cause
 from core.settings import IngestSettings
 from db.ingest_sessions import SharedSession
 from ingest.metrics import IngestMetrics
@@ -18,7 +19,6 @@ from ingest.subscriber import (
     MessageQueue,
     MqttSession,
     Subscriber,
-    first,
     shared_filters,
 )
 
@@ -126,7 +126,9 @@ class SessionReader:
             try:
                 await act()
             except* MqttError as errors:
-                _log.warning("broker_lost", session=self.session.client_id, error=first(errors))
+                _log.warning(
+                    "broker_lost", session=self.session.client_id, error=str(root_cause(errors))
+                )
             else:
                 return
             await asyncio.sleep(_RETRY_S)

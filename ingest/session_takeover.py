@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import structlog
 
+from core.exceptions import root_cause
 from core.settings import IngestSettings
 from db import ingest_sessions, ingesters
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
@@ -20,7 +21,7 @@ from db.pool import Pool
 from ingest.heartbeats import Heartbeats
 from ingest.metrics import IngestMetrics
 from ingest.mqtt.connection import MqttError
-from ingest.subscriber import MessageQueue, Subscriber, first, own_session
+from ingest.subscriber import MessageQueue, Subscriber, own_session
 
 _log = structlog.get_logger()
 
@@ -99,7 +100,7 @@ class SessionTakeover:
                 await self._exhaust(client_id, subscriber)
                 reading.cancel()
         except* MqttError as errors:
-            _log.warning("inheritance_ended", client_id=client_id, error=first(errors))
+            _log.warning("inheritance_ended", client_id=client_id, error=str(root_cause(errors)))
         else:
             await ingesters.release(self._pool, client_id, self._holder)
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from core.exceptions import root_cause
 from core.settings import IngestSettings
 from ingest.broker import BrokerEndpoint
 from ingest.dialects.firmwares import FILTERS
@@ -100,7 +101,7 @@ class Subscriber:
                 if monotonic() - began_s > _LASTED_S:
                     wait_s = _RECONNECT_FIRST_S
                 self._metrics.reconnects.inc()
-                _log.warning("broker_lost", error=first(errors), retry_in_s=wait_s)
+                _log.warning("broker_lost", error=str(root_cause(errors)), retry_in_s=wait_s)
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _RECONNECT_MAX_S)
             await may_reconnect()
@@ -192,12 +193,6 @@ class Subscriber:
                 acknowledge()
             else:
                 await self._queue.put(message)
-
-
-def first(errors: BaseExceptionGroup[BaseException]) -> str:
-    """Return the text of the first exception that is no group."""
-    error = errors.exceptions[0]
-    return first(error) if isinstance(error, BaseExceptionGroup) else str(error)
 
 
 def _decode(received: ReceivedPublish, acknowledge: Callable[[], None]) -> IngestMessage | None:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
+from core.exceptions import root_cause
+
 T = TypeVar("T")
 
 
@@ -13,10 +15,5 @@ async def gather_or_raise(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(coroutine) for coroutine in coroutines]
     except BaseExceptionGroup as failures:
-        raise _first(failures) from None
+        raise root_cause(failures) from None
     return [task.result() for task in tasks]
-
-
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    failure = failures.exceptions[0]
-    return _first(failure) if isinstance(failure, BaseExceptionGroup) else failure

@@ -17,6 +17,7 @@ from prometheus_client import (
     start_http_server,
 )
 
+from core.exceptions import root_cause
 from core.settings import MetricsSettings
 from solarhub.errors import CommandError
 
@@ -62,13 +63,6 @@ async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
             raise
     except BaseExceptionGroup as group:
         raise root_cause(group) from group
-
-
-def root_cause(error: BaseException) -> BaseException:
-    """Return the first failure inside nested exception groups; the others follow from it."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def ignore_stop_signals() -> None:

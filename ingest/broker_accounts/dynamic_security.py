@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
+from core.exceptions import root_cause
 from core.settings import MqttSettings
 from ingest.broker import BrokerEndpoint
 from ingest.broker_accounts.commands import OWN_ROLE, Command, KnownBrokerAccount
@@ -157,7 +158,7 @@ async def open_plugin(
                 yield plugin
                 reading.cancel()
         except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None  # what came first ended the rest
+            raise root_cause(errors) from None
 
 
 async def accounts_at(settings: MqttSettings) -> int:

@@ -86,13 +86,18 @@ async def open_connection(
     *,
     application_name: str,
     role: str | None = None,
-    statement_timeout_s: float = 0,
+    has_timeout: bool = False,
 ) -> AsyncIterator[Connection]:
-    """One connection outside any pool, for work that is long or listens; 0: no timeout."""
+    """Open a connection outside any pool, for work that is long or listens.
+
+    `has_timeout`: `database_statement_timeout` limits each statement. Raises what asyncpg raises
+    when it can't connect.
+    """
+    timeout_s = settings.database_statement_timeout.total_seconds() if has_timeout else 0
     conn = await asyncpg.connect(
         settings.database_url,
         timeout=settings.database_connect_timeout.total_seconds(),
-        server_settings=_server_settings(application_name, role, statement_timeout_s),
+        server_settings=_server_settings(application_name, role, timeout_s),
     )
     try:
         await _set_codecs(conn)

@@ -62,12 +62,8 @@ async def _account_all(
     settings: DatabaseSettings, rules: SellingRules, metrics: IngestMetrics
 ) -> int:
     """On a connection of its own: a device's lock ends with it, however that ends."""
-    timeout_s = settings.database_statement_timeout.total_seconds()
     async with open_connection(
-        settings,
-        application_name="ingest-late",
-        role=roles.INGEST,
-        statement_timeout_s=timeout_s,
+        settings, application_name="ingest-late", role=roles.INGEST, has_timeout=True
     ) as conn:
         accounted = await account_all(conn, rules=rules)
     metrics.reaccounted.inc(accounted)

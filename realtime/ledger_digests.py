@@ -60,12 +60,8 @@ class Digester:
             _log.warning("digests_lost_database", error=message, repeated=repeated)
 
     async def _connect(self) -> None:
-        timeout_s = self._database.database_statement_timeout.total_seconds()
         async with open_connection(
-            self._database,
-            application_name="digests",
-            role=roles.RELAY,
-            statement_timeout_s=timeout_s,
+            self._database, application_name="digests", role=roles.RELAY, has_timeout=True
         ) as conn:
             await ledger_digests.prepare(conn)
             while True:

@@ -80,12 +80,8 @@ class _Relay:
     async def run(self) -> None:
         while True:
             try:
-                timeout_s = self._database.database_statement_timeout.total_seconds()
                 async with open_connection(
-                    self._database,
-                    application_name="relay",
-                    role=roles.RELAY,
-                    statement_timeout_s=timeout_s,
+                    self._database, application_name="relay", role=roles.RELAY, has_timeout=True
                 ) as conn:
                     await self._lead(conn)
             except (*UNAVAILABLE, *DATABASE_ERRORS) as error:

@@ -91,12 +91,8 @@ class BrokerAccountSync:
 
     async def _serve(self) -> None:
         """Wait for the lock, then keep accounts until something is lost."""
-        timeout_s = self._database.database_statement_timeout.total_seconds()
         async with open_connection(
-            self._database,
-            application_name="accounts",
-            role=roles.INGEST,
-            statement_timeout_s=timeout_s,
+            self._database, application_name="accounts", role=roles.INGEST, has_timeout=True
         ) as conn:
             await device_credentials.notice_death(conn)
             while True:

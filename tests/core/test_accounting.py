@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.accounting import Accounted, AccountingState, advance
+from core.accounting import Accounted, advance
 from core.intervals import Interval, Quality, Reason
 from core.readings import Reading
 from core.units import SLOT, slot_of
+from tests.support.accounting import assert_a_checkpoint_gives_the_rest, fold
 from tests.support.meters import CAPACITY_W, NOON, histories, honest_counters, reading
 
 
@@ -503,20 +504,6 @@ def test_power_is_not_counted_beside_a_counter() -> None:
 # What must hold for every history --------------------------------------------------------------
 
 
-def fold(account: AccountingState | None, parts: list[list[Reading]]) -> Accounted:
-    """Account part after part, as batches are."""
-    whole = Accounted(account, {}, {})
-    for part in parts:
-        accounted = advance(whole.account, part, CAPACITY_W)
-        if accounted is not None:
-            whole.account = accounted.account
-            whole.checkpoints |= accounted.checkpoints
-            for slot, interval in accounted.intervals.items():
-                known = whole.intervals.get(slot)
-                whole.intervals[slot] = known + interval if known else interval
-    return whole
-
-
 @given(histories(), st.lists(st.integers(0, 40), max_size=5))
 def test_batches_may_be_cut_anywhere(history: list[Reading], cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(history)]
@@ -528,15 +515,7 @@ def test_batches_may_be_cut_anywhere(history: list[Reading], cuts: list[int]) ->
 def test_folding_from_a_checkpoint_gives_every_slot_from_there_on_whole(
     history: list[Reading], data: st.DataObject
 ) -> None:
-    whole = fold(None, [history])
-    if not whole.checkpoints:
-        return
-    slot = data.draw(st.sampled_from(sorted(whole.checkpoints)))
-    checkpoint = whole.checkpoints[slot]
-    again = fold(checkpoint, [[r for r in history if r.time > checkpoint.last_at]])
-    assert again.account == whole.account
-    for at, interval in whole.intervals.items():
-        assert at < slot or again.intervals[at] == interval
+    assert_a_checkpoint_gives_the_rest(history, data)
 
 
 @given(histories(), st.data())

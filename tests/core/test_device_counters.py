@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.accounting import Accounted, AccountingState, advance, told_by
+from core.accounting import Accounted, advance, told_by
 from core.device_counters import COUNTERS_MAX
 from core.intervals import Quality, Reason
 from core.readings import DetailedReading, Reading
+from tests.support.accounting import assert_a_checkpoint_gives_the_rest, fold
 from tests.support.meters import CAPACITY_W, NOON, histories_in_parts, parted, reading
 
 
@@ -229,20 +230,6 @@ def test_what_was_generated_while_the_other_direction_was_garbage_for_good_is_no
 # What must hold for every history --------------------------------------------------------------
 
 
-def fold(account: AccountingState | None, cuts: list[list[Reading]]) -> Accounted:
-    """Account one after the other, as batches are."""
-    whole = Accounted(account, {}, {})
-    for readings in cuts:
-        accounted = advance(whole.account, readings, CAPACITY_W)
-        if accounted is not None:
-            whole.account = accounted.account
-            whole.checkpoints |= accounted.checkpoints
-            for slot, interval in accounted.intervals.items():
-                known = whole.intervals.get(slot)
-                whole.intervals[slot] = known + interval if known else interval
-    return whole
-
-
 @given(histories_in_parts(), st.lists(st.integers(0, 30), max_size=4))
 def test_batches_may_be_cut_anywhere(history: list[Reading], cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(history)]
@@ -253,15 +240,7 @@ def test_batches_may_be_cut_anywhere(history: list[Reading], cuts: list[int]) ->
 def test_folding_from_a_checkpoint_gives_every_slot_from_there_on_whole(
     history: list[Reading], data: st.DataObject
 ) -> None:
-    whole = fold(None, [history])
-    if not whole.checkpoints:
-        return
-    slot = data.draw(st.sampled_from(sorted(whole.checkpoints)))
-    checkpoint = whole.checkpoints[slot]
-    again = fold(checkpoint, [[r for r in history if r.time > checkpoint.last_at]])
-    assert again.account == whole.account
-    for at, interval in whole.intervals.items():
-        assert at < slot or again.intervals[at] == interval
+    assert_a_checkpoint_gives_the_rest(history, data)
 
 
 @given(histories_in_parts(), st.data())

@@ -13,7 +13,6 @@ from uuid import UUID
 from core.settings import DatabaseSettings
 from core.units import slot_of
 from db import schema
-from db.audit import audit
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
 from db.pool import Pool, open_pool
 from simulators.device_connection import (
@@ -28,6 +27,7 @@ from tests.conftest import require
 from tests.end_to_end.load import Meter
 from tests.end_to_end.turmoil import Backing, Part
 from tests.ingest.world import add_device, add_following_listing
+from tests.support.audits import failed_checks
 from tests.support.databases import create, postgres, url_of
 from tests.support.mosquitto import Mosquitto, find
 from tests.support.waiting import eventually
@@ -170,7 +170,7 @@ class Hub:
         assert await self.pool.fetchval("SELECT count(*) FROM telemetry") == self.distinct
         assert await self.pool.fetch(_UNBALANCED) == []
         async with self.pool.acquire() as conn:
-            assert [c.name async for c in audit(conn, self.database) if not c.ok] == []
+            assert await failed_checks(conn, self.database) == []
             return [
                 (await conn.fetch(_INTERVALS, device), await conn.fetchval(_OFFERED, device))
                 for device in self.devices

@@ -19,7 +19,6 @@ import pytest
 from core.device_passwords import password_of
 from core.readings import Reading
 from core.settings import DatabaseSettings
-from db.audit import audit
 from db.pool import Pool
 from simulators.device_connection import (
     ConnectionTally,
@@ -32,6 +31,7 @@ from simulators.send_queue import SendQueue
 from tests.conftest import secured_mosquitto
 from tests.end_to_end.turmoil import Part
 from tests.ingest.test_broker_account_sync import SECRET, device_in, register
+from tests.support.audits import failed_checks
 from tests.support.mosquitto import AUTOSAVE_S, SecuredMosquitto
 from tests.support.waiting import eventually
 
@@ -191,6 +191,6 @@ async def test_what_is_published_while_some_or_all_are_away_outlives_the_broker(
             await one.start()
         await eventually(at.all_is_stored, within_s=WELL_WITHIN_S)
         async with pool.acquire() as conn:
-            assert [c.name async for c in audit(conn, database) if not c.ok] == []
+            assert await failed_checks(conn, database) == []
     for one in at.members:
         assert "Traceback" not in one.log.read_text()

@@ -10,11 +10,11 @@ import aiomqtt
 
 from core.readings import Reading
 from core.settings import DatabaseSettings
-from db.audit import audit
 from db.pool import Pool
 from simulators.dialects.native import payload
 from tests.end_to_end.turmoil import Part
 from tests.ingest.test_broker_account_sync import SECRET, device_in, register
+from tests.support.audits import failed_checks
 from tests.support.mosquitto import SecuredMosquitto
 from tests.support.waiting import eventually
 
@@ -86,6 +86,6 @@ async def test_an_heir_that_is_killed_while_it_inherits_is_inherited_with_what_i
         await eventually(only_one_is_left, within_s=WELL_WITHIN_S)
     assert await pool.fetchval(_STORED) == READINGS_LEFT + READINGS_LATER
     async with pool.acquire() as conn:
-        assert [c.name async for c in audit(conn, database) if not c.ok] == []
+        assert await failed_checks(conn, database) == []
     for part in parts:
         assert "Traceback" not in part.log.read_text()

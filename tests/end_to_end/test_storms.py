@@ -18,7 +18,6 @@ from core.dialects import Dialect
 from core.readings import Reading
 from core.settings import DatabaseSettings
 from db import telemetry
-from db.audit import audit
 from db.pool import Pool
 from db.telemetry import Counts
 from simulators.dialects.native import payload
@@ -28,6 +27,7 @@ from tests.end_to_end.load import Meter, faulty
 from tests.end_to_end.turmoil import Part, chosen_rounds, chosen_seed
 from tests.ingest.dialects.poison import PITFALLS, TOPICS
 from tests.ingest.world import add_device, add_named
+from tests.support.audits import failed_checks
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import eventually
 
@@ -176,7 +176,7 @@ async def test_restarted_over_and_over_amid_poison_every_good_reading_counts_onc
             await eventually(done, within_s=SETTLES_WITHIN_S)
         await eventually(partial(measures_balance, metrics_port), within_s=SETTLES_WITHIN_S)
         async with pool.acquire() as conn:
-            assert [c.name async for c in audit(conn, database) if not c.ok] == []
+            assert await failed_checks(conn, database) == []
     finally:
         await ingester.end()
     assert "Traceback" not in (tmp_path / "ingest.log").read_text()

@@ -11,13 +11,19 @@ from core.accounting import advance
 from core.readings import Reading
 from core.settings import DatabaseSettings
 from core.units import wh_of_mwh
-from db import checkpoints, device_states, unaccounted
-from db.audit import audit
+from db import checkpoints, device_states
 from db.pool import Pool
 from ingest.late_readings import account_all
 from ingest.reaccounting import Limits
 from ingest.writer import write
-from tests.ingest.world import add_device, add_following_listing, detailed, intervals_of
+from tests.ingest.world import (
+    account_what_waits,
+    add_device,
+    add_following_listing,
+    detailed,
+    intervals_of,
+)
+from tests.support.audits import failed_checks
 from tests.support.meters import CAPACITY_W, NOON, histories, histories_in_parts
 
 RECEIVED_AT = NOON + timedelta(days=30)
@@ -36,6 +42,16 @@ def arrivals(draw: st.DrawFn, history: list[Reading]) -> list[list[Reading]]:
         batches.append(sent[:size])
         sent = sent[size:]
     return batches
+
+
+def limits_of_pages() -> st.SearchStrategy[Limits]:
+    """Limits so low that a batch and a page hold only a part of a history."""
+    return st.builds(
+        Limits,
+        in_batch=st.sampled_from([0, 3, 20]),
+        first_page=st.integers(1, 4),
+        page=st.integers(1, 10),
+    )
 
 
 @settings(max_examples=25)
@@ -61,11 +77,7 @@ async def test_so_they_do_when_late_readings_wait_and_the_books_hold_meanwhile(
     history = data.draw(st.one_of(histories(), histories_in_parts()))
     device = await add_device(pool, CAPACITY_W)
     await add_following_listing(pool, device, NOON - timedelta(hours=1))
-    limits = Limits(
-        in_batch=data.draw(st.sampled_from([0, 3, 20])),
-        first_page=data.draw(st.integers(1, 4)),
-        page=data.draw(st.integers(1, 10)),
-    )
+    limits = data.draw(limits_of_pages())
     async with pool.acquire() as conn:
         for batch in data.draw(arrivals(history)):
             message = detailed(device, *batch, received_at=RECEIVED_AT)
@@ -74,14 +86,13 @@ async def test_so_they_do_when_late_readings_wait_and_the_books_hold_meanwhile(
             if data.draw(st.booleans()):
                 await account_all(conn, limits)
                 await check_books(pool, database)
-        while await unaccounted.next_device(conn, None):
-            assert await account_all(conn, limits)
+        await account_what_waits(conn, limits)
     await check(pool, database, device, history)
 
 
 async def check_books(pool: Pool, database: DatabaseSettings) -> None:
     async with pool.acquire() as conn:
-        assert [c.name async for c in audit(conn, database) if not c.ok] == []
+        assert await failed_checks(conn, database) == []
 
 
 async def check(

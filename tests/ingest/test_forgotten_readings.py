@@ -16,12 +16,12 @@ from core.intervals import Interval
 from core.readings import Reading
 from core.settings import DatabaseSettings
 from db import intervals
-from db.audit import audit
 from db.pool import Pool
 from ingest import retention
 from ingest.accounting import measured_at
 from ingest.writer import write
 from tests.ingest.world import add_device, add_following_listing, counting, detailed
+from tests.support.audits import failed_checks
 from tests.support.meters import CAPACITY_W, NOON, histories
 
 DAY = timedelta(days=1)
@@ -62,7 +62,7 @@ async def old_device(pool: Pool) -> UUID:
 async def outcome(pool: Pool, database: DatabaseSettings, device: UUID) -> dict[datetime, Interval]:
     """A device's intervals, once the books were found to hold."""
     async with pool.acquire() as conn:
-        assert [c.name async for c in audit(conn, database) if not c.ok] == []
+        assert await failed_checks(conn, database) == []
         return await intervals.between(conn, device)
 
 

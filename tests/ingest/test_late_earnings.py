@@ -15,16 +15,15 @@ from core.readings import Reading
 from core.selling import SellingRules
 from core.settings import DatabaseSettings
 from core.units import SLOT, slot_of
-from db import intervals, unaccounted
-from db.audit import audit
+from db import intervals
 from db.pool import Pool
 from ingest.late_readings import account_all
 from ingest.reaccounting import Limits
 from ingest.writer import write
-from tests.ingest.test_any_order import arrivals
+from tests.ingest.test_any_order import arrivals, check_books, limits_of_pages
 from tests.ingest.test_late_readings import Asked
 from tests.ingest.test_same_meter import LATE_HORIZON, RECEIVED_AT, register, sellable_wh, terms_of
-from tests.ingest.world import counting, detailed
+from tests.ingest.world import account_what_waits, counting, detailed
 from tests.support.meters import CAPACITY_W, NOON, histories, histories_in_parts
 from tests.support.waiting import eventually
 
@@ -41,17 +40,6 @@ async def tell(
 ) -> None:
     message = detailed(device, *readings, received_at=RECEIVED_AT)
     await write(pool, [message], LATE_HORIZON, limits=limits)
-
-
-async def account_what_waits(pool: Pool, limits: Limits = WAITING) -> None:
-    async with pool.acquire() as conn:
-        while await unaccounted.next_device(conn, None):
-            assert await account_all(conn, limits)
-
-
-async def check_books(pool: Pool, database: DatabaseSettings) -> None:
-    async with pool.acquire() as conn:
-        assert [c.name async for c in audit(conn, database) if not c.ok] == []
 
 
 async def check(
@@ -95,11 +83,7 @@ async def test_what_waits_of_a_meter_that_was_registered_before_gives_the_same_i
     removed_at = max((one.time for one in known if one.time), default=NOON)
     earns_from = removed_at + timedelta(minutes=data.draw(st.integers(0, 90)))
     device = await register(pool, name, earns_from)
-    limits = Limits(
-        in_batch=data.draw(st.sampled_from([0, 3, 20])),
-        first_page=data.draw(st.integers(1, 4)),
-        page=data.draw(st.integers(1, 10)),
-    )
+    limits = data.draw(limits_of_pages())
     for batch in data.draw(arrivals(history)):
         await tell(pool, device, batch, limits)
         await check_books(pool, database)
@@ -107,7 +91,8 @@ async def test_what_waits_of_a_meter_that_was_registered_before_gives_the_same_i
             async with pool.acquire() as conn:
                 await account_all(conn, limits)
             await check_books(pool, database)
-    await account_what_waits(pool, limits)
+    async with pool.acquire() as conn:
+        await account_what_waits(conn, limits)
     await check(pool, database, device, history)
 
 
@@ -122,7 +107,8 @@ async def test_a_late_reading_of_the_slot_that_is_cut_divides_it_anew(
     late = Reading(NOON + 11 * MINUTE, energy_wh=1_120)
     await tell(pool, device, [late])
     assert await sellable_wh(pool, device) == 0
-    await account_what_waits(pool)
+    async with pool.acquire() as conn:
+        await account_what_waits(conn, WAITING)
     assert await sellable_wh(pool, device) == 180
     await check(pool, database, device, [*history, late])
 
@@ -137,12 +123,14 @@ async def test_a_late_reading_from_before_a_device_earned_brings_nothing_to_sell
     sold = await sellable_wh(pool, device)
     for one in late[3:]:
         await tell(pool, device, [one])
-        await account_what_waits(pool)
+        async with pool.acquire() as conn:
+            await account_what_waits(conn, WAITING)
         # Where it is taken before the instant, a part of what was credited across it is not: less
         # than a minute's.
         assert await sellable_wh(pool, device) <= sold + 10
     await tell(pool, device, late[:3])
-    await account_what_waits(pool)
+    async with pool.acquire() as conn:
+        await account_what_waits(conn, WAITING)
     await check(pool, database, device, [*history, *late])
 
 
@@ -162,10 +150,12 @@ async def test_what_a_carried_account_holds_is_not_sold_again_when_it_is_told_la
     # All of the past, newest first, in batches of which each is late.
     for n in range(len(told), 0, -40):
         await tell(pool, device, told[n - 40 : n])
-        await account_what_waits(pool)
+        async with pool.acquire() as conn:
+            await account_what_waits(conn, WAITING)
         assert await sellable_wh(pool, device) == offered
     await tell(pool, device, later[:-1])
-    await account_what_waits(pool)
+    async with pool.acquire() as conn:
+        await account_what_waits(conn, WAITING)
     await check(pool, database, device, [*told, *later])
     shown = sum(i.surplus_mwh for i in (await intervals_between(pool, device)).values())
     # What is told again is shown; of the time after it there is what the meter made since.
@@ -188,9 +178,11 @@ async def test_a_gap_after_a_carried_account_that_is_filled_late_was_none(
     history = [Reading(NOON + n * MINUTE, energy_wh=1_200 + 10 * n) for n in (12, 30, 45)]
     for limits in (USUAL, WAITING):
         await tell(pool, device, history[-1:] if limits is USUAL else history[1:2], limits)
-        await account_what_waits(pool)
+        async with pool.acquire() as conn:
+            await account_what_waits(conn, WAITING)
     await tell(pool, device, history[:1])
-    await account_what_waits(pool)
+    async with pool.acquire() as conn:
+        await account_what_waits(conn, WAITING)
     await check(pool, database, device, history)
 
 
@@ -240,7 +232,8 @@ async def test_who_decides_since_when_a_device_earns_is_not_overtaken_by_what_wa
                 NOON,
             )
         await task
-    await account_what_waits(pool)
+    async with pool.acquire() as conn:
+        await account_what_waits(conn, WAITING)
     await check(pool, database, device, [*history, late])
 
 
@@ -255,7 +248,8 @@ async def test_what_waits_of_a_device_that_is_removed_is_accounted_to_the_end(
     terms = await terms_of(pool, device)
     await pool.execute(_REMOVE, device)
     await check_books(pool, database)
-    await account_what_waits(pool)
+    async with pool.acquire() as conn:
+        await account_what_waits(conn, WAITING)
     assert await pool.fetchval(_WAIT) == 0
     in_order = sorted([*history, late], key=lambda one: one.time or NOON)
     expected = account_readings(None, in_order, CAPACITY_W, terms)
@@ -292,5 +286,6 @@ async def test_flags_are_looked_for_from_the_first_slot_that_a_late_reading_chan
     await tell(pool, device, [late])
     due = "SELECT flags_due_from FROM device_states WHERE device_id = $1"
     assert await pool.fetchval(due, device) is None
-    await account_what_waits(pool)
+    async with pool.acquire() as conn:
+        await account_what_waits(conn, WAITING)
     assert await pool.fetchval(due, device) == NOON

@@ -20,7 +20,6 @@ from core.selling import USUAL_RULES
 from core.settings import DatabaseSettings
 from core.units import SLOT
 from db import intervals
-from db.audit import audit
 from db.pool import Connection, Pool
 from ingest import late_readings
 from ingest.late_readings import account_all
@@ -28,6 +27,7 @@ from ingest.metrics import IngestMetrics
 from ingest.reaccounting import LIMITS, Limits
 from ingest.writer import write
 from tests.ingest.world import add_device, add_following_listing, counting, detailed
+from tests.support.audits import failed_checks
 from tests.support.meters import CAPACITY_W, NOON
 from tests.support.waiting import eventually
 
@@ -55,7 +55,7 @@ async def check(
     assert in_order is not None
     async with pool.acquire() as conn:
         assert await intervals.between(conn, device) == in_order.intervals
-        assert [c.name async for c in audit(conn, database) if not c.ok] == []
+        assert await failed_checks(conn, database) == []
 
 
 def _time(reading: Reading) -> datetime:
@@ -135,7 +135,7 @@ async def test_late_readings_of_one_batch_that_lie_far_apart_are_all_accounted(
     waiting = await pool.fetchval(_WAIT)
     assert waiting == 0 if in_batch == 2000 else 0 < waiting < 3
     async with pool.acquire() as conn:
-        assert [c.name async for c in audit(conn, database) if not c.ok] == []
+        assert await failed_checks(conn, database) == []
         while await pool.fetchval(_WAIT):
             assert await account_all(conn)
     await check(pool, database, device, [*history, *late])
@@ -297,7 +297,7 @@ async def test_an_ingester_that_is_stopped_anywhere_has_changed_nothing_or_all(
         conn.terminate()
         await pool.release(conn)
         async with pool.acquire() as other:
-            assert [c.name async for c in audit(other, database) if not c.ok] == []
+            assert await failed_checks(other, database) == []
     await check(pool, database, device, [*history, *late])
 
 
@@ -340,7 +340,7 @@ async def test_an_ingester_that_is_killed_leaves_the_books_whole_and_the_work_to
             os.kill(process.pid, signal.SIGKILL)
         await process.wait()
         async with pool.acquire() as conn:
-            assert [c.name async for c in audit(conn, database) if not c.ok] == []
+            assert await failed_checks(conn, database) == []
 
     async def account() -> bool:
         # The server may take a moment to notice who is gone.

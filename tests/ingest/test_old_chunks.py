@@ -11,10 +11,10 @@ from asyncpg.connection import LoggedQuery
 from core.settings import DatabaseSettings
 from core.units import slot_of
 from db import intervals
-from db.audit import audit
 from db.pool import Pool
 from ingest.writer import write
 from tests.ingest.world import add_device, counting, intervals_of, telemetry
+from tests.support.audits import failed_checks
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 HORIZON = timedelta(days=7)
@@ -62,7 +62,7 @@ async def test_a_reading_as_late_as_may_be_meets_no_compressed_chunk(
     written = await write(pool, [telemetry(device, late, received_at=now)], HORIZON)
     assert (written.received, written.stored) == (1, 1)
     async with pool.acquire() as conn:
-        assert [c.name async for c in audit(conn, database) if not c.ok] == []
+        assert await failed_checks(conn, database) == []
 
 
 async def test_a_silence_longer_than_the_horizon_is_filled_in_compressed_chunks_too(
@@ -85,7 +85,7 @@ async def test_a_silence_longer_than_the_horizon_is_filled_in_compressed_chunks_
     slots = await intervals_of(pool, device)
     assert sum(slot["generated_wh"] for slot in slots) == 30 + 11 * 96 * 4
     async with pool.acquire() as conn:
-        assert [c.name async for c in audit(conn, database) if not c.ok] == []
+        assert await failed_checks(conn, database) == []
 
 
 async def test_years_of_silence_are_filled_by_statements_that_each_end_in_time(

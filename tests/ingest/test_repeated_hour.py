@@ -10,15 +10,19 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.settings import DatabaseSettings
-from db import unaccounted
-from db.audit import audit
 from db.pool import Pool
-from ingest.late_readings import account_all
 from ingest.messages import IngestMessage
 from ingest.reaccounting import LIMITS, Limits
 from ingest.writer import write
 from tests.ingest.test_firmware_decoding import HORIZON, state_of
-from tests.ingest.world import add_following_listing, add_named, intervals_of, message
+from tests.ingest.world import (
+    account_what_waits,
+    add_following_listing,
+    add_named,
+    intervals_of,
+    message,
+)
+from tests.support.audits import failed_checks
 
 BERLIN = ZoneInfo("Europe/Berlin")
 BEGINS = datetime(2026, 10, 24, 22, tzinfo=UTC)
@@ -64,13 +68,7 @@ async def times_of(pool: Pool, device: UUID) -> list[tuple[datetime, float]]:
 
 async def is_sound(pool: Pool, database: DatabaseSettings) -> bool:
     async with pool.acquire() as conn:
-        return not [check async for check in audit(conn, database) if not check.ok]
-
-
-async def account_what_waits(pool: Pool, limits: Limits) -> None:
-    async with pool.acquire() as conn:
-        while await unaccounted.next_device(conn, None) is not None:
-            assert await account_all(conn, limits)
+        return await failed_checks(conn, database) == []
 
 
 @pytest.mark.parametrize("waits", [False, True])
@@ -91,8 +89,10 @@ async def test_no_reading_of_the_hour_is_lost_in_whatever_order_it_comes(
         assert (written.received, written.duplicate) == (written.stored, 0)
         assert not waits or await is_sound(pool, database)
         if waits and n % 4 == 0:
-            await account_what_waits(pool, limits)
-    await account_what_waits(pool, limits)
+            async with pool.acquire() as conn:
+                await account_what_waits(conn, limits)
+    async with pool.acquire() as conn:
+        await account_what_waits(conn, limits)
     assert await times_of(pool, device) == [
         (BEGINS + n * STEP, (5001 + n) * 100) for n in range(60)
     ]

@@ -8,10 +8,10 @@ from core.readings import FIELDS, Reading
 from core.settings import DatabaseSettings
 from core.units import slot_of
 from db import device_states, readings
-from db.audit import audit
 from db.pool import Pool
 from ingest.writer import write
 from tests.ingest.world import add_device, counting, intervals_of, telemetry
+from tests.support.audits import failed_checks
 from tests.support.waiting import eventually
 
 HORIZON = timedelta(days=7)
@@ -50,7 +50,7 @@ async def test_new_known_and_late_readings_of_several_devices_share_a_batch(
         assert await stored(pool, device) == history
         assert await intervals_of(pool, device) == await intervals_of(pool, alone)
     async with pool.acquire() as conn:
-        assert [c.name async for c in audit(conn, database) if not c.ok] == []
+        assert await failed_checks(conn, database) == []
 
 
 async def test_every_field_of_a_new_reading_is_stored_and_what_is_absent_stays_absent(

@@ -8,9 +8,12 @@ from uuid import UUID
 
 from core.readings import FIELDS, Reading
 from core.units import rfc3339
-from db.pool import Pool, Record
+from db import unaccounted
+from db.pool import Connection, Pool, Record
 from ingest.dialects import Decoded
+from ingest.late_readings import account_all
 from ingest.messages import IngestMessage, decode
+from ingest.reaccounting import LIMITS, Limits
 from tests.support import people
 
 
@@ -82,3 +85,9 @@ async def intervals_of(pool: Pool, device_id: UUID) -> list[Record]:
         " WHERE device_id = $1 ORDER BY slot_start",
         device_id,
     )
+
+
+async def account_what_waits(conn: Connection, limits: Limits = LIMITS) -> None:
+    """Account again every device whose late readings wait."""
+    while await unaccounted.next_device(conn, None) is not None:
+        assert await account_all(conn, limits)

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Case(StrEnum):
-    """What `solarhub bench` can measure."""
+    """A case of `solarhub bench`."""
 
     INGEST = "ingest"
     INGEST_BATCHED = "ingest-batched"

@@ -1,4 +1,4 @@
-"""Case `late`: one late reading into a week of one-second readings, while other devices report."""
+"""Case `late`: one late reading before a week of one-second readings, while others report."""
 
 import asyncio
 import sys
@@ -47,14 +47,14 @@ SELECT coalesce(sum(stored) FILTER (WHERE device_id <> $1), 0)::bigint AS of_oth
 
 
 async def late_reading(options: Options) -> Result:
-    """The others report by themselves for a while, then again beside the late reading."""
+    """Measure other devices alone, then while a late reading is accounted."""
     async with _site(options) as site:
         alone, beside = [], []
         for number in range(options.rounds):
             alone.append(await site.turn(options.seconds))
             beside.append(await site.turn(options.seconds, late=site.late(number)))
         passed = await audit(site.database)
-    late = Contestant("hub, late", "beside a week that is accounted again", _samples(beside))
+    late = Contestant("hub, late", "while a week is accounted again", _samples(beside))
     hub = Contestant("hub", "alone", _samples(alone))
     return Result(
         case="late",
@@ -77,7 +77,7 @@ async def late_reading(options: Options) -> Result:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """`longest_ms`: by how much the event loop was late at most."""
+    """One measurement. `longest_ms`: longest delay of the event loop."""
 
     sample: Sample
     longest_ms: float
@@ -109,16 +109,16 @@ class _Site:
     began_at: datetime
 
     def late(self, number: int) -> tuple[str, bytes]:
-        """A reading near the beginning, and before that of the round before.
+        """Return topic and payload of a late reading, earlier than that of the round before.
 
-        It tells export, which no other does: nothing that follows comes out as it was.
+        It contains export, which no other reading does, so that no later checkpoint is unchanged.
         """
         at = self.began_at + timedelta(minutes=30 - number) + _SECOND / 2
-        told = f'{{"time":"{rfc3339(at)}","export_wh":{_START_WH - number}}}'
-        return f"solar/{self.device}/telemetry", told.encode()
+        payload = f'{{"time":"{rfc3339(at)}","export_wh":{_START_WH - number}}}'
+        return f"solar/{self.device}/telemetry", payload.encode()
 
     async def turn(self, seconds: int, late: tuple[str, bytes] | None = None) -> _Turn:
-        """The others report for so long at least, and until the late reading is accounted."""
+        """Let the others report for `seconds` at least, until the late reading is accounted."""
         began_at = time.time()
         with mqtt.Line(self.port) as line:
             if late is not None:
@@ -138,7 +138,7 @@ class _Site:
         return _Turn(sample, self._longest_ms(began_at), accounted_s)
 
     async def _report(self, line: mqtt.Line, sent_at: list[float], stop: asyncio.Event) -> None:
-        """One reading of each of the others in every second, one after the other."""
+        """Publish one reading of each other device per second, evenly spread."""
         began = time.time()
         while not stop.is_set():
             for device_id in self.others:
@@ -147,14 +147,14 @@ class _Site:
                 at = datetime.now(UTC)
                 sent_at.append(time.time())
                 energy_wh = _START_WH + at.timestamp() % 1e6 / 2
-                told = f'{{"time":"{rfc3339(at)}","power_w":1800,"energy_wh":{energy_wh:.3f}}}'
-                line.publish(f"solar/{device_id}/telemetry", told.encode())
+                payload = f'{{"time":"{rfc3339(at)}","power_w":1800,"energy_wh":{energy_wh:.3f}}}'
+                line.publish(f"solar/{device_id}/telemetry", payload.encode())
 
     async def _watch(
         self, sent_at: Sequence[float], stop: asyncio.Event, seconds: int, *, is_late: bool
     ) -> tuple[list[float], float]:
-        """How long each took until it was committed, in the order in which they were sent, and
-        after how long the late reading was accounted."""
+        """Return the seconds from sending to commit of each reading, in the order of sending, and
+        those until the late reading was accounted."""
         began = time.time()
         first = await self._progress()
         took_s: list[float] = []
@@ -211,7 +211,7 @@ async def _site(options: Options) -> AsyncIterator[_Site]:
 async def _fill(
     database: DatabaseSettings, device: DeviceId, began_at: datetime, readings: int
 ) -> None:
-    """The device's history, as an ingester would have stored it."""
+    """Store the device's history as an ingester does."""
     async with open_pool(database, application_name="bench", max_size=1) as pool:
         for message in _history(device, began_at, readings):
             await write(pool, [message], _HORIZON)

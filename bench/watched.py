@@ -1,9 +1,9 @@
-"""An ingester whose event loop is watched: how long it kept others waiting, tick by tick.
+"""An ingester that records the delays of its event loop.
 
     python -m bench.watched FILE
 
-Appends a line to the file for every tenth of a second: its end, as seconds since 1970, and the
-longest time in it by which the loop was late, in milliseconds.
+Appends a line to FILE for every tenth of a second: its end in seconds since 1970, and the longest
+delay of the loop in milliseconds.
 """
 
 import asyncio

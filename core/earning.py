@@ -1,15 +1,15 @@
-"""What a device's readings earn: its energy per slot, and since when that may be sold.
+"""Energy that a device's readings earn: its energy per slot, and the time from which it is sold.
 
-Energy from before `earns_from` is recorded, and can't be sold. In the slot that this instant cuts,
-`Interval.early_mwh` says how much of the surplus that is: whatever a reading credits up to that
-instant, and what one credits across it. Slots before that one are not for sale at all.
+Energy from before `earns_from` is recorded and can't be sold. In the slot that contains this
+instant, `Interval.early_mwh` is the part of the surplus that a reading credits up to the instant or
+across it. Earlier slots are not for sale at all.
 
-A meter that was registered before goes on from the account that it had then
-(`EarningTerms.carried`). What it tells of the time up to that account's last reading was accounted
-under the earlier registration: it is accounted by itself, for whoever looks at it, and ends there.
+A meter that was registered before continues from its state at that time (`EarningTerms.carried`).
+Readings up to that state's last reading were accounted under the earlier registration. They are
+folded by themselves, so that they can be shown, and that fold ends there.
 
-All of that depends on a reading, on the account before it and on the terms alone. So the fold may
-be cut anywhere, as `core.accounting` promises.
+All of this depends only on a reading, on the state before it and on the terms. So a history may be
+folded in any parts, as `core.accounting` guarantees.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,7 +25,7 @@ from core.units import slot_of
 
 @dataclass(frozen=True, slots=True)
 class EarningTerms:
-    """Since when a device earns, which is never before the end of the account that it carries."""
+    """The instant from which a device earns, never before the last reading of a carried state."""
 
     earns_from: datetime
     carried: AccountingState | None = None
@@ -33,14 +33,14 @@ class EarningTerms:
     def account_before(
         self, account: AccountingState | None, at: datetime
     ) -> AccountingState | None:
-        """The account that a reading of this time is accounted with."""
+        """Return the state from which a reading of this time is accounted."""
         carried = self.carried
         if carried is None or at <= carried.last_at:
             return account
         return carried if account is None or account.last_at <= carried.last_at else account
 
     def are_past(self, account: AccountingState | None) -> bool:
-        """Whether no later reading credits anything from before `earns_from`."""
+        """Return True if no later reading credits energy from before `earns_from`."""
         return account is not None and account.settled_until > self.earns_from
 
 
@@ -65,7 +65,7 @@ def _parts(
     capacity_w: float,
     terms: EarningTerms,
 ) -> Iterator[Accounted]:
-    """One reading at a time, until all that follow earn."""
+    """Fold one reading at a time, until all later ones earn."""
     remaining = iter(readings)
     for reading in remaining:
         assert reading.time is not None
@@ -91,7 +91,7 @@ def _early(accounted: Accounted, terms: EarningTerms) -> Accounted:
 
 
 def joined(first: Accounted, then: Accounted) -> Accounted:
-    """Two parts of a fold that follow one another; the first one is added to."""
+    """Add the second of two consecutive parts of a fold to the first, and return it."""
     for slot, interval in then.intervals.items():
         known = first.intervals.get(slot)
         first.intervals[slot] = interval if known is None else known + interval

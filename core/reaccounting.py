@@ -1,18 +1,17 @@
-"""Accounting again what changed of a device's past: which slots change, and to what.
+"""Re-accounting of a device whose past changed: the slots that change, and their new intervals.
 
-A device has two histories: what its intervals and checkpoints are made of, and what is stored of it
-now, where some readings came late (or turned out to be of another time). Both are the same up to an
-account from before the first that changed. From there on the present one is folded, chunk by chunk,
-up to the first checkpoint that comes out as it was, since from there on both are the same again; or
-else to the last reading. The slots in between are replaced.
+A device has two histories: the one that its intervals and checkpoints were computed from, and the
+stored one, in which some readings arrived late or moved to another time. Both are the same up to a
+state from before the first change. From there the stored history is folded, chunk by chunk, up to
+the first checkpoint that comes out unchanged: both histories are the same after it. Otherwise it is
+folded up to the last reading. The slots in between are replaced.
 
-A credit may begin before the account that one goes back to (the counter was silent, or lied), and
-after the checkpoint credits may reach back before it. So the fold begins before the first slot that
-a change can reach, and goes on until nothing reaches back any more.
+A credit may begin before the state where the fold begins (the counter was silent or rejected), and
+credits after the checkpoint may reach back before it. So the fold begins before the first slot that
+a change can reach, and continues until no later credit reaches back.
 
-Where a device carries the account that its meter had under an earlier registration, the fold goes
-on from that one at the first reading after it (`core.earning`). What that credits may reach back as
-well, behind anything that was read before.
+A device may carry over the state of its meter's earlier registration. The fold then continues from
+that state at the first reading after it (`core.earning`), and credits there may reach back as well.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -26,15 +25,15 @@ from core.intervals import Interval
 from core.readings import Reading
 from core.units import slot_of
 
-# What is folded in one go, until others may have a turn: a few milliseconds at most.
+# Readings folded between two yields, a few milliseconds at most: the caller may pause there.
 FOLDED_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Readings that follow one another: those that are accounted, and those that there are now.
+    """Consecutive readings of both histories: `accounted` and `current`.
 
-    `changed_at`: the last time at which these differ; None: they are the same.
+    `changed_at`: the last time at which they differ; None: they are the same.
     """
 
     accounted: Sequence[Reading]
@@ -43,35 +42,37 @@ class Chunk:
 
 
 def first_slot_touched(
-    before: AccountingState, last: AccountingState, told: Collection[str]
+    before: AccountingState, last: AccountingState, reported: Collection[str]
 ) -> datetime:
-    """The first slot that may change with readings that were taken after `before`.
+    """Return the first slot that changed readings after the state `before` may change.
 
-    `last`: what became of that account by now: a counter that it knows no different was not told,
-    and credits nothing, unless it is among the counters that the changed readings tell.
+    `last`: the device's latest state. A counter that is the same in both was not reported since and
+    credits nothing, unless it is among `reported`, the counters of the changed readings.
     """
-    heard = {key for key, c in before.counters.items() if key in told or _was_told(last, key, c)}
-    return slot_of(before.settled_for(heard))
+    moved = {
+        key for key, c in before.counters.items() if key in reported or _was_reported(last, key, c)
+    }
+    return slot_of(before.settled_for(moved))
 
 
 def first_slot_touched_by_carried(terms: EarningTerms, at: datetime) -> datetime | None:
-    """The same of changes from an instant on that are followed by the account that is carried."""
+    """Return the first slot that the carried state may change after a change at `at`, if any."""
     carried = terms.carried
     if carried is None or at > carried.last_at:
         return None
     return slot_of(carried.settled_until)
 
 
-def _was_told(later: AccountingState, key: str, counter: object) -> bool:
+def _was_reported(later: AccountingState, key: str, counter: object) -> bool:
     return later.counters.get(key) != counter
 
 
 class Reaccounting:
-    """The fold of a device's present history, from `account` on, of readings after it.
+    """The fold of a device's stored history from the state `account` on.
 
-    `from_slot`: the first slot that may change. `changed_slot`: that of the first change. Where
-    retention has dropped readings since an account from before `from_slot`, `account` is a later
-    one, and slots up to it can't be given whole: they get the difference that the change makes.
+    `from_slot`: the first slot that may change. `changed_slot`: the slot of the first change. Where
+    retention has deleted readings after `from_slot`, `account` is a later state. Slots up to it
+    can't be recomputed as a whole: they get the difference that the change makes.
     """
 
     def __init__(
@@ -93,15 +94,16 @@ class Reaccounting:
         self._begin = account
         self._current: Accounted | None = None
         self._accounted: Accounted | None = None
-        self.until: datetime | None = None  # where both histories are the same again
+        # Slot from which on both histories are the same again; None: not found yet.
+        self.until: datetime | None = None
 
     @property
     def account(self) -> AccountingState | None:
-        """The account after the last reading that was folded."""
+        """The state after the last folded reading."""
         return self._current.account if self._current is not None else self._begin
 
     def fold(self, chunk: Chunk, checkpoints: Mapping[datetime, AccountingState]) -> Iterator[None]:
-        """Fold what follows, yielding now and then. `checkpoints`: the stored ones of its slots."""
+        """Fold a chunk, yielding after each part. `checkpoints`: the stored ones of its slots."""
         known = len(self._current.checkpoints) if self._current is not None else 0
         if chunk.changed_at is not None:
             self._changed_until = slot_of(chunk.changed_at)
@@ -115,7 +117,7 @@ class Reaccounting:
                 yield
         if self.until is None and self._current is not None:
             anew = islice(self._current.checkpoints.items(), known, None)
-            self.until = next((s for s, a in anew if self._is_as_it_was(s, a, checkpoints)), None)
+            self.until = next((s for s, a in anew if self._is_unchanged(s, a, checkpoints)), None)
 
     def _proceed(self, accounted: Accounted | None, readings: Sequence[Reading]) -> Accounted:
         account = accounted.account if accounted is not None else self._begin
@@ -123,30 +125,30 @@ class Reaccounting:
         assert part is not None
         return part if accounted is None else joined(accounted, part)
 
-    def _is_as_it_was(
+    def _is_unchanged(
         self,
         slot: datetime,
         account: AccountingState,
         checkpoints: Mapping[datetime, AccountingState],
     ) -> bool:
-        """Whether all changes lie before a slot, and the account at its begin is the same."""
+        """Return True if all changes lie before a slot and the state at its begin is the same."""
         return slot > self._changed_until and checkpoints.get(slot) == account
 
     def is_settled(self, last: AccountingState) -> bool:
-        """Whether no reading that follows adds to the slots before `until`.
+        """Return True if no later reading adds energy to slots before `until`.
 
-        `last`: the account after the device's last reading, of the history that is accounted.
+        `last`: the state after the last reading of the accounted history.
         """
         assert self.until is not None
         return all(
             slot_of(counter.settled_until) >= self.until
             for account in self._accounts_before(last)
             for key, counter in account.counters.items()
-            if _was_told(last, key, counter)
+            if _was_reported(last, key, counter)
         )
 
     def _accounts_before(self, last: AccountingState) -> Iterator[AccountingState]:
-        """Those with which readings that follow are accounted, up to `last`."""
+        """Yield the states from which later readings are accounted, up to `last`."""
         account, carried = self.account, self._terms.carried
         assert account is not None
         yield account
@@ -154,7 +156,7 @@ class Reaccounting:
             yield carried
 
     def intervals(self, stored: Mapping[datetime, Interval]) -> dict[datetime, Interval]:
-        """What the slots hold now. `stored`: what they held, from `from_slot` to `until`."""
+        """Return the new intervals. `stored`: the old ones, from `from_slot` to `until`."""
         current = self._current.intervals if self._current is not None else {}
         whole = {slot: i for slot, i in current.items() if self._replaces(slot)}
         if self._partial_until is None:
@@ -162,14 +164,14 @@ class Reaccounting:
         accounted = self._accounted.intervals if self._accounted is not None else {}
         for slot, interval in stored.items():
             known = accounted.get(slot)
-            # Where they are the same, nothing in the slot is of readings that were dropped.
+            # If they are equal, the slot contains no energy of deleted readings.
             if slot <= self._partial_until and interval != known:
                 rest = interval - known if known else interval
                 whole[slot] = rest + whole[slot] if slot in whole else rest
         return whole
 
     def checkpoints(self) -> dict[datetime, AccountingState]:
-        """The accounts to go back to in these slots."""
+        """Return the checkpoints of the replaced slots."""
         made = self._current.checkpoints if self._current is not None else {}
         return {s: a for s, a in made.items() if s >= self._changed_slot and self._replaces(s)}
 

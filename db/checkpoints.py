@@ -1,7 +1,8 @@
-"""Accounts of a device as they were before each slot: where accounting again begins.
+"""Checkpoints: a device's accounting state before each slot, where re-accounting begins.
 
-Of days that no late reading can change any more, only the first one of each day is kept: retention
-drops readings by whole days, and then the account from before the first that is left is needed.
+Of days that no late reading can change any more, only the first checkpoint of each day is kept.
+Retention deletes readings by whole days, and re-accounting then needs the state before the first
+remaining reading.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,6 +12,7 @@ from uuid import UUID
 from core.accounting import AccountingState
 from core.ids import DeviceId
 from db import accounts
+from db.intervals import SlotKey
 from db.pool import Connection
 
 _AROUND = """
@@ -56,11 +58,9 @@ DELETE FROM accountant_checkpoints c
 
 _FIRST = UUID(int=0)
 
-Key = tuple[DeviceId, datetime]
-
 
 async def before(conn: Connection, device_id: DeviceId, at: datetime) -> AccountingState | None:
-    """Return the newest account that knows no reading at or after `at`; None: begin with none."""
+    """Return the newest state without a reading at or after `at`; None: there is none."""
     rows = await conn.fetch(_AROUND, device_id, at)
     around = (accounts.from_json(row["accountant"]) for row in rows)
     return next((account for account in around if account.last_at < at), None)
@@ -69,12 +69,13 @@ async def before(conn: Connection, device_id: DeviceId, at: datetime) -> Account
 async def between(
     conn: Connection, device_id: DeviceId, after: datetime, last: datetime
 ) -> dict[datetime, AccountingState]:
-    """Return the accounts from before each slot after one, up to another."""
+    """Return the checkpoints of the slots after one, up to another."""
     rows = await conn.fetch(_BETWEEN, device_id, after, last)
     return {row["slot_start"]: accounts.from_json(row["accountant"]) for row in rows}
 
 
-async def save(conn: Connection, checkpoints: Mapping[Key, AccountingState]) -> None:
+async def save(conn: Connection, checkpoints: Mapping[SlotKey, AccountingState]) -> None:
+    """Store checkpoints, in place of those of the same slots."""
     await conn.execute(
         _SAVE,
         [device_id for device_id, _ in checkpoints],
@@ -90,22 +91,23 @@ async def remove_others(
     until: datetime | None,
     kept: Collection[datetime],
 ) -> None:
-    """Remove what is there from a slot on and before another (None: all), but for those kept."""
+    """Delete checkpoints from a slot on and before another (None: all), except those in `kept`."""
     await conn.execute(_REMOVE_OTHERS, device_id, from_slot, until, list(kept))
 
 
 async def thinned_until(conn: Connection) -> datetime:
-    """Return up to which day only one a day is left."""
+    """Return the day up to which only one checkpoint a day is left."""
     until: datetime = await conn.fetchval(_THINNED_UNTIL)
     return until
 
 
 async def set_thinned_until(conn: Connection, day: datetime) -> None:
+    """Store the day up to which only one checkpoint a day is left."""
     await conn.execute(_SET_THINNED_UNTIL, day)
 
 
 async def devices_after(conn: Connection, device_id: DeviceId | None, limit: int) -> list[DeviceId]:
-    """Return the next devices (None: the first), in the order of their ids."""
+    """Return the devices after one (None: the first), in the order of ids."""
     rows = await conn.fetch(_DEVICES_AFTER, device_id or _FIRST, limit)
     return [row["device_id"] for row in rows]
 
@@ -113,5 +115,5 @@ async def devices_after(conn: Connection, device_id: DeviceId | None, limit: int
 async def thin(
     conn: Connection, device_ids: Collection[DeviceId], begin: datetime, end: datetime
 ) -> None:
-    """Keep the first of each day (UTC) from one instant on and before another."""
+    """Keep only the first checkpoint of each day (UTC) from one instant on and before another."""
     await conn.execute(_THIN, list(device_ids), begin, end)

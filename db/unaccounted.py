@@ -1,9 +1,9 @@
-"""Times at which a device's readings changed, and its intervals did not yet.
+"""Changes of stored readings that a device's intervals do not contain yet.
 
-A reading that came late is stored, and its time is noted here until the device was accounted again
-with it. So is the time of one that was taken back, with the reading that its intervals still hold.
-Ids rise with each change, under the lock of the device's state: who has seen one has seen all that
-are lower. A time that changes again gets a new one.
+A late reading is stored, and its time is a row here until the device is accounted again. So is the
+time of a reading that was removed, with the reading that the intervals still contain. Ids rise with
+each change, under the lock of the device's state: a reader that has seen one has seen all lower
+ones. A time that changes again gets a new id.
 """
 
 from collections.abc import Collection, Sequence
@@ -45,12 +45,12 @@ SELECT id, accounted, time, power_w, energy_wh, export_wh, parts, counts_since
  ORDER BY time
 """
 
-_TOLD = """
+_REPORTED_COUNTERS = """
 SELECT DISTINCT key FROM unaccounted_readings u JOIN telemetry t USING (device_id, time)
  CROSS JOIN LATERAL (
        SELECT 'energy_wh' AS key WHERE t.energy_wh IS NOT NULL
         UNION ALL SELECT 'export_wh' WHERE t.export_wh IS NOT NULL
-        UNION ALL SELECT json_object_keys(t.parts)) AS told
+        UNION ALL SELECT json_object_keys(t.parts)) AS counters
  WHERE u.device_id = $1
 """
 
@@ -67,7 +67,7 @@ _ALL_DEVICES = UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A time whose reading changed. `accounted`: what the intervals hold of it; None: nothing."""
+    """A time whose reading changed. `accounted`: the reading in the intervals; None: no reading."""
 
     time: datetime
     accounted: Reading | None = None
@@ -76,14 +76,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What waits for a device: since when, and up to which change."""
+    """The changes of a device that wait: the time of the first, and the id of the last."""
 
     first_at: datetime
     last_id: int
 
 
 async def add(conn: Connection, changes: Sequence[tuple[DeviceId, Change]]) -> None:
-    """Note what changed of devices whose states are locked."""
+    """Store changes of devices whose states are locked."""
     accounted = [change.accounted or Reading() for _, change in changes]
     await conn.execute(
         _ADD,
@@ -99,18 +99,18 @@ async def add(conn: Connection, changes: Sequence[tuple[DeviceId, Change]]) -> N
 
 
 async def among(conn: Connection, device_ids: Collection[DeviceId]) -> set[DeviceId]:
-    """Return those of these devices of which something waits."""
+    """Return those of these devices that have waiting changes."""
     return {row["device_id"] for row in await conn.fetch(_AMONG, list(device_ids))}
 
 
 async def next_device(conn: Connection, after: DeviceId | None) -> DeviceId | None:
-    """Return the next device of which something waits, in the order of their ids."""
+    """Return the device with waiting changes after one (None: the first), in the order of ids."""
     device_id: DeviceId | None = await conn.fetchval(_NEXT_DEVICE, after or _ALL_DEVICES)
     return device_id
 
 
 async def span(conn: Connection, device_id: DeviceId) -> Span | None:
-    """Return what waits of a device whose state is locked."""
+    """Return the span of a device's waiting changes, if any, under the lock of its state."""
     row = await conn.fetchrow(_SPAN, device_id)
     assert row is not None
     return Span(row["first_at"], row["last_id"]) if row["last_id"] is not None else None
@@ -119,20 +119,20 @@ async def span(conn: Connection, device_id: DeviceId) -> Span | None:
 async def between(
     conn: Connection, device_id: DeviceId, after: datetime | None, last: datetime | None
 ) -> list[Change]:
-    """Return what changed after an instant (None: all), up to another."""
+    """Return changes after an instant (None: the first) up to another (None: the last), by time."""
     return [
         Change(row["time"], of_row(tuple(row)[2:]) if row["accounted"] else None, row["id"])
         for row in await conn.fetch(_BETWEEN, device_id, after, last)
     ]
 
 
-async def told(conn: Connection, device_id: DeviceId) -> set[str]:
-    """Return the keys of the counters that readings tell which wait."""
-    return {row["key"] for row in await conn.fetch(_TOLD, device_id)}
+async def reported_counters(conn: Connection, device_id: DeviceId) -> set[str]:
+    """Return the keys of the counters in a device's waiting readings."""
+    return {row["key"] for row in await conn.fetch(_REPORTED_COUNTERS, device_id)}
 
 
 async def settle(
     conn: Connection, device_id: DeviceId, last_id: int, until: datetime | None
 ) -> int:
-    """Forget what was accounted: all up to a change, before an instant. Returns how many."""
+    """Delete accounted changes: ids up to `last_id`, times before `until`. Return their number."""
     return int(await conn.fetchval(_SETTLE, device_id, last_id, until))

@@ -1,11 +1,11 @@
-"""Late readings that change too much for a batch: devices are accounted again beside the batches.
+"""Re-accounting of devices beside the batches, for late readings that change too much for a batch.
 
-One device at a time of an ingester, of those that no other ingester accounts at the moment. Pages
-are folded in a thread, which rests after every 100 readings, so that the event loop waits for a few
-milliseconds at most. Nothing is locked meanwhile: readings go on being stored, late ones too, which
-are noted and wait for the next time. The end is one transaction under the lock of the device's
-state. Whoever is killed before has changed nothing; whoever finds that the notes have changed, or
-what was decided of the device, begins anew.
+An ingester accounts one device at a time, and no two ingesters the same. A thread folds the pages
+and pauses after every 100 readings, so that the event loop waits for a few milliseconds at most. No
+row is locked meanwhile: batches still store readings, and late ones wait for the next time. One
+transaction at the end, under the lock of the device's state, writes the result. An ingester that is
+killed before has changed nothing. If the waiting changes, or the device's capacity or terms, have
+changed meanwhile, the device is accounted anew.
 """
 
 import asyncio
@@ -34,18 +34,18 @@ _REST_S = 0.001
 _log = structlog.get_logger()
 
 
-class _Overtaken(Exception):
-    """What was noted or decided of the device has changed: what was folded is of no use."""
+class _Outdated(Exception):
+    """The device's changes, capacity or terms have changed since the fold began: it is useless."""
 
 
 async def watch(
     pool: Pool, settings: DatabaseSettings, rules: SellingRules, metrics: IngestMetrics
 ) -> None:
-    """Account devices again until cancelled. Several ingesters may: each device is one's."""
+    """Account devices again until cancelled. Several ingesters may do so at the same time."""
     while True:
         try:
             accounted = await _account_all(settings, rules, metrics) if await _is_any(pool) else 0
-            # Nothing that waits could be accounted: not again at once.
+            # No device could be accounted: wait, instead of retrying at once.
             await asyncio.sleep(_EVERY_S if accounted else _IDLE_S)
         except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
             mind_cancellation(error)
@@ -61,7 +61,7 @@ async def _is_any(pool: Pool) -> bool:
 async def _account_all(
     settings: DatabaseSettings, rules: SellingRules, metrics: IngestMetrics
 ) -> int:
-    """On a connection of its own: a device's lock ends with it, however that ends."""
+    """Account all devices on a connection of its own, whose end also ends a device's lock."""
     async with open_connection(
         settings, application_name="ingest-late", role=roles.INGEST, has_timeout=True
     ) as conn:
@@ -73,24 +73,24 @@ async def _account_all(
 async def account_all(
     conn: Connection, limits: Limits = LIMITS, rules: SellingRules = USUAL_RULES
 ) -> int:
-    """Account each device of which something waits, once. Returns of how many that was done."""
+    """Account each device with waiting changes once. Return the number of accounted devices."""
     accounted, device_id = 0, await unaccounted.next_device(conn, None)
     while device_id is not None:
         if await locks.try_lock_device(conn, AdvisoryLock.REACCOUNTING, device_id):
-            accounted += await _account_or_go_on(conn, device_id, rules, limits)
+            accounted += await _account_or_log(conn, device_id, rules, limits)
             await locks.unlock_device(conn, AdvisoryLock.REACCOUNTING, device_id)
         device_id = await unaccounted.next_device(conn, device_id)
     return accounted
 
 
-async def _account_or_go_on(
+async def _account_or_log(
     conn: Connection, device_id: DeviceId, rules: SellingRules, limits: Limits
 ) -> bool:
-    """What the database refuses of one device keeps no other waiting."""
+    """Account a device; if that fails for its data, log it, so that the others don't wait."""
     try:
         return await _account(conn, device_id, rules, limits)
-    except _Overtaken:
-        _log.info("late_readings_overtaken", device_id=str(device_id))
+    except _Outdated:
+        _log.info("late_readings_outdated", device_id=str(device_id))
     except UNSTORABLE as error:
         _log.error("late_readings_refused", device_id=str(device_id), error=str(error))
     return False
@@ -99,9 +99,9 @@ async def _account_or_go_on(
 async def _account(
     conn: Connection, device_id: DeviceId, rules: SellingRules, limits: Limits
 ) -> bool:
-    """Account a device with what waits of it by now. Returns whether there was any.
+    """Account a device with its waiting changes. Return False if there are none.
 
-    Raises _Overtaken.
+    Raises _Outdated.
     """
     async with conn.transaction():
         state = await _locked(conn, device_id)
@@ -120,7 +120,7 @@ async def _account(
 
 
 def _fold(work: DeviceReaccounting, page: Page) -> None:
-    """In a thread. Where it only offered the interpreter, it would have it again at once."""
+    """Fold a page in a thread, and sleep after each part: yielding alone gives no other a turn."""
     for _ in work.fold(page):
         time.sleep(_REST_S)
 
@@ -132,11 +132,11 @@ async def _finish(
     rules: SellingRules,
     limits: Limits,
 ) -> bool:
-    """Write what came of it, if what was stored meanwhile is little. Raises _Overtaken."""
+    """Write the result. Return False if too much was stored meanwhile. Raises _Outdated."""
     async with conn.transaction():
         state = await _locked(conn, changes.device_id)
         if state is None or state.account is None or not work.is_accounted_as(state):
-            raise _Overtaken
+            raise _Outdated
         if work.until is None:
             page = await work.load(conn, limits.first_page)
             for _ in work.fold(page):
@@ -147,7 +147,7 @@ async def _finish(
             return False
         settled = await unaccounted.settle(conn, changes.device_id, changes.last_id, work.until)
         if settled != work.changed:
-            raise _Overtaken
+            raise _Outdated
         surplus_changes = await work.write(conn, state)
         await sync_listings(
             conn, {state.device_id: state}, surplus_changes, datetime.now(UTC), rules
@@ -157,5 +157,5 @@ async def _finish(
 
 
 async def _locked(conn: Connection, device_id: DeviceId) -> DeviceState | None:
-    """Also of a removed device: what it told before is accounted to the end."""
+    """Lock and return the state, also of a removed device: its readings are accounted too."""
     return (await device_states.lock(conn, [device_id], removed=True)).get(device_id)

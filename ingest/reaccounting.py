@@ -1,11 +1,11 @@
-"""Account a device again whose past changed, page by page, until nothing is different any more.
+"""Re-accounting of a device from the database, page by page, up to where nothing differs.
 
-There are two callers. A batch that brings late readings does it at once, as long as that takes no
-more than a few thousand readings (`at_once`). Else it stores them, and notes their times
-(`db.unaccounted`): until they are accounted, intervals are those of the readings without them, and
-the device goes on as if they had not come. The other caller is `ingest.late_readings`, which does
-it beside the batches: nothing is locked while it loads and folds. What that changes is written in
-one transaction, under the lock of the device's state, together with what becomes of the notes.
+It has two callers. A batch with late readings accounts them at once if that takes at most a few
+thousand readings (`at_once`). Otherwise it stores their times (`db.unaccounted`). Until they are
+accounted, the intervals are those of the other readings, and later readings are accounted on top.
+The second caller, `ingest.late_readings`, accounts them beside the batches and holds no row lock
+while it loads and folds. One transaction, under the lock of the device's state, writes the result
+and deletes the accounted changes.
 """
 
 from bisect import bisect_right
@@ -33,8 +33,7 @@ from db.unaccounted import Change
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many readings a batch folds again, of all its devices together; and how many are loaded
-    at a time, at first and later."""
+    """Limits in readings: per batch for all its devices, of the first page, of later pages."""
 
     in_batch: int = 2_000
     first_page: int = 200
@@ -45,7 +44,7 @@ LIMITS = Limits()
 
 
 class Changes(Protocol):
-    """What changed of a device's past, as far as it is to be accounted now."""
+    """Changes of a device's past that are to be accounted now."""
 
     @property
     def first_at(self) -> datetime: ...
@@ -53,27 +52,27 @@ class Changes(Protocol):
     async def between(
         self, conn: Connection, after: datetime | None, last: datetime | None
     ) -> tuple[Sequence[Change], Sequence[Change]]:
-        """Return what changed after an instant (None: all) up to another, and what else did that
-        has to wait."""
+        """Return changes after an instant (None: the first) up to another (None: the last): those
+        to account now, and those that wait."""
 
-    async def told(self, conn: Connection) -> Collection[str]:
-        """Return the keys of the counters that the changed readings tell."""
+    async def reported_counters(self, conn: Connection) -> Collection[str]:
+        """Return the keys of the counters in the changed readings."""
 
 
 class ChangesOfBatch:
-    """What a batch changes, and has just stored."""
+    """Changes that a batch has just stored."""
 
-    def __init__(self, changes: Sequence[Change], told: Collection[str]) -> None:
+    def __init__(self, changes: Sequence[Change], reported: Collection[str]) -> None:
         self.all = sorted(changes, key=_time_of)
-        self._told = told
+        self._reported = reported
 
     @property
     def first_at(self) -> datetime:
         return self.all[0].time
 
     def since(self, slot: datetime | None) -> "ChangesOfBatch":
-        """Return those from a slot on; None: none."""
-        return ChangesOfBatch([c for c in self.all if slot and c.time >= slot], self._told)
+        """Return the changes from a slot on; None: no changes."""
+        return ChangesOfBatch([c for c in self.all if slot and c.time >= slot], self._reported)
 
     async def between(
         self, _: Connection, after: datetime | None, last: datetime | None
@@ -83,12 +82,12 @@ class ChangesOfBatch:
         end = bisect_right(times, last) if last is not None else None
         return self.all[begin:end], ()
 
-    async def told(self, _: Connection) -> Collection[str]:
-        return self._told
+    async def reported_counters(self, _: Connection) -> Collection[str]:
+        return self._reported
 
 
 class NotedChanges:
-    """What was noted of a device, up to the change `last_id`."""
+    """Waiting changes of a device with ids up to `last_id`."""
 
     def __init__(self, device_id: DeviceId, first_at: datetime, last_id: int) -> None:
         self.device_id = device_id
@@ -99,17 +98,19 @@ class NotedChanges:
         self, conn: Connection, after: datetime | None, last: datetime | None
     ) -> tuple[Sequence[Change], Sequence[Change]]:
         changes = await unaccounted.between(conn, self.device_id, after, last)
-        ours = [change for change in changes if change.id <= self.last_id]
-        return ours, [change for change in changes if change.id > self.last_id]
+        due = [change for change in changes if change.id <= self.last_id]
+        return due, [change for change in changes if change.id > self.last_id]
 
-    async def told(self, conn: Connection) -> Collection[str]:
-        return await unaccounted.told(conn, self.device_id)
+    async def reported_counters(self, conn: Connection) -> Collection[str]:
+        return await unaccounted.reported_counters(conn, self.device_id)
 
 
 @dataclass(frozen=True, slots=True)
 class AtOnce:
-    """What came of changes of a batch: `waiting` take more readings than it may fold; `folded`: how
-    many it did."""
+    """Result for the changes of a batch.
+
+    `waiting`: changes that would take too many readings. `folded`: number of readings folded.
+    """
 
     surplus_changes: Sequence[SurplusChange]
     waiting: Sequence[Change]
@@ -118,9 +119,9 @@ class AtOnce:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Readings to fold, and the checkpoints of their slots. `changes`: how many are among them.
+    """Readings to fold, and the checkpoints of their slots.
 
-    `is_last`: no other readings were there when it was loaded.
+    `changes`: number of changes among the readings. `is_last`: no reading follows the page.
     """
 
     chunk: Chunk
@@ -130,9 +131,9 @@ class Page:
 
 
 class DeviceReaccounting:
-    """One device: loads its past page by page, and writes what comes of it.
+    """The re-accounting of one device: loads its past by pages and writes the result.
 
-    `state`: as it was under lock. `until`: no later readings count; None: all that are there.
+    `state`: the device's state as read under its lock. `until`: last time to account; None: all.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class DeviceReaccounting:
         self.changed = 0
 
     async def begin(self, conn: Connection, limit: int) -> Page:
-        """Find where to begin, and load the first readings."""
+        """Find the begin and load the first page."""
         changed_at = self._changes.first_at
         before = await checkpoints.before(conn, self._device_id, changed_at)
         before = self._terms.account_before(before, changed_at)
@@ -167,7 +168,7 @@ class DeviceReaccounting:
         first_at = _first_at(page.chunk)
         account = None
         if first_at is not None:
-            # Where retention dropped what came after the base, that is a later one.
+            # Later than the base if retention has deleted readings after it.
             account = await checkpoints.before(conn, self._device_id, first_at)
         if before is None and first_at is not None:
             self._from_slot = min(self._from_slot, slot_of(first_at))
@@ -181,28 +182,28 @@ class DeviceReaccounting:
         return page
 
     async def _first_slot(self, conn: Connection, before: AccountingState) -> datetime:
-        told: Collection[str] = ()
+        reported: Collection[str] = ()
         if slot_of(before.settled_until) < slot_of(before.last_at):
-            told = await self._changes.told(conn)
-        return first_slot_touched(before, self._last, told)
+            reported = await self._changes.reported_counters(conn)
+        return first_slot_touched(before, self._last, reported)
 
     async def load(self, conn: Connection, limit: int) -> Page:
-        """Load the readings that follow those loaded before."""
+        """Load the next page."""
         after = self._after
         stored = await readings.page(conn, self._device_id, after, self._until, limit)
         is_last = len(stored) < limit
         end = self._until if is_last else _time_of(stored[-1])
-        ours, others = await self._changes.between(conn, after, end)
-        chunk = _chunk(stored, ours, others)
-        passed = [*map(_time_of, stored[-1:]), *map(_time_of, ours[-1:])]
+        due, waiting = await self._changes.between(conn, after, end)
+        chunk = _chunk(stored, due, waiting)
+        passed = [*map(_time_of, stored[-1:]), *map(_time_of, due[-1:])]
         self._after = max(passed) if passed else after
         known = await self._checkpoints(conn, after, chunk)
-        return Page(chunk, known, len(ours), is_last)
+        return Page(chunk, known, len(due), is_last)
 
     async def _checkpoints(
         self, conn: Connection, after: datetime | None, chunk: Chunk
     ) -> dict[datetime, AccountingState]:
-        """Those that may come out as they were: after the first change, of the chunk's slots."""
+        """Return the stored checkpoints of the chunk's slots that lie after the first change."""
         begin = self._changed_slot if after is None else max(self._changed_slot, slot_of(after))
         end = slot_of(_time_of(chunk.current[-1])) if chunk.current else begin
         if end <= begin:
@@ -210,32 +211,33 @@ class DeviceReaccounting:
         return await checkpoints.between(conn, self._device_id, begin, end)
 
     def fold(self, page: Page) -> Iterator[None]:
-        """Fold a page, yielding now and then."""
+        """Fold a page, yielding after each part."""
         assert self._fold is not None
         if self._fold.until is None:
             self.changed += page.changes
         yield from self._fold.fold(page.chunk, page.checkpoints)
 
     def is_done(self, page: Page, last: AccountingState) -> bool:
-        """Whether what follows the page changes nothing. `last`: the device's account by now."""
+        """Return True if nothing changes after the page. `last`: the device's current state."""
         return page.is_last if self.until is None else self.is_settled(last)
 
     def is_settled(self, last: AccountingState) -> bool:
+        """Return True if no later reading adds energy to slots before `until`."""
         assert self._fold is not None
         return self._fold.is_settled(last)
 
     def is_accounted_as(self, state: DeviceState) -> bool:
-        """Whether nothing was decided of the device meanwhile that readings are accounted by."""
+        """Return True if the device's capacity and terms are still those of this fold."""
         return (self._capacity_w, self._terms) == (state.capacity_w, state.terms)
 
     @property
     def until(self) -> datetime | None:
-        """From where on nothing is different; None: nowhere so far."""
+        """The slot from which on nothing differs; None: not found yet."""
         assert self._fold is not None
         return self._fold.until
 
     async def write(self, conn: Connection, state: DeviceState) -> list[SurplusChange]:
-        """Write what came of it, under the lock of the device's state."""
+        """Write intervals and checkpoints, under the lock of the device's state."""
         assert self._fold is not None
         stored = await intervals.between(conn, self._device_id, self._from_slot, self.until)
         accounted = self._fold.intervals(stored)
@@ -256,9 +258,9 @@ class DeviceReaccounting:
 async def at_once(
     conn: Connection, state: DeviceState, changes: ChangesOfBatch, *, most: int, limits: Limits
 ) -> AtOnce:
-    """Account what a batch changed of a device, as far as that takes no more readings than `most`.
+    """Account a batch's changes of a device, as far as that takes at most `most` readings.
 
-    Between changes that lie far apart nothing is different: they are accounted one after another.
+    Changes that lie far apart are accounted one after another: nothing differs between them.
     """
     assert state.account is not None
     surplus_changes: list[SurplusChange] = []
@@ -277,7 +279,7 @@ async def at_once(
 async def _fold_at_once(
     conn: Connection, work: DeviceReaccounting, last: AccountingState, most: int, limits: Limits
 ) -> tuple[bool, int]:
-    """Returns whether that is all, and how many readings it took."""
+    """Return whether nothing else changes, and the number of folded readings."""
     folded, size = 0, min(limits.first_page, most)
     page = await work.begin(conn, size)
     while True:
@@ -290,19 +292,20 @@ async def _fold_at_once(
         page = await work.load(conn, size)
 
 
-def _chunk(stored: Sequence[Reading], ours: Sequence[Change], others: Sequence[Change]) -> Chunk:
-    """The two histories of a stretch of time, by what is stored and what changed."""
-    if not ours and not others:
+def _chunk(stored: Sequence[Reading], due: Sequence[Change], waiting: Sequence[Change]) -> Chunk:
+    """Return both histories: the accounted one, and the one with the changes that are due."""
+    if not due and not waiting:
         return Chunk(stored, stored)
     by_time = {_time_of(reading): reading for reading in stored}
-    current = _as_accounted(by_time, others)
-    accounted = _as_accounted(current, ours)
-    return Chunk(_sorted(accounted), _sorted(current), ours[-1].time if ours else None)
+    current = _without(by_time, waiting)
+    accounted = _without(current, due)
+    return Chunk(_sorted(accounted), _sorted(current), due[-1].time if due else None)
 
 
-def _as_accounted(
+def _without(
     readings_now: Mapping[datetime, Reading], changes: Sequence[Change]
 ) -> dict[datetime, Reading]:
+    """Return the readings, by time, as they were before the changes."""
     before = dict(readings_now)
     for change in changes:
         before.pop(change.time, None)

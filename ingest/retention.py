@@ -1,7 +1,7 @@
-"""What grows without end otherwise: records of what was refused, and accounts to go back to.
+"""Retention of rejected readings and of checkpoints, which would grow without a limit.
 
-How much was refused stays known. Of accounts from before each slot, one a day is left of the days
-that no late reading can change any more.
+The counts of rejected readings are kept. Of days that no late reading can change any more, one
+checkpoint a day is kept.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ KEPT_PER_DEVICE = 1_000
 KEPT_OF_STRANGERS = 10_000
 LIMIT = 5_000
 _DEVICES_AT_ONCE = 100
-# Beyond the late horizon, as settled days are compressed.
+# A margin beyond the late horizon.
 _SETTLED_AFTER = timedelta(days=1)
 _DAY = timedelta(days=1)
 
@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 
 
 async def watch(pool: Pool, late_horizon: timedelta, *, every_s: float = 10.0) -> None:
-    """Tidy up until cancelled. Of several ingesters one does at a time."""
+    """Delete what is over the limits, until cancelled. Of several ingesters one does at a time."""
     while True:
         try:
             while await delete_expired(pool):
@@ -35,7 +35,7 @@ async def watch(pool: Pool, late_horizon: timedelta, *, every_s: float = 10.0) -
             await thin_checkpoints(pool, datetime.now(UTC) - late_horizon - _SETTLED_AFTER)
         except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
             mind_cancellation(error)
-            _log.warning("not_tidied", error=type(error).__name__)
+            _log.warning("retention_failed", error=type(error).__name__)
         await asyncio.sleep(every_s)
 
 
@@ -46,7 +46,7 @@ async def delete_expired(
     kept_of_strangers: int = KEPT_OF_STRANGERS,
     limit: int = LIMIT,
 ) -> int:
-    """Drop some of the records that are too many, at most `limit`. Returns how many."""
+    """Delete records over the limits, at most `limit` in one transaction. Return their number."""
     async with pool.acquire() as conn, conn.transaction():
         if not await locks.try_lock_until_commit(conn, AdvisoryLock.REJECTION_RETENTION):
             return 0
@@ -58,7 +58,7 @@ async def delete_expired(
 
 
 async def thin_checkpoints(pool: Pool, settled_at: datetime) -> None:
-    """Keep one checkpoint of each device for each whole day before an instant, day by day."""
+    """Keep one checkpoint per device and day, for whole days before an instant."""
     while True:
         async with pool.acquire() as conn:
             day = await checkpoints.thinned_until(conn)
@@ -69,7 +69,7 @@ async def thin_checkpoints(pool: Pool, settled_at: datetime) -> None:
 
 
 async def _thin_day(pool: Pool, day: datetime) -> bool:
-    """Thin a day out, some devices a transaction. Returns False if another ingester is at it."""
+    """Thin one day, some devices per transaction. Return False if another ingester does."""
     last: DeviceId | None = None
     while True:
         async with pool.acquire() as conn, conn.transaction():

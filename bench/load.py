@@ -10,6 +10,7 @@ from bench.options import Options
 from bench.processes import BenchError, output_of, program
 from bench.result import Sample
 from core import tokens
+from core.enums import UserRole
 from core.ids import ListingId, UserId
 
 PATH = "/api/v1/marketplace/purchase"
@@ -29,7 +30,7 @@ def token_of(jwt_secret: str, buyer: UserId) -> str:
         jwt_secret,
         user_id=buyer,
         email=f"{buyer}@bench.test",
-        role="buyer",
+        role=UserRole.BUYER,
         now=datetime.now(UTC),
         ttl=_SIGNED_IN_FOR,
     )

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import NewType
 
 from bench.readings import CAPACITY_W
+from core.enums import UserRole
 from core.ids import DeviceId, ListingId, UserId
 from db.pool import Connection
 
-Role = NewType("Role", str)
-HOST, BUYER = Role("host"), Role("buyer")
+HOST, BUYER = UserRole.HOST, UserRole.BUYER
 
 _PEOPLE = """
 INSERT INTO users (email, password_hash, full_name, role)
@@ -125,7 +124,7 @@ async def offers(conn: Connection, *, hosts: int, listings: int, west: float, ea
         await conn.execute(_OFFERS, sellers, west, east, first, last)
 
 
-async def people(conn: Connection, role: Role, count: int) -> list[UserId]:
+async def people(conn: Connection, role: UserRole, count: int) -> list[UserId]:
     """Users who can't sign in, with their profile and an empty wallet."""
     ids = [row["id"] for row in await conn.fetch(_PEOPLE, role, count)]
     await conn.execute(_HOST_PROFILES if role == HOST else _BUYER_PROFILES, ids)

@@ -6,6 +6,7 @@ from decimal import Decimal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from core.enums import DeviceStatus, ListingStatus, PausedBy
 from core.events import EventType
 from core.ids import DeviceId, ListingId
 from core.units import kwh_of_wh
@@ -17,13 +18,13 @@ class Condition(Struct, frozen=True, gc=False):
     `may_sell`: as far as `core.selling` goes.
     """
 
-    status: str
+    status: DeviceStatus
     soc_pct: float | None = None
     may_sell: bool = True
 
     def serves(self, reserve_soc_pct: float | None) -> bool:
         """Whether energy may be sold from it, above the reserve of its battery."""
-        if not self.may_sell or self.status in ("offline", "fault"):
+        if not self.may_sell or self.status in (DeviceStatus.OFFLINE, DeviceStatus.FAULT):
             return False
         return reserve_soc_pct is None or self.soc_pct is None or self.soc_pct >= reserve_soc_pct
 
@@ -33,8 +34,8 @@ class Follower(Struct, frozen=True, gc=False):
 
     id: ListingId
     device_id: DeviceId
-    status: str
-    paused_by: str | None
+    status: ListingStatus
+    paused_by: PausedBy | None
     stated_kwh: Decimal
     measured_wh: Decimal
     sold_kwh: Decimal
@@ -66,16 +67,20 @@ def adjust(
 
 def _with_status(listing: Follower, condition: Condition, now: datetime) -> Follower:
     if now >= listing.available_to:
-        return replace(listing, status="expired", paused_by=None)
+        return replace(listing, status=ListingStatus.EXPIRED, paused_by=None)
     serves = condition.serves(listing.reserve_soc_pct)
-    if listing.status == "active" and not serves:
-        return replace(listing, status="paused", paused_by="device")
-    if listing.status == "paused" and listing.paused_by == "device" and serves:
-        return replace(listing, status="active", paused_by=None)
-    if listing.status == "sold" and listing.left_kwh > 0:
+    if listing.status == ListingStatus.ACTIVE and not serves:
+        return replace(listing, status=ListingStatus.PAUSED, paused_by=PausedBy.DEVICE)
+    if listing.status == ListingStatus.PAUSED and listing.paused_by == PausedBy.DEVICE and serves:
+        return replace(listing, status=ListingStatus.ACTIVE, paused_by=None)
+    if listing.status == ListingStatus.SOLD and listing.left_kwh > 0:
         # A device that does not serve now pauses it at once, so that it can resume it.
-        reopened = replace(listing, status="active")
-        return reopened if serves else replace(reopened, status="paused", paused_by="device")
+        reopened = replace(listing, status=ListingStatus.ACTIVE)
+        return (
+            reopened
+            if serves
+            else replace(reopened, status=ListingStatus.PAUSED, paused_by=PausedBy.DEVICE)
+        )
     return listing
 
 
@@ -83,7 +88,7 @@ def _event(before: Follower, after: Follower) -> EventType | None:
     if before.status == after.status:
         return EventType.LISTING_UPDATED if before.left_kwh != after.left_kwh else None
     return {
-        "active": EventType.LISTING_RESUMED,
-        "paused": EventType.LISTING_PAUSED,
-        "expired": EventType.LISTING_EXPIRED,
+        ListingStatus.ACTIVE: EventType.LISTING_RESUMED,
+        ListingStatus.PAUSED: EventType.LISTING_PAUSED,
+        ListingStatus.EXPIRED: EventType.LISTING_EXPIRED,
     }[after.status]

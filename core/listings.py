@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
+from core.enums import ListingStatus, PausedBy, Pricing
 from core.errors import IllegalMove, Invalid
 from core.events import EventType
 from core.ids import DeviceId, ListingId, UserId
 
-_OPEN = ("active", "paused", "sold")
+_OPEN = (ListingStatus.ACTIVE, ListingStatus.PAUSED, ListingStatus.SOLD)
 _STATED_MAX_KWH = Decimal("999999999.999")
 
 
@@ -28,10 +29,10 @@ class Listing:
     sold_kwh: Decimal
     energy_amount_kwh: Decimal
     price_per_kwh: Decimal
-    status: str
-    paused_by: str | None
+    status: ListingStatus
+    paused_by: PausedBy | None
     auto_adjust: bool
-    pricing: str
+    pricing: Pricing
     price_floor: Decimal | None
     price_cap: Decimal | None
     reserve_soc_pct: float | None
@@ -55,7 +56,7 @@ class ListingPatch:
     energy_amount_kwh: Decimal | None = None
     available_from: datetime | None = None
     available_to: datetime | None = None
-    status: str | None = None
+    status: ListingStatus | None = None
 
 
 def change(listing: Listing, wanted: ListingPatch, *, serves: bool, now: datetime) -> Listing:
@@ -73,14 +74,18 @@ def event_of(before: Listing, after: Listing) -> EventType:
     """What a seller's change is announced as."""
     if before.status == after.status:
         return EventType.LISTING_UPDATED
-    return EventType.LISTING_PAUSED if after.status == "paused" else EventType.LISTING_RESUMED
+    return (
+        EventType.LISTING_PAUSED
+        if after.status == ListingStatus.PAUSED
+        else EventType.LISTING_RESUMED
+    )
 
 
 def check_price(
-    price_per_kwh: Decimal, pricing: str, floor: Decimal | None, cap: Decimal | None
+    price_per_kwh: Decimal, pricing: Pricing, floor: Decimal | None, cap: Decimal | None
 ) -> None:
     """A dynamic price moves between a floor and a cap. Raises Invalid."""
-    if pricing == "fixed":
+    if pricing == Pricing.FIXED:
         return
     if floor is None or cap is None:
         missing = "price_floor" if floor is None else "price_cap"
@@ -114,7 +119,7 @@ def _with_amount(listing: Listing, wanted: ListingPatch) -> Listing:
     stated_kwh = wanted.energy_amount_kwh + listing.sold_kwh
     if stated_kwh > _STATED_MAX_KWH:
         raise Invalid(field="energy_amount_kwh", allowed="is too much beside what was sold")
-    status = "active" if listing.status == "sold" else listing.status
+    status = ListingStatus.ACTIVE if listing.status == ListingStatus.SOLD else listing.status
     return replace(
         listing, stated_kwh=stated_kwh, energy_amount_kwh=wanted.energy_amount_kwh, status=status
     )
@@ -132,13 +137,13 @@ def _with_window(listing: Listing, wanted: ListingPatch, now: datetime) -> Listi
 
 
 def _with_status(listing: Listing, wanted: ListingPatch, serves: bool) -> Listing:
-    if listing.status == "sold":
-        raise IllegalMove(status="sold", wanted=wanted.status)
-    if wanted.status == "paused":
-        return replace(listing, status="paused", paused_by="seller")
-    if listing.status == "active" or serves:
-        return replace(listing, status="active", paused_by=None)
-    if listing.paused_by == "device":
+    if listing.status == ListingStatus.SOLD:
+        raise IllegalMove(status=ListingStatus.SOLD, wanted=wanted.status)
+    if wanted.status == ListingStatus.PAUSED:
+        return replace(listing, status=ListingStatus.PAUSED, paused_by=PausedBy.SELLER)
+    if listing.status == ListingStatus.ACTIVE or serves:
+        return replace(listing, status=ListingStatus.ACTIVE, paused_by=None)
+    if listing.paused_by == PausedBy.DEVICE:
         raise IllegalMove(status="paused by its device", wanted=wanted.status)
     # The seller lets go; the device holds it until it serves again.
-    return replace(listing, paused_by="device")
+    return replace(listing, paused_by=PausedBy.DEVICE)

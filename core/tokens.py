@@ -8,6 +8,7 @@ from uuid import UUID
 
 import jwt
 
+from core.enums import UserRole
 from core.errors import BadToken, ExpiredToken
 from core.ids import UserId
 
@@ -21,12 +22,12 @@ class Identity:
 
     user_id: UserId
     email: str
-    role: str
+    role: UserRole
     expires_at: datetime
 
 
 def sign(
-    secret: str, *, user_id: UserId, email: str, role: str, now: datetime, ttl: timedelta
+    secret: str, *, user_id: UserId, email: str, role: UserRole, now: datetime, ttl: timedelta
 ) -> str:
     claims = {"id": str(user_id), "email": email, "role": role, "iat": now, "exp": now + ttl}
     return jwt.encode(claims, secret, _ALGORITHM)
@@ -56,7 +57,7 @@ def _read(secret: str, token: str) -> Identity:
         identity = Identity(
             user_id=UserId(UUID(claims["id"])),
             email=str(claims["email"]),
-            role=str(claims["role"]),
+            role=UserRole(claims["role"]),
             expires_at=datetime.fromtimestamp(claims["exp"], UTC),
         )
     except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, AttributeError) as error:

@@ -6,9 +6,10 @@ Written in the transaction of what it tells of; nothing of it is ever changed or
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
+from core.enums import ActionSubject
 from core.ids import UserId
 from db.pool import Connection
 
@@ -40,8 +41,6 @@ SELECT a.id, a.admin_id, u.email AS admin_email, a.action, a.subject_kind, a.sub
  ORDER BY a.id DESC
 """
 
-SubjectKind = Literal["user", "device"]
-
 
 @dataclass(frozen=True, slots=True)
 class NewAdminAction:
@@ -49,7 +48,7 @@ class NewAdminAction:
 
     admin_id: UserId
     action: str
-    subject_kind: SubjectKind
+    subject_kind: ActionSubject
     subject_id: UUID
     before: Mapping[str, Any]
     after: Mapping[str, Any]
@@ -64,7 +63,7 @@ class AdminAction:
     admin_id: UserId
     admin_email: str | None
     action: str
-    subject_kind: str
+    subject_kind: ActionSubject
     subject_id: UUID
     subject_name: str | None
     before: dict[str, Any]

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from core.enums import DeviceStatus
 from core.ids import DeviceId, ListingId, UserId
 from core.listings import Listing
 from db.listings import listing_of
@@ -67,7 +68,7 @@ class MappedDevice:
     capacity_w: float
     latitude: float | None
     longitude: float | None
-    status: str
+    status: DeviceStatus
     fault_code: str | None
     last_seen_at: datetime | None
     power_w: float | None

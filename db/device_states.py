@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from core.accounting import AccountingState
 from core.earning import EarningTerms
+from core.enums import DeviceStatus
 from core.ids import DeviceId, UserId
 from core.listing_adjustments import Condition
 from core.selling import SellingRules, Standing
@@ -71,7 +72,7 @@ class DeviceState:
     device_id: DeviceId
     standing: Standing
     owner_id: UserId
-    status: str
+    status: DeviceStatus
     fault_code: str | None
     last_seen_at: datetime | None
     battery_soc_pct: float | None
@@ -159,7 +160,7 @@ def _state(row: Record) -> DeviceState:
             row["capacity_w"], row["capacity_approved"], row["frozen"], row["flagged"]
         ),
         owner_id=row["owner_id"],
-        status=row["status"],
+        status=DeviceStatus(row["status"]),
         fault_code=row["fault_code"],
         last_seen_at=row["last_seen_at"],
         battery_soc_pct=row["battery_soc_pct"],

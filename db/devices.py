@@ -5,6 +5,8 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from core.dialects import Dialect
+from core.enums import DeviceKind, DeviceStatus
 from core.ids import DeviceId, UserId
 from db.pool import Connection, Record
 
@@ -84,14 +86,14 @@ class Device:
     id: DeviceId
     owner_id: UserId
     name: str
-    kind: str
+    kind: DeviceKind
     capacity_w: float
     latitude: float | None
     longitude: float | None
-    dialect: str
+    dialect: Dialect
     external_id: str | None
     time_zone: str
-    status: str
+    status: DeviceStatus
     fault_code: str | None
     last_seen_at: datetime | None
     earns_from: datetime
@@ -110,11 +112,11 @@ class NewDevice:
     id: DeviceId
     owner_id: UserId
     name: str
-    kind: str
+    kind: DeviceKind
     capacity_w: float
     latitude: float | None
     longitude: float | None
-    dialect: str
+    dialect: Dialect
     external_id: str | None
     time_zone: str
     funding_target: Decimal | None
@@ -185,14 +187,14 @@ def _device(row: Record) -> Device:
         id=row["id"],
         owner_id=row["owner_id"],
         name=row["name"],
-        kind=row["kind"],
+        kind=DeviceKind(row["kind"]),
         capacity_w=row["capacity_w"],
         latitude=row["latitude"],
         longitude=row["longitude"],
-        dialect=row["dialect"],
+        dialect=Dialect(row["dialect"]),
         external_id=row["external_id"],
         time_zone=row["time_zone"],
-        status=row["status"],
+        status=DeviceStatus(row["status"]),
         fault_code=row["fault_code"],
         last_seen_at=row["last_seen_at"],
         earns_from=row["earns_from"],

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from core.queues import Queue
+from core.enums import Queue
 from db.pool import Connection, Pool, Record
 
 TRIES = 5

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from core.flags import Finding, FlagSuspicion, SlotEnergy
+from core.enums import FlagState
+from core.flags import Finding, FlagKind, FlagSuspicion, SlotEnergy
 from core.ids import DeviceId, UserId
 from core.intervals import Quality, Reason
 from db.pool import Connection, Record
@@ -79,8 +80,8 @@ class Flag:
     device_name: str
     device_removed: bool
     owner_id: UserId
-    kind: str
-    state: str
+    kind: FlagKind
+    state: FlagState
     energy_wh: float
     evidence: dict[str, Any]
     created_at: datetime
@@ -142,7 +143,7 @@ async def newest(
     *,
     before_id: int,
     limit: int,
-    state: str | None = None,
+    state: FlagState | None = None,
     device_id: DeviceId | None = None,
 ) -> list[Flag]:
     """Flags of all devices or of one, in a state or in any, newest first."""
@@ -165,4 +166,11 @@ def _due(row: Record) -> DueDevice:
 
 
 def _flag(row: Record) -> Flag:
-    return Flag(**{**dict(row), "energy_wh": float(row["energy_wh"])})
+    return Flag(
+        **{
+            **dict(row),
+            "kind": FlagKind(row["kind"]),
+            "state": FlagState(row["state"]),
+            "energy_wh": float(row["energy_wh"]),
+        }
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
+from core.enums import ListingStatus, PausedBy
 from core.ids import DeviceId, ListingId
 from core.listing_adjustments import Adjustment, Follower
 from db.pool import Connection, Pool
@@ -67,8 +68,8 @@ async def lock_followers(conn: Connection, device_ids: Collection[DeviceId]) -> 
         Follower(
             id=r["id"],
             device_id=r["device_id"],
-            status=r["status"],
-            paused_by=r["paused_by"],
+            status=ListingStatus(r["status"]),
+            paused_by=PausedBy(r["paused_by"]) if r["paused_by"] else None,
             stated_kwh=r["stated_kwh"],
             measured_wh=r["measured_wh"],
             sold_kwh=r["sold_kwh"],

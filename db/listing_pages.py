@@ -24,6 +24,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from core.enums import ListingStatus
 from core.ids import DeviceId, ListingId, UserId
 from db.pool import Connection
 
@@ -129,7 +130,7 @@ SELECT id, created_at, price_per_kwh, shown FROM (
 class ListingFilter:
     """None: any."""
 
-    status: str | None = None
+    status: ListingStatus | None = None
     seller_id: UserId | None = None
     device_id: DeviceId | None = None
     min_kwh: Decimal | None = None

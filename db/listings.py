@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from core.enums import ListingStatus, PausedBy, Pricing
 from core.events import EventType
 from core.ids import DeviceId, ListingId, UserId
 from core.listings import Listing
@@ -122,7 +123,7 @@ class NewListingRow:
     stated_kwh: Decimal
     price_per_kwh: Decimal
     auto_adjust: bool
-    pricing: str
+    pricing: Pricing
     price_floor: Decimal | None
     price_cap: Decimal | None
     reserve_soc_pct: float | None
@@ -131,7 +132,7 @@ class NewListingRow:
     exact_location: bool
     available_from: datetime
     available_to: datetime
-    paused_by: str | None
+    paused_by: PausedBy | None
 
 
 async def create(conn: Connection, new: NewListingRow, *, max_clock_ahead: timedelta) -> Listing:
@@ -144,7 +145,8 @@ async def create(conn: Connection, new: NewListingRow, *, max_clock_ahead: timed
         _CREATE, new.seller_id, new.device_id, new.stated_kwh, new.price_per_kwh, new.auto_adjust,
         new.pricing, new.price_floor, new.price_cap, new.reserve_soc_pct, new.latitude,
         new.longitude, new.available_from, new.available_to,
-        "paused" if new.paused_by else "active", new.paused_by, max_clock_ahead, new.exact_location,
+        ListingStatus.PAUSED if new.paused_by else ListingStatus.ACTIVE, new.paused_by,
+        max_clock_ahead, new.exact_location,
     )  # fmt: skip
     assert row is not None
     return listing_of(row["l"])
@@ -212,10 +214,10 @@ def listing_of(row: Record) -> Listing:
         sold_kwh=row["sold_kwh"],
         energy_amount_kwh=row["energy_amount_kwh"],
         price_per_kwh=row["price_per_kwh"],
-        status=row["status"],
-        paused_by=row["paused_by"],
+        status=ListingStatus(row["status"]),
+        paused_by=PausedBy(row["paused_by"]) if row["paused_by"] else None,
         auto_adjust=row["auto_adjust"],
-        pricing=row["pricing"],
+        pricing=Pricing(row["pricing"]),
         price_floor=row["price_floor"],
         price_cap=row["price_cap"],
         reserve_soc_pct=row["reserve_soc_pct"],

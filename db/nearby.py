@@ -14,6 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
+from core.enums import DeviceKind, DeviceStatus, UserRole
 from core.geo import Box, Circle
 from core.ids import UserId
 from db.pool import Connection, Record
@@ -104,7 +105,7 @@ class NearbyUser:
 
     id: UUID
     full_name: str
-    role: str
+    role: UserRole
     latitude: float
     longitude: float
     distance_km: float
@@ -116,9 +117,9 @@ class NearbyDevice:
 
     id: UUID
     name: str
-    kind: str
+    kind: DeviceKind
     capacity_w: float
-    status: str
+    status: DeviceStatus
     latitude: float
     longitude: float
     distance_km: float
@@ -148,7 +149,7 @@ async def users(
     circle: Circle,
     *,
     caller_id: UserId,
-    role: str | None,
+    role: UserRole | None,
     after: tuple[float, UUID],
     limit: int,
 ) -> list[NearbyUser]:
@@ -206,7 +207,7 @@ def _user(row: Record) -> NearbyUser:
     return NearbyUser(
         id=row["id"],
         full_name=row["full_name"],
-        role=row["role"],
+        role=UserRole(row["role"]),
         latitude=row["latitude"],
         longitude=row["longitude"],
         distance_km=row["distance_km"],

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from core.enums import PaymentKind, PaymentMethodKind, PaymentStatus
 from core.ids import UserId
 from db.pool import Connection, Record
 
@@ -76,7 +77,7 @@ class PaymentMethod:
     """`provider_ref` is the provider's token for it: never a card or account number."""
 
     id: UUID
-    kind: str
+    kind: PaymentMethodKind
     label: str
     provider: str
     provider_ref: str
@@ -92,9 +93,9 @@ class PaymentOrder:
     user_id: UserId | None
     payment_method_id: UUID | None
     provider: str
-    kind: str
+    kind: PaymentKind
     amount: Decimal
-    status: str
+    status: PaymentStatus
     created_at: datetime
     completed_at: datetime | None
 
@@ -122,7 +123,7 @@ async def add_method(
     conn: Connection,
     user_id: UserId,
     *,
-    kind: str,
+    kind: PaymentMethodKind,
     label: str,
     provider: str,
     provider_ref: str,
@@ -150,7 +151,7 @@ async def open_order(
     order_id: UUID,
     user_id: UserId,
     method: PaymentMethod,
-    kind: str,
+    kind: PaymentKind,
     amount: Decimal,
     transfer_id: UUID | None = None,
 ) -> PaymentOrder:
@@ -174,7 +175,7 @@ async def lock_order(conn: Connection, order_id: UUID, provider: str) -> Payment
 
 
 async def settle(
-    conn: Connection, order_id: UUID, status: str, *, transfer_id: UUID | None = None
+    conn: Connection, order_id: UUID, status: PaymentStatus, *, transfer_id: UUID | None = None
 ) -> None:
     """Close a pending order; a completed top-up has its transfer now."""
     await conn.execute(_SETTLE, order_id, status, transfer_id)
@@ -193,7 +194,7 @@ async def note_event(conn: Connection, provider: str, event_id: str, order_id: U
 def _method(row: Record) -> PaymentMethod:
     return PaymentMethod(
         id=row["id"],
-        kind=row["kind"],
+        kind=PaymentMethodKind(row["kind"]),
         label=row["label"],
         provider=row["provider"],
         provider_ref=row["provider_ref"],
@@ -208,9 +209,9 @@ def _order(row: Record) -> PaymentOrder:
         user_id=row["user_id"],
         payment_method_id=row["payment_method_id"],
         provider=row["provider"],
-        kind=row["kind"],
+        kind=PaymentKind(row["kind"]),
         amount=row["amount"],
-        status=row["status"],
+        status=PaymentStatus(row["status"]),
         created_at=row["created_at"],
         completed_at=row["completed_at"],
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from core.enums import ListingStatus
 from db.pool import Connection
 
 _TRADED = """
@@ -42,9 +43,9 @@ async def traded(conn: Connection, *, begin: datetime, end: datetime) -> Traded:
     )
 
 
-async def listings_by_status(conn: Connection) -> dict[str, int]:
+async def listings_by_status(conn: Connection) -> dict[ListingStatus, int]:
     """How many listings there are now of each status that any has."""
-    return {row["status"]: row["listings"] for row in await conn.fetch(_BY_STATUS)}
+    return {ListingStatus(row["status"]): row["listings"] for row in await conn.fetch(_BY_STATUS)}
 
 
 async def energy_on_offer_kwh(conn: Connection) -> Decimal:

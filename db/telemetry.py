@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core.ids import DeviceId
+from core.intervals import Quality
 from core.readings import Reading
 from db.pool import Connection, Record
 
@@ -79,7 +80,7 @@ class Slot:
     slot_start: datetime
     generated_wh: float
     surplus_wh: float
-    quality: str
+    quality: Quality
     reasons: tuple[str, ...]
 
 
@@ -138,7 +139,7 @@ async def energy(
             slot_start=row["slot_start"],
             generated_wh=float(row["generated_wh"]),
             surplus_wh=float(row["surplus_wh"]),
-            quality=row["quality"],
+            quality=Quality(row["quality"]),
             reasons=tuple(row["reasons"]),
         )
         for row in rows

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from core.enums import TransactionStatus
 from core.ids import ListingId, UserId
 from db.pool import Connection, Record
 
@@ -40,7 +41,7 @@ class Transaction:
     platform_fee: Decimal
     seller_amount: Decimal
     investor_amount: Decimal
-    status: str
+    status: TransactionStatus
     created_at: datetime
 
 
@@ -77,6 +78,6 @@ def transaction_of(row: Record) -> Transaction:
         platform_fee=row["platform_fee"],
         seller_amount=row["seller_amount"],
         investor_amount=row["investor_amount"],
-        status=row["status"],
+        status=TransactionStatus(row["status"]),
         created_at=row["created_at"],
     )

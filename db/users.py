@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from core.enums import UserRole
 from core.ids import UserId
 from db.pool import Connection, Record
 
@@ -80,7 +81,7 @@ class User:
     password_hash: str
     full_name: str
     phone: str | None
-    role: str
+    role: UserRole
     is_active: bool
     created_at: datetime
     property_name: str | None
@@ -93,7 +94,7 @@ class User:
 class UserFilter:
     """None: any. `text` is a part of the email or the name, in any case."""
 
-    role: str | None = None
+    role: UserRole | None = None
     is_active: bool | None = None
     text: str | None = None
 
@@ -105,7 +106,7 @@ async def create(
     password_hash: str,
     full_name: str,
     phone: str | None,
-    role: str,
+    role: UserRole,
 ) -> User:
     """A new person; all but admins get a profile and an empty wallet. Refused: EmailTaken."""
     row = await conn.fetchrow(_CREATE, email, password_hash, full_name, phone, role)
@@ -173,7 +174,7 @@ def _user(row: Record) -> User:
         password_hash=row["password_hash"],
         full_name=row["full_name"],
         phone=row["phone"],
-        role=row["role"],
+        role=UserRole(row["role"]),
         is_active=row["is_active"],
         created_at=row["created_at"],
         property_name=row["property_name"],

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from core.enums import TransferKind
 from core.errors import WalletLimit
 from core.ids import DeviceId, ListingId, UserId
 from core.units import BALANCE_MAX
@@ -88,7 +89,7 @@ class LedgerEntry:
     transfer_id: UUID
     amount: Decimal
     created_at: datetime
-    kind: str
+    kind: TransferKind
     reference_id: UUID
     listing_id: ListingId | None
     seller_id: UserId | None
@@ -111,7 +112,7 @@ async def entries(
 async def move(
     conn: Connection,
     *,
-    kind: str,
+    kind: TransferKind,
     reference_id: UUID,
     provider: str,
     user_id: UserId,
@@ -134,7 +135,7 @@ async def move(
 async def pay(
     conn: Connection,
     *,
-    kind: str,
+    kind: TransferKind,
     reference_id: UUID,
     payer_id: UserId,
     payee_id: UserId,
@@ -175,7 +176,7 @@ def _entry(row: Record) -> LedgerEntry:
         transfer_id=row["transfer_id"],
         amount=row["amount"],
         created_at=row["created_at"],
-        kind=row["kind"],
+        kind=TransferKind(row["kind"]),
         reference_id=row["reference_id"],
         listing_id=row["listing_id"],
         seller_id=row["seller_id"],

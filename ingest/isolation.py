@@ -6,7 +6,7 @@ from uuid import UUID
 
 import structlog
 
-from core.queues import Queue
+from core.enums import Queue
 from db import failed_items
 from db.errors import BLAMES_ITS_DATA, DATABASE_ERRORS, UNAVAILABLE, mind_cancellation, undone
 from db.pool import Pool

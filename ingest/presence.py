@@ -7,8 +7,8 @@ from time import monotonic
 
 import structlog
 
+from core.enums import DeviceStatus, Queue
 from core.ids import DeviceId, ListingId
-from core.queues import Queue
 from core.selling import USUAL_RULES, SellingRules
 from db import device_states, listing_adjustments, outbox
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
@@ -90,7 +90,7 @@ async def expire_listings(pool: Pool) -> int:
 async def _take_offline(conn: Connection, silent: Sequence[DeviceId], rules: SellingRules) -> None:
     states = await device_states.lock(conn, silent)
     for state in states.values():
-        state.status = "offline"
+        state.status = DeviceStatus.OFFLINE
     await device_states.save(conn, list(states.values()))
     await sync_listings(conn, states, [], datetime.now(UTC), rules)
     await outbox.add(conn, [status_event(state) for state in states.values()])

@@ -14,10 +14,10 @@ from uuid import UUID
 
 import structlog
 
+from core.enums import Queue
 from core.geo import neighbourhood
 from core.ids import ListingId
 from core.prices import PriceRules, Survey, listing_price
-from core.queues import Queue
 from core.units import slot_of
 from db import failed_items, prices
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from msgspec import structs
 
+from core.enums import DeviceStatus
 from core.ids import DeviceId
 from core.readings import Reading, RejectedReading, RejectionReason, refusal_by_age, taken_at
 from db.device_states import DeviceState
@@ -74,9 +75,9 @@ def _note_presence(state: DeviceState, message: IngestMessage) -> None:
         return
     if said is not None:
         state.status, state.fault_code = said.status, said.fault_code
-    elif message.decoded.readings and state.status in ("pending", "offline"):
-        state.status = "online"
-    if said is None or said.status != "offline":
+    elif message.decoded.readings and state.status in (DeviceStatus.PENDING, DeviceStatus.OFFLINE):
+        state.status = DeviceStatus.ONLINE
+    if said is None or said.status is not DeviceStatus.OFFLINE:
         state.last_seen_at = message.received_at
 
 

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, Protocol
 
 from websockets.exceptions import ConnectionClosed
 
+from core.enums import UserRole
 from core.errors import Unauthenticated
 from core.ids import DeviceId
 from core.tokens import Identity, verify
@@ -230,7 +231,7 @@ class ClientSession:
         self._context.hub.attach(self, channel, at)
 
     async def _watch_device(self, device_id: DeviceId, who: Identity) -> None:
-        owner_id = None if who.role == "admin" else who.user_id
+        owner_id = None if who.role is UserRole.ADMIN else who.user_id
         try:
             is_theirs = await self._context.live_telemetry.begin(device_id, owner_id)
         except (*UNAVAILABLE, *DATABASE_ERRORS) as reason:

@@ -9,6 +9,7 @@ from pathlib import Path
 import bcrypt
 from pydantic import BaseModel, ValidationError
 
+from core.enums import UserRole
 from core.errors import EmailTaken
 from core.settings import DatabaseSettings, PasswordSettings, load
 from core.tokens import hash_of
@@ -35,7 +36,9 @@ async def embedded(data: Path, settings: DatabaseSettings) -> UserAccount:
     """Return the administrator of an embedded hub; create one at the first call."""
     path = data / _ACCOUNT_FILE
     stored = private_json.read(path)
-    account = invent_account(_FULL_NAME, "admin") if stored is None else UserAccount(**stored)
+    account = (
+        invent_account(_FULL_NAME, UserRole.ADMIN) if stored is None else UserAccount(**stored)
+    )
     # The file may be older than the database, which was replaced or emptied.
     if stored is None or not await _exists(settings, account.email):
         rounds = load(PasswordSettings).bcrypt_rounds
@@ -92,7 +95,7 @@ async def _store(settings: DatabaseSettings, email: str, password_hash: str) -> 
             async with open_connection(settings, application_name="create-admin") as conn:
                 await users.create(
                     conn, email=email, password_hash=password_hash, full_name=_FULL_NAME,
-                    phone=None, role="admin",
+                    phone=None, role=UserRole.ADMIN,
                 )  # fmt: skip
     except EmailTaken:
         raise CommandError(f"{email} already has a user account: choose another email") from None

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from core.enums import UserRole
 from core.settings import AdminSignInSettings, DatabaseSettings, MqttTrustSettings, load
 from simulators.device_connection import ConnectionTally
 from simulators.feed import FeedRefused
@@ -62,7 +63,7 @@ async def with_administrator(data: Path, hub: HubAddresses) -> HubAddresses:
     account = None
     if sign_in.admin_email is not None and sign_in.admin_password is not None:
         password = sign_in.admin_password.get_secret_value()
-        account = UserAccount(sign_in.admin_email, password, "Administrator", "admin")
+        account = UserAccount(sign_in.admin_email, password, "Administrator", UserRole.ADMIN)
     elif run is not None and run.api_url == hub.api_url:
         account = await admin.embedded(data, load(DatabaseSettings, database_url=run.database_url))
     else:

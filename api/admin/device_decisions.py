@@ -16,6 +16,7 @@ from api.http.dependencies import Admin, DevicePathId, PoolDep, SettingsDep
 from api.http.envelope import Answer, Page, ok
 from api.http.errors import answers
 from api.http.fields import Body, Flag, Instant, Reason, ShownInstant, View, without_default
+from core.enums import FlagState
 from core.errors import Forbidden, Invalid, NotFound
 from core.flags import FlagKind
 from core.ids import DeviceId, UserId
@@ -164,7 +165,7 @@ async def list_flags(
             conn,
             before_id=before_id,
             limit=query.limit + 1,
-            state=query.state,
+            state=FlagState(query.state) if query.state else None,
             device_id=query.device_id,
         )
     return ok(

@@ -13,6 +13,7 @@ from api.http.errors import answers
 from api.http.fields import Body, Flag, Printable, Reason, ShownInstant, View
 from api.users import service as users_service
 from api.users.routes import UserView
+from core.enums import UserRole
 from core.errors import Forbidden, NotFound, OwnAccount
 from db import audit_results, users
 from db.audit_results import OFFENDING_KEPT
@@ -64,7 +65,7 @@ async def list_users(
 ) -> Answer[Page[UserView]]:
     """Everyone, newest first."""
     before = NEWEST.read(query.cursor)
-    where = UserFilter(query.role, query.is_active, query.q)
+    where = UserFilter(UserRole(query.role) if query.role else None, query.is_active, query.q)
     async with pool.acquire() as conn:
         found = await users.newest(conn, where, before=before, limit=query.limit + 1)
     return ok(

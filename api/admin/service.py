@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from core.enums import ActionSubject
 from core.errors import Invalid, NotFound
 from core.flags import FlagKind
 from core.ids import DeviceId
@@ -52,7 +53,12 @@ async def decide(
             await admin_actions.record(
                 conn,
                 NewAdminAction(
-                    admin.user_id, "device.decided", "device", device_id, *changed, decision.reason
+                    admin.user_id,
+                    "device.decided",
+                    ActionSubject.DEVICE,
+                    device_id,
+                    *changed,
+                    decision.reason,
                 ),
             )
 

@@ -12,8 +12,8 @@ from api.http.dependencies import Admin, Id, PoolDep
 from api.http.envelope import Answer, Page, ok
 from api.http.errors import answers
 from api.http.fields import ShownInstant, View
+from core.enums import Queue
 from core.errors import Forbidden, GoneFromQueue, NotFound
-from core.queues import Queue
 from db import failed_items
 
 router = routing.private("/admin/set-aside", "admin")

@@ -31,6 +31,7 @@ from api.http.fields import (
 )
 from api.views import ShownFunded, ShownShare, ShownTarget
 from core.dialects import Dialect, external_id_fault, topics_of
+from core.enums import UserRole
 from core.errors import (
     CapacityFixed,
     DeviceFrozen,
@@ -182,7 +183,7 @@ async def list_devices(
     pool: PoolDep, caller: CurrentUser, query: Annotated[PageQuery, Query()]
 ) -> Answer[Page[DeviceView]]:
     """The caller's devices, newest first; an admin's: all."""
-    owner_id = None if caller.role == "admin" else caller.user_id
+    owner_id = None if caller.role is UserRole.ADMIN else caller.user_id
     before = NEWEST.read(query.cursor)
     async with pool.acquire() as conn:
         found = await devices.newest(conn, owner_id, before=before, limit=query.limit + 1)

@@ -15,6 +15,7 @@ from api.http import quotas
 from api.http.fields import check_together
 from api.http.quotas import Quota
 from core.device_passwords import hash_of, password_of, secret_of
+from core.enums import ActionSubject, UserRole
 from core.errors import CapacityFixed, DeviceFrozen, DeviceFunded, FundingTermsFixed, NotFound
 from core.events import ADMIN, Event, EventType
 from core.ids import DeviceId
@@ -92,7 +93,7 @@ async def change(
         await devices.change(conn, after)
         if after.capacity_w != before.capacity_w:
             await _forget_approval(conn, device_id, rules)
-        if caller.role == "admin" and after != before:
+        if caller.role is UserRole.ADMIN and after != before:
             was, became = _shown(before), _shown(after)
             changed = [name for name in wanted if was[name] != became[name]]
             await _record(
@@ -111,15 +112,15 @@ async def remove(pool: Pool, caller: Identity, device_id: DeviceId, *, reason: s
     """
     async with pool.acquire() as conn, conn.transaction():
         device = _own(await devices.lock(conn, device_id), caller)
-        if device.funded and caller.role != "admin":
+        if device.funded and caller.role is not UserRole.ADMIN:
             raise DeviceFunded
         states = await device_states.lock(conn, [device_id])
-        if states[device_id].standing.frozen and caller.role != "admin":
+        if states[device_id].standing.frozen and caller.role is not UserRole.ADMIN:
             raise DeviceFrozen
         await listings.cancel_all(conn, device_id)
         await devices.remove(conn, device_id)
         await _announce(conn, EventType.DEVICE_REMOVED, device)
-        if caller.role == "admin":
+        if caller.role is UserRole.ADMIN:
             await _record(
                 conn, caller, "device.removed", device_id, reason,
                 before={"removed": False}, after={"removed": True},
@@ -153,7 +154,7 @@ async def _announce(conn: Connection, kind: EventType, device: Device) -> None:
 
 
 def _own(device: Device | None, caller: Identity) -> Device:
-    if device is None or (caller.role != "admin" and device.owner_id != caller.user_id):
+    if device is None or (caller.role is not UserRole.ADMIN and device.owner_id != caller.user_id):
         raise NotFound(what="device")
     return device
 
@@ -181,7 +182,9 @@ async def _record(
     before: Mapping[str, Any],
     after: Mapping[str, Any],
 ) -> None:
-    new = NewAdminAction(admin.user_id, action, "device", device_id, before, after, reason)
+    new = NewAdminAction(
+        admin.user_id, action, ActionSubject.DEVICE, device_id, before, after, reason
+    )
     await admin_actions.record(conn, new)
 
 

@@ -21,6 +21,7 @@ from api.http.write_limits import WriteLimits
 from api.payments.providers import PaymentProviders
 from api.purchases.service import PurchaseBatcher
 from api.users.passwords import Passwords
+from core.enums import UserRole
 from core.errors import AccountInactive, Forbidden
 from core.ids import DeviceId, ListingId, UserId
 from core.settings import ApiSettings
@@ -110,13 +111,14 @@ SettingsDep = Annotated[ApiSettings, Depends(_settings)]
 ClientHost = Annotated[str, Depends(_client_host)]
 
 CurrentUser = Annotated[Identity, Depends(SignedIn())]
-Host = Annotated[Identity, Depends(SignedIn("host"))]
-Investor = Annotated[Identity, Depends(SignedIn("investor"))]
-Admin = Annotated[Identity, Depends(SignedIn("admin"))]
-# Who has a wallet: everyone but admins.
-Member = Annotated[Identity, Depends(SignedIn("buyer", "host", "investor"))]
+Host = Annotated[Identity, Depends(SignedIn(UserRole.HOST))]
+Investor = Annotated[Identity, Depends(SignedIn(UserRole.INVESTOR))]
+Admin = Annotated[Identity, Depends(SignedIn(UserRole.ADMIN))]
+# The roles that have a wallet.
+_MEMBERS = (UserRole.BUYER, UserRole.HOST, UserRole.INVESTOR)
+Member = Annotated[Identity, Depends(SignedIn(*_MEMBERS))]
 # The same, of one route: its function in the database refuses who was deactivated.
-Buyer = Annotated[Identity, Depends(SignedIn("buyer", "host", "investor", looked_up=False))]
+Buyer = Annotated[Identity, Depends(SignedIn(*_MEMBERS, looked_up=False))]
 
 IdempotencyKey = Annotated[
     str | None,

@@ -9,6 +9,7 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 from api.http.idempotency import request_hash
+from core.enums import TransferKind
 from core.errors import NotFound
 from core.ids import DeviceId
 from core.revenue import ExpectedTerms, check_investment
@@ -69,7 +70,7 @@ async def _pay(
     with refusals(total_price=request.amount):
         transfer_id = await wallets.pay(
             conn,
-            kind="investment",
+            kind=TransferKind.INVESTMENT,
             reference_id=investment_id,
             payer_id=investor.user_id,
             payee_id=funding.owner_id,

@@ -37,7 +37,7 @@ from api.http.fields import (
 from api.listings import service as listings_service
 from api.listings.service import Offer
 from api.views import ListingStatus, ListingView, Pricing
-from core import errors
+from core import enums, errors
 from core.errors import (
     CapacityNotApproved,
     DeviceFlagged,
@@ -96,7 +96,8 @@ class NewListing(Body):
     def offer(self) -> Offer:
         """Raises Invalid."""
         check_window(self.available_from, self.available_to, datetime.now(UTC))
-        check_price(self.price_per_kwh, self.pricing, self.price_floor, self.price_cap)
+        pricing = enums.Pricing(self.pricing)
+        check_price(self.price_per_kwh, pricing, self.price_floor, self.price_cap)
         if self.auto_adjust and self.device_id is None:
             raise errors.Invalid(field="device_id", allowed="is required with auto_adjust")
         if not self.auto_adjust and self.energy_amount_kwh == 0:
@@ -158,9 +159,8 @@ async def list_listings(
     reads: ReadRoutingDep, caller: CurrentUser, query: Annotated[ListingQuery, Query()]
 ) -> Response:
     """Listings, newest or cheapest first. The caller's own are shown at their exact places."""
-    where = ListingFilter(
-        query.status, query.seller_id, query.device_id, query.min_kwh, query.max_price
-    )
+    status = enums.ListingStatus(query.status) if query.status else None
+    where = ListingFilter(status, query.seller_id, query.device_id, query.min_kwh, query.max_price)
     limit = query.limit
     made_at, price, last_id = LISTED.read(query.cursor)
     if query.sort == "price_per_kwh":

@@ -12,6 +12,7 @@ from decimal import Decimal
 import core.listings
 from api.http import quotas
 from api.http.quotas import Quota
+from core.enums import ListingStatus, PausedBy, Pricing
 from core.errors import AccountInactive, Forbidden, IllegalMove, NoLocation, NotFound
 from core.events import EventType
 from core.ids import DeviceId, ListingId
@@ -38,7 +39,7 @@ class Offer:
     energy_amount_kwh: Decimal
     price_per_kwh: Decimal
     auto_adjust: bool
-    pricing: str
+    pricing: Pricing
     price_floor: Decimal | None
     price_cap: Decimal | None
     reserve_soc_pct: float | None
@@ -84,7 +85,7 @@ async def create(
             exact_location=offer.exact_location,
             available_from=offer.available_from,
             available_to=offer.available_to,
-            paused_by=None if serves else "device",
+            paused_by=None if serves else PausedBy.DEVICE,
         )
         with refusals():
             listing = await listings.create(conn, new, max_clock_ahead=MAX_CLOCK_AHEAD)
@@ -98,7 +99,7 @@ async def cancel(pool: Pool, seller: Identity, listing_id: ListingId) -> Listing
         listing = await _lock_own(conn, seller, listing_id)
         cancelled = await listings.cancel(conn, listing_id)
         if cancelled is None:
-            raise IllegalMove(status=listing.status, wanted="cancelled")
+            raise IllegalMove(status=listing.status, wanted=ListingStatus.CANCELLED)
         await listings.announce(conn, listing_id, EventType.LISTING_CANCELLED)
     return cancelled
 

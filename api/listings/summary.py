@@ -11,6 +11,7 @@ from api.http import routing
 from api.http.dependencies import CurrentUser, ReadRoutingDep
 from api.http.envelope import Answer, ok
 from api.http.fields import Instant, ShownInstant, ShownKwh, ShownMoney, ShownPrice
+from core.enums import ListingStatus
 from core.errors import Invalid
 from core.units import KWH, MONEY, price
 from db import summary
@@ -73,7 +74,7 @@ async def get_summary(
     """What the whole market traded in a span of time, and what is on offer now."""
     begin, end = query.span()
 
-    async def look(conn: Connection) -> tuple[Traded, dict[str, int], Decimal]:
+    async def look(conn: Connection) -> tuple[Traded, dict[ListingStatus, int], Decimal]:
         # One snapshot: what a purchase moves is counted on one side.
         async with conn.transaction(isolation="repeatable_read", readonly=True):
             return (

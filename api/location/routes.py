@@ -21,6 +21,7 @@ from api.http.fields import (
     check_together,
 )
 from api.views import ListingView, ShownFunded, ShownShare, ShownTarget
+from core.enums import UserRole
 from core.errors import NoLocation
 from core.geo import Circle
 from core.ids import UserId
@@ -153,7 +154,7 @@ async def nearby_users(
             conn,
             await _circle(conn, caller.user_id, query),
             caller_id=caller.user_id,
-            role=query.role,
+            role=UserRole(query.role) if query.role else None,
             after=after,
             limit=query.limit + 1,
         )

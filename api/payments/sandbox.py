@@ -15,7 +15,7 @@ import httpx
 import structlog
 
 from api.payments.webhooks import SIGNATURE_HEADER, WebhookEvent, sign
-from core.queues import Queue
+from core.enums import Queue
 from core.settings import ApiSettings, near
 from core.units import rfc3339
 from db import failed_items, payments

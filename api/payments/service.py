@@ -4,11 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Literal
 from uuid import UUID, uuid4
 
 from api.http.idempotency import request_hash
 from api.payments.webhooks import WebhookEvent
+from core.enums import PaymentKind, PaymentStatus, TransferKind
 from core.errors import Invalid, NotFound, PaymentsUnavailable, PayoutHeld
 from core.tokens import Identity
 from db import idempotency, payments, payouts, wallets
@@ -16,12 +16,10 @@ from db.errors import refusals
 from db.payments import PaymentOrder
 from db.pool import Connection, Pool
 
-Kind = Literal["topup", "withdrawal"]
-
 
 @dataclass(frozen=True, slots=True)
 class PaymentRequest:
-    kind: Kind
+    kind: PaymentKind
     amount: Decimal
     payment_method_id: UUID
     key: str | None
@@ -63,7 +61,7 @@ async def open_order(
         if method.provider not in providers:
             raise PaymentsUnavailable
         transfer_id = None
-        if request.kind == "topup":
+        if request.kind is PaymentKind.TOPUP:
             await wallets.check_room(conn, member.user_id, request.amount)
         else:
             if payout_delay:
@@ -71,7 +69,7 @@ async def open_order(
             with refusals(total_price=request.amount):
                 transfer_id = await wallets.move(
                     conn,
-                    kind="withdrawal",
+                    kind=TransferKind.WITHDRAWAL,
                     reference_id=order_id,
                     provider=method.provider,
                     user_id=member.user_id,
@@ -102,7 +100,7 @@ async def settle(pool: Pool, provider: str, event: WebhookEvent) -> bool:
             raise Invalid(field="amount", allowed="must be the order's")
         if not await payments.note_event(conn, provider, event.event_id, order.id):
             return False
-        if order.status != "pending":
+        if order.status is not PaymentStatus.PENDING:
             return False
         await _close(conn, order, succeeded=event.type == "payment.succeeded")
     return True
@@ -123,18 +121,18 @@ async def _close(conn: Connection, order: PaymentOrder, *, succeeded: bool) -> N
     # The wallet of a user who is gone is gone too.
     succeeded = succeeded and order.user_id is not None
     transfer_id = None
-    if order.user_id is not None and succeeded == (order.kind == "topup"):
+    if order.user_id is not None and succeeded == (order.kind is PaymentKind.TOPUP):
         transfer_id = await wallets.move(
             conn,
-            kind="topup" if succeeded else "reversal",
+            kind=TransferKind.TOPUP if succeeded else TransferKind.REVERSAL,
             reference_id=order.id,
             provider=order.provider,
             user_id=order.user_id,
             amount=order.amount,
         )
-    status = "completed" if succeeded else "failed"
+    status = PaymentStatus.COMPLETED if succeeded else PaymentStatus.FAILED
     # A withdrawal keeps the transfer that it left with.
-    topup_id = transfer_id if order.kind == "topup" else None
+    topup_id = transfer_id if order.kind is PaymentKind.TOPUP else None
     await payments.settle(conn, order.id, status, transfer_id=topup_id)
 
 

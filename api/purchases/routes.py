@@ -23,6 +23,7 @@ from api.http.fields import Body, Kwh, PricePerKwh
 from api.http.idempotency import request_hash
 from api.views import ListingView, TransactionView
 from core import errors
+from core.enums import UserRole
 from core.errors import Forbidden, NotFound
 from core.ids import ListingId
 from db import transactions
@@ -113,7 +114,7 @@ async def get_transaction(
     """A purchase that the caller was part of; an admin's: any."""
     found = await reads.run(lambda conn: transactions.by_id(conn, transaction_id))
     parties = (found.buyer_id, found.seller_id) if found else ()
-    if found is None or (caller.role != "admin" and caller.user_id not in parties):
+    if found is None or (caller.role is not UserRole.ADMIN and caller.user_id not in parties):
         raise NotFound(what="transaction")
     return ok(TransactionView.model_validate(found))
 

@@ -25,6 +25,7 @@ from api.users import service as users_service
 from api.users import sign_ins
 from api.users.passwords import PASSWORD_MAX_BYTES
 from api.users.sign_ins import SignIn
+from core.enums import UserRole
 from core.errors import (
     BadCredentials,
     BadToken,
@@ -204,7 +205,7 @@ async def register(
                 password_hash=password_hash,
                 full_name=body.full_name,
                 phone=body.phone,
-                role=body.role,
+                role=UserRole(body.role),
             )
         session = await sign_ins.begin(conn, services.settings, user)
     return created(SessionView.of(session))
@@ -279,11 +280,11 @@ async def change_password(
 
 def _profile(user: User) -> HostProfile | BuyerProfile | InvestorProfile | None:
     match user.role:
-        case "host":
+        case UserRole.HOST:
             return HostProfile.model_validate(user)
-        case "buyer":
+        case UserRole.BUYER:
             return BuyerProfile.model_validate(user)
-        case "investor":
+        case UserRole.INVESTOR:
             return InvestorProfile.model_validate(user)
         case _:
             return None

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from api.http.dependencies import Services
+from core.enums import ActionSubject, UserRole
 from core.errors import BadCredentials, Invalid, NotFound, OwnAccount
 from core.ids import UserId
 from core.tokens import Identity
@@ -14,10 +15,10 @@ from db.pool import Pool
 from db.users import User
 
 PROFILES: Mapping[str, tuple[str, ...]] = {
-    "host": ("property_name", "tariff_per_kwh"),
-    "buyer": ("monthly_demand_kwh",),
-    "investor": ("company",),
-    "admin": (),
+    UserRole.HOST: ("property_name", "tariff_per_kwh"),
+    UserRole.BUYER: ("monthly_demand_kwh",),
+    UserRole.INVESTOR: ("company",),
+    UserRole.ADMIN: (),
 }
 _OF_EVERYONE = ("full_name", "phone")
 
@@ -72,7 +73,8 @@ async def set_active(
         await users.set_active(conn, user_id, active)
         if before.is_active != active:
             new = NewAdminAction(
-                admin.user_id, "user.activated" if active else "user.deactivated", "user", user_id,
+                admin.user_id, "user.activated" if active else "user.deactivated",
+                ActionSubject.USER, user_id,
                 {"is_active": before.is_active}, {"is_active": active}, reason,
             )  # fmt: skip
             await admin_actions.record(conn, new)

@@ -15,8 +15,9 @@ from api.http.fields import Body, Flag, Money, Name, ShownInstant, ShownKwh, Sho
 from api.http.quotas import Quota
 from api.payments import service as payments_service
 from api.payments.account_numbers import holds_account_number, holds_card_number, is_account_number
-from api.payments.service import Kind, PaymentRequest
+from api.payments.service import PaymentRequest
 from api.views import WalletView
+from core.enums import EntryKind, PaymentKind, PaymentMethodKind
 from core.errors import (
     Forbidden,
     IdempotencyKeyReused,
@@ -99,7 +100,7 @@ class NewOrder(Body):
 
 class OrderView(View):
     id: UUID
-    kind: Kind
+    kind: Literal["topup", "withdrawal"]
     amount: ShownMoney
     status: Literal["pending", "completed", "failed"]
     payment_method_id: UUID | None
@@ -166,7 +167,7 @@ async def top_up(
     key: IdempotencyKey = None,
 ) -> Answer[OrderView]:
     """Ask the provider for money. It is `pending` until the provider's webhook completes it."""
-    return await _order(services, member, "topup", body, key, response)
+    return await _order(services, member, PaymentKind.TOPUP, body, key, response)
 
 
 @router.post(
@@ -187,7 +188,7 @@ async def withdraw(
 
     What was earned within the hub's `PAYOUT_DELAY` can't be taken out yet.
     """
-    return await _order(services, member, "withdrawal", body, key, response)
+    return await _order(services, member, PaymentKind.WITHDRAWAL, body, key, response)
 
 
 @router.get("/payment-methods", responses=answers(Forbidden))
@@ -219,7 +220,7 @@ async def add_payment_method(
         method = await payments.add_method(
             conn,
             member.user_id,
-            kind=body.kind,
+            kind=PaymentMethodKind(body.kind),
             label=body.label,
             provider=body.provider,
             provider_ref=body.provider_ref,
@@ -240,7 +241,7 @@ async def remove_payment_method(pool: PoolDep, member: Member, method_id: Id) ->
 async def _order(
     services: ServicesDep,
     member: Identity,
-    kind: Kind,
+    kind: PaymentKind,
     body: NewOrder,
     key: str | None,
     response: Response,
@@ -262,9 +263,10 @@ async def _order(
 
 
 def _shown(entry: LedgerEntry, member: Identity) -> EntryView:
-    kind = entry.kind
-    if kind == "purchase" and entry.amount > 0:
-        kind = "sale" if entry.seller_id == member.user_id else "revenue_share"
+    kind = EntryKind(entry.kind)
+    if kind is EntryKind.PURCHASE and entry.amount > 0:
+        is_own_sale = entry.seller_id == member.user_id
+        kind = EntryKind.SALE if is_own_sale else EntryKind.REVENUE_SHARE
     return EntryView(
         id=entry.id,
         transfer_id=entry.transfer_id,

@@ -13,8 +13,8 @@ from itertools import islice
 
 import structlog
 
+from core.enums import Queue
 from core.ids import DeviceId
-from core.queues import Queue
 from core.settings import DatabaseSettings, IngestSettings
 from db import device_credentials, failed_items, locks, roles
 from db.device_credentials import Changes, DeviceAccess

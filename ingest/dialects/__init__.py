@@ -13,6 +13,7 @@ from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 from core.assembly import PartialReading
+from core.enums import DeviceStatus
 from core.readings import Reading, RejectedReading, RejectionReason
 
 
@@ -20,7 +21,7 @@ from core.readings import Reading, RejectedReading, RejectionReason
 class Status:
     """What a device says of itself: `online`, `offline` or `fault`, with the fault's code."""
 
-    status: str
+    status: DeviceStatus
     fault_code: str | None = None
 
 
@@ -62,8 +63,8 @@ class DecodeResult:
 Decode: TypeAlias = Callable[[Sequence[str], bytes, DeviceContext, datetime], DecodeResult]
 
 NOTHING = DecodeResult()
-ONLINE = DecodeResult(Decoded(status=Status("online")))
-OFFLINE = DecodeResult(Decoded(status=Status("offline")))
+ONLINE = DecodeResult(Decoded(status=Status(DeviceStatus.ONLINE)))
+OFFLINE = DecodeResult(Decoded(status=Status(DeviceStatus.OFFLINE)))
 
 
 def refuse(reason: RejectionReason, detail: str, at: datetime | None = None) -> DecodeResult:

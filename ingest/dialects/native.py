@@ -8,13 +8,14 @@ from msgspec.json import Decoder
 from msgspec.structs import replace
 from pydantic_core import from_json
 
+from core.enums import DeviceStatus
 from core.readings import FIELDS, Reading, RejectedReading, RejectionReason
 from ingest.dialects import Decoded, Status
 from ingest.dialects.values import fault_of
 
 MESSAGE_MAX_BYTES = 1024 * 1024
 MESSAGE_MAX_READINGS = 1000
-STATUSES = ("online", "offline", "fault")
+STATUSES = (DeviceStatus.ONLINE, DeviceStatus.OFFLINE, DeviceStatus.FAULT)
 FAULT_CODE_MAX_LENGTH = 64
 
 _FLAWLESS = Decoder(Reading | list[Reading])
@@ -103,7 +104,7 @@ def decode_status(payload: bytes) -> Decoded:
     """`online`, `offline` or `fault`, bare or as `{"status": …, "code": …}`."""
     text = payload[:MESSAGE_MAX_BYTES].decode("utf-8", "replace").strip()
     if text in STATUSES:
-        return Decoded(status=Status(text))
+        return Decoded(status=Status(DeviceStatus(text)))
     try:
         document = from_json(payload)
     except ValueError:
@@ -113,4 +114,4 @@ def decode_status(payload: bytes) -> Decoded:
         return _refuse_all(RejectionReason.MALFORMED, f"status must be one of {allowed}")
     code = document.get("code")
     known = code[:FAULT_CODE_MAX_LENGTH].replace("\0", "") if isinstance(code, str) else None
-    return Decoded(status=Status(document["status"], known))
+    return Decoded(status=Status(DeviceStatus(document["status"]), known))

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from core.queues import Queue
+from core.enums import Queue
 from core.settings import DatabaseSettings
 from core.units import BALANCE_MAX
 from db import failed_items

@@ -16,7 +16,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 from prometheus_client import CollectorRegistry
 
-from core.queues import Queue
+from core.enums import Queue
 from core.settings import DatabaseSettings, RealtimeSettings, RedisSettings
 from core.units import slot_of
 from db import failed_items

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from api.investments.service import InvestmentRequest, invest
+from core.enums import UserRole
 from core.errors import DomainError
 from core.settings import DatabaseSettings
 from core.tokens import Identity
@@ -162,7 +163,7 @@ async def market(pool: Pool) -> tuple[list[Person], list[UUID]]:
             )
             for amount, investor in enumerate(investors, 1):
                 who = Identity(
-                    investor.id, investor.email, "investor", datetime.max.replace(tzinfo=UTC)
+                    investor.id, investor.email, UserRole.INVESTOR, datetime.max.replace(tzinfo=UTC)
                 )
                 await invest(pool, who, InvestmentRequest(device_id, Decimal(amount * 31), None))
         listings.append(

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from core.queues import Queue
+from core.enums import Queue
 from core.settings import DatabaseSettings
 from db import failed_items
 from db.failed_items import TRIES

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.listings import service as listings_service
+from core.enums import UserRole
 from core.errors import DomainError
 from core.listings import ListingPatch
 from core.readings import Reading
@@ -93,7 +94,7 @@ class Story:
             assert before["sold_kwh"] + order.energy_kwh <= await self.for_sale_kwh(before)
 
     async def wish(self, status: str) -> None:
-        host = Identity(self.host.id, self.host.email, "host", datetime.now(UTC))
+        host = Identity(self.host.id, self.host.email, UserRole.HOST, datetime.now(UTC))
         try:
             await listings_service.change(
                 self.pool, host, self.listing, ListingPatch(status=status)

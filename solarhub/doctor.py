@@ -149,18 +149,18 @@ def _address(url: SplitResult, default_port: int) -> tuple[str, int]:
 async def _accounts() -> DoctorFinding:
     """Check that the hub can connect to the broker, and may manage devices' broker accounts."""
     from ingest.broker_accounts.dynamic_security import (
-        BrokerAway,
+        BrokerUnreachable,
         CommandRefused,
-        NoPlugin,
-        accounts_at,
+        PluginUnavailable,
+        count_accounts,
     )
 
     try:
-        count = await accounts_at(load(MqttSettings))
-    except NoPlugin:
+        count = await count_accounts(load(MqttSettings))
+    except PluginUnavailable:
         message = "no dynamic security: the broker itself must authenticate devices"
         return DoctorFinding(FindingState.NOTE, "accounts", message)
-    except (BrokerAway, CommandRefused, SettingError, TimeoutError) as error:
+    except (BrokerUnreachable, CommandRefused, SettingError, TimeoutError) as error:
         return DoctorFinding(
             FindingState.BAD, "accounts", f"{error or 'timeout'} (SOLARHUB_MQTT_URL)"
         )

@@ -1,6 +1,7 @@
-"""Mosquitto's dynamic-security plugin, asked over MQTT (`$CONTROL/dynamic-security/v1`).
+"""A client of Mosquitto's dynamic-security plugin, over MQTT (`$CONTROL/dynamic-security/v1`).
 
-Answers go to everybody who listens for them, so each question carries a number of our own.
+Every subscriber of the response topic receives all responses, so each request carries a correlation
+id of its own.
 """
 
 import asyncio
@@ -14,161 +15,187 @@ from uuid import uuid4
 from core.exceptions import root_cause
 from core.settings import MqttSettings
 from ingest.broker import BrokerEndpoint
-from ingest.broker_accounts.commands import OWN_ROLE, Command, KnownBrokerAccount
+from ingest.broker_accounts.commands import OWN_ROLE_PREFIX, Command, ListedAccounts
 from ingest.mqtt.codec import ReceivedPublish
 from ingest.mqtt.connection import MqttConnection, MqttError
 
 _TOPIC = "$CONTROL/dynamic-security/v1"
-_ANSWERS = f"{_TOPIC}/response"
-_VERSION = "$SYS/broker/version"
-_SEND_S = 10.0
-_MEET_WITHIN_S = 5.0
-_VERSION_WITHIN_S = 2.0
-_PAGE = 500
-_PATTERNS_SINCE = (2, 1)
+_RESPONSE_TOPIC = f"{_TOPIC}/response"
+_VERSION_TOPIC = "$SYS/broker/version"
+
+_SEND_TIMEOUT_S = 10.0
+# A broker without the plugin does not answer at all: only a timeout shows it.
+_PROBE_TIMEOUT_S = 5.0
+_VERSION_TIMEOUT_S = 2.0
+
+_PAGE_SIZE = 500
+_USERNAME_PATTERNS_SINCE = (2, 1)
 
 Answer = dict[str, Any]
 
 
-class NoPlugin(Exception):
-    """The broker does not answer for the plugin: it has none, or the hub may not ask it."""
+class PluginUnavailable(Exception):
+    """The plugin does not answer: the broker lacks it, or denies the hub access to it."""
 
 
-class BrokerAway(Exception):
-    """The broker can't be reached, or does not let the hub in."""
+class BrokerUnreachable(Exception):
+    """The broker can't be reached, or rejects the hub's credentials."""
 
 
 class CommandRefused(Exception):
-    """The plugin did not do what it was told."""
+    """The plugin did not execute a command."""
 
 
-class Plugin:
-    """`patterns`: whether it puts the user's name in for `%u` in access lists."""
+class DynamicSecurityClient:
+    """Sends commands to the plugin and matches its responses to them.
 
-    def __init__(self, connection: MqttConnection, answer_within_s: float) -> None:
+    `username_patterns` says that the plugin substitutes the user name for `%u` in access lists.
+    """
+
+    def __init__(self, connection: MqttConnection, answer_timeout_s: float) -> None:
         self._connection = connection
-        self._answer_within_s = answer_within_s
+        self._answer_timeout_s = answer_timeout_s
+        # By correlation id; an entry exists only while its `send` waits.
         self._waiting: dict[str, asyncio.Future[list[Answer]]] = {}
         self._version: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.patterns = False
+        self.username_patterns = False
 
     async def read(self) -> None:
-        """Hand out answers until the connection is lost. Raises MqttError then."""
+        """Hand out responses until the connection is lost, then raise MqttError."""
         async for message in self._connection.messages():
             self._connection.acknowledge(message.packet_id, message.size_bytes)
             self._receive(message)
 
     def _receive(self, message: ReceivedPublish) -> None:
-        if message.topic == _VERSION.encode():
+        if message.topic == _VERSION_TOPIC.encode():
             if not self._version.done():
                 self._version.set_result(message.payload.decode())
             return
         answers = json.loads(message.payload).get("responses", [])
-        number = answers[0].get("correlationData", "") if answers else ""
-        waiting = self._waiting.get(number)
+        correlation_id = answers[0].get("correlationData", "") if answers else ""
+        waiting = self._waiting.get(correlation_id)
         if waiting is not None and not waiting.done():
             waiting.set_result(answers)
 
-    async def meet(self) -> None:
-        """Learn what it can do. Raises NoPlugin when nobody answers."""
+    async def probe(self) -> None:
+        """Check that the plugin answers, and set `username_patterns`. Raises PluginUnavailable."""
         try:
-            async with asyncio.timeout(_MEET_WITHIN_S):
-                await self.ask([{"command": "getDefaultACLAccess"}])
+            async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                await self.send([{"command": "getDefaultACLAccess"}])
         except TimeoutError:
-            raise NoPlugin from None
+            raise PluginUnavailable from None
         try:
-            async with asyncio.timeout(_VERSION_WITHIN_S):
-                told = await self._version
+            async with asyncio.timeout(_VERSION_TIMEOUT_S):
+                version = await self._version
         except TimeoutError:
-            return  # its roles will be longer than they might be
-        found = re.search(r"(\d+)\.(\d+)", told)
-        self.patterns = found is not None and tuple(map(int, found.groups())) >= _PATTERNS_SINCE
+            return  # A role per device works with every version; it is only more to store.
+        found = re.search(r"(\d+)\.(\d+)", version)
+        self.username_patterns = (
+            found is not None and tuple(map(int, found.groups())) >= _USERNAME_PATTERNS_SINCE
+        )
 
-    async def ask(self, commands: Sequence[Command]) -> list[Answer]:
-        """The answers in the commands' order. Raises TimeoutError, Refused, MqttError."""
-        number = uuid4().hex
-        payload = json.dumps({"commands": [c | {"correlationData": number} for c in commands]})
+    async def send(self, commands: Sequence[Command]) -> list[Answer]:
+        """Send commands in one request and return their answers in the same order.
+
+        Raises TimeoutError, CommandRefused, MqttError.
+        """
+        correlation_id = uuid4().hex
+        payload = json.dumps(
+            {"commands": [c | {"correlationData": correlation_id} for c in commands]}
+        )
         answer: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
+        self._waiting[correlation_id] = answer
         try:
-            async with asyncio.timeout(_SEND_S):
+            async with asyncio.timeout(_SEND_TIMEOUT_S):
                 await self._connection.publish(_TOPIC, payload)
-            async with asyncio.timeout(self._answer_within_s):
+            async with asyncio.timeout(self._answer_timeout_s):
                 answers = await answer
         finally:
-            del self._waiting[number]
+            del self._waiting[correlation_id]
         if len(answers) != len(commands):
             raise CommandRefused(f"{len(answers)} of {len(commands)} commands were answered")
         return answers
 
-    async def _tell(self, command: Command) -> Answer:
-        """Have it carried out. Raises Refused."""
-        [answer] = await self.ask([command])
+    async def list_accounts(self) -> ListedAccounts:
+        """Return all accounts with their marks, and the roles of single devices."""
+        accounts = await self._list_all("listClients", "clients", verbose=True)
+        roles = await self._list_all("listRoles", "roles", verbose=False)
+        return ListedAccounts(
+            marks={a["username"]: a.get("textdescription", "") for a in accounts},
+            roles={role for role in roles if role.startswith(OWN_ROLE_PREFIX)},
+        )
+
+    async def ensure_role(self, name: str, acls: Sequence[Command]) -> None:
+        """Create a role with exactly this access list, or change it if it differs.
+
+        An equal role is left alone: the plugin disconnects every client of a role that changes.
+        """
+        [answer] = await self.send([{"command": "getRole", "rolename": name}])
+        if "error" in answer:
+            await self._execute({"command": "createRole", "rolename": name, "acls": list(acls)})
+        elif _comparable(answer["data"]["role"]["acls"]) != _comparable(acls):
+            await self._execute({"command": "modifyRole", "rolename": name, "acls": list(acls)})
+
+    async def _execute(self, command: Command) -> Answer:
+        """Execute one command. Raises CommandRefused if the plugin answers with an error."""
+        [answer] = await self.send([command])
         if "error" in answer:
             raise CommandRefused(f"{command['command']}: {answer['error']}")
         return answer
 
-    async def known(self) -> KnownBrokerAccount:
-        """All accounts with their marks, and the roles of single devices."""
-        accounts = await self._listed("listClients", "clients", verbose=True)
-        roles = await self._listed("listRoles", "roles", verbose=False)
-        return KnownBrokerAccount(
-            marks={a["username"]: a.get("textdescription", "") for a in accounts},
-            roles={role for role in roles if role.startswith(OWN_ROLE)},
-        )
+    async def _list_all(self, command: str, key: str, *, verbose: bool) -> list[Any]:
+        """Read a list page by page.
 
-    async def _listed(self, command: str, what: str, *, verbose: bool) -> list[Any]:
-        """By pages. Between them nothing is changed by us, and nobody else keeps accounts."""
+        Nothing changes between two pages: the hub sends no change meanwhile, and the advisory lock
+        keeps other hubs from doing so.
+        """
         found: list[Any] = []
         while True:
-            page = {"command": command, "verbose": verbose, "count": _PAGE, "offset": len(found)}
-            data = (await self._tell(page))["data"]
-            found += data[what]
-            if len(found) >= data["totalCount"] or not data[what]:
+            page = {
+                "command": command, "verbose": verbose, "count": _PAGE_SIZE, "offset": len(found),
+            }  # fmt: skip
+            data = (await self._execute(page))["data"]
+            found += data[key]
+            if len(found) >= data["totalCount"] or not data[key]:
                 return found
-
-    async def settle_role(self, name: str, acls: Sequence[Command]) -> None:
-        """Have a role with just this access list. One that has it is left alone.
-
-        To change a role disconnects all who have it.
-        """
-        [answer] = await self.ask([{"command": "getRole", "rolename": name}])
-        if "error" in answer:
-            await self._tell({"command": "createRole", "rolename": name, "acls": list(acls)})
-        elif _comparable(answer["data"]["role"]["acls"]) != _comparable(acls):
-            await self._tell({"command": "modifyRole", "rolename": name, "acls": list(acls)})
 
 
 @asynccontextmanager
-async def open_plugin(
-    broker: BrokerEndpoint, identifier: str, answer_within_s: float
-) -> AsyncIterator[Plugin]:
-    """A plugin that has answered. Raises NoPlugin, MqttError: also when it is lost."""
-    async with broker.connect(identifier, clean_session=True) as connection:
+async def connect_plugin(
+    broker: BrokerEndpoint, client_id: str, answer_timeout_s: float
+) -> AsyncIterator[DynamicSecurityClient]:
+    """Connect to the plugin and check that it answers.
+
+    Raises PluginUnavailable, and MqttError, also when the connection is lost later.
+    """
+    async with broker.connect(client_id, clean_session=True) as connection:
         try:
-            async with asyncio.timeout(_SEND_S):
-                await connection.subscribe([(_ANSWERS, 1), (_VERSION, 0)])
+            async with asyncio.timeout(_SEND_TIMEOUT_S):
+                await connection.subscribe([(_RESPONSE_TOPIC, 1), (_VERSION_TOPIC, 0)])
         except TimeoutError:
             raise MqttError("the broker does not answer") from None
-        plugin = Plugin(connection, answer_within_s)
+        plugin = DynamicSecurityClient(connection, answer_timeout_s)
         try:
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(plugin.read())
-                await plugin.meet()
+                await plugin.probe()
                 yield plugin
                 reading.cancel()
         except BaseExceptionGroup as errors:
             raise root_cause(errors) from None
 
 
-async def accounts_at(settings: MqttSettings) -> int:
-    """How many accounts the broker has. Raises NoPlugin, BrokerAway, SettingError."""
+async def count_accounts(settings: MqttSettings) -> int:
+    """Return how many accounts the broker has.
+
+    Raises PluginUnavailable, BrokerUnreachable, CommandRefused, SettingError, TimeoutError.
+    """
     broker = BrokerEndpoint.of(settings)
     try:
-        async with open_plugin(broker, f"solarhub-{uuid4().hex}", _MEET_WITHIN_S) as plugin:
-            return len((await plugin.known()).marks)
+        async with connect_plugin(broker, f"solarhub-{uuid4().hex}", _PROBE_TIMEOUT_S) as plugin:
+            return len((await plugin.list_accounts()).marks)
     except MqttError as error:
-        raise BrokerAway(str(error)) from None
+        raise BrokerUnreachable(str(error)) from None
 
 
 def _comparable(acls: Sequence[Command]) -> set[tuple[str, str, bool]]:

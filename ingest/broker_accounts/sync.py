@@ -1,9 +1,8 @@
-"""Keeps devices' accounts at Mosquitto in step with the database. Of many ingesters one does.
+"""The task that keeps devices' broker accounts at Mosquitto in step with the database.
 
-The broker's own list is what is compared with, so it matters to nobody what was missed: while the
-hub was down, while the broker was away, when the broker has lost all. A notification says which
-devices to compare, and these go first, whatever else there is to do; looking at all of them now
-and then guarantees it.
+It compares the accounts that devices should have with the broker's own list, so changes that were
+missed during an outage need no record. A notification of the database names the devices to compare
+first, before any backlog; a periodic comparison of all devices covers lost notifications.
 """
 
 import asyncio
@@ -25,39 +24,53 @@ from ingest.broker import BrokerEndpoint
 from ingest.broker_accounts.commands import (
     BrokerAccount,
     BrokerAccountChange,
-    KnownBrokerAccount,
+    ListedAccounts,
     account_of,
-    behind,
-    due,
-    due_of,
+    changes_of,
+    count_outdated,
+    pending_changes,
     shared_roles,
 )
-from ingest.broker_accounts.dynamic_security import CommandRefused, NoPlugin, Plugin, open_plugin
+from ingest.broker_accounts.dynamic_security import (
+    CommandRefused,
+    DynamicSecurityClient,
+    PluginUnavailable,
+    connect_plugin,
+)
 from ingest.metrics import IngestMetrics
 from ingest.mqtt.connection import MqttError
 
-_ASK_S = 5.0  # device_credentials.notice_death counts on it
-_LOOK_AGAIN_S = 30.0
-_LIST_AGAIN_S = 300.0
-_LIST_AGAIN_AFTER_REFUSAL_S = 30.0
-_STANDBY_S = 0.5
+# The server ends the connection, and with it the lock, after 20 s without a statement
+# (`device_credentials.notice_death`). This interval must stay well below that.
+_POLL_S = 5.0
+_COMPARE_ALL_EVERY_S = 30.0
+_LIST_EVERY_S = 300.0
+# An account that the broker refused is tried again after the next listing.
+_LIST_EVERY_AFTER_REFUSAL_S = 30.0
+_LOCK_RETRY_S = 0.5
 _RETRY_FIRST_S = 0.2
 _RETRY_MAX_S = 10.0
-_ASK_AGAIN_S = 30.0
-_ANSWER_WITHIN_S = 15.0
+_RETRY_WITHOUT_PLUGIN_S = 30.0
+_ANSWER_TIMEOUT_S = 15.0
 
-# While the plugin works, the broker does nothing else, and who has just been registered waits; and
-# before 2.1 it writes its whole file for each command. So a batch grows and shrinks to what it does
-# in a fraction of a second.
+# While the plugin executes a batch, the broker does nothing else: publishing devices and newly
+# registered ones wait. Before 2.1 it also writes its whole file for each command. So the batch size
+# adapts to what the plugin executes in a fraction of a second.
 _BATCH_FIRST, _BATCH_MIN, _BATCH_MAX = 16, 1, 256
 _BATCH_SHORT_S, _BATCH_LONG_S = 0.2, 0.4
 
-_PASSING = (MqttError, NoPlugin, CommandRefused, *UNAVAILABLE, *DATABASE_ERRORS)
+_TRANSIENT = (MqttError, PluginUnavailable, CommandRefused, *UNAVAILABLE, *DATABASE_ERRORS)
 
 _log = structlog.get_logger()
 
 
 class BrokerAccountSync:
+    """Synchronizes devices' broker accounts for as long as `run` runs.
+
+    Every ingester may run one: an advisory lock lets one of them work, and another continues when
+    that one stops or loses its connection.
+    """
+
     def __init__(
         self,
         settings: IngestSettings,
@@ -70,27 +83,29 @@ class BrokerAccountSync:
         self._database = database
         self._secret = secret
         self._metrics = metrics
-        self._batch = _BATCH_FIRST
+        self._batch_size = _BATCH_FIRST
 
     async def run(self) -> None:
-        """Keep accounts until cancelled, or stand by."""
+        """Synchronize accounts, or wait for the lock to do so, until cancelled."""
         retry_in_s = _RETRY_FIRST_S
         while True:
             began = time.monotonic()
             try:
-                await self._serve()
-            except _PASSING as error:
+                await self._run_once()
+            except _TRANSIENT as error:
                 mind_cancellation(error)
                 if time.monotonic() - began > _RETRY_MAX_S:
                     retry_in_s = _RETRY_FIRST_S
-                if isinstance(error, NoPlugin):
-                    retry_in_s = _ASK_AGAIN_S
-                _log.warning("accounts_not_kept", error=_told(error), retry_in_s=retry_in_s)
+                if isinstance(error, PluginUnavailable):
+                    retry_in_s = _RETRY_WITHOUT_PLUGIN_S
+                _log.warning(
+                    "broker_accounts_not_synced", error=_text_of(error), retry_in_s=retry_in_s
+                )
             await asyncio.sleep(retry_in_s)
             retry_in_s = min(2 * retry_in_s, _RETRY_MAX_S)
 
-    async def _serve(self) -> None:
-        """Wait for the lock, then keep accounts until something is lost."""
+    async def _run_once(self) -> None:
+        """Wait for the lock, then synchronize until the database or the broker is lost."""
         async with open_connection(
             self._database, application_name="accounts", role=roles.INGEST, has_timeout=True
         ) as conn:
@@ -98,151 +113,172 @@ class BrokerAccountSync:
             while True:
                 if await locks.try_lock(conn, AdvisoryLock.BROKER_ACCOUNTS):
                     break
-                await asyncio.sleep(_STANDBY_S)
+                await asyncio.sleep(_LOCK_RETRY_S)
             async with (
                 device_credentials.changes(conn) as changes,
-                open_plugin(self._broker, self._client_id, _ANSWER_WITHIN_S) as plugin,
+                connect_plugin(self._broker, self._client_id, _ANSWER_TIMEOUT_S) as plugin,
             ):
-                await self._keep(conn, plugin, changes)
+                await self._synchronize(conn, plugin, changes)
 
-    async def _keep(self, conn: Connection, plugin: Plugin, changes: Changes) -> None:
-        for name, acls in shared_roles(patterns=plugin.patterns).items():
-            await plugin.settle_role(name, acls)
-        while True:
-            known = await plugin.known()
-            known.alone |= await failed_items.set_aside(conn, Queue.BROKER_ACCOUNTS)
-            _log.info("accounts_listed", accounts=len(known.marks))
-            listed_at = time.monotonic()
-            while time.monotonic() - listed_at < _listing_holds_s(known):
-                await self._keep_up(conn, plugin, changes, known)
-
-    async def _keep_up(
-        self, conn: Connection, plugin: Plugin, changes: Changes, known: KnownBrokerAccount
+    async def _synchronize(
+        self, conn: Connection, plugin: DynamicSecurityClient, changes: Changes
     ) -> None:
-        """Look at all, then for a while at what changes; in between, a batch of what is left."""
+        for name, acls in shared_roles(username_patterns=plugin.username_patterns).items():
+            await plugin.ensure_role(name, acls)
+        while True:
+            listed = await plugin.list_accounts()
+            listed.skipped |= await failed_items.set_aside(conn, Queue.BROKER_ACCOUNTS)
+            _log.info("broker_accounts_listed", accounts=len(listed.marks))
+            listed_at = time.monotonic()
+            while time.monotonic() - listed_at < _listing_valid_s(listed):
+                await self._compare_all(conn, plugin, changes, listed)
+
+    async def _compare_all(
+        self,
+        conn: Connection,
+        plugin: DynamicSecurityClient,
+        changes: Changes,
+        listed: ListedAccounts,
+    ) -> None:
+        """Compare all devices once, then for a while those that change.
+
+        Between two batches of the backlog, devices that have just changed are compared and changed
+        first: a revoked password must not wait behind thousands of new accounts.
+        """
         changes.take()
-        wanted = _accounts(await device_credentials.all_access(conn), plugin, known)
-        looked_at = time.monotonic()
-        while time.monotonic() - looked_at < _LOOK_AGAIN_S:
+        wanted = _accounts(await device_credentials.all_access(conn), plugin, listed)
+        compared_at = time.monotonic()
+        while time.monotonic() - compared_at < _COMPARE_ALL_EVERY_S:
             changed = changes.take()
             if changed is None:
-                return
-            wanted = await _looked_again(conn, plugin, wanted, changed, known)
-            stop_first = sorted(map(str, changed), key=wanted.__contains__)
-            first = due_of(stop_first, wanted, known, self._secret)
-            await self._change_some(conn, plugin, first, known)
-            some = await self._change_some(conn, plugin, due(wanted, known, self._secret), known)
+                return  # Too many have changed to name them: compare all again.
+            wanted = await _refresh(conn, plugin, wanted, changed, listed)
+            # False sorts first: devices without an account any more come before the others.
+            revoked_first = sorted(map(str, changed), key=wanted.__contains__)
+            urgent = changes_of(revoked_first, wanted, listed, self._secret)
+            await self._apply_batch(conn, plugin, urgent, listed)
+            backlog = pending_changes(wanted, listed, self._secret)
+            has_more = await self._apply_batch(conn, plugin, backlog, listed)
             self._metrics.accounts.set(len(wanted))
-            self._metrics.accounts_behind.set(behind(wanted, known))
-            if not some:
-                await changes.wait(_ASK_S)
+            self._metrics.accounts_behind.set(count_outdated(wanted, listed))
+            if not has_more:
+                await changes.wait(_POLL_S)
 
-    async def _change_some(
+    async def _apply_batch(
         self,
         conn: Connection,
-        plugin: Plugin,
-        due: Iterable[BrokerAccountChange],
-        known: KnownBrokerAccount,
+        plugin: DynamicSecurityClient,
+        pending: Iterable[BrokerAccountChange],
+        listed: ListedAccounts,
     ) -> bool:
-        """Carry out a batch of what is due, if anything is. What fails is left alone for now."""
-        batch = list(islice(due, self._batch))
+        """Apply the first of these changes, and return whether there were any.
+
+        Accounts that fail are recorded, and skipped until the next listing.
+        """
+        batch = list(islice(pending, self._batch_size))
         if batch:
-            failed = await self._carry_out(conn, plugin, batch, known)
-            known.alone |= failed.keys()
-            await _note(conn, batch, failed)
+            failed = await self._apply(conn, plugin, batch, listed)
+            listed.skipped |= failed.keys()
+            await _record(conn, batch, failed)
         return bool(batch)
 
-    async def _carry_out(
+    async def _apply(
         self,
         conn: Connection,
-        plugin: Plugin,
+        plugin: DynamicSecurityClient,
         batch: Sequence[BrokerAccountChange],
-        known: KnownBrokerAccount,
+        listed: ListedAccounts,
     ) -> dict[str, str]:
-        """Change accounts; returns the errors of those that were not, by user name.
+        """Send changes to the plugin and return the errors of those that failed, by user name.
 
-        Where the plugin is silent about a batch, but not about itself, it is asked for halves, down
-        to the one that it does not answer to. Raises TimeoutError where it is silent about all.
+        If the plugin does not answer the batch but answers a probe, the batch is halved until the
+        change that it does not answer stands alone. Raises PluginUnavailable if the probe fails.
         """
         began = time.monotonic()
         try:
-            answers = iter(await plugin.ask([c for change in batch for c in change.commands]))
+            answers = iter(await plugin.send([c for change in batch for c in change.commands]))
         except (TimeoutError, CommandRefused) as error:
-            await plugin.meet()
+            await plugin.probe()
+            # The timeouts add up: the lock must not be lost meanwhile.
             await device_credentials.show_life(conn)
             if len(batch) == 1:
-                return {batch[0].username: _told(error)}
+                return {batch[0].username: _text_of(error)}
             half = len(batch) // 2
-            self._batch = max(half, _BATCH_MIN)
-            first = await self._carry_out(conn, plugin, batch[:half], known)
-            return first | await self._carry_out(conn, plugin, batch[half:], known)
+            self._batch_size = max(half, _BATCH_MIN)
+            first = await self._apply(conn, plugin, batch[:half], listed)
+            return first | await self._apply(conn, plugin, batch[half:], listed)
         took_s = time.monotonic() - began
         failed: dict[str, str] = {}
         for change in batch:
-            refusal = change.answered(islice(answers, len(change.commands)), known)
+            refusal = change.record(islice(answers, len(change.commands)), listed)
             if refusal is not None:
                 failed[change.username] = refusal
-        self._adapt(len(batch), took_s)
+        self._adapt_batch_size(len(batch), took_s)
         return failed
 
-    def _adapt(self, changes: int, took_s: float) -> None:
+    def _adapt_batch_size(self, changes: int, took_s: float) -> None:
         self._metrics.account_changes.inc(changes)
-        if took_s < _BATCH_SHORT_S and changes == self._batch:
-            self._batch = min(2 * self._batch, _BATCH_MAX)
+        if took_s < _BATCH_SHORT_S and changes == self._batch_size:
+            self._batch_size = min(2 * self._batch_size, _BATCH_MAX)
         elif took_s > _BATCH_LONG_S:
-            self._batch = max(self._batch // 2, _BATCH_MIN)
+            self._batch_size = max(self._batch_size // 2, _BATCH_MIN)
 
 
-async def _note(
+async def _record(
     conn: Connection, batch: Sequence[BrokerAccountChange], failed: Mapping[str, str]
 ) -> None:
-    """Keep what failed for administrators; tried again a while later, some times."""
+    """Record failed accounts for administrators, and delete the records of those that succeeded."""
     for username, error in failed.items():
         set_aside = await failed_items.note(conn, Queue.BROKER_ACCOUNTS, username, error)
-        _log.error("account_not_changed", username=username, error=error, set_aside=set_aside)
-    done = [change.username for change in batch if change.username not in failed]
-    await failed_items.forget(conn, Queue.BROKER_ACCOUNTS, done)
+        _log.error(
+            "broker_account_not_changed", username=username, error=error, set_aside=set_aside
+        )
+    succeeded = [change.username for change in batch if change.username not in failed]
+    await failed_items.forget(conn, Queue.BROKER_ACCOUNTS, succeeded)
 
 
 def _accounts(
-    devices: Iterable[DeviceAccess], plugin: Plugin, known: KnownBrokerAccount
+    devices: Iterable[DeviceAccess], plugin: DynamicSecurityClient, listed: ListedAccounts
 ) -> dict[str, BrokerAccount]:
-    """By user name, in the same order."""
+    """Return the devices' accounts by user name, in the same order."""
     accounts = {}
     for device in devices:
-        account = account_of(device, patterns=plugin.patterns)
+        account = account_of(device, username_patterns=plugin.username_patterns)
         if account is None:
-            known.alone.add(str(device.id))
+            listed.skipped.add(str(device.id))
         else:
             accounts[account.username] = account
     return accounts
 
 
-async def _looked_again(
+async def _refresh(
     conn: Connection,
-    plugin: Plugin,
+    plugin: DynamicSecurityClient,
     wanted: dict[str, BrokerAccount],
     changed: Collection[DeviceId],
-    known: KnownBrokerAccount,
+    listed: ListedAccounts,
 ) -> dict[str, BrokerAccount]:
-    """What is wanted now that these have changed; they come first."""
+    """Return the wanted accounts after these devices have changed, with theirs first.
+
+    A changed device is no longer skipped: the broker may accept its account now.
+    """
+    # An empty query is sent too: any statement keeps the connection, and the lock with it.
     found = await device_credentials.access_of(conn, list(changed))
     if not changed:
         return wanted
     names = {str(device_id) for device_id in changed}
-    # What has changed may go well now.
     await failed_items.forget(conn, Queue.BROKER_ACCOUNTS, names)
-    known.alone -= names
-    anew = _accounts(found.values(), plugin, known)
-    return anew | {name: account for name, account in wanted.items() if name not in names}
+    listed.skipped -= names
+    refreshed = _accounts(found.values(), plugin, listed)
+    return refreshed | {name: account for name, account in wanted.items() if name not in names}
 
 
-def _listing_holds_s(known: KnownBrokerAccount) -> float:
-    """How long what the broker listed is relied on; what it refused is tried again soon."""
-    return _LIST_AGAIN_AFTER_REFUSAL_S if known.alone else _LIST_AGAIN_S
+def _listing_valid_s(listed: ListedAccounts) -> float:
+    """Return how long a listing is used before the broker is asked again."""
+    return _LIST_EVERY_AFTER_REFUSAL_S if listed.skipped else _LIST_EVERY_S
 
 
-def _told(error: Exception) -> str:
-    if isinstance(error, NoPlugin):
+def _text_of(error: Exception) -> str:
+    if isinstance(error, PluginUnavailable):
         return "the broker's dynamic-security plugin does not answer the hub's user"
     return str(error) or repr(error)

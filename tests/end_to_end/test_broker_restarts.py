@@ -30,7 +30,7 @@ from simulators.hub_client import BrokerAddress
 from simulators.send_queue import SendQueue
 from tests.conftest import secured_mosquitto
 from tests.end_to_end.turmoil import Part
-from tests.ingest.test_broker_account_sync import SECRET, device_in, register
+from tests.ingest.broker_accounts.support import SECRET, connected_device, register
 from tests.support.audits import failed_checks
 from tests.support.mosquitto import AUTOSAVE_S, SecuredMosquitto
 from tests.support.waiting import eventually
@@ -144,7 +144,7 @@ async def site(
             stack.push_async_callback(one.end)
         await eventually(partial(all_are_there, pool), within_s=2 * WELL_WITHIN_S)
         for device in devices:
-            async with device_in(mosquitto, device.id):
+            async with connected_device(mosquitto, device.id):
                 pass
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         links = DeviceConnector(

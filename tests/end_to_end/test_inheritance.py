@@ -13,7 +13,7 @@ from core.settings import DatabaseSettings
 from db.pool import Pool
 from simulators.dialects.native import payload
 from tests.end_to_end.turmoil import Part
-from tests.ingest.test_broker_account_sync import SECRET, device_in, register
+from tests.ingest.broker_accounts.support import SECRET, connected_device, register
 from tests.support.audits import failed_checks
 from tests.support.mosquitto import SecuredMosquitto
 from tests.support.waiting import eventually
@@ -74,7 +74,7 @@ async def test_an_heir_that_is_killed_while_it_inherits_is_inherited_with_what_i
 
     async with AsyncExitStack() as stack:
         one = await joins("one")
-        device = await stack.enter_async_context(device_in(secured, device_id))
+        device = await stack.enter_async_context(connected_device(secured, device_id))
         await one.end()
         await tell(device, device_id, 0, READINGS_LEFT)
         two = await joins("two")

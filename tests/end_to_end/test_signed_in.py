@@ -30,7 +30,7 @@ from tests.end_to_end.test_firmwares import (
     tasmota,
     victron,
 )
-from tests.ingest.test_broker_account_sync import hub, received
+from tests.ingest.broker_accounts.support import hub_client, received_messages
 from tests.ingest.test_service import ingesting
 from tests.support.mosquitto import SecuredMosquitto
 from tests.support.people import Person, add_user
@@ -115,13 +115,13 @@ async def nobody_says_or_reads_what_is_anothers(
     mosquitto: SecuredMosquitto, devices: list[Signed]
 ) -> None:
     everywhere = {topic for device in devices for topic in device.concrete()} | set(NOBODYS)
-    async with hub(mosquitto) as ears:
+    async with hub_client(mosquitto) as ears:
         await ears.subscribe("#", qos=1)
         for device in devices:
             for topic in sorted(everywhere):
                 if not device.may_publish(topic):
                     await device.client.publish(topic, "stolen", qos=1)
-        heard = {m.topic.value for m in await received(ears) if m.payload == b"stolen"}
+        heard = {m.topic.value for m in await received_messages(ears) if m.payload == b"stolen"}
         assert heard == set()
     for device in devices:
         own = (f"solar/{device.id}/ack", *device.orders)

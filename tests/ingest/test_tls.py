@@ -9,17 +9,18 @@ import aiomqtt
 import pytest
 import trustme
 
+from core.device_passwords import password_of
 from core.settings import DatabaseSettings, MqttSettings, SettingError
 from core.tls import trusting
 from db.pool import Pool
 from ingest.broker import BrokerEndpoint
-from ingest.broker_accounts.dynamic_security import BrokerAway, accounts_at
+from ingest.broker_accounts.dynamic_security import BrokerUnreachable, count_accounts
 from ingest.mqtt.receive_buffer import ReceiveBuffer
 from simulators.device_connection import ConnectionTally, Credentials, DeviceConnector
 from simulators.hub_client import BrokerAddress
 from tests.conftest import secured_mosquitto
+from tests.ingest.broker_accounts.support import SECRET, register, synchronizing
 from tests.ingest.mqtt.test_connection import take
-from tests.ingest.test_broker_account_sync import SECRET, kept, password_of, register
 from tests.simulators.test_device_connection import connected, publish_once
 from tests.support.mosquitto import SecuredMosquitto
 from tests.support.waiting import eventually
@@ -61,9 +62,9 @@ def at(mosquitto: SecuredMosquitto, ca_file: Path) -> MqttSettings:
 async def test_the_hub_refuses_a_broker_that_its_authority_does_not_vouch_for(
     mosquitto: SecuredMosquitto, tmp_path: Path
 ) -> None:
-    with pytest.raises(BrokerAway, match="certificate verify failed"):
-        await accounts_at(at(mosquitto, tmp_path / "another-ca.pem"))
-    assert await accounts_at(at(mosquitto, tmp_path / "our-ca.pem")) == 1
+    with pytest.raises(BrokerUnreachable, match="certificate verify failed"):
+        await count_accounts(at(mosquitto, tmp_path / "another-ca.pem"))
+    assert await count_accounts(at(mosquitto, tmp_path / "our-ca.pem")) == 1
 
 
 def test_a_file_without_a_certificate_is_told_of_by_the_settings_name(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ async def test_a_simulated_device_measures_by_tls_and_refuses_a_wrong_authority(
     device = Credentials(str(device_id), password_of(SECRET, device_id, 1))
     url = f"mqtts://127.0.0.1:{mosquitto.port}"
     ours, wrong = str(tmp_path / "our-ca.pem"), str(tmp_path / "another-ca.pem")
-    async with kept(mosquitto, database, mqtt_ca_file=ours):
+    async with synchronizing(mosquitto, database, mqtt_ca_file=ours):
         refused = ConnectionTally()
         async with connected(BrokerAddress.of(url, wrong), device, publish_once, refused):
             await eventually(lambda: refused.lost)
@@ -97,10 +98,10 @@ async def test_what_was_not_read_by_tls_comes_once_there_is_room(
     topic, password = f"solar/{device_id}/telemetry", password_of(SECRET, device_id, 1)
     settings = at(mosquitto, tmp_path / "our-ca.pem")
     hub = BrokerEndpoint.of(settings)
-    async with kept(mosquitto, database, mqtt_ca_file=ours):
+    async with synchronizing(mosquitto, database, mqtt_ca_file=ours):
 
         async def device_is_let_in() -> bool:
-            return await accounts_at(settings) == 2
+            return await count_accounts(settings) == 2
 
         await eventually(device_is_let_in)
         device = aiomqtt.Client(

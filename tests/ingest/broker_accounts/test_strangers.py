@@ -1,4 +1,4 @@
-"""What strangers can do at a Mosquitto as `deploy/mosquitto` makes it, byte by byte."""
+"""Attacks of unauthenticated clients on a Mosquitto configured by `deploy/mosquitto`."""
 
 from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
@@ -8,7 +8,13 @@ import pytest
 from core.device_passwords import password_of
 from core.settings import DatabaseSettings
 from db.pool import Pool
-from tests.ingest.test_broker_account_sync import SECRET, gets_in, hub, kept, register
+from tests.ingest.broker_accounts.support import (
+    SECRET,
+    can_connect,
+    hub_client,
+    register,
+    synchronizing,
+)
 from tests.support.mosquitto import SecuredMosquitto
 from tests.support.raw_mqtt import (
     NOT_AUTHORIZED,
@@ -26,14 +32,14 @@ from tests.support.raw_mqtt import (
 async def device_id(
     secured: SecuredMosquitto, pool: Pool, database: DatabaseSettings
 ) -> AsyncIterator[UUID]:
-    """A device that the broker knows."""
-    async with kept(secured, database):
+    """Return a device that has an account at the broker."""
+    async with synchronizing(secured, database):
         device_id = await register(pool)
-        await gets_in(secured, device_id)
+        await can_connect(secured, device_id)
         yield device_id
 
 
-def signing_in(device_id: UUID, **options: object) -> bytes:
+def connect_packet(device_id: UUID, **options: object) -> bytes:
     return connect(device_id, password_of(SECRET, device_id, 1), **options)  # type: ignore[arg-type]
 
 
@@ -44,13 +50,13 @@ async def test_a_connect_with_a_wrong_password_changes_nothing_of_a_session(
     ack = f"solar/{device_id}/ack"
     will = Will(f"solar/{device_id}/status", b"mine")
     async with raw(secured.port) as device:
-        await device.connected(signing_in(device_id, clean=False, will=will))
+        await device.connected(connect_packet(device_id, clean=False, will=will))
         await device.subscribed(ack)
         for username in (device_id, "hub", uuid4()):
             async with raw(secured.port) as stranger:
                 attack = connect(username, "wrong", client_id=str(device_id), clean=clean)
                 assert await stranger.refused(attack) == NOT_AUTHORIZED
-        async with hub(secured) as writer:
+        async with hub_client(secured) as writer:
             await writer.publish(ack, "still yours", qos=1)
         assert (await device.expect(PUBLISH)).payload == b"still yours"
 
@@ -61,7 +67,7 @@ async def test_a_publish_with_wildcards_ends_the_connection(
     secured: SecuredMosquitto, device_id: UUID, topic: str, qos: int
 ) -> None:
     async with raw(secured.port) as device:
-        await device.connected(signing_in(device_id))
+        await device.connected(connect_packet(device_id))
         device.send(publish(topic, qos=qos))
         assert await device.closed()
 
@@ -70,7 +76,7 @@ async def test_a_packet_that_is_too_large_ends_the_connection(
     secured: SecuredMosquitto, device_id: UUID
 ) -> None:
     async with raw(secured.port) as device:
-        await device.connected(signing_in(device_id))
+        await device.connected(connect_packet(device_id))
         device.send(publish(telemetry(device_id), bytes(1024 * 1024 + 1)))
         await device.expect(PUBACK)
         device.send(publish(telemetry(device_id), bytes(3 * 1024 * 1024))[:100])
@@ -87,6 +93,6 @@ async def test_half_a_packet_does_not_keep_a_connection_alive(
     secured: SecuredMosquitto, device_id: UUID
 ) -> None:
     async with raw(secured.port) as device:
-        await device.connected(signing_in(device_id, keep_alive_s=1))
+        await device.connected(connect_packet(device_id, keep_alive_s=1))
         device.send(publish(telemetry(device_id))[:-1])
         assert await device.closed(10)

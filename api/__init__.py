@@ -1,13 +1,13 @@
-"""HTTP: the REST API under `/api/v1`, health and metrics.
+"""The REST API under `/api/v1`, with health, metrics, documentation and the control room's page.
 
-What runs: `server.run`, one process of it or many. `app.create_app` puts it together: middleware,
-routers, one table of errors. A router module holds routes and the models of their bodies; what
-takes more than one step is a use case in a file of its own, which opens its own transaction.
+`http.server.run` is the process; any number of them may run. Each noun has a folder: `routes` hold
+the HTTP side and the models of bodies, `service` the use cases that take more than one step,
+`views` what clients see. `http` is the framework under them.
 
-Invariants: every answer is in the envelope and carries its request id; an answer that says
-"done" was committed before; nothing is told of why the server failed but in its log; a request
-that names an Idempotency-Key takes effect once; passwords never touch the event loop.
+Invariants: a response that reports success is sent after the commit. A use case opens its own
+transaction. A request that names an `Idempotency-Key` takes effect once. Passwords are hashed in
+threads, never on the event loop. The type of a route's caller (`Host`, `Admin`, …) says who may
+call it.
 
-How it fails: the database away is 503 with `Retry-After`, and healed by itself; Redis away is
-"degraded" and no more. Imported by `solarhub` only; redis is for rate limits and readiness.
+Failures: see `http`. Only `solarhub` imports this package; only `http` uses redis.
 """

@@ -11,9 +11,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
-from api.http import quotas
 from api.http.fields import check_together
-from api.http.quotas import Quota
+from api.http.usage_limits import Quota, check_quota
 from core.device_passwords import hash_of, password_of, secret_of
 from core.enums import ActionSubject, UserRole
 from core.errors import CapacityFixed, DeviceFrozen, DeviceFunded, FundingTermsFixed, NotFound
@@ -59,7 +58,7 @@ async def register(
     async with pool.acquire() as conn, conn.transaction():
         await users.lock(conn, host.user_id)
         had = await devices.count(conn, host.user_id)
-        quotas.check(Quota.DEVICES, had=had, at_most=settings.quota_devices)
+        check_quota(Quota.DEVICES, had=had, at_most=settings.quota_devices)
         with refusals():
             await devices.register(conn, new)
         await meters.carry_over(conn, device_id)

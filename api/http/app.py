@@ -1,7 +1,4 @@
-"""The app: what it has while it runs, what surrounds a request, and its routes."""
-
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+"""The app: its routes, the layers around them, and its documentation."""
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -9,51 +6,37 @@ from starlette.types import ASGIApp
 
 from api.admin import control_room, device_decisions, set_aside
 from api.admin import routes as admin_routes
-from api.admin.audits import open_audits
 from api.devices import routes as devices_routes
 from api.devices import telemetry
 from api.http import health, static_pages
-from api.http.active_users import open_active_users_check
-from api.http.database_trouble import DatabaseTrouble
-from api.http.dependencies import Services
 from api.http.metrics import ApiMetrics
 from api.http.middleware import Cors, RequestContextMiddleware, RequestLimitsMiddleware
 from api.http.openapi import documented
-from api.http.rate_limits import RateLimits
-from api.http.read_routing import open_read_routing
-from api.http.redis import open_redis
-from api.http.routing import Shortcut
-from api.http.write_limits import WriteLimits
 from api.investments import routes as investments_routes
 from api.listings import routes as listings_routes
 from api.listings import summary
 from api.location import addresses
 from api.location import routes as location_routes
 from api.payments import routes as payments_routes
-from api.payments.providers import PaymentProviders
 from api.purchases import routes as purchases_routes
-from api.purchases.service import open_purchase_batcher
 from api.users import routes as users_routes
-from api.users.passwords import Passwords
 from api.wallet import routes as wallet_routes
-from core.settings import ApiSettings, DatabaseSettings, RedisSettings
-from core.tokens import Verifier
-from db import roles
-from db.pool import open_pool
+from core.settings import ApiSettings
 
 _DESCRIPTION = """
 Neighbours with panels sell the energy that their meters measured to neighbours without.
 
-Every answer is in the same envelope. kWh, prices (INR per kWh) and money (INR) are decimal strings
-in answers, strings or numbers in requests. Instants are RFC 3339; answers are in UTC. Lists take
-`limit` and `cursor`; a `next_cursor` leads on.
+Every response is in the same envelope. Energy in kWh, prices in INR per kWh and money in INR are
+decimal strings in responses, and strings or numbers in requests. Times are RFC 3339; responses have
+them in UTC. Lists take `limit` and `cursor`; `next_cursor` of a page is the cursor of the next one.
 """
-# Routes are tried in this order: what is asked for most comes first.
+# Starlette matches one route after the other in this order, each for about a microsecond. Routers
+# of frequent requests come first.
 _ROUTERS = (
     purchases_routes.router,
+    location_routes.router,
     listings_routes.router,
     summary.router,
-    location_routes.router,
     addresses.router,
     devices_routes.router,
     telemetry.router,
@@ -71,73 +54,37 @@ _ROUTERS = (
 )
 
 
-def create_app(
-    settings: ApiSettings,
-    database: DatabaseSettings,
-    redis: RedisSettings | None,
-    registry: CollectorRegistry,
-) -> FastAPI:
-    metrics = ApiMetrics(registry)
+def create_app(settings: ApiSettings, registry: CollectorRegistry) -> FastAPI:
+    """Return the app without its services, which `open_services` adds before it serves.
+
+    Raises UnsupportedRoute when a module of routes is imported.
+    """
     app = FastAPI(
         title="solarhub",
         version="0.1.0",
         description=_DESCRIPTION,
-        lifespan=_lifespan(settings, database, redis, metrics),
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.registry = registry
+    app.state.metrics = ApiMetrics(registry)
     app.openapi = documented(app)  # type: ignore[method-assign]
     for router in _ROUTERS:
-        # Each route is whole already; the framework would match an included router twice.
+        # Not include_router: FastAPI would match an included router and then its routes.
         app.router.routes.extend(router.routes)
     app.router.routes.extend(static_pages.routes())
-    app.middleware_stack = _surrounded(Shortcut(app.routes, app.router), settings, metrics)
+    app.middleware_stack = surround(app.router, settings, app.state.metrics)
     return app
 
 
-def _lifespan(
-    settings: ApiSettings,
-    database: DatabaseSettings,
-    redis: RedisSettings | None,
-    metrics: ApiMetrics,
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with (
-            open_pool(database, application_name="api", role=roles.API, plan_once=True) as pool,
-            open_active_users_check(pool) as admission,
-            open_read_routing(database, pool, metrics) as reads,
-            open_purchase_batcher(pool, settings) as till,
-            open_redis(redis) as redis_link,
-            open_audits(database) as audits,
-        ):
-            metrics.watch_pool(pool)
-            app.state.services = Services(
-                settings=settings,
-                pool=pool,
-                trouble=DatabaseTrouble(pool),
-                admission=admission,
-                reads=reads,
-                till=till,
-                redis=redis_link,
-                passwords=Passwords(settings.bcrypt_rounds),
-                tokens=Verifier(settings.jwt_secret.get_secret_value()),
-                rate_limits=RateLimits(settings, redis_link.client),
-                writes=WriteLimits(settings.rate_limit_writes),
-                audits=audits,
-                providers=PaymentProviders(pool, settings),
-                metrics=metrics,
-            )
-            yield
+def surround(app: ASGIApp, settings: ApiSettings, metrics: ApiMetrics) -> ASGIApp:
+    """Return the app within its layers.
 
-    return lifespan
-
-
-def _surrounded(app: ASGIApp, settings: ApiSettings, metrics: ApiMetrics) -> ASGIApp:
-    """In place of the framework's own layers, each of which costs every request."""
+    They replace Starlette's middleware and exception handlers, each of which costs time in every
+    request. Handlers that are added to the app have no effect.
+    """
     app = RequestLimitsMiddleware(app)
     if settings.cors_origins:
         app = Cors(

@@ -1,7 +1,13 @@
-"""The one table of errors: what the domain and the database refuse, as HTTP tells it."""
+"""The responses to errors, in one table: domain, validation, framework, database.
 
+`answer_to` makes the response to any exception that a route raises. `DatabaseFaults` records the
+errors of the database for the log and for `/readyz`.
+"""
+
+import math
+import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -15,13 +21,20 @@ from starlette.types import Scope
 from api.http.envelope import Failure, Kind, failure
 from core import errors
 from core.errors import DomainError
-from db.errors import DATABASE_ERRORS, UNAVAILABLE
+from core.log import OncePerSecond
+from db import server
+from db.errors import DATABASE_ERRORS, UNAVAILABLE, shortage
+from db.pool import Pool
 
 _RETRY = {"Retry-After": "2"}
-_HANG_UP = {"Connection": "close"}
-# So that an answer about what is wrong stays small, whatever was sent.
+_CLOSE = {"Connection": "close"}
+# Limits on a response about invalid fields, whatever the client sent.
 _DETAILS_MAX = 50
-_FIELD_MAX = 100
+_FIELD_LENGTH_MAX = 100
+# A process that is not ready gets no requests, and so sees no errors. It forgets a fault after
+# this long, and then finds out by a write of its own.
+_FAULT_REMEMBERED_S = 5.0
+_WRITE_INTERVAL_S = 1.0
 
 _log = structlog.get_logger()
 
@@ -31,7 +44,7 @@ _TOO_SLOW = Kind("ValidationError", 408)
 _NO_PATH = Kind("NotFoundError", 404)
 _NO_METHOD = Kind("NotFoundError", 405)
 _DATABASE = Kind("DatabaseError", 500)
-_DATABASE_AWAY = Kind("DatabaseError", 503)
+_DATABASE_UNAVAILABLE = Kind("DatabaseError", 503)
 _BUSY = Kind("RateLimitError", 429)
 _UNEXPECTED = Kind("UnexpectedError", 500)
 
@@ -45,28 +58,30 @@ _KINDS: dict[type[DomainError], Kind] = {
     errors.Unavailable: Kind("UnavailableError", 503),
 }
 
-# What the framework refuses by itself: kind, code, message.
+# Kind, code and message of the exceptions that Starlette, `dispatch` and `body_limits` raise.
 _BY_STATUS = {
     404: (_NO_PATH, "no_such_path", "There is no such path."),
     405: (_NO_METHOD, "no_such_method", "This path does not know this method."),
     413: (
         _TOO_LARGE,
         "body_too_large",
-        "The body is larger than 1 MiB, or than 16 KiB of somebody who is not signed in.",
+        "The body is larger than 1 MiB, or than 16 KiB without a valid access token.",
     ),
-    429: (_BUSY, "too_busy", "Too many are sending too much at once; try again shortly."),
+    429: (_BUSY, "too_busy", "Too many large bodies are being sent at once; try again shortly."),
 }
 _UNREADABLE = (_VALIDATION, errors.Invalid.code, "The body can't be read.")
-_OUR_FAULT = "Something went wrong on our side."
+# The reason of an internal error is in the log only.
+_INTERNAL = "Something went wrong on our side."
 
 
 def kind_of(error: DomainError | type[DomainError]) -> Kind:
+    """Return the kind of a domain error, by the nearest of its base classes in the table."""
     cls = error if isinstance(error, type) else type(error)
     return next((_KINDS[base] for base in cls.__mro__ if base in _KINDS), _UNEXPECTED)
 
 
 def answer_to(error: Exception, scope: Scope) -> Response:
-    """What a client is told of any error; of a fault of ours, only the log tells more."""
+    """Return the response to an exception. Internal errors are logged with their traceback."""
     if isinstance(error, DomainError):
         return _refused(error)
     if isinstance(error, RequestValidationError):
@@ -74,42 +89,51 @@ def answer_to(error: Exception, scope: Scope) -> Response:
     if isinstance(error, HTTPException):
         return _refused_by_framework(error, scope)
     if isinstance(error, ClientDisconnect):
-        return failure(*_UNREADABLE)  # which nobody reads; it is no fault of ours
+        # The client has closed the connection: nothing is logged, and nobody reads the response.
+        return failure(*_UNREADABLE)
     if isinstance(error, UNAVAILABLE):
         return _unavailable(error, scope)
     if isinstance(error, DATABASE_ERRORS):
         _log.error("database_error", exc_info=error)
-        return failure(_DATABASE, "database_error", _OUR_FAULT)
+        return failure(_DATABASE, "database_error", _INTERNAL)
     _log.error("unexpected_error", exc_info=error)
-    return failure(_UNEXPECTED, "unexpected", _OUR_FAULT)
+    return failure(_UNEXPECTED, "unexpected", _INTERNAL)
 
 
 def too_large() -> Response:
-    """The rest of the body is not read: the connection can't be used again."""
-    return failure(*_BY_STATUS[413], headers=_HANG_UP)
+    """Return the response to a body whose declared size is too large.
+
+    It closes the connection, because the rest of the body is not read.
+    """
+    return failure(*_BY_STATUS[413], headers=_CLOSE)
 
 
 def too_slow() -> Response:
-    """The body did not end in time."""
-    told = "The body took too long to arrive."
-    return failure(_TOO_SLOW, "request_too_slow", told, headers=_HANG_UP)
+    """Return the response to a body that did not end in time."""
+    message = "The body took too long to arrive."
+    return failure(_TOO_SLOW, "request_too_slow", message, headers=_CLOSE)
 
 
 def not_ready(fault: str) -> Response:
+    """Return the response of `/readyz` while the database has a fault."""
     details = [{"field": "database", "message": fault}]
-    return failure(_DATABASE_AWAY, "not_ready", fault, details=details, headers=_RETRY)
+    return failure(_DATABASE_UNAVAILABLE, "not_ready", fault, details=details, headers=_RETRY)
 
 
 def answers(*refusals: type[DomainError]) -> dict[int | str, dict[str, Any]]:
-    """These refusals, and what any route may answer, for the documentation."""
+    """Document these refusals of a route, and the errors of every route, for OpenAPI."""
     by_status: dict[int, list[str]] = defaultdict(list)
-    every: list[type[DomainError]] = [errors.Invalid, *refusals]
-    for refusal in every:
+    classes: list[type[DomainError]] = [errors.Invalid, *refusals]
+    for refusal in classes:
         sentence = " ".join((refusal.__doc__ or "").split())
         by_status[kind_of(refusal).status].append(f"`{refusal.code}`: {sentence}")
-    by_status[413].append("`body_too_large`: the body is larger than 1 MiB (16 KiB signed out)")
-    by_status[500].append("`unexpected`, `database_error`: the log tells more")
-    by_status[503].append("`database_unavailable`: try again, see `Retry-After`")
+    by_status[413].append(
+        "`body_too_large`: the body is larger than 1 MiB, or than 16 KiB without an access token"
+    )
+    by_status[500].append("`unexpected`, `database_error`: an internal error; the log has details")
+    by_status[503].append(
+        "`database_unavailable`: the database can't answer; try again after `Retry-After` seconds"
+    )
     documented: dict[int | str, dict[str, Any]] = {
         status: {"model": Failure, "description": "; ".join(sentences)}
         for status, sentences in sorted(by_status.items())
@@ -134,46 +158,86 @@ def _refused(error: DomainError) -> Response:
 
 
 def _invalid(error: RequestValidationError) -> Response:
-    flaws = error.errors()
+    problems = error.errors()
     details = [
         {"field": _field(e["loc"]), "message": str(e["msg"]).removeprefix("Value error, ")}
-        for e in flaws[:_DETAILS_MAX]
+        for e in problems[:_DETAILS_MAX]
     ]
-    told = [f"{d['field']}: {d['message']}" for d in details]
-    if len(flaws) > _DETAILS_MAX:
-        told.append(f"and {len(flaws) - _DETAILS_MAX} more")
-    return failure(_VALIDATION, errors.Invalid.code, "; ".join(told), details=details)
+    sentences = [f"{d['field']}: {d['message']}" for d in details]
+    if len(problems) > _DETAILS_MAX:
+        sentences.append(f"and {len(problems) - _DETAILS_MAX} more")
+    return failure(_VALIDATION, errors.Invalid.code, "; ".join(sentences), details=details)
 
 
 def _field(location: Sequence[str | int]) -> str:
-    """`body.energy_kwh` is `energy_kwh` to the client; broken JSON is wrong as a whole."""
-    place, *path = location
+    """Return the name of a field for the client: `energy_kwh` for `body.energy_kwh`.
+
+    JSON that can't be parsed has a position instead of a name. The field then is `body`.
+    """
+    source, *path = location
     names = [str(part) for part in path if isinstance(part, str) or len(path) > 1]
-    field = ".".join(names) or str(place)
-    # A client may call a field whatever it likes, and would be sent it back.
-    return field if len(field) <= _FIELD_MAX else f"{field[:_FIELD_MAX]}…"
+    field = ".".join(names) or str(source)
+    # The client chose the name of an unknown field, which may be long.
+    return field if len(field) <= _FIELD_LENGTH_MAX else f"{field[:_FIELD_LENGTH_MAX]}…"
 
 
 def _refused_by_framework(error: HTTPException, scope: Scope) -> Response:
-    told = _BY_STATUS.get(error.status_code, _UNREADABLE)
+    kind, code, message = _BY_STATUS.get(error.status_code, _UNREADABLE)
     headers = error.headers
     if error.status_code == 405:
         headers = {"Allow": _methods_of(scope)}
     if error.status_code == 413:
-        headers = _HANG_UP
+        headers = _CLOSE
     if error.status_code == 429:
         headers = _RETRY
-    return failure(*told, headers=headers)
+    return failure(kind, code, message, headers=headers)
 
 
 def _methods_of(scope: Scope) -> str:
-    """What the path knows: several routes may share it, the framework tells of the first."""
-    here = {**scope, "method": ""}
-    routes = (r for r in scope["app"].routes if r.matches(here)[0] is not Match.NONE)
+    """Return the methods of all routes of a path. Starlette names those of the first only."""
+    any_method = {**scope, "method": ""}
+    routes = (r for r in scope["app"].routes if r.matches(any_method)[0] is not Match.NONE)
     return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
 
 
 def _unavailable(error: Exception, scope: Scope) -> Response:
-    scope["app"].state.services.trouble.note(error)
+    scope["app"].state.services.database_faults.record(error)
     message = "The database can't be reached, is too busy or has no room; try again shortly."
-    return failure(_DATABASE_AWAY, "database_unavailable", message, headers=_RETRY)
+    return failure(_DATABASE_UNAVAILABLE, "database_unavailable", message, headers=_RETRY)
+
+
+class DatabaseFaults:
+    """The errors of the database in the last seconds, for the log and for `/readyz`."""
+
+    def __init__(self, pool: Pool, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._pool = pool
+        self._monotonic = monotonic
+        self._log_limit = OncePerSecond(monotonic=monotonic)
+        self._shortage: str | None = None
+        self._shortage_at = -math.inf
+        self._written_at = -math.inf
+
+    def record(self, error: Exception) -> None:
+        """Record an error that a request met, and log at most one line a second."""
+        lacking = shortage(error)
+        if lacking is not None:
+            self._shortage, self._shortage_at = lacking, self._monotonic()
+        repeated = self._log_limit.due()
+        if repeated is not None:
+            event = "database_exhausted" if lacking else "database_unavailable"
+            _log.warning(event, error=repr(error), repeated=repeated)
+
+    async def current(self) -> str | None:
+        """Return what the server lacks, by recent errors and a small write, or None."""
+        if self._monotonic() - self._written_at >= _WRITE_INTERVAL_S:
+            self._written_at = self._monotonic()
+            await self._write()
+        remembered = self._monotonic() - self._shortage_at < _FAULT_REMEMBERED_S
+        return self._shortage if remembered else None
+
+    async def _write(self) -> None:
+        try:
+            async with self._pool.acquire() as conn:
+                await server.try_disk(conn)
+        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+            self.record(error)

@@ -1,4 +1,4 @@
-"""Idempotency keys and refresh tokens whose time is over are deleted, some at a time."""
+"""The deletion of expired idempotency keys and refresh tokens, in small batches."""
 
 import asyncio
 from datetime import timedelta
@@ -10,28 +10,31 @@ from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.locks import AdvisoryLock
 from db.pool import Pool
 
-# Few enough that a transaction is over in milliseconds, often enough that it keeps up with
-# thousands of purchases a second.
-LIMIT = 1_000
+# A batch of this size takes milliseconds. With this pause between batches, the deletion keeps up
+# with thousands of purchases a second.
+BATCH_MAX = 1_000
 _PAUSE_S = 0.05
 
 _log = structlog.get_logger()
 
 
-async def watch(pool: Pool, idempotency_ttl: timedelta, *, every_s: float = 60.0) -> None:
-    """Delete what is over until cancelled. Of several processes one does at a time."""
+async def run(pool: Pool, idempotency_ttl: timedelta, *, interval_s: float = 60.0) -> None:
+    """Delete what has expired, until cancelled."""
     while True:
         more = False
         try:
-            more = await expire(pool, idempotency_ttl)
+            more = await delete_expired(pool, idempotency_ttl)
         except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
             mind_cancellation(error)
             _log.warning("nothing_expired", error=repr(error))
-        await asyncio.sleep(_PAUSE_S if more else every_s)
+        await asyncio.sleep(_PAUSE_S if more else interval_s)
 
 
-async def expire(pool: Pool, idempotency_ttl: timedelta, *, limit: int = LIMIT) -> bool:
-    """Delete some of what is over, at most `limit` of a kind. True: there may be more."""
+async def delete_expired(pool: Pool, idempotency_ttl: timedelta, *, limit: int = BATCH_MAX) -> bool:
+    """Delete a batch of at most `limit` rows of each kind. Returns whether there may be more.
+
+    Does nothing while another process deletes.
+    """
     async with pool.acquire() as conn, conn.transaction():
         if not await locks.try_lock_until_commit(conn, AdvisoryLock.EXPIRY):
             return False

@@ -53,7 +53,7 @@ async def healthz() -> Answer[Alive]:
 @router.head("/readyz", response_model=Answer[Ready], include_in_schema=False)
 async def readyz(services: ServicesDep) -> Answer[Ready] | Response:
     """Whether requests can be served; 503 says what is wrong."""
-    fault = await _database_fault(services.pool) or await services.trouble.fault()
+    fault = await _database_fault(services.pool) or await services.database_faults.current()
     if fault is not None:
         return not_ready(fault)
     redis = await services.redis.state()

@@ -1,7 +1,7 @@
-"""What surrounds every request, as plain ASGI: per-request cost is the point.
+"""The layers around every request, as plain ASGI, because each of them costs time in every request.
 
-`RequestContextMiddleware` is outermost and `RequestLimitsMiddleware` innermost. CORS, where it is
-on, is between them.
+`RequestContextMiddleware` is the outermost and `RequestLimitsMiddleware` the innermost. CORS, where
+it is configured, is between them.
 """
 
 import asyncio
@@ -16,17 +16,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from api.http import errors
-from api.http.bearer import user_of
-from api.http.bodies import BODY_MAX_BYTES, RequestBody, rooms
+from api.http.authorization import user_id_of
+from api.http.body_limits import BODY_MAX_BYTES, BodyBudgets, LimitedBody
 from api.http.envelope import Kind, failure
 from api.http.metrics import ApiMetrics
 from api.http.static_pages import is_page
 
+# The limit of a request, from its head to the end of its response.
 REQUEST_TIMEOUT_S = 15
-# What is known to take longer.
-_PATIENCE_S = {"/api/v1/admin/audit": 600}
+# Routes with a limit of their own: an audit reads the whole ledger.
+_ROUTE_TIMEOUTS_S = {"/api/v1/admin/audit": 600}
 
-# As Helmet sets them.
+# The defaults of Helmet (https://helmetjs.github.io).
 SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -47,7 +48,7 @@ _log = structlog.get_logger()
 
 
 class RequestContextMiddleware:
-    """A request's id, its headers, its line in the log and in the metrics."""
+    """Adds the request id and the security headers, and records the request in log and metrics."""
 
     def __init__(
         self, app: ASGIApp, *, metrics: ApiMetrics, behind_tls: bool, page_policy: str
@@ -58,7 +59,7 @@ class RequestContextMiddleware:
         self._headers = _raw(
             SECURITY_HEADERS | hsts | {"Content-Security-Policy": NO_CONTENT_POLICY}
         )
-        # Asked for anew at each visit: what changed is on the page at once.
+        # Browsers ask for a page again at each visit, so a new version shows at once.
         page = {"Content-Security-Policy": page_policy, "Cache-Control": "no-cache"}
         self._page_headers = _raw(SECURITY_HEADERS | hsts | page)
 
@@ -66,23 +67,23 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = perf_counter(), 500
+        started, status = perf_counter(), 500
         request_id = uuid4().hex
         headers = self._headers_for(scope["path"], request_id)
 
-        async def send_framed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message = {**message, "headers": [*message["headers"], *headers]}
             await send(message)
 
-        # For this request alone: the server answers each in a task, and so in a context of its own.
+        # Not reset at the end: uvicorn runs each request in a task, which has a context of its own.
         bind_contextvars(request_id=request_id)
         try:
-            await self._app(scope, receive, send_framed)
+            await self._app(scope, receive, send_with_headers)
         finally:
-            self._note(scope, status, perf_counter() - began)
+            self._record(scope, status, perf_counter() - started)
 
     def _headers_for(self, path: str, request_id: str) -> list[tuple[bytes, bytes]]:
         own = [(b"x-request-id", request_id.encode())]
@@ -92,8 +93,8 @@ class RequestContextMiddleware:
             own.append((b"cache-control", b"no-store"))
         return self._headers + own
 
-    def _note(self, scope: Scope, status: int, duration_s: float) -> None:
-        # The template, not the path: there are as many paths as there are ids.
+    def _record(self, scope: Scope, status: int, duration_s: float) -> None:
+        # Metrics are labelled by the template of the path: paths are as many as ids.
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if route != "none" else "any"
         self._metrics.answered(method, route, status, duration_s)
@@ -104,42 +105,43 @@ class RequestContextMiddleware:
 
 
 class RequestLimitsMiddleware:
-    """Limits on size and time, and the answer when all else fails."""
+    """Limits the size and the time of a request, and makes the response to every exception."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._rooms = rooms()
+        self._budgets = BodyBudgets()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, body = False, RequestBody(scope, receive, self._rooms, user_of)
+        started, body = False, LimitedBody(scope, receive, self._budgets, user_id_of)
 
-        async def send_noting(message: Message) -> None:
-            nonlocal begun
-            begun = True
+        async def send_noting_start(message: Message) -> None:
+            nonlocal started
+            started = True
             await send(message)
 
         try:
-            async with asyncio.timeout(_PATIENCE_S.get(scope["path"], REQUEST_TIMEOUT_S)):
+            async with asyncio.timeout(_ROUTE_TIMEOUTS_S.get(scope["path"], REQUEST_TIMEOUT_S)):
                 if _declared_size(scope) > BODY_MAX_BYTES:
-                    await body.discard()
-                    await errors.too_large()(scope, receive, send_noting)
+                    await body.drain()
+                    await errors.too_large()(scope, receive, send_noting_start)
                 else:
-                    await self._app(scope, body.receive, send_noting)
+                    await self._app(scope, body.receive, send_noting_start)
         except Exception as error:
-            if begun:
+            # A response that has started can't become an error. The server closes the connection.
+            if started:
                 raise
             too_slow = isinstance(error, TimeoutError) and body.is_awaited
-            answer = errors.too_slow() if too_slow else errors.answer_to(error, scope)
-            await answer(scope, receive, send)
+            response = errors.too_slow() if too_slow else errors.answer_to(error, scope)
+            await response(scope, receive, send)
         finally:
             body.release()
 
 
 class Cors(CORSMiddleware):
-    """Also a preflight that is refused answers in the envelope."""
+    """CORS whose refused preflight requests are answered in the envelope."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)
@@ -148,13 +150,6 @@ class Cors(CORSMiddleware):
         refused = failure(_NO_CORS, "cors", bytes(response.body).decode())
         refused.headers.update(_without_body_headers(response.headers))
         return refused
-
-
-def sign_in(scope: Scope, user_id: object) -> None:
-    """Let what is logged for this request tell who asks, and its body have the room of a user."""
-    who = str(user_id)
-    scope.setdefault("state", {})["user_id"] = who
-    bind_contextvars(user_id=who)
 
 
 def _declared_size(scope: Scope) -> int:

@@ -1,4 +1,4 @@
-"""Redis, as far as the API needs it: a server or a cluster, which may be away."""
+"""The connection to Redis, a server or a cluster, which may be unavailable."""
 
 import asyncio
 import contextlib
@@ -21,13 +21,17 @@ REDIS_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError)
 _PING_MAX_S = 1
 
 
-class RedisLink:
-    """`client` is None where no Redis is set. Give every call a limit of time of your own."""
+class RedisConnection:
+    """The client of a process, None where no Redis is configured.
+
+    The client has no timeouts. Every call needs an `asyncio.timeout` around it.
+    """
 
     def __init__(self, client: Client | None) -> None:
         self.client = client
 
     async def state(self) -> State:
+        """Return the state for `/readyz`, by a ping."""
         if self.client is None:
             return "off"
         try:
@@ -39,31 +43,31 @@ class RedisLink:
 
 
 @contextlib.asynccontextmanager
-async def open_redis(settings: RedisSettings | None) -> AsyncIterator[RedisLink]:
-    """Connects when first used; a connection that was lost meanwhile is made anew, once a call."""
+async def open_redis(settings: RedisSettings | None) -> AsyncIterator[RedisConnection]:
+    """Open a client that connects at its first call, and reconnects once in each call."""
     if settings is None:
-        yield RedisLink(None)
+        yield RedisConnection(None)
         return
     nodes = cluster_nodes(settings.redis_url)
     client = _cluster(nodes) if nodes else Redis.from_url(settings.redis_url, **_options())
     try:
-        yield RedisLink(client)
+        yield RedisConnection(client)
     finally:
         await client.aclose()
 
 
 def _cluster(nodes: Sequence[str]) -> RedisCluster:
-    """It learns from any node that answers which others there are."""
-    places = [parse_url(node) for node in nodes]
-    startup_nodes = [ClusterNode(place["host"], place.get("port", 6379)) for place in places]
-    # Slots that moved are no reason to close connections that others use: no reinitialize_steps.
+    """Return a client of a cluster, which learns all nodes from any of these that answers."""
+    addresses = [parse_url(node) for node in nodes]
+    startup_nodes = [ClusterNode(each["host"], each.get("port", 6379)) for each in addresses]
+    # reinitialize_steps=0: after slots moved, keep the connections that other calls use.
     return RedisCluster.from_url(
         nodes[0], startup_nodes=startup_nodes, reinitialize_steps=0, **_options()
     )
 
 
 def _options() -> dict[str, Any]:
-    # Its own timeouts are asyncio.wait_for, which may swallow a cancellation (Python 3.11).
+    # redis-py would use asyncio.wait_for, which may lose a cancellation in Python 3.11.
     return {
         "socket_timeout": None,
         "socket_connect_timeout": None,

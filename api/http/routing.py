@@ -1,14 +1,12 @@
-"""Routers whose routes answer by a handler of ours, and document what they may refuse."""
+"""Routers whose routes are dispatched by `RouteHandler`, and document their errors."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.http.dispatch import Handler
+from api.http.dispatch import RouteHandler
 from api.http.errors import answers
 from core.errors import AccountInactive, BadToken, DomainError, ExpiredToken, TooMany
 
@@ -16,49 +14,33 @@ PREFIX = "/api/v1"
 
 
 class Route(APIRoute):
+    """A route with a handler of our own. Raises UnsupportedRoute."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.app = Handler(self)
-
-
-class Shortcut:
-    """Leads to a route whose path has no parameters at once: the framework tries each in turn."""
-
-    def __init__(self, routes: Iterable[BaseRoute], otherwise: ASGIApp) -> None:
-        self._otherwise = otherwise
-        self._routes = {
-            (method, route.path): route
-            for route in routes
-            if isinstance(route, Route) and not route.param_convertors
-            for method in route.methods or ()
-        }
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = self._routes.get((scope.get("method"), scope.get("path")))  # type: ignore[arg-type]
-        if route is None:
-            await self._otherwise(scope, receive, send)
-        else:
-            scope["route"] = route
-            await route.app(scope, receive, send)
+        self.app = RouteHandler(self)
 
 
 def name_of(route: APIRoute) -> str:
-    """Generated clients name their methods so."""
+    """Return the operation id of a route. Generated clients name their methods by it."""
     return route.name
 
 
 def public(path: str, tag: str, *refusals: type[DomainError]) -> APIRouter:
-    """For routes that need no token."""
+    """Return a router for routes that need no access token."""
     return _router(PREFIX + path, tag, refusals)
 
 
 def private(path: str, tag: str) -> APIRouter:
-    """For routes of whoever is signed in."""
+    """Return a router for routes that need an access token.
+
+    The types of their callers, such as `CurrentUser`, check it.
+    """
     return public(path, tag, BadToken, ExpiredToken, AccountInactive, TooMany)
 
 
 def bare(tag: str) -> APIRouter:
-    """For routes outside of the API's prefix."""
+    """Return a router for routes outside of the API's prefix."""
     return _router("", tag, ())
 
 

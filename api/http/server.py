@@ -1,4 +1,4 @@
-"""The API process: serve until cancelled."""
+"""The API process: serve HTTP until cancelled."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,14 @@ from prometheus_client import CollectorRegistry
 
 from api.http import expiry
 from api.http.app import create_app
-from api.http.connection import Connection, ConnectionLimits, sweep
+from api.http.connection_limits import ConnectionLimits, LimitedConnection, sweep
+from api.http.services import open_services
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
 
-_STOP_S = 4
+# Time for the requests in progress when the process stops.
+_SHUTDOWN_MAX_S = 4
 _BACKLOG = 2048
+# uvicorn calls `on_tick` this often.
 _TICKS_PER_SECOND = 10
 
 
@@ -29,33 +32,46 @@ async def run(
     started: asyncio.Event,
     limits: ConnectionLimits | None = None,
 ) -> None:
-    """Serve; when cancelled, finish what is in hand, within a few seconds. Raises OSError."""
-    app = create_app(api, database, redis, registry)
+    """Serve until cancelled, then finish the requests in progress, within a few seconds.
+
+    The services outlive the server, so that these requests still have them. If a background task
+    fails, the server stops in the same way, and the failure is raised. Raises OSError if the port
+    is in use.
+    """
+    app = create_app(api, registry)
     config = uvicorn.Config(
         app,
-        http=cast(Any, partial(Connection, limits=limits or ConnectionLimits())),
+        http=cast(Any, partial(LimitedConnection, limits=limits or ConnectionLimits())),
         ws="none",
-        lifespan="on",
+        lifespan="off",
         loop="none",
         access_log=False,
         log_config=None,
         server_header=False,
         proxy_headers=bool(api.trusted_proxies),
         forwarded_allow_ips=list(api.trusted_proxies),
-        timeout_graceful_shutdown=_STOP_S,
+        timeout_graceful_shutdown=_SHUTDOWN_MAX_S,
     )
-    with _listening(api.api_host, api.api_port) as listener:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_serve(_Server(config, started), listener))
-            await started.wait()
-            services = app.state.services
-            tasks.create_task(expiry.watch(services.pool, api.idempotency_ttl))
-            await services.providers.run()
+    with _listening_socket(api.api_host, api.api_port) as listener:
+        async with (
+            open_services(app, api, database, redis) as services,
+            asyncio.TaskGroup() as tasks,
+        ):
+            background = [
+                tasks.create_task(expiry.run(services.pool, api.idempotency_ttl)),
+                tasks.create_task(services.providers.run()),
+            ]
+            try:
+                await _serve(_Server(config, started), listener)
+            finally:
+                for task in background:
+                    task.cancel()
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
+        # Shielded: uvicorn stops by a flag. Cancelled, it would drop the requests in progress.
         await asyncio.shield(serving)
     except asyncio.CancelledError:
         server.should_exit = True
@@ -64,7 +80,7 @@ async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Tells when it serves; leaves signals to whoever runs it."""
+    """A server that sets an event once it serves, and leaves signals to its caller."""
 
     def __init__(self, config: uvicorn.Config, started: asyncio.Event) -> None:
         super().__init__(config)
@@ -84,7 +100,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """Bound by us: uvicorn would end the whole process where the port is taken."""
+def _listening_socket(host: str, port: int) -> socket.socket:
+    """Return a listening socket. uvicorn would end the process if the port is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=_BACKLOG)

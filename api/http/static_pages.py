@@ -1,7 +1,6 @@
-"""The control room's page and the API's documentation: static files, under a policy that lets
-nothing else in.
+"""The static pages: the control room and the API's documentation.
 
-Everything on them comes from the REST API and the live feed. They need no other server.
+Their content security policy allows this origin, the live feed and the map tiles, and nothing else.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,16 +19,18 @@ _PAGES = {"/": "index.html", "/docs": "docs.html"}
 
 
 def routes() -> list[BaseRoute]:
+    """Return the routes of the pages and of their files."""
     pages = [Route(path, _page(name), methods=["GET"]) for path, name in _PAGES.items()]
     return [*pages, Mount("/static", StaticFiles(directory=_FILES))]
 
 
 def is_page(path: str) -> bool:
+    """Return whether a path is served from here."""
     return path in _PAGES or path.startswith("/static/")
 
 
 def policy(settings: ApiSettings) -> str:
-    """Content-Security-Policy of the pages: this origin, the live feed, the tile server if any."""
+    """Return the Content-Security-Policy of the pages."""
     images = ["'self'", "data:"]
     if settings.map_tiles_url:
         images.append(_origin(settings.map_tiles_url.replace("{s}", "*")))

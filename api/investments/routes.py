@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field
 
 from api.http import routing
 from api.http.cursors import NEWEST, PageQuery
-from api.http.dependencies import Id, IdempotencyKey, Investor, PoolDep
+from api.http.dependencies import Id, Investor, PoolDep
 from api.http.envelope import Answer, Page, created, ok
 from api.http.errors import answers
 from api.http.fields import Body, Money, RevenueShare, ShownInstant, ShownMoney
+from api.http.idempotency import IdempotencyKey
 from api.investments.service import InvestmentRequest, invest
 from core import errors
 from core.errors import Forbidden, NotFound

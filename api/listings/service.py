@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import core.listings
-from api.http import quotas
-from api.http.quotas import Quota
+from api.http.usage_limits import Quota, check_quota
 from core.enums import ListingStatus, PausedBy, Pricing
 from core.errors import AccountInactive, Forbidden, IllegalMove, NoLocation, NotFound
 from core.events import EventType
@@ -63,7 +62,7 @@ async def create(
         if not await users.lock_active(conn, host.user_id):
             raise AccountInactive
         had = await listings.count_open(conn, host.user_id)
-        quotas.check(Quota.OPEN_LISTINGS, had=had, at_most=quota_open_listings)
+        check_quota(Quota.OPEN_LISTINGS, had=had, at_most=quota_open_listings)
         device, serves = None, True
         if offer.device_id is not None:
             device = await _hold_own_device(conn, host, offer.device_id)

@@ -13,14 +13,13 @@ from api.http.dependencies import (
     Buyer,
     CurrentUser,
     Id,
-    IdempotencyKey,
     ReadRoutingDep,
     ServicesDep,
 )
 from api.http.envelope import Answer, Page, created_of_json, ok
 from api.http.errors import answers
 from api.http.fields import Body, Kwh, PricePerKwh
-from api.http.idempotency import request_hash
+from api.http.idempotency import IdempotencyKey, request_hash
 from api.views import ListingView, TransactionView
 from core import errors
 from core.enums import UserRole
@@ -64,7 +63,7 @@ async def buy(
     services: ServicesDep, buyer: Buyer, body: NewPurchase, key: IdempotencyKey = None
 ) -> Response:
     """Buy energy: it is paid, recorded and announced, or nothing happened at all."""
-    bought = await services.till.purchase(
+    bought = await services.purchase_batcher.purchase(
         PurchaseOrder(
             buyer.user_id,
             body.listing_id,

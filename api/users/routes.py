@@ -195,7 +195,7 @@ async def register(
     services: ServicesDep, host: ClientHost, body: Registration
 ) -> Answer[SessionView]:
     """Make an account of a role, with its empty wallet, and sign in."""
-    await services.rate_limits.sign_in("register", host=host, email=body.email)
+    await services.sign_in_limits.sign_in("register", host=host, email=body.email)
     password_hash = await services.passwords.hash(body.password)
     async with services.pool.acquire() as conn, conn.transaction():
         with refusals():
@@ -214,7 +214,7 @@ async def register(
 @public.post("/login", responses=answers(BadCredentials, QuotaExceeded, TooMany))
 async def login(services: ServicesDep, host: ClientHost, body: Login) -> Answer[SessionView]:
     """Sign in. A wrong email and a wrong password get the same answer in the same time."""
-    await services.rate_limits.sign_in("login", host=host, email=body.email)
+    await services.sign_in_limits.sign_in("login", host=host, email=body.email)
     async with services.pool.acquire() as conn:
         user = await users.by_email(conn, body.email)
     password_hash = user.password_hash if user else None
@@ -238,7 +238,7 @@ async def sign_in_by_code(
 async def refresh(services: ServicesDep, body: Refresh) -> Answer[SessionView]:
     """Spend a refresh token for new tokens. To spend one twice revokes its whole family."""
     session = await sign_ins.renew(
-        services.pool, services.settings, services.writes, body.refresh_token
+        services.pool, services.settings, services.write_limits, body.refresh_token
     )
     return ok(SessionView.of(session))
 
@@ -273,7 +273,7 @@ async def change_password(
     services: ServicesDep, caller: CurrentUser, body: PasswordChange
 ) -> Answer[None]:
     """Change one's password, and end every sign-in: access tokens end by themselves."""
-    await services.rate_limits.password_change(caller.user_id)
+    await services.sign_in_limits.password_change(caller.user_id)
     await users_service.change_password(services, caller, body.current_password, body.new_password)
     return ok(None)
 

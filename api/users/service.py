@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from api.http.dependencies import Services
+from api.http.services import Services
 from core.enums import ActionSubject, UserRole
 from core.errors import BadCredentials, Invalid, NotFound, OwnAccount
 from core.ids import UserId

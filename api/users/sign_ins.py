@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from api.http import quotas
-from api.http.quotas import Quota
-from api.http.write_limits import WriteLimits
+from api.http.usage_limits import Quota, WriteLimits, check_quota
 from core import tokens
 from core.errors import BadCredentials, BadToken
 from core.settings import ApiSettings
@@ -45,7 +43,7 @@ async def begin(conn: Connection, settings: ApiSettings, user: User) -> SignIn:
     Raises QuotaExceeded.
     """
     had = await refresh_tokens.families(conn, user.id)
-    quotas.check(Quota.SESSIONS, had=had, at_most=settings.quota_sessions)
+    check_quota(Quota.SESSIONS, had=had, at_most=settings.quota_sessions)
     return await _hand_out(conn, settings, user, family_id=uuid4())
 
 

@@ -6,13 +6,14 @@ from uuid import UUID
 from fastapi import Query, Response
 from pydantic import AfterValidator, Field
 
-from api.http import quotas, routing
+from api.http import routing
 from api.http.cursors import NEWEST, NEWEST_ID, IdPageQuery, PageQuery
-from api.http.dependencies import Id, IdempotencyKey, Member, PoolDep, ServicesDep, SettingsDep
+from api.http.dependencies import Id, Member, PoolDep, ServicesDep, SettingsDep
 from api.http.envelope import Answer, Page, created, ok
 from api.http.errors import answers
 from api.http.fields import Body, Flag, Money, Name, ShownInstant, ShownKwh, ShownMoney, View
-from api.http.quotas import Quota
+from api.http.idempotency import IdempotencyKey
+from api.http.usage_limits import Quota, check_quota
 from api.payments import service as payments_service
 from api.payments.account_numbers import holds_account_number, holds_card_number, is_account_number
 from api.payments.service import PaymentRequest
@@ -216,7 +217,7 @@ async def add_payment_method(
     """Add a payment method, by the provider's token. The first becomes the default."""
     async with pool.acquire() as conn, conn.transaction():
         had = await payments.lock_methods(conn, member.user_id)
-        quotas.check(Quota.PAYMENT_METHODS, had=had, at_most=settings.quota_payment_methods)
+        check_quota(Quota.PAYMENT_METHODS, had=had, at_most=settings.quota_payment_methods)
         method = await payments.add_method(
             conn,
             member.user_id,

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api.http import server
-from api.http.connection import ConnectionLimits
+from api.http.connection_limits import ConnectionLimits
 from core import tokens
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
 from core.units import rfc3339

@@ -8,7 +8,7 @@ from functools import partial
 import asyncpg
 import pytest
 
-from api.http.active_users import ActiveUsersCheck, open_active_users_check
+from api.http.authorization import ActiveUserLookup, open_active_user_lookup
 from core.settings import DatabaseSettings
 from db.pool import Connection, Pool, open_pool
 from tests.support.people import Person, add_user
@@ -29,13 +29,13 @@ async def asked(database: DatabaseSettings) -> AsyncIterator[Pool]:
 
 @asynccontextmanager
 async def question_out(
-    admission: ActiveUsersCheck, conn: Connection, person: Person
+    admission: ActiveUserLookup, conn: Connection, person: Person
 ) -> AsyncIterator[tuple[asyncio.Task[bool], int]]:
     """A question that the database can't answer before the block ends, and who works on it."""
-    assert await admission.may_act(person.id)
+    assert await admission.is_active(person.id)
     async with conn.transaction():
         await conn.execute("LOCK TABLE users")
-        asking = asyncio.create_task(admission.may_act(person.id))
+        asking = asyncio.create_task(admission.is_active(person.id))
         yield asking, await eventually(partial(conn.fetchval, _WAITING))
 
 
@@ -43,11 +43,11 @@ async def test_who_is_locked_out_while_a_question_is_out_does_not_get_in_by_it(
     asked: Pool, conn: Connection
 ) -> None:
     gone, here = await add_user(conn), await add_user(conn)
-    async with open_active_users_check(asked) as admission:
+    async with open_active_user_lookup(asked) as admission:
         async with question_out(admission, conn, gone):
             await conn.execute(_LOCK_OUT, gone.id)
             people = [gone, here] * 20
-            waiting = [asyncio.create_task(admission.may_act(person.id)) for person in people]
+            waiting = [asyncio.create_task(admission.is_active(person.id)) for person in people]
         assert await asyncio.gather(*waiting) == [False, True] * 20
     assert asked.get_size() == 1
 
@@ -56,9 +56,9 @@ async def test_who_waits_is_told_of_a_failure_and_the_next_question_is_asked(
     asked: Pool, conn: Connection
 ) -> None:
     person = await add_user(conn)
-    async with open_active_users_check(asked) as admission:
+    async with open_active_user_lookup(asked) as admission:
         async with question_out(admission, conn, person) as (asking, pid):
-            waiting = asyncio.create_task(admission.may_act(person.id))
+            waiting = asyncio.create_task(admission.is_active(person.id))
             await conn.execute("SELECT pg_terminate_backend($1)", pid)
             with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
                 await asking
@@ -69,11 +69,11 @@ async def test_who_stops_waiting_leaves_the_others_their_answer(
     asked: Pool, conn: Connection
 ) -> None:
     person = await add_user(conn)
-    async with open_active_users_check(asked) as admission:
+    async with open_active_user_lookup(asked) as admission:
         async with question_out(admission, conn, person) as (asking, _):
             asking.cancel()
-            waiting = asyncio.create_task(admission.may_act(person.id))
+            waiting = asyncio.create_task(admission.is_active(person.id))
             with pytest.raises(asyncio.CancelledError):
                 await asking
         assert await waiting
-        assert await admission.may_act(person.id)
+        assert await admission.is_active(person.id)

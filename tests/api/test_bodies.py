@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.http.bodies import Room
+from api.http.body_limits import ByteBudget
 from core.settings import DatabaseSettings
 from db.pool import Pool
 from tests.api.conftest import Api, code_of, serving, token_of
@@ -155,16 +155,16 @@ async def test_large_bodies_leave_small_ones_their_room(api: Api, pool: Pool) ->
 
 
 def test_what_is_given_back_is_forgotten() -> None:
-    room = Room(100, 60, 40)
-    assert room.take("here", "asha", 40)
-    assert not room.take("here", "asha", 1)
-    assert room.take("here", None, 19)
-    assert not room.take("here", None, 1)
-    assert room.take("there", None, 39)
-    assert not room.take("there", None, 1)
+    budget = ByteBudget(100, 60, 40)
+    assert budget.reserve("here", "asha", 40)
+    assert not budget.reserve("here", "asha", 1)
+    assert budget.reserve("here", None, 19)
+    assert not budget.reserve("here", None, 1)
+    assert budget.reserve("there", None, 39)
+    assert not budget.reserve("there", None, 1)
     for address, user, size in (
         ("here", "asha", 40), ("here", "asha", 1), ("here", None, 19),
         ("here", None, 1), ("there", None, 39), ("there", None, 1),
     ):  # fmt: skip
-        room.give_back(address, user, size)
-    assert (room._held, room._held_bytes) == ({}, 0)
+        budget.release(address, user, size)
+    assert (budget._held, budget._held_bytes) == ({}, 0)

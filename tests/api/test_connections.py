@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from api.http import middleware
-from api.http.connection import ConnectionLimits
+from api.http.connection_limits import ConnectionLimits
 from core.settings import DatabaseSettings
 from db.pool import Pool
 from tests.api.conftest import serving, token_of

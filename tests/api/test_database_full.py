@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from api.http.database_trouble import DatabaseTrouble
+from api.http.errors import DatabaseFaults
 from core.settings import DatabaseSettings
 from db.errors import UNAVAILABLE
 from db.pool import Pool
@@ -79,14 +79,14 @@ async def test_purchases_fail_together_while_the_disk_is_full_and_charge_nobody(
 
 async def test_the_log_tells_of_it_once_a_second(pool: Pool) -> None:
     now = 100.0
-    trouble = DatabaseTrouble(pool, monotonic=lambda: now)
+    faults = DatabaseFaults(pool, monotonic=lambda: now)
     async with lacking(pool, "users"):
         with pytest.raises(UNAVAILABLE) as raised:
             await add_user(pool)
     with capture_logs() as logged:
         for _ in range(1000):
-            trouble.note(raised.value)
+            faults.record(raised.value)
         now += 1
-        trouble.note(raised.value)
+        faults.record(raised.value)
     assert [line["event"] for line in logged] == ["database_exhausted"] * 2
     assert [line["repeated"] for line in logged] == [0, 999]

@@ -12,8 +12,8 @@ from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
 
 from api.http.app import create_app
-from api.http.dependencies import SignedIn
-from core.settings import ApiSettings, DatabaseSettings
+from api.http.authorization import RequireRole
+from core.settings import ApiSettings
 from db.pool import Pool
 from tests.api.conftest import Api
 from tests.support.people import Person, add_device, add_listing, add_purchase, add_user
@@ -104,9 +104,8 @@ class Operation:
 
 
 def operations() -> Iterator[Operation]:
-    database = DatabaseSettings(database_url="postgresql://solarhub@127.0.0.1:1/none")
     settings = ApiSettings(jwt_secret="never used, never used, never used")
-    app = create_app(settings, database, None, CollectorRegistry())
+    app = create_app(settings, CollectorRegistry())
     schema = app.openapi()
     for route in app.routes:
         if isinstance(route, APIRoute) and route.include_in_schema:
@@ -123,7 +122,7 @@ def operations() -> Iterator[Operation]:
 
 def roles_of(route: APIRoute) -> tuple[str, ...] | None:
     for dependency in route.dependant.dependencies:
-        if isinstance(dependency.call, SignedIn):
+        if isinstance(dependency.call, RequireRole):
             return dependency.call.roles or ROLES
     return None
 

@@ -46,7 +46,7 @@ async def test_keys_and_tokens_are_deleted_when_they_are_over(pool: Pool) -> Non
     await pool.execute(_KEYS, buyer.id)
     await pool.execute(_TOKENS, buyer.id)
     runs = 1
-    while await expiry.expire(pool, WEEK, limit=3):
+    while await expiry.delete_expired(pool, WEEK, limit=3):
         runs += 1
     assert runs == 5
     keys = await pool.fetch("SELECT key FROM idempotency_keys ORDER BY created_at DESC")
@@ -60,8 +60,8 @@ async def test_of_several_processes_one_deletes(pool: Pool) -> None:
     await pool.execute(_KEYS, (await add_user(pool)).id)
     async with pool.acquire() as conn, conn.transaction():
         assert await locks.try_lock_until_commit(conn, AdvisoryLock.EXPIRY)
-        assert not await expiry.expire(pool, WEEK, limit=1)
-    assert await expiry.expire(pool, WEEK, limit=1)
+        assert not await expiry.delete_expired(pool, WEEK, limit=1)
+    assert await expiry.delete_expired(pool, WEEK, limit=1)
 
 
 async def test_the_api_deletes_them_by_itself(database: DatabaseSettings, pool: Pool) -> None:
@@ -84,7 +84,7 @@ async def test_a_key_that_is_over_may_be_used_again_and_until_then_buys_once(
     again = await api.call("POST", PURCHASE, buyer, key="k", json=order)
     assert data_of(again)["id"] == data_of(first)["id"]
     await pool.execute("UPDATE idempotency_keys SET created_at = now() - interval '8 days'")
-    await expiry.expire(pool, WEEK)
+    await expiry.delete_expired(pool, WEEK)
     anew = await api.call("POST", PURCHASE, buyer, key="k", json=order)
     assert data_of(anew)["id"] != data_of(first)["id"]
 
@@ -130,7 +130,7 @@ async def test_a_spent_token_revokes_its_family_for_as_long_as_it_would_have_bee
     await pool.execute(
         "UPDATE refresh_tokens SET used_at = used_at - interval '29 days' WHERE used_at IS NOT NULL"
     )
-    await expiry.expire(pool, WEEK)
+    await expiry.delete_expired(pool, WEEK)
     assert await renew(first["refresh_token"]) == "bad_token"
     assert await renew(second) == "bad_token"
 

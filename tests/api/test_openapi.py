@@ -7,16 +7,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api.http.app import create_app
-from core.settings import ApiSettings, DatabaseSettings
+from core.settings import ApiSettings
 
 Operation = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def schema() -> dict[str, Any]:
-    database = DatabaseSettings(database_url="postgresql://solarhub@127.0.0.1:1/none")
     settings = ApiSettings(jwt_secret="never used, never used, never used")
-    return create_app(settings, database, None, CollectorRegistry()).openapi()
+    return create_app(settings, CollectorRegistry()).openapi()
 
 
 def operations(schema: dict[str, Any]) -> Iterator[tuple[str, Operation]]:

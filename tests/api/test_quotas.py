@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.http.write_limits import WriteLimits
+from api.http.usage_limits import WriteLimits
 from core.errors import TooMany
 from core.settings import ApiSettings, DatabaseSettings
 from core.units import rfc3339

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from api.http.rate_limits import RateLimits, network_of
+from api.http.usage_limits import SignInLimits, network_of
 from core.errors import TooMany
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
 from db.pool import Pool
@@ -159,7 +159,7 @@ async def test_naming_ones_password_is_limited(
 async def test_who_waits_as_told_gets_in(redis_settings: RedisSettings) -> None:
     async with Redis.from_url(redis_settings.redis_url) as redis:
         api = ApiSettings(jwt_secret=JWT_SECRET, rate_limit_login="1 per 2 seconds;9/minute")
-        limits, waits = RateLimits(api, redis), []
+        limits, waits = SignInLimits(api, redis), []
 
         async def let_in() -> bool:
             try:
@@ -231,7 +231,7 @@ async def test_when_redis_is_back_it_counts_again(tmp_path: Path) -> None:
         url = valkey.url
     async with Redis.from_url(url) as redis:
         api = ApiSettings(jwt_secret=JWT_SECRET, rate_limit_login="1/minute")
-        limits = RateLimits(api, redis, rest_s=0.05)
+        limits = SignInLimits(api, redis, pause_s=0.05)
 
         async def refused() -> bool:
             try:

@@ -1,9 +1,9 @@
-"""A connection of a client: what it may send before a request begins, and how long it may take.
+"""Limits of a connection: the size of a request's head, and the time that a client may take.
 
-The server that we use bounds neither the size of a request's head nor the time that a client takes
-to send it, to end a body that nobody waits for, or to read an answer. Whoever is too slow or sends
-too much is told so, in the envelope, and the connection ends. How long a body takes that is waited
-for is bounded by `RequestLimits`.
+uvicorn limits neither the size of a head nor the time that a client takes to send it, to end a body
+that no request waits for, or to read a response. A client over a limit gets an error in the
+envelope, and its connection is closed. `RequestLimitsMiddleware` limits the time of a request that
+waits for its body, and `body_limits` the size of the body.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 from api.http.envelope import Kind, failure
 from api.http.middleware import NO_CONTENT_POLICY, SECURITY_HEADERS
 
-_MALFORMED = (Kind("ValidationError", 400), "malformed_request", "This is no HTTP request.")
+_MALFORMED = (Kind("ValidationError", 400), "malformed_request", "This is not an HTTP request.")
 _HEAD_TOO_SLOW = (
     Kind("ValidationError", 408), "request_too_slow", "The headers took too long to arrive.",
 )  # fmt: skip
@@ -30,29 +30,35 @@ _HEADERS = SECURITY_HEADERS | {"Content-Security-Policy": NO_CONTENT_POLICY}
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """`head`: the request line and the headers, up to the empty line; also what trails a body."""
+    """Limits of one connection.
+
+    `head` is the request line and the headers, up to the empty line. Trailers of a body count too.
+    """
 
     head_max_bytes: int = 64 * 1024
     headers_max: int = 100
     head_max_s: float = 10
-    # For what is left of a body that was refused, and for what a client sends that was refused.
+    # Time to finish sending a body, or anything else, after the response refused it.
     ignored_max_s: float = 5
-    # An answer that is not read: so much of it in so many seconds.
+    # A client that does not read must read at least this much of a response in this time.
     read_min_bytes: int = 16 * 1024
     read_within_s: float = 15
 
     @property
     def head_too_large(self) -> tuple[Kind, str, str]:
-        told = f"at most {self.headers_max} headers, {self.head_max_bytes // 1024} KiB in all"
-        return Kind("ValidationError", 431), "headers_too_large", f"A request has {told}."
+        allowed = f"at most {self.headers_max} headers, {self.head_max_bytes // 1024} KiB in all"
+        return Kind("ValidationError", 431), "headers_too_large", f"A request has {allowed}."
 
 
 class _HeadTooLarge(Exception):
     """Ends the parsing of a request."""
 
 
-class Connection(HttpToolsProtocol):
-    """Looks at what is too much as it arrives, and at what is too slow with each `sweep`."""
+class LimitedConnection(HttpToolsProtocol):
+    """A connection that checks sizes as bytes arrive, and times in each `sweep`.
+
+    It relies on attributes of uvicorn's `HttpToolsProtocol`: `parser`, `cycle`, `headers`, `flow`.
+    """
 
     def __init__(
         self,
@@ -65,12 +71,16 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
+        # Bytes of the head so far. While a head is being read, `_head_since` is the time of its
+        # first byte, or of the connection's start.
         self._reads_head = True
         self._head_bytes = 0
-        # Since when something lasts that may not last for long; None: it does not.
         self._head_since: float | None = self.loop.time()
+        # Start of the time in which received bytes are dropped.
         self._ignored_since: float | None = None
-        self._unread: tuple[float, int] | None = None  # since when, how many bytes
+        # Time of the last check of a response that is not read, and the bytes unsent at that time.
+        self._unread: tuple[float, int] | None = None
+        # Set once: nothing is parsed after a refusal.
         self._refused = False
 
     def data_received(self, data: bytes) -> None:
@@ -84,13 +94,13 @@ class Connection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # To nothing that we speak: it is answered as what it is besides.
+            # No upgrade is supported. The request is answered as a plain request.
             self.cycle.keep_alive = False
         except httptools.HttpParserError as error:
             too_large = isinstance(error.__context__, _HeadTooLarge)
             self._refuse(*(self._limits.head_too_large if too_large else _MALFORMED))
         else:
-            # A name or value that does not end is nothing that the parser would tell us of.
+            # The parser reports a header only when it is complete, however long it grows.
             unfinished = self._reads_head and self._head_bytes > self._limits.head_max_bytes
             if unfinished or (self.headers and len(self.headers) > self._limits.headers_max):
                 self._refuse(*self._limits.head_too_large)
@@ -113,28 +123,29 @@ class Connection(HttpToolsProtocol):
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _refuse(self, kind: Kind, code: str, message: str) -> None:
-        """Answer what is no request, or not to be waited for. Nothing follows on the connection."""
+        """Send an error and end the connection."""
         self._refused, self._ignored_since = True, self.loop.time()
-        if self._answers():
-            # What came before it is still being answered: ours would come in between.
+        if self._is_responding():
+            # The response to the previous request is being written. An error would end up in it.
             self.transport.close()
             return
         request_id = uuid4().hex
         with bound_contextvars(request_id=request_id):
-            answer = failure(kind, code, message, headers=_HEADERS | {"X-Request-ID": request_id})
+            response = failure(kind, code, message, headers=_HEADERS | {"X-Request-ID": request_id})
         lines = [f"HTTP/1.1 {kind.status} {_PHRASES[kind.status]}".encode(), b"connection: close"]
-        lines += [name + b": " + value for name, value in answer.raw_headers]
-        self.transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))
-        # A client that still sends would not see the answer if we hung up at once.
+        lines += [name + b": " + value for name, value in response.raw_headers]
+        self.transport.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
+        # Only half-closed: a client that is still sending would lose the error to a reset.
         self.transport.write_eof()
 
     def sweep(self) -> None:
-        """End what takes too long. Called about once a second."""
+        """End the connection if its client takes too long. Called about once a second."""
         now, limits = self.loop.time(), self._limits
-        if self._is_not_read(now) or _lasts(self._ignores_since(now), limits.ignored_max_s, now):
+        drops_too_long = _lasts(self._dropping_since(now), limits.ignored_max_s, now)
+        if self._is_not_reading(now) or drops_too_long:
             self.transport.abort()
-        elif self.flow.read_paused or self._answers():
-            # A request that follows before the answer to the one before it has all the time.
+        elif self.flow.read_paused or self._is_responding():
+            # The time of a pipelined head starts after the response to the previous request.
             self._head_since = self._head_since and now
         elif not self._refused and _lasts(self._head_since, limits.head_max_s, now):
             if self._head_bytes:
@@ -142,12 +153,14 @@ class Connection(HttpToolsProtocol):
             else:
                 self.transport.close()
 
-    def _answers(self) -> bool:
-        """Whether a request is in hand."""
+    def _is_responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _ignores_since(self, now: float) -> float | None:
-        """Since when we throw away what comes: it was refused, or answered without it."""
+    def _dropping_since(self, now: float) -> float | None:
+        """Return the start of the time in which received bytes are dropped.
+
+        They are dropped after a refusal, and after a response that did not wait for the body.
+        """
         in_body = self.cycle is not None and self.cycle.response_complete and not self._reads_head
         if not (self._refused or in_body):
             self._ignored_since = None
@@ -155,27 +168,28 @@ class Connection(HttpToolsProtocol):
             self._ignored_since = now
         return self._ignored_since
 
-    def _is_not_read(self, now: float) -> bool:
-        """Whether a client leaves its answers unread, or reads them so slowly that it might."""
-        left = self.transport.get_write_buffer_size()
-        if not left:
+    def _is_not_reading(self, now: float) -> bool:
+        """Return whether the client read less than the minimum of a response in the last period."""
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent:
             self._unread = None
             return False
-        since, before = self._unread or (now, left)
+        since, before = self._unread or (now, unsent)
         if now - since < self._limits.read_within_s:
             self._unread = since, before
             return False
-        self._unread = now, left
-        return left > before - self._limits.read_min_bytes
+        self._unread = now, unsent
+        return unsent > before - self._limits.read_min_bytes
 
 
 _PHRASES = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
 
 
 def sweep(connections: Iterable[object]) -> None:
-    """End what takes too long on any of them."""
+    """Close the connections whose clients take too long."""
+    # A copy: an aborted connection removes itself from the set.
     for connection in list(connections):
-        if isinstance(connection, Connection):
+        if isinstance(connection, LimitedConnection):
             connection.sweep()
 
 

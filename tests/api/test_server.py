@@ -1,4 +1,4 @@
-"""The process: it serves until it is told to stop, and finishes what is in hand."""
+"""The API process: it serves until cancelled, and finishes the requests in progress."""
 
 import asyncio
 import socket
@@ -7,7 +7,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from api.http import server
+from api.http import expiry, server
 from core.settings import ApiSettings, DatabaseSettings
 from db.pool import Pool
 from solarhub.ports import free
@@ -21,16 +21,16 @@ SELECT count(*) > 0 FROM pg_stat_activity
 """
 
 
-async def test_a_port_that_is_taken_is_told(database: DatabaseSettings) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        settings = ApiSettings(jwt_secret=JWT_SECRET, api_port=taken.getsockname()[1])
+async def test_a_port_in_use_raises(database: DatabaseSettings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        settings = ApiSettings(jwt_secret=JWT_SECRET, api_port=other.getsockname()[1])
         with pytest.raises(OSError, match="in use"):
             await server.run(
                 settings, database, None, registry=CollectorRegistry(), started=asyncio.Event()
             )
 
 
-async def test_a_purchase_in_hand_is_answered_before_the_process_ends(
+async def test_a_purchase_in_progress_is_answered_before_the_process_ends(
     database: DatabaseSettings, pool: Pool
 ) -> None:
     buyer = await add_user(pool, balance=100)
@@ -67,3 +67,25 @@ async def test_a_purchase_in_hand_is_answered_before_the_process_ends(
         assert (await buying).status_code == 201
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_a_background_task_that_fails_stops_the_process(
+    database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail = asyncio.Event()
+
+    async def fails(*_: object) -> None:
+        await fail.wait()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(expiry, "run", fails)
+    settings = ApiSettings(jwt_secret=JWT_SECRET, api_port=free())
+    started = asyncio.Event()
+    running = asyncio.create_task(
+        server.run(settings, database, None, registry=CollectorRegistry(), started=started)
+    )
+    await started.wait()
+    fail.set()
+    with pytest.raises(ExceptionGroup) as raised:
+        await asyncio.wait_for(running, 10)
+    assert raised.value.subgroup(ZeroDivisionError) is not None

@@ -215,4 +215,4 @@ def caller_of(one: Operation) -> str | None:
 
 
 def header_names(one: Operation) -> list[str]:
-    return [p["name"] for p in one.told.get("parameters", ()) if p["in"] == "header"]
+    return [p["name"] for p in one.documented.get("parameters", ()) if p["in"] == "header"]

@@ -1,4 +1,4 @@
-"""Who may have how much of a body held, and that nobody takes the others' room."""
+"""Limits on the size of bodies, and on the bytes of all bodies in memory."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -24,13 +24,13 @@ KIB, MIB = 1024, 1024 * 1024
 
 @pytest.fixture
 async def api(database: DatabaseSettings) -> AsyncIterator[Api]:
-    """Told by its clients where they come from."""
+    """An API that takes the addresses of clients from `X-Forwarded-For`."""
     async with serving(database, trusted_proxies=("127.0.0.1",)) as api:
         yield api
 
 
 class Unfinished:
-    """Requests whose bodies have begun, and end when the block does."""
+    """Requests whose bodies have started, and end with the block."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -65,13 +65,13 @@ def of(address: str) -> Mapping[str, str]:
 
 
 async def post(api: Api, person: Person, size: int, address: str = "192.0.2.1") -> int:
-    """What is said of a body that is of this size, and of nothing but spaces."""
+    """Return the status for a body of this many spaces: 400 if it was read, as it is no JSON."""
     response = await api.call("POST", PURCHASE, person, content=b" " * size, headers=of(address))
     return response.status_code
 
 
-async def test_nobody_waits_for_a_body_without_a_valid_token(api: Api, pool: Pool) -> None:
-    """66 that have begun leave everybody else their room."""
+async def test_bodies_without_a_valid_token_are_not_waited_for(api: Api, pool: Pool) -> None:
+    """66 bodies that have started use none of the budgets."""
     buyer = await add_user(pool, balance=100)
     listing_id = await add_listing(pool, await add_user(pool, "host"))
     expired = token_of(buyer, ttl=timedelta(seconds=-1))
@@ -87,7 +87,7 @@ async def test_nobody_waits_for_a_body_without_a_valid_token(api: Api, pool: Poo
         await api.post(PURCHASE, buyer, {"listing_id": str(listing_id), "energy_kwh": 1})
 
 
-async def test_signed_out_a_body_has_16_kib(api: Api, pool: Pool) -> None:
+async def test_a_body_without_a_token_may_have_16_kib(api: Api, pool: Pool) -> None:
     small = await api.call("POST", LOGIN, content=b" " * 16 * KIB, headers=JSON)
     assert (small.status_code, code_of(small)) == (400, "invalid")
     large = b" " * (16 * KIB + 1)
@@ -100,48 +100,48 @@ async def test_signed_out_a_body_has_16_kib(api: Api, pool: Pool) -> None:
     assert (signed_in.status_code, code_of(signed_in)) == (400, "invalid")
 
 
-async def test_a_user_takes_no_more_than_a_part_of_the_room(api: Api, pool: Pool) -> None:
-    greedy, other = await add_user(pool), await add_user(pool)
+async def test_a_user_may_use_only_a_part_of_the_budget(api: Api, pool: Pool) -> None:
+    sender, other = await add_user(pool), await add_user(pool)
     async with unfinished(api) as sent:
         for _ in range(4):
-            sent.send(MIB, PURCHASE, greedy, headers=of("192.0.2.1"))
+            sent.send(MIB, PURCHASE, sender, headers=of("192.0.2.1"))
 
         async def is_refused() -> bool:
-            return await post(api, greedy, MIB) == 429
+            return await post(api, sender, MIB) == 429
 
         await eventually(is_refused)
-        assert await post(api, greedy, MIB, "192.0.2.2") == 429
-        assert await post(api, greedy, 100) == 400
+        assert await post(api, sender, MIB, "192.0.2.2") == 429
+        assert await post(api, sender, 100) == 400
         assert await post(api, other, MIB) == 400
-    assert await post(api, greedy, MIB) == 400
+    assert await post(api, sender, MIB) == 400
 
 
-async def test_an_address_takes_no_more_than_a_part_of_the_room(api: Api, pool: Pool) -> None:
-    crowd = [await add_user(pool) for _ in range(13)]
+async def test_an_address_may_use_only_a_part_of_the_budget(api: Api, pool: Pool) -> None:
+    people = [await add_user(pool) for _ in range(13)]
     async with unfinished(api) as sent:
-        for person in crowd[:12]:
+        for person in people[:12]:
             sent.send(MIB, PURCHASE, person, headers=of("192.0.2.1"))
 
         async def is_refused() -> bool:
             response = await api.call(
-                "POST", PURCHASE, crowd[12], content=b" " * MIB, headers=of("192.0.2.1")
+                "POST", PURCHASE, people[12], content=b" " * MIB, headers=of("192.0.2.1")
             )
             if response.status_code != 429:
                 return False
             return code_of(response) == "too_busy" and int(response.headers["Retry-After"]) > 0
 
         await eventually(is_refused)
-        assert await post(api, crowd[12], 100) == 400
-        assert await post(api, crowd[12], MIB, "192.0.2.2") == 400
-        # One home's addresses of IPv6 are one; another home is another.
-        assert await post(api, crowd[12], MIB, "2001:db8::1") == 400
+        assert await post(api, people[12], 100) == 400
+        assert await post(api, people[12], MIB, "192.0.2.2") == 400
+        # Another address of IPv6 has a part of its own.
+        assert await post(api, people[12], MIB, "2001:db8::1") == 400
 
 
-async def test_large_bodies_leave_small_ones_their_room(api: Api, pool: Pool) -> None:
-    """From however many addresses, and by however many people, they come."""
-    crowd = [await add_user(pool) for _ in range(48)]
+async def test_large_bodies_leave_room_for_small_ones(api: Api, pool: Pool) -> None:
+    """From many addresses, of many users."""
+    people = [await add_user(pool) for _ in range(48)]
     async with unfinished(api) as sent:
-        for number, person in enumerate(crowd):
+        for number, person in enumerate(people):
             sent.send(MIB, PURCHASE, person, headers=of(f"192.0.2.{number}"))
         late = await add_user(pool)
 
@@ -154,7 +154,7 @@ async def test_large_bodies_leave_small_ones_their_room(api: Api, pool: Pool) ->
         assert (await api.call("POST", LOGIN, json=wrong)).status_code == 401
 
 
-def test_what_is_given_back_is_forgotten() -> None:
+def test_a_budget_forgets_holders_that_released_everything() -> None:
     budget = ByteBudget(100, 60, 40)
     assert budget.reserve("here", "asha", 40)
     assert not budget.reserve("here", "asha", 1)

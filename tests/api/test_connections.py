@@ -1,4 +1,4 @@
-"""Connections of clients that send too much before a request begins, or are too slow."""
+"""Limits of connections: large heads, slow clients."""
 
 import asyncio
 import socket
@@ -25,7 +25,7 @@ KIB = 1024
 
 @pytest.fixture
 async def port(database: DatabaseSettings) -> AsyncIterator[int]:
-    """Of an API whose limits of time are short."""
+    """The port of an API with short limits of time."""
     async with serving(database, limits=QUICK) as api:
         yield api.settings.api_port
 
@@ -47,7 +47,6 @@ async def is_served(port: int) -> bool:
     ],
 )
 async def test_a_head_that_is_too_large_is_refused(port: int, too_much: bytes) -> None:
-    """Whether it ends or not."""
     async with line_to(port) as line:
         await line.send(head("GET", "/healthz")[:-2] + too_much)
         answer = await line.answer()
@@ -58,14 +57,14 @@ async def test_a_head_that_is_too_large_is_refused(port: int, too_much: bytes) -
     assert await is_served(port)
 
 
-async def test_a_path_that_is_too_long_is_refused_and_a_long_one_is_not(port: int) -> None:
+async def test_only_a_path_over_the_limit_is_refused(port: int) -> None:
     for length, status in ((48 * KIB, 404), (65 * KIB, 431)):
         async with line_to(port) as line:
             await line.send(head("GET", "/" + "x" * length))
             assert (await line.answer()).status == status
 
 
-async def test_a_large_body_beside_a_small_head_is_no_large_head(port: int) -> None:
+async def test_a_body_does_not_count_as_head(port: int) -> None:
     async with line_to(port) as line:
         body = b" " * 16 * KIB
         request = head(
@@ -76,7 +75,7 @@ async def test_a_large_body_beside_a_small_head_is_no_large_head(port: int) -> N
             assert (await line.answer()).status == 400
 
 
-async def test_what_trails_a_body_is_bounded_too(port: int) -> None:
+async def test_trailers_of_a_body_are_limited_too(port: int) -> None:
     async with line_to(port) as line:
         await line.send(head("POST", LOGIN, transfer_encoding="chunked") + b"1\r\nx\r\n0\r\n")
         await line.send(b"".join(b"a%d: b\r\n" % number for number in range(101)))
@@ -84,7 +83,7 @@ async def test_what_trails_a_body_is_bounded_too(port: int) -> None:
     assert await is_served(port)
 
 
-async def test_what_is_no_request_is_answered_in_the_envelope(port: int) -> None:
+async def test_a_malformed_request_is_answered_in_the_envelope(port: int) -> None:
     async with line_to(port) as line:
         await line.send(b"\x16\x03\x01 hello\r\n\r\n")
         answer = await line.answer()
@@ -92,14 +91,14 @@ async def test_what_is_no_request_is_answered_in_the_envelope(port: int) -> None
         await line.hung_up()
 
 
-async def test_requests_that_follow_each_other_at_once_are_all_answered(port: int) -> None:
+async def test_pipelined_requests_are_all_answered(port: int) -> None:
     async with line_to(port) as line:
         await line.send(head("GET", "/healthz") * 20)
         assert [(await line.answer()).status for _ in range(20)] == [200] * 20
 
 
 async def drip(line: Line, data: bytes) -> None:
-    """Send on and on, until the server hangs up."""
+    """Send slowly until the server closes the connection."""
     try:
         while True:
             await line.send(data)
@@ -109,14 +108,14 @@ async def drip(line: Line, data: bytes) -> None:
 
 
 SLOW = {
-    "says nothing": (b"", b""),
+    "sends nothing": (b"", b""),
     "sends nothing but empty lines": (b"", b"\r\n"),
     "does not end its request line": (b"GET /", b"x"),
     "does not end its headers": (b"GET /healthz HTTP/1.1\r\nHost: test\r\n", b"a: b\r\n"),
     "does not end a body that was refused": (
         head("POST", "/api/v1/marketplace/purchase", content_length="1000000"), b" ",
     ),
-    "does not end a body that nobody asked for": (
+    "does not end a body that the route does not read": (
         head("GET", "/healthz", content_length="1000000"), b" ",
     ),
     "does not end the next request": (head("GET", "/healthz"), b"G"),
@@ -124,8 +123,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("how", list(SLOW))
-async def test_a_client_that_is_slow_is_hung_up_on(port: int, how: str) -> None:
-    """60 of them."""
+async def test_the_connections_of_slow_clients_are_closed(port: int, how: str) -> None:
     first, then = SLOW[how]
     async with AsyncExitStack() as stack:
         lines = [await stack.enter_async_context(line_to(port)) for _ in range(60)]
@@ -139,18 +137,16 @@ async def test_a_client_that_is_slow_is_hung_up_on(port: int, how: str) -> None:
     assert await is_served(port)
 
 
-async def test_headers_that_take_too_long_are_told_so(port: int) -> None:
+async def test_slow_headers_are_answered_with_408(port: int) -> None:
     async with line_to(port) as line:
         await line.send(b"GET /healthz HTTP/1.1\r\nHost: test\r\n")
         answer = await line.answer()
         assert (answer.status, answer.code) == (408, "request_too_slow")
 
 
-async def test_a_body_that_takes_too_long_is_told_so(
-    port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_body_is_answered_with_408(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "REQUEST_TIMEOUT_S", 1)
-    for size in (100, 2 * 1024 * KIB):  # one that would be read, and one that is too large
+    for size in (100, 2 * 1024 * KIB):  # one that is read, and one that is too large
         async with line_to(port) as line:
             await line.send(head("POST", LOGIN, content_length=str(size)) + b"{")
             answer = await line.answer()
@@ -158,7 +154,7 @@ async def test_a_body_that_takes_too_long_is_told_so(
             await line.hung_up()
 
 
-async def test_a_client_that_does_not_read_its_answer_is_hung_up_on(
+async def test_the_connection_of_a_client_that_does_not_read_is_closed(
     database: DatabaseSettings, pool: Pool
 ) -> None:
     host = await add_user(pool, "host")
@@ -176,11 +172,11 @@ async def test_a_client_that_does_not_read_its_answer_is_hung_up_on(
     async with serving(database, limits=QUICK) as api:
         port = api.settings.api_port
         with socket.socket() as client:
-            # The system is to keep little for us.
+            # A small buffer of the system for what the client has not read.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.setblocking(False)
             await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
-            # More than the system keeps for the server.
+            # Ten responses are more than the system buffers for the server.
             await asyncio.get_running_loop().sock_sendall(client, asked * 10)
             await eventually(lambda: connections(port) == 1)
             await eventually(lambda: connections(port) == 0, within_s=30)
@@ -188,6 +184,6 @@ async def test_a_client_that_does_not_read_its_answer_is_hung_up_on(
 
 
 def connections(port: int) -> int:
-    """Those that a server in this process has open."""
+    """Return the number of connections that a server in this process has open."""
     found = psutil.Process().net_connections("tcp")
     return sum(one.status == "ESTABLISHED" and one.laddr.port == port for one in found)

@@ -1,4 +1,4 @@
-"""The database goes and comes back; the API stays."""
+"""The API while its database is unavailable, and after it is back."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -18,14 +18,14 @@ async def works(api: Api) -> bool:
     return (await api.call("POST", "/api/v1/auth/login", json=ASHA)).is_success
 
 
-async def test_the_api_says_so_while_its_database_is_stopped_and_recovers_by_itself(
+async def test_the_api_answers_503_while_its_database_is_stopped_and_recovers(
     data: Path,
 ) -> None:
     directory = data / "postgres"
     with postgres(directory, durable=False) as first:
         database = DatabaseSettings(database_url=first.url)
         await schema.migrate(database)
-        # What the server of the next block is reached by too: its data are where they were.
+        # The second server has the same data directory, and so the same URL.
         async with serving(database) as api:
             account = ASHA | {"full_name": "Asha Rao", "role": "buyer"}
             session = data_of(await api.call("POST", "/api/v1/auth/register", json=account))
@@ -53,7 +53,7 @@ async def test_the_api_says_so_while_its_database_is_stopped_and_recovers_by_its
                 assert wallet["balance"] == "0.00"
 
 
-async def test_what_takes_the_database_too_long_may_be_tried_again(
+async def test_a_statement_that_takes_too_long_is_answered_with_503_and_has_no_effect(
     database: DatabaseSettings, pool: Pool
 ) -> None:
     buyer = await add_user(pool, balance=100)

@@ -1,4 +1,4 @@
-"""A database without disk, memory or connections: the API says so, and goes on by itself."""
+"""The API while its database lacks disk, memory or connections, and after that."""
 
 import asyncio
 
@@ -24,7 +24,7 @@ async def ready(api: Api) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("sqlstate", "told"),
+    ("sqlstate", "shortage"),
     [
         ("53000", "at a limit of its resources"),
         ("53100", "disk of the database is full"),
@@ -33,8 +33,8 @@ async def ready(api: Api) -> bool:
         ("53400", "at a limit of its resources"),
     ],
 )
-async def test_what_the_database_lacks_is_told_until_it_is_there_again(
-    api: Api, pool: Pool, sqlstate: str, told: str
+async def test_a_shortage_of_the_database_is_reported_until_it_is_over(
+    api: Api, pool: Pool, sqlstate: str, shortage: str
 ) -> None:
     buyer = await add_user(pool)
     assert await ready(api)
@@ -43,18 +43,18 @@ async def test_what_the_database_lacks_is_told_until_it_is_there_again(
         assert (response.status_code, code_of(response)) == (503, "database_unavailable")
         assert int(response.headers["Retry-After"]) > 0
         assert "No space" not in response.text
-        asked = await api.call("GET", "/readyz")
-        assert (asked.status_code, code_of(asked)) == (503, "not_ready")
-        assert told in asked.json()["message"]
+        readiness = await api.call("GET", "/readyz")
+        assert (readiness.status_code, code_of(readiness)) == (503, "not_ready")
+        assert shortage in readiness.json()["message"]
         assert (await api.call("GET", METHODS, buyer)).is_success
     assert (await api.call("POST", METHODS, buyer, json=UPI)).is_success
     await eventually(lambda: ready(api), within_s=15)
 
 
-async def test_a_disk_that_takes_nothing_is_noticed_before_anybody_writes(
+async def test_readiness_notices_a_full_disk_by_a_write_of_its_own(
     database: DatabaseSettings, pool: Pool
 ) -> None:
-    """The server may not make temporary files: what readiness tries fails as on a full disk."""
+    """Without temporary files, the write of readiness fails as on a full disk."""
     name = await pool.fetchval("SELECT current_database()")
     await pool.execute(f'ALTER DATABASE "{name}" SET temp_file_limit = 0')
     async with serving(database) as api:
@@ -63,9 +63,7 @@ async def test_a_disk_that_takes_nothing_is_noticed_before_anybody_writes(
         assert (await api.call("GET", "/healthz")).is_success
 
 
-async def test_purchases_fail_together_while_the_disk_is_full_and_charge_nobody(
-    api: Api, pool: Pool
-) -> None:
+async def test_no_buyer_of_a_batch_is_charged_while_the_disk_is_full(api: Api, pool: Pool) -> None:
     listing_id = await add_listing(pool, await add_user(pool, "host"))
     buyers = [await add_user(pool, balance=100) for _ in range(10)]
     order = {"listing_id": str(listing_id), "energy_kwh": "0.5"}
@@ -77,7 +75,7 @@ async def test_purchases_fail_together_while_the_disk_is_full_and_charge_nobody(
         await api.post(PURCHASE, buyer, order)
 
 
-async def test_the_log_tells_of_it_once_a_second(pool: Pool) -> None:
+async def test_a_shortage_is_logged_once_a_second(pool: Pool) -> None:
     now = 100.0
     faults = DatabaseFaults(pool, monotonic=lambda: now)
     async with lacking(pool, "users"):

@@ -1,4 +1,4 @@
-"""Whatever happens, the answer is in the envelope."""
+"""Every response is in the envelope, with its headers."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def failure_of(response: httpx.Response, status: int, type_: str, code: str) -> 
     assert body["requestId"] == response.headers["X-Request-ID"]
 
 
-async def test_success_has_an_envelope(api: Api) -> None:
+async def test_a_success_is_in_the_envelope(api: Api) -> None:
     response = await api.call("GET", "/healthz")
     body = response.json()
     assert RFC3339.fullmatch(body.pop("timestamp"))
@@ -42,12 +42,12 @@ async def test_success_has_an_envelope(api: Api) -> None:
     assert response.headers["X-Request-ID"]
 
 
-async def test_an_unknown_path(api: Api) -> None:
+async def test_an_unknown_path_is_not_found(api: Api) -> None:
     for path in ("/static/nowhere", "/nowhere", "/api/v1/wallet/", "/api/v1/%00", "/healthz/"):
         failure_of(await api.call("GET", path), 404, "NotFoundError", "no_such_path")
 
 
-async def test_a_wrong_method(api: Api) -> None:
+async def test_a_wrong_method_names_the_allowed_ones(api: Api) -> None:
     response = await api.call("DELETE", "/api/v1/auth/login")
     failure_of(response, 405, "NotFoundError", "no_such_method")
     assert response.headers["Allow"] == "POST"
@@ -59,9 +59,7 @@ async def test_a_wrong_method(api: Api) -> None:
 @pytest.mark.parametrize(
     "body", [b"{", b"", b"\xff", b"[]", b"null", b'"text"', b"[" * 100_000, b"1" * 5000, b"1.5"]
 )
-async def test_a_body_that_is_not_what_is_asked_for(
-    api: Api, conn: Connection, body: bytes
-) -> None:
+async def test_a_body_that_is_no_object_is_invalid(api: Api, conn: Connection, body: bytes) -> None:
     asha = await add_user(conn)
     for method, path in (("POST", "/api/v1/auth/login"), ("PATCH", "/api/v1/auth/me")):
         response = await api.call(
@@ -83,7 +81,7 @@ async def test_a_body_over_1_mib_is_refused_whether_its_size_is_declared_or_not(
             failure_of(response, 413, "ValidationError", "body_too_large")
 
 
-async def test_no_token_a_bad_one_and_an_expired_one(api: Api) -> None:
+async def test_missing_bad_and_expired_tokens_have_codes_of_their_own(api: Api) -> None:
     failure_of(await api.call("GET", LISTINGS), 401, "AuthenticationError", "bad_token")
     for authorization in ("Bearer x.y.z", "Basic abc", "Bearer", f"Bearer {token_of(NOBODY)}x"):
         response = await api.call("GET", LISTINGS, headers={"Authorization": authorization})
@@ -94,7 +92,7 @@ async def test_no_token_a_bad_one_and_an_expired_one(api: Api) -> None:
     failure_of(response, 401, "AuthenticationError", "expired_token")
 
 
-async def test_what_is_not_a_uuid_a_limit_or_a_cursor_is_named(api: Api, conn: Connection) -> None:
+async def test_malformed_ids_limits_and_cursors_are_named(api: Api, conn: Connection) -> None:
     buyer = await add_user(conn)
     assert fields_of(await api.call("GET", f"{LISTINGS}/nine", buyer)) == ["listing_id"]
     for limit in (0, 101, "many"):
@@ -105,9 +103,7 @@ async def test_what_is_not_a_uuid_a_limit_or_a_cursor_is_named(api: Api, conn: C
         assert fields_of(response) == ["cursor"]
 
 
-async def test_numbers_that_are_none_or_too_exact_name_their_field(
-    api: Api, conn: Connection
-) -> None:
+async def test_malformed_or_too_exact_numbers_are_named(api: Api, conn: Connection) -> None:
     buyer = await add_user(conn)
     wrong = [
         "NaN", "Infinity", "-Infinity", "1e400", "-1", "0", "0.0001", "1.2345", '"NaN"', '"1e400"',
@@ -126,7 +122,7 @@ async def test_numbers_that_are_none_or_too_exact_name_their_field(
         assert fields_of(response) == ["energy_kwh"], number
 
 
-async def test_places_that_are_none_name_their_field(api: Api, conn: Connection) -> None:
+async def test_malformed_places_are_named(api: Api, conn: Connection) -> None:
     buyer = await add_user(conn)
     for wrong in ("NaN", "Infinity", "1e400", "90.001", '"north"', "null"):
         response = await api.call(
@@ -139,7 +135,7 @@ async def test_places_that_are_none_name_their_field(api: Api, conn: Connection)
         assert fields_of(response) == ["lat"], wrong
 
 
-async def test_text_with_control_characters_names_its_field(api: Api) -> None:
+async def test_malformed_texts_are_named(api: Api) -> None:
     good = {
         "email": "asha@example.org",
         "password": "correct horse battery",
@@ -167,7 +163,7 @@ async def test_text_with_control_characters_names_its_field(api: Api) -> None:
         assert fields_of(response) == [field], (field, value)
 
 
-async def test_every_answer_has_security_headers_and_private_data_is_not_stored(api: Api) -> None:
+async def test_every_response_has_security_headers_and_private_data_is_not_stored(api: Api) -> None:
     for path in ("/healthz", "/nowhere", LISTINGS, "/docs"):
         headers = (await api.call("GET", path)).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
@@ -180,13 +176,13 @@ async def test_every_answer_has_security_headers_and_private_data_is_not_stored(
     assert response.headers["Cache-Control"] == "no-store"
 
 
-async def test_behind_tls_browsers_are_told_to_stay_there(database: DatabaseSettings) -> None:
+async def test_behind_tls_browsers_are_told_to_use_tls_only(database: DatabaseSettings) -> None:
     async with serving(database, public_url="https://solar.example.org") as api:
         headers = (await api.call("GET", "/healthz")).headers
         assert "max-age" in headers["Strict-Transport-Security"]
 
 
-async def test_other_origins_are_let_in_by_name_only(database: DatabaseSettings) -> None:
+async def test_only_configured_origins_are_allowed(database: DatabaseSettings) -> None:
     ours, theirs = "https://app.example.org", "https://evil.example.org"
     async with serving(database, cors_origins=(ours,)) as api:
 
@@ -200,29 +196,29 @@ async def test_other_origins_are_let_in_by_name_only(database: DatabaseSettings)
         refused = await preflight(theirs)
         failure_of(refused, 400, "AuthorizationError", "cors")
         assert "Access-Control-Allow-Origin" not in refused.headers
-        # An answer that is an error must be readable too.
+        # The page must be able to read errors too.
         response = await api.call("GET", LISTINGS, headers={"Origin": ours})
         assert response.headers["Access-Control-Allow-Origin"] == ours
 
 
-async def test_the_documentation_tells_every_route_and_its_errors(api: Api) -> None:
+async def test_the_documentation_lists_every_route_with_its_errors(api: Api) -> None:
     paths = (await api.call("GET", "/openapi.json")).json()["paths"]
     assert len(paths) > 20
     for path, operations in paths.items():
         for method, operation in operations.items():
-            told = f"{method} {path}"
-            assert operation["summary"], told
-            assert operation["description"], told
-            assert "422" not in operation["responses"], told
-            assert "503" in operation["responses"], told
+            name = f"{method} {path}"
+            assert operation["summary"], name
+            assert operation["description"], name
+            assert "422" not in operation["responses"], name
+            assert "503" in operation["responses"], name
             if "security" in operation:
-                assert "401" in operation["responses"], told
+                assert "401" in operation["responses"], name
     codes = paths["/api/v1/marketplace/purchase"]["post"]["responses"]["409"]["description"]
     for code in ("listing_not_active", "outside_window", "insufficient_energy", "price_changed"):
         assert code in codes
 
 
-async def test_every_route_but_a_few_asks_for_a_token(api: Api) -> None:
+async def test_all_but_a_few_routes_require_a_token(api: Api) -> None:
     paths = (await api.call("GET", "/openapi.json")).json()["paths"]
     open_routes = {
         path
@@ -248,7 +244,7 @@ async def test_every_route_but_a_few_asks_for_a_token(api: Api) -> None:
             assert (response.status_code, code_of(response)) == (401, "bad_token"), path
 
 
-async def test_no_page_takes_scripts_or_styles_from_elsewhere_or_inline(api: Api) -> None:
+async def test_pages_use_no_inline_or_foreign_scripts_and_styles(api: Api) -> None:
     for path in ("/", "/docs", "/docs/", "/redoc", "/nowhere", LISTINGS):
         policy = (await api.call("GET", path)).headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none';")

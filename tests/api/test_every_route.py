@@ -1,4 +1,4 @@
-"""What holds for every route, asked of the route table: a new route can't escape."""
+"""Rules for every route, taken from the route table: they hold for new routes too."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from tests.support.people import Person, add_device, add_listing, add_purchase, 
 
 ROLES = ("buyer", "host", "investor", "admin")
 
-# Who has no account yet, whose token is spent, and programs: all else needs a token.
+# Routes without an access token: for signing in and for programs. All others need one.
 PUBLIC = {
     "GET /api/v1/realtime",
     "GET /healthz",
@@ -34,8 +34,8 @@ PUBLIC = {
     "POST /api/v1/payments/webhook/{provider}",  # signed
 }
 
-# What somebody gets who asks for a thing of another's: 404 where they may not know of it.
-OF_ANOTHERS = {
+# Statuses for things of another user. Elsewhere it is 404, which does not tell that they exist.
+OTHERS_STATUS = {
     "GET /api/v1/marketplace/listings/{listing_id}": 200,
     "PATCH /api/v1/marketplace/listings/{listing_id}": 403,
     "DELETE /api/v1/marketplace/listings/{listing_id}": 403,
@@ -45,15 +45,15 @@ OF_ANOTHERS = {
     "PATCH /api/v1/admin/devices/{device_id}": 200,
     "POST /api/v1/admin/set-aside/{item_id}/retry": 200,
 }
-ELSE = 404
+HIDDEN = 404
 
-# The least that a PATCH must say.
-LEAST: dict[str, dict[str, object]] = {
+# The smallest bodies of a PATCH that has required fields.
+SMALLEST_BODIES: dict[str, dict[str, object]] = {
     "PATCH /api/v1/admin/users/{user_id}": {"is_active": True},
     "PATCH /api/v1/admin/devices/{device_id}": {"frozen": False, "reason": "As it was"},
 }
 
-# Not JSON of our reading, but JSON of somebody's; no field takes any of these.
+# Values that no field accepts. Some are JSON to Python only.
 MALFORMED = (
     "{}", "[]", '"\\u0000"', f'"{"x" * 100_000}"', "1e400", "-1e400", "NaN", "Infinity",
     "1" + "0" * 400,
@@ -68,35 +68,35 @@ class Operation:
     method: str
     path: str
     roles: tuple[str, ...] | None  # None: no token is needed
-    told: dict[str, Any]
+    documented: dict[str, Any]
     models: dict[str, Any]
 
     @property
     def role(self) -> str:
-        """One that may call it."""
+        """A role that may call the route."""
         return (self.roles or ROLES)[0]
 
     def path_names(self) -> list[str]:
-        return [p["name"] for p in self.told.get("parameters", ()) if p["in"] == "path"]
+        return [p["name"] for p in self.documented.get("parameters", ()) if p["in"] == "path"]
 
     def queries(self) -> dict[str, dict[str, Any]]:
-        """What its query takes, with the schema of each."""
-        told = self.told.get("parameters", ())
-        return {p["name"]: p["schema"] for p in told if p["in"] == "query"}
+        """Return the schemas of the query's parameters by name."""
+        parameters = self.documented.get("parameters", ())
+        return {p["name"]: p["schema"] for p in parameters if p["in"] == "query"}
 
     def body_fields(self) -> list[set[str]]:
-        """What its body takes, in parts: the longest of `MALFORMED` fits into it nine times."""
-        content = self.told.get("requestBody", {}).get("content", {})
+        """Return the fields of the body in sets of nine: nine of the longest values fit."""
+        content = self.documented.get("requestBody", {}).get("content", {})
         schema = content.get("application/json", {}).get("schema", {})
         model = self.models.get(schema.get("$ref", "").rsplit("/", 1)[-1], schema)
         names = list(model.get("properties", ()))
         return [set(names[n : n + 9]) for n in range(0, len(names), 9)]
 
-    def least_body(self) -> dict[str, object] | None:
-        return LEAST.get(self.name, {}) if self.method == "PATCH" else None
+    def smallest_body(self) -> dict[str, object] | None:
+        return SMALLEST_BODIES.get(self.name, {}) if self.method == "PATCH" else None
 
     def filled(self, value: object = None) -> str:
-        """Its path, with something in it."""
+        """Return the path with a value for its parameters, a random id by default."""
         path = self.path
         for name in self.path_names():
             path = path.replace(f"{{{name}}}", str(value or uuid4()))
@@ -115,7 +115,7 @@ def operations() -> Iterator[Operation]:
                     method=method,
                     path=route.path,
                     roles=roles_of(route),
-                    told=schema["paths"][route.path][method.lower()],
+                    documented=schema["paths"][route.path][method.lower()],
                     models=schema["components"]["schemas"],
                 )
 
@@ -137,18 +137,18 @@ async def people(pool: Pool) -> dict[str, Person]:
 
 
 def named(response: httpx.Response) -> set[str]:
-    """The fields that it names, if it is a ValidationError."""
+    """Return the fields that a ValidationError names, none for another response."""
     if response.status_code != 400:
         return set()
     return {detail["field"] for detail in response.json()["error"]["details"]}
 
 
-def test_only_what_is_meant_to_be_is_public() -> None:
+def test_only_the_listed_routes_are_public() -> None:
     assert {one.name for one in OPERATIONS if one.roles is None} == PUBLIC
-    assert {one.name for one in OPERATIONS if "security" not in one.told} == PUBLIC
+    assert {one.name for one in OPERATIONS if "security" not in one.documented} == PUBLIC
 
 
-async def test_without_a_token_nothing_private_answers(api: Api) -> None:
+async def test_private_routes_refuse_requests_without_a_token(api: Api) -> None:
     answered = {
         one.name: response.status_code
         for one in PRIVATE
@@ -157,7 +157,7 @@ async def test_without_a_token_nothing_private_answers(api: Api) -> None:
     assert answered == {}
 
 
-async def test_a_role_that_may_not_is_refused(api: Api, people: dict[str, Person]) -> None:
+async def test_other_roles_are_refused(api: Api, people: dict[str, Person]) -> None:
     answered = {
         f"{one.name} as {role}": response.status_code
         for one in PRIVATE
@@ -167,7 +167,7 @@ async def test_a_role_that_may_not_is_refused(api: Api, people: dict[str, Person
     assert answered == {}
 
 
-async def test_a_deactivated_account_is_shut_out_of_everything(
+async def test_a_deactivated_user_is_refused_everywhere(
     api: Api, pool: Pool, people: dict[str, Person]
 ) -> None:
     await pool.execute("UPDATE users SET is_active = false")
@@ -181,30 +181,32 @@ async def test_a_deactivated_account_is_shut_out_of_everything(
     assert answered == {}
 
 
-async def test_things_of_others(api: Api, pool: Pool, people: dict[str, Person]) -> None:
+async def test_things_of_other_users_are_hidden_or_protected(
+    api: Api, pool: Pool, people: dict[str, Person]
+) -> None:
     theirs = await things_of_somebody(pool)
     answered = {}
     for one in PRIVATE:
         for name in one.path_names():
             path = one.filled(theirs[name])
-            response = await api.call(one.method, path, people[one.role], json=one.least_body())
-            if response.status_code != OF_ANOTHERS.get(one.name, ELSE):
+            response = await api.call(one.method, path, people[one.role], json=one.smallest_body())
+            if response.status_code != OTHERS_STATUS.get(one.name, HIDDEN):
                 answered[one.name] = response.status_code
     assert answered == {}
 
 
-async def test_things_that_are_not_there(api: Api, people: dict[str, Person]) -> None:
+async def test_unknown_ids_are_not_found(api: Api, people: dict[str, Person]) -> None:
     answered = {}
     for one in PRIVATE:
         if one.path_names():
-            body = one.least_body()
+            body = one.smallest_body()
             response = await api.call(one.method, one.filled(), people[one.role], json=body)
             if response.status_code != 404:
                 answered[one.name] = response.status_code
     assert answered == {}
 
 
-async def test_an_id_that_is_none_is_named(api: Api, people: dict[str, Person]) -> None:
+async def test_a_malformed_id_is_named(api: Api, people: dict[str, Person]) -> None:
     answered = []
     for one in PRIVATE:
         for name in one.path_names():
@@ -221,7 +223,7 @@ async def test_every_malformed_field_of_a_body_is_named(
     answered = []
     for one in OPERATIONS:
         if one.path.startswith("/api/v1/payments/webhook"):
-            continue  # nothing of it is read before its signature
+            continue  # the signature is checked before the body is parsed
         for fields in one.body_fields():
             for wrong in MALFORMED:
                 response = await api.call(
@@ -252,7 +254,7 @@ async def test_every_malformed_parameter_of_a_query_is_named(
 
 async def test_a_malformed_idempotency_key_is_named(api: Api, people: dict[str, Person]) -> None:
     for one in PRIVATE:
-        for header in (p for p in one.told.get("parameters", ()) if p["in"] == "header"):
+        for header in (p for p in one.documented.get("parameters", ()) if p["in"] == "header"):
             for wrong in ("a b", "x" * 256, "é"):
                 response = await api.call(
                     one.method,
@@ -264,7 +266,7 @@ async def test_a_malformed_idempotency_key_is_named(api: Api, people: dict[str, 
 
 
 def malformed(schema: dict[str, Any]) -> tuple[str, ...]:
-    """Text of any kind may say `NaN`; what is a number may not."""
+    """Return the malformed values for a schema. `NaN` is malformed for numbers only."""
     branches = [*schema.get("anyOf", ()), schema]
     types = {kind for b in branches for kind in _as_list(b.get("type"))}
     return MALFORMED_TEXT + (MALFORMED_NUMBER if types & {"number", "integer"} else ())
@@ -275,7 +277,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 async def things_of_somebody(pool: Pool) -> dict[str, object]:
-    """One of everything that has an id, of a seller and a buyer who are not the callers."""
+    """Add one of everything that has an id, of a seller and a buyer who are not the callers."""
     seller, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
     investor = await add_user(pool, "investor")
     listing_id = await add_listing(pool, seller)

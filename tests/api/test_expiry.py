@@ -1,4 +1,4 @@
-"""What is over is deleted, some at a time, and nothing else."""
+"""The deletion of expired idempotency keys and refresh tokens."""
 
 import asyncio
 from datetime import timedelta
@@ -41,7 +41,7 @@ SELECT gen_random_uuid(), $1, n::text::bytea, now() + (n - 100) * interval '1 mi
 """
 
 
-async def test_keys_and_tokens_are_deleted_when_they_are_over(pool: Pool) -> None:
+async def test_expired_keys_and_tokens_are_deleted_in_batches(pool: Pool) -> None:
     buyer = await add_user(pool)
     await pool.execute(_KEYS, buyer.id)
     await pool.execute(_TOKENS, buyer.id)
@@ -51,12 +51,12 @@ async def test_keys_and_tokens_are_deleted_when_they_are_over(pool: Pool) -> Non
     assert runs == 5
     keys = await pool.fetch("SELECT key FROM idempotency_keys ORDER BY created_at DESC")
     assert [row["key"] for row in keys] == [str(n) for n in range(1, 7)]
-    # 1 to 5 had expired, 16 and 17 were revoked a day ago; what was spent is kept until it expires.
+    # 1 to 5 had expired, 16 and 17 were revoked a day ago. Used tokens are kept until they expire.
     tokens = await pool.fetch("SELECT token_hash FROM refresh_tokens")
     assert {int(row["token_hash"]) for row in tokens} == {*range(6, 16), 18, 19, 20}
 
 
-async def test_of_several_processes_one_deletes(pool: Pool) -> None:
+async def test_one_of_several_processes_deletes(pool: Pool) -> None:
     await pool.execute(_KEYS, (await add_user(pool)).id)
     async with pool.acquire() as conn, conn.transaction():
         assert await locks.try_lock_until_commit(conn, AdvisoryLock.EXPIRY)
@@ -64,19 +64,17 @@ async def test_of_several_processes_one_deletes(pool: Pool) -> None:
     assert await expiry.delete_expired(pool, WEEK, limit=1)
 
 
-async def test_the_api_deletes_them_by_itself(database: DatabaseSettings, pool: Pool) -> None:
+async def test_the_api_deletes_expired_keys(database: DatabaseSettings, pool: Pool) -> None:
     await pool.execute(_KEYS, (await add_user(pool)).id)
 
-    async def are_gone() -> bool:
+    async def are_deleted() -> bool:
         return await pool.fetchval("SELECT count(*) FROM idempotency_keys") == 1
 
     async with serving(database, idempotency_ttl=timedelta(days=1.5)):
-        await eventually(are_gone)
+        await eventually(are_deleted)
 
 
-async def test_a_key_that_is_over_may_be_used_again_and_until_then_buys_once(
-    api: Api, pool: Pool
-) -> None:
+async def test_a_key_buys_once_until_it_expires(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool, balance=100)
     listing_id = await add_listing(pool, await add_user(pool, "host"))
     order = {"listing_id": str(listing_id), "energy_kwh": 1}
@@ -85,11 +83,11 @@ async def test_a_key_that_is_over_may_be_used_again_and_until_then_buys_once(
     assert data_of(again)["id"] == data_of(first)["id"]
     await pool.execute("UPDATE idempotency_keys SET created_at = now() - interval '8 days'")
     await expiry.delete_expired(pool, WEEK)
-    anew = await api.call("POST", PURCHASE, buyer, key="k", json=order)
-    assert data_of(anew)["id"] != data_of(first)["id"]
+    later = await api.call("POST", PURCHASE, buyer, key="k", json=order)
+    assert data_of(later)["id"] != data_of(first)["id"]
 
 
-async def test_a_key_that_is_deleted_while_somebody_claims_it_is_theirs(pool: Pool) -> None:
+async def test_a_key_that_is_deleted_during_a_claim_is_claimed(pool: Pool) -> None:
     buyer = await add_user(pool)
     await pool.execute(_KEYS, buyer.id)
     wanted = {
@@ -101,12 +99,12 @@ async def test_a_key_that_is_deleted_while_somebody_claims_it_is_theirs(pool: Po
         await change.start()
         assert await idempotency.forget(deleting, older_than=WEEK, limit=100) == 14
         claim = asyncio.create_task(idempotency.claim(claiming, **wanted))
-        await eventually(lambda: _waits(pool))
+        await eventually(lambda: _is_blocked(pool))
         await change.commit()
         assert await claim is None
 
 
-async def _waits(pool: Pool) -> bool:
+async def _is_blocked(pool: Pool) -> bool:
     return bool(
         await pool.fetchval(
             "SELECT count(*) FROM pg_stat_activity"
@@ -115,9 +113,7 @@ async def _waits(pool: Pool) -> bool:
     )
 
 
-async def test_a_spent_token_revokes_its_family_for_as_long_as_it_would_have_been_good(
-    api: Api, pool: Pool
-) -> None:
+async def test_a_used_token_revokes_its_family_until_it_expires(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     body = {"email": host.email, "password": PASSWORD}
     first = data_of(await api.call("POST", "/api/v1/auth/login", json=body))
@@ -135,19 +131,19 @@ async def test_a_spent_token_revokes_its_family_for_as_long_as_it_would_have_bee
     assert await renew(second) == "bad_token"
 
 
-async def test_what_is_over_is_found_by_an_index(conn: Connection) -> None:
-    who = (await add_user(conn)).id
+async def test_expired_rows_are_found_by_an_index(conn: Connection) -> None:
+    user_id = (await add_user(conn)).id
     for insert in (_MANY_KEYS, _MANY_TOKENS):
-        await conn.execute(insert, who)
+        await conn.execute(insert, user_id)
     await conn.execute("VACUUM ANALYZE idempotency_keys, refresh_tokens")
-    asked: list[tuple[str, str, tuple[object, ...]]] = [
+    statements: list[tuple[str, str, tuple[object, ...]]] = [
         (idempotency._FORGET, "idempotency_keys_oldest", (timedelta(hours=5), 10)),
         (refresh_tokens._FORGET_EXPIRED, "refresh_tokens_expiry", (10,)),
         (refresh_tokens._FORGET_REVOKED, "refresh_tokens_revoked", (10,)),
-        (refresh_tokens._FAMILIES, "refresh_tokens_good", (who,)),
-        (listings._OPEN_OF_SELLER, "energy_listings_open_of_seller", (who,)),
+        (refresh_tokens._FAMILIES, "refresh_tokens_good", (user_id,)),
+        (listings._OPEN_OF_SELLER, "energy_listings_open_of_seller", (user_id,)),
     ]
-    for statement, index, args in asked:
+    for statement, index, args in statements:
         plan = await plans.run(conn, statement, *args, mode="force_generic_plan")
         assert index in plan.indexes
         assert plan.buffers < 200

@@ -1,4 +1,4 @@
-"""Whether it lives, whether it is ready, and what it measures."""
+"""The routes for liveness, readiness, metrics and the address of the feed."""
 
 import re
 
@@ -10,7 +10,7 @@ from tests.support.people import add_listing, add_user
 NOWHERE = DatabaseSettings(database_url="postgresql://solarhub@127.0.0.1:1/none")
 
 
-async def test_ready_with_database_and_redis(
+async def test_the_api_is_ready_with_database_and_redis(
     database: DatabaseSettings, redis_settings: RedisSettings
 ) -> None:
     async with serving(database, redis_settings) as api:
@@ -18,13 +18,13 @@ async def test_ready_with_database_and_redis(
         assert ready == {"database": "ok", "redis": "ok", "replica": "off", "payments": "ok"}
 
 
-async def test_without_redis_it_is_degraded_and_goes_on(database: DatabaseSettings) -> None:
+async def test_without_redis_the_api_is_degraded_and_ready(database: DatabaseSettings) -> None:
     async with serving(database, RedisSettings(redis_url="redis://127.0.0.1:1")) as api:
         ready = data_of(await api.call("GET", "/readyz"))
         assert ready == {"database": "ok", "redis": "degraded", "replica": "off", "payments": "ok"}
 
 
-async def test_without_its_database_it_is_alive_and_not_ready() -> None:
+async def test_without_the_database_the_api_is_alive_and_not_ready() -> None:
     async with serving(NOWHERE) as api:
         assert (await api.call("GET", "/healthz")).is_success
         assert (await api.call("HEAD", "/healthz")).is_success
@@ -39,7 +39,7 @@ async def test_without_its_database_it_is_alive_and_not_ready() -> None:
         assert "127.0.0.1" not in response.text
 
 
-async def test_a_schema_of_another_version_is_not_ready_and_named(
+async def test_with_another_schema_version_the_api_is_not_ready(
     empty_database: DatabaseSettings, database: DatabaseSettings, pool: Pool
 ) -> None:
     await pool.execute("UPDATE alembic_version SET version_num = '0000'")
@@ -50,7 +50,7 @@ async def test_a_schema_of_another_version_is_not_ready_and_named(
             assert f"the schema is at {found}" in response.json()["message"]
 
 
-async def test_a_fault_of_the_database_is_told_in_the_log_only(api: Api, pool: Pool) -> None:
+async def test_the_reason_of_a_database_error_is_in_the_log_only(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool)
     await pool.execute("DROP TABLE outbox CASCADE")
     await pool.execute("ALTER TABLE energy_listings RENAME COLUMN price_per_kwh TO something_else")
@@ -59,7 +59,7 @@ async def test_a_fault_of_the_database_is_told_in_the_log_only(api: Api, pool: P
     assert "price_per_kwh" not in response.text
 
 
-async def test_connections_that_break_are_replaced(api: Api, pool: Pool) -> None:
+async def test_broken_connections_are_replaced(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool)
     assert (await api.call("GET", "/api/v1/wallet", buyer)).is_success
     await pool.execute(
@@ -78,14 +78,14 @@ async def test_metrics_count_requests_by_route_and_purchases(api: Api, pool: Poo
     for _ in range(2):
         await api.get(f"/api/v1/marketplace/listings/{listing_id}", buyer)
     await api.call("GET", "/nowhere")
-    told = (await api.call("GET", "/metrics")).text
+    metrics = (await api.call("GET", "/metrics")).text
 
     def value(name: str, **labels: str) -> float:
         inside = ",".join(f'{k}="{v}"' for k, v in labels.items())
         found = re.search(
-            rf"^{name}{re.escape('{' + inside + '}' if inside else '')} (\S+)$", told, re.M
+            rf"^{name}{re.escape('{' + inside + '}' if inside else '')} (\S+)$", metrics, re.M
         )
-        assert found is not None, f"{name} {labels} not in {told}"
+        assert found is not None, f"{name} {labels} not in {metrics}"
         return float(found[1])
 
     route = "/api/v1/marketplace/listings/{listing_id}"
@@ -97,7 +97,7 @@ async def test_metrics_count_requests_by_route_and_purchases(api: Api, pool: Poo
     assert value("solarhub_api_pool_connections", state="open") >= 1
 
 
-async def test_the_feed_is_where_the_settings_say(database: DatabaseSettings) -> None:
+async def test_the_address_of_the_feed_is_that_of_the_settings(database: DatabaseSettings) -> None:
     async with serving(database, realtime_url="wss://feed.example.org/ws") as api:
         feed = data_of(await api.call("GET", "/api/v1/realtime"))
         assert feed == {"url": "wss://feed.example.org/ws"}

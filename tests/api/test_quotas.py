@@ -1,4 +1,4 @@
-"""How much one user may have, and change in how much time."""
+"""Limits on the things that a user has, and on the changes that a user makes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ QUOTAS = {
 
 @pytest.fixture
 async def api(database: DatabaseSettings) -> AsyncIterator[Api]:
-    """Of everything one may have three."""
+    """An API with quotas of three."""
     async with serving(database, **QUOTAS) as api:
         yield api
 
@@ -56,9 +56,9 @@ async def sign_in(api: Api, host: Person) -> httpx.Response:
 
 async def remove(api: Api, host: Person, made: Any) -> None:
     path = {"capacity_w": DEVICES, "price_per_kwh": LISTINGS, "provider_ref": METHODS}
-    for field, of in path.items():
+    for field, collection in path.items():
         if field in made:
-            assert (await api.call("DELETE", f"{of}/{made['id']}", host)).is_success
+            assert (await api.call("DELETE", f"{collection}/{made['id']}", host)).is_success
             return
     body = {"refresh_token": made["refresh_token"]}
     assert (await api.call("POST", "/api/v1/auth/logout", json=body)).is_success
@@ -73,10 +73,10 @@ async def remove(api: Api, host: Person, made: Any) -> None:
         (sign_in, "sessions"),
     ],
 )
-async def test_one_more_than_one_may_have_is_refused_until_one_is_gone(
+async def test_one_more_than_the_quota_is_refused_until_one_is_removed(
     api: Api, pool: Pool, add: Any, what: str
 ) -> None:
-    """Also of many that come at once, which is how a quota would be got around."""
+    """Also of concurrent additions, which could each count less than the quota."""
     host, neighbour = await add_user(pool, "host"), await add_user(pool, "host")
     answers = await asyncio.gather(*(add(api, host) for _ in range(10)))
     made = [data_of(answer) for answer in answers if answer.is_success]
@@ -92,7 +92,7 @@ async def test_one_more_than_one_may_have_is_refused_until_one_is_gone(
     assert code_of(await add(api, host)) == "quota_exceeded"
 
 
-async def test_a_listing_that_is_over_does_not_count(api: Api, pool: Pool) -> None:
+async def test_a_closed_listing_does_not_count(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     for _ in range(3):
         await add_listing(pool, host)
@@ -102,9 +102,7 @@ async def test_a_listing_that_is_over_does_not_count(api: Api, pool: Pool) -> No
     assert (await offer(api, host)).is_success
 
 
-async def test_a_sign_in_that_has_expired_or_was_renewed_counts_no_more_than_it_is(
-    api: Api, pool: Pool
-) -> None:
+async def test_a_session_counts_once_and_until_it_expires(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     session = data_of(await sign_in(api, host))
     for _ in range(4):
@@ -117,7 +115,7 @@ async def test_a_sign_in_that_has_expired_or_was_renewed_counts_no_more_than_it_
     assert (await sign_in(api, host)).is_success
 
 
-async def test_who_changes_too_much_at_once_is_told_to_wait(
+async def test_changes_over_the_limit_are_refused_with_retry_after(
     database: DatabaseSettings, pool: Pool
 ) -> None:
     host, neighbour = await add_user(pool, "host"), await add_user(pool, "host")
@@ -134,7 +132,7 @@ async def test_who_changes_too_much_at_once_is_told_to_wait(
         assert (await add_method(api, neighbour)).is_success
 
 
-async def test_who_renews_too_often_is_told_to_wait_and_stays_signed_in(
+async def test_refreshes_over_the_limit_are_refused_and_keep_the_session(
     database: DatabaseSettings, pool: Pool
 ) -> None:
     host = await add_user(pool, "host")
@@ -152,12 +150,12 @@ async def test_who_renews_too_often_is_told_to_wait_and_stays_signed_in(
         assert (await renew()).is_success
 
 
-def test_changes_are_let_through_evenly_once_the_first_are_used_up() -> None:
+def test_changes_pass_evenly_after_the_first_burst() -> None:
     now, asha, ravi = 100.0, uuid4(), uuid4()
     limits = WriteLimits("6/minute", monotonic=lambda: now)
 
     def counted() -> int:
-        """How many go through."""
+        """Return the number of changes that pass."""
         for number in range(100):
             try:
                 limits.count(asha)
@@ -178,7 +176,7 @@ def test_changes_are_let_through_evenly_once_the_first_are_used_up() -> None:
     assert waits_s == [10, 10, 5, 10]
 
 
-def test_nothing_is_kept_of_who_has_not_changed_anything_for_a_while() -> None:
+def test_users_without_recent_changes_are_forgotten() -> None:
     now = 100.0
     limits = WriteLimits("1/second", monotonic=lambda: now)
     for _ in range(50):
@@ -199,6 +197,6 @@ def test_limits_may_be_several_or_none() -> None:
         none.count(asha)
 
 
-def test_the_defaults_are_stated_and_can_be_lived_with() -> None:
+def test_the_default_quotas_are_large_enough() -> None:
     settings = ApiSettings(jwt_secret=JWT_SECRET)
     assert settings.quota_open_listings >= settings.quota_devices >= 100

@@ -1,4 +1,4 @@
-"""How often one may try to sign in, whichever API process is asked."""
+"""Limits on attempts to sign in, which all API processes count together."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -38,7 +38,7 @@ async def codes(api: Api, email: str, times: int, password: str = "wrong passwor
 
 
 def limited(response: httpx.Response) -> bool:
-    """Whether it was refused for being one too many; then it says when to come back."""
+    """Return whether a response refuses an attempt over the limit, with its `Retry-After`."""
     if response.status_code != 429:
         return False
     body = response.json()["error"]
@@ -58,7 +58,7 @@ async def test_the_eleventh_attempt_on_an_email_is_refused(
         assert (await sign_in(api, other.email, PASSWORD)).is_success
 
 
-async def test_an_email_that_nobody_has_is_limited_too(
+async def test_an_unknown_email_is_limited_too(
     database: DatabaseSettings, redis_settings: RedisSettings
 ) -> None:
     async with serving(database, redis_settings, rate_limit_login="2/minute") as api:
@@ -80,7 +80,7 @@ async def test_all_processes_count_together(
     assert [limited(answer) for answer in answers] == [False] * 10 + [True] * 10
 
 
-async def test_registering_is_limited_and_apart_from_signing_in(
+async def test_registrations_have_a_limit_of_their_own(
     database: DatabaseSettings, redis_settings: RedisSettings
 ) -> None:
     body = {"email": "asha@example.org", "password": PASSWORD, "full_name": "A", "role": "buyer"}
@@ -91,7 +91,7 @@ async def test_registering_is_limited_and_apart_from_signing_in(
         assert (await sign_in(api, "asha@example.org", PASSWORD)).is_success
 
 
-async def test_an_address_is_limited_whatever_emails_it_tries(
+async def test_an_address_is_limited_over_all_emails(
     database: DatabaseSettings, redis_settings: RedisSettings, pool: Pool
 ) -> None:
     person = await add_user(pool)
@@ -101,32 +101,32 @@ async def test_an_address_is_limited_whatever_emails_it_tries(
             assert not limited(await sign_in(api, f"{number}@example.org"))
         assert limited(await sign_in(api, person.email))
     async with serving(database, redis_settings, **(limits | {"rate_limit_address": "off"})) as api:
-        # What the address was refused did not count against the email.
+        # An attempt that the limit of the address refused does not count for the email.
         assert (await sign_in(api, person.email, PASSWORD)).is_success
 
 
-async def test_only_a_trusted_proxy_tells_who_asks(
+async def test_only_a_trusted_proxy_sets_the_address(
     database: DatabaseSettings, redis_settings: RedisSettings
 ) -> None:
-    async def come_from(api: Api, *hosts: str) -> list[bool]:
+    async def limited_from(api: Api, *hosts: str) -> list[bool]:
         return [
             limited(await sign_in(api, "a@example.org", headers={"X-Forwarded-For": host}))
             for host in hosts
         ]
 
-    strangers = ("198.51.100.7", "203.0.113.9")
+    addresses = ("198.51.100.7", "203.0.113.9")
     limits = {"rate_limit_address": "1/minute", "rate_limit_login": "off"}
     async with serving(database, redis_settings, **limits) as api:
-        assert await come_from(api, *strangers) == [False, True]
+        assert await limited_from(api, *addresses) == [False, True]
     async with serving(database, redis_settings, **limits, trusted_proxies=("127.0.0.0/8",)) as api:
-        assert await come_from(api, *strangers, *strangers) == [False, False, True, True]
-        # What a client puts in front of the proxy's own word changes nothing.
-        assert await come_from(api, f"192.0.2.1, {strangers[0]}") == [True]
-        assert await come_from(api, "nonsense", "nonsense") == [False, True]
+        assert await limited_from(api, *addresses, *addresses) == [False, False, True, True]
+        # Addresses that the client itself put into the header do not count.
+        assert await limited_from(api, f"192.0.2.1, {addresses[0]}") == [True]
+        assert await limited_from(api, "nonsense", "nonsense") == [False, True]
 
 
 @pytest.mark.parametrize(
-    ("host", "whose"),
+    ("host", "network"),
     [
         ("192.0.2.1", "192.0.2.1"),
         ("::ffff:192.0.2.1", "192.0.2.1"),
@@ -137,11 +137,11 @@ async def test_only_a_trusted_proxy_tells_who_asks(
         ("unknown", "unknown"),
     ],
 )
-def test_a_home_has_one_address(host: str, whose: str) -> None:
-    assert network_of(host) == whose
+def test_a_network_counts_as_one_address(host: str, network: str) -> None:
+    assert network_of(host) == network
 
 
-async def test_naming_ones_password_is_limited(
+async def test_confirming_the_password_is_limited(
     database: DatabaseSettings, redis_settings: RedisSettings, pool: Pool
 ) -> None:
     person = await add_user(pool)
@@ -156,7 +156,7 @@ async def test_naming_ones_password_is_limited(
         assert limited(await change(PASSWORD))
 
 
-async def test_who_waits_as_told_gets_in(redis_settings: RedisSettings) -> None:
+async def test_a_client_that_waits_as_long_as_told_is_let_in(redis_settings: RedisSettings) -> None:
     async with Redis.from_url(redis_settings.redis_url) as redis:
         api = ApiSettings(jwt_secret=JWT_SECRET, rate_limit_login="1 per 2 seconds;9/minute")
         limits, waits = SignInLimits(api, redis), []
@@ -170,13 +170,13 @@ async def test_who_waits_as_told_gets_in(redis_settings: RedisSettings) -> None:
             return True
 
         assert await let_in()
-        # To ask too early does not make it longer.
+        # An attempt that is too early does not extend the wait.
         assert not await let_in()
         await eventually(let_in)
         assert set(waits) <= {1, 2}
 
 
-async def test_off_is_off(
+async def test_off_means_no_limit(
     database: DatabaseSettings, redis_settings: RedisSettings, pool: Pool
 ) -> None:
     person = await add_user(pool)
@@ -199,7 +199,7 @@ async def test_redis_holds_no_email_and_no_address(
         assert all([0 < await redis.ttl(key) <= 60 for key in keys])
 
 
-async def test_without_redis_everybody_is_let_in_and_the_log_says_so_once(
+async def test_without_redis_all_attempts_pass_with_one_warning(
     database: DatabaseSettings, tmp_path: Path, person: Person
 ) -> None:
     with embedded.valkey(tmp_path, durable=False) as valkey:
@@ -215,7 +215,7 @@ async def test_without_redis_everybody_is_let_in_and_the_log_says_so_once(
     assert warning["log_level"] == "warning"
 
 
-async def test_a_redis_that_is_silent_is_not_asked_again_and_again(
+async def test_a_redis_that_does_not_respond_is_not_called_again(
     database: DatabaseSettings, person: Person
 ) -> None:
     async with silent_server() as (url, connections):
@@ -226,7 +226,7 @@ async def test_a_redis_that_is_silent_is_not_asked_again_and_again(
     assert len(connections) == 1
 
 
-async def test_when_redis_is_back_it_counts_again(tmp_path: Path) -> None:
+async def test_attempts_count_again_when_redis_is_back(tmp_path: Path) -> None:
     with embedded.valkey(tmp_path, durable=False) as valkey:
         url = valkey.url
     async with Redis.from_url(url) as redis:
@@ -252,7 +252,7 @@ async def person(pool: Pool) -> Person:
 
 @asynccontextmanager
 async def silent_server() -> AsyncIterator[tuple[str, list[object]]]:
-    """Takes connections, and says nothing. Its URL, and who came."""
+    """A server that accepts connections and sends nothing: its URL and the connections."""
     came: list[object] = []
 
     async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""A replica answers in the primary's place, and nobody can tell from the answers."""
+"""Reads from a replica, which are never older than their requests."""
 
 import asyncio
 import re
@@ -29,7 +29,7 @@ LISTINGS = "/api/v1/marketplace/listings"
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[Pair, str]]:
-    """The pair, and the name of a migrated database on it."""
+    """A primary with its replica, and the name of a migrated database on them."""
     with (
         data_directory() as directory,
         replicas.pair(directory) as pair,
@@ -45,7 +45,7 @@ def replica(servers: tuple[Pair, str]) -> Replica:
 
 @pytest.fixture
 async def database(servers: tuple[Pair, str]) -> AsyncIterator[DatabaseSettings]:
-    """On the primary, with its replica."""
+    """A database of the test's own, with the URL of its replica."""
     pair, template = servers
     async with databases.clone(pair.primary_url, template) as url:
         yield DatabaseSettings(database_url=url, database_read_url=pair.replica_url(url))
@@ -53,7 +53,7 @@ async def database(servers: tuple[Pair, str]) -> AsyncIterator[DatabaseSettings]
 
 @pytest.fixture
 async def api(database: DatabaseSettings) -> AsyncIterator[Api]:
-    """Of which the replica answers what is only looked at."""
+    """An API whose reads the replica answers."""
     async with serving(database) as api:
         await eventually(lambda: replica_is(api, "ok"))
         yield api
@@ -63,15 +63,15 @@ async def replica_is(api: Api, state: str) -> bool:
     return bool(data_of(await api.call("GET", "/readyz"))["replica"] == state)
 
 
-async def told(api: Api, name: str) -> float:
-    """What a metric says; 0 before it has anything to say."""
+async def metric(api: Api, name: str) -> float:
+    """Return the value of a metric, 0 before it exists."""
     metrics = (await api.call("GET", "/metrics")).text
     found = re.search(rf"^{re.escape(name)} (\S+)$", metrics, re.M)
     return float(found[1]) if found else 0.0
 
 
 async def answered(api: Api, server: str) -> float:
-    return await told(api, f'solarhub_reads_total{{server="{server}"}}')
+    return await metric(api, f'solarhub_reads_total{{server="{server}"}}')
 
 
 async def buys(api: Api, buyer: Person, listing_id: object) -> str:
@@ -85,7 +85,7 @@ async def bought_last(api: Api, buyer: Person) -> str:
     return str(page["items"][0]["id"])
 
 
-async def test_what_is_looked_at_comes_from_the_replica(api: Api, pool: Pool) -> None:
+async def test_reads_come_from_the_replica(api: Api, pool: Pool) -> None:
     host, admin = await add_user(pool, "host"), await add_user(pool, "admin")
     listing_id, device_id = await add_listing(pool, host), await add_device(pool, host)
     circle = {"lat": 12.97, "lon": 77.59, "radius_km": 5}
@@ -113,7 +113,7 @@ async def test_what_is_looked_at_comes_from_the_replica(api: Api, pool: Pool) ->
     assert await answered(api, "primary") == 0
 
 
-async def test_one_sees_at_once_what_one_did(api: Api, pool: Pool) -> None:
+async def test_a_user_sees_a_purchase_at_once(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool, balance=1000)
     listing_id = await add_listing(pool, await add_user(pool, "host"))
     for _ in range(50):
@@ -121,7 +121,7 @@ async def test_one_sees_at_once_what_one_did(api: Api, pool: Pool) -> None:
     assert await answered(api, "replica") > 0
 
 
-async def test_a_replica_that_is_behind_answers_nobody_until_it_has_caught_up(
+async def test_a_replica_that_is_behind_is_not_used_until_it_has_caught_up(
     api: Api, pool: Pool, replica: Replica
 ) -> None:
     buyer = await add_user(pool, balance=1000)
@@ -132,8 +132,8 @@ async def test_a_replica_that_is_behind_answers_nobody_until_it_has_caught_up(
         assert await bought_last(api, buyer) == bought
         assert await replica_is(api, "degraded")
         assert await answered(api, "primary") >= 1
-        assert await told(api, "solarhub_replica_ok") == 0
-        assert await told(api, "solarhub_replica_behind_bytes") > 0
+        assert await metric(api, "solarhub_replica_ok") == 0
+        assert await metric(api, "solarhub_replica_behind_bytes") > 0
     finally:
         await replica.go_on()
     await eventually(lambda: replica_is(api, "ok"))
@@ -142,7 +142,7 @@ async def test_a_replica_that_is_behind_answers_nobody_until_it_has_caught_up(
     assert await answered(api, "replica") == before + 1
 
 
-async def test_answers_go_on_while_the_replica_is_away(
+async def test_the_primary_answers_while_the_replica_is_unavailable(
     api: Api, pool: Pool, replica: Replica
 ) -> None:
     buyer = await add_user(pool)
@@ -162,7 +162,7 @@ async def test_answers_go_on_while_the_replica_is_away(
     assert await answered(api, "replica") == before + 1
 
 
-async def test_a_replica_that_says_nothing_more_is_not_waited_for(
+async def test_a_replica_that_stops_responding_is_not_waited_for(
     api: Api, pool: Pool, replica: Replica
 ) -> None:
     buyer = await add_user(pool)
@@ -174,10 +174,12 @@ async def test_a_replica_that_says_nothing_more_is_not_waited_for(
     await eventually(lambda: replica_is(api, "ok"))
 
 
-async def test_without_its_primary_nothing_is_answered(database: DatabaseSettings) -> None:
-    """A replica can't know that it shows all that was committed."""
-    gone = database.model_copy(update={"database_url": "postgresql://solarhub@127.0.0.1:1/none"})
-    async with serving(gone) as api:
+async def test_without_the_primary_the_replica_is_not_used(database: DatabaseSettings) -> None:
+    """A replica alone can't tell whether it shows everything that was committed."""
+    unavailable = database.model_copy(
+        update={"database_url": "postgresql://solarhub@127.0.0.1:1/none"}
+    )
+    async with serving(unavailable) as api:
         assert (await api.call("GET", "/readyz")).status_code == 503
 
 
@@ -195,70 +197,70 @@ async def is_replica(conn: Connection) -> bool:
     return bool(await conn.fetchval("SELECT pg_is_in_recovery()"))
 
 
-async def until_well(reads: ReadRouting) -> None:
+async def until_ok(reads: ReadRouting) -> None:
     await eventually(lambda: reads.replica_state == "ok")
 
 
-async def test_nothing_is_ever_written_to_it(database: DatabaseSettings) -> None:
+async def test_the_replica_refuses_writes(database: DatabaseSettings) -> None:
     async with reading(database) as reads:
-        await until_well(reads)
+        await until_ok(reads)
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
             await reads.run(lambda conn: conn.execute("DELETE FROM outbox"))
 
 
-async def test_who_reads_as_it_dies_is_answered_by_the_primary(
+async def test_a_read_on_a_replica_that_dies_is_answered_by_the_primary(
     database: DatabaseSettings, replica: Replica
 ) -> None:
-    began = asyncio.Event()
+    started = asyncio.Event()
 
     async def slow(conn: Connection) -> bool:
         if not await is_replica(conn):
             return False
-        began.set()
+        started.set()
         return bool(await conn.fetchval("SELECT true FROM pg_sleep(60)"))
 
     async with reading(database) as reads, asyncio.timeout(20):
-        await until_well(reads)
-        asked = asyncio.ensure_future(reads.run(slow))
-        await began.wait()
+        await until_ok(reads)
+        answer = asyncio.ensure_future(reads.run(slow))
+        await started.wait()
         with replica.frozen():
-            assert await asked is False
-        await until_well(reads)
-        began.clear()
-        asked = asyncio.ensure_future(reads.run(slow))
-        await began.wait()
+            assert await answer is False
+        await until_ok(reads)
+        started.clear()
+        answer = asyncio.ensure_future(reads.run(slow))
+        await started.wait()
         replica.kill()
         try:
-            assert await asked is False
+            assert await answer is False
         finally:
             replica.start()
 
 
-async def test_what_replay_takes_back_is_read_from_the_primary(
+async def test_a_read_that_replay_cancels_is_answered_by_the_primary(
     database: DatabaseSettings, pool: Pool
 ) -> None:
-    """The log drops a table that a reader holds: the reader has to let go."""
+    """Replay drops a table that a read has locked, and so cancels the read."""
     await pool.execute("CREATE TABLE doomed (); GRANT SELECT ON doomed TO solarhub_api")
-    began = asyncio.Event()
+    started = asyncio.Event()
 
     async def slow(conn: Connection) -> bool:
         if not await is_replica(conn):
             return False
         async with conn.transaction():
             await conn.fetch("SELECT FROM doomed")
-            began.set()
+            started.set()
             return bool(await conn.fetchval("SELECT true FROM pg_sleep(60)"))
 
     async with reading(database) as reads, asyncio.timeout(20):
-        await until_well(reads)
-        asked = asyncio.ensure_future(reads.run(slow))
-        await began.wait()
+        await until_ok(reads)
+        answer = asyncio.ensure_future(reads.run(slow))
+        await started.wait()
         await pool.execute("DROP TABLE doomed")
-        assert await asked is False
-        await until_well(reads)
+        assert await answer is False
+        await until_ok(reads)
 
 
-async def test_a_server_that_is_no_replica_of_the_database_answers_nobody(
+async def test_a_server_that_is_no_replica_of_the_database_is_not_used(
     database: DatabaseSettings, servers: tuple[Pair, str]
 ) -> None:
     pair, _ = servers
@@ -274,7 +276,7 @@ async def test_a_server_that_is_no_replica_of_the_database_answers_nobody(
                 assert await reads.run(is_replica) is False
 
 
-async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
     while data := await source.read(65536):
         sink.write(data)
     sink.close()
@@ -282,44 +284,44 @@ async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 
 @asynccontextmanager
 async def balancer(urls: Sequence[str]) -> AsyncIterator[str]:
-    """A door to the servers at these URLs: one connection to each in turn, then all to the last."""
-    left = list(urls)
+    """A proxy to these servers: one connection to each in turn, then all to the last."""
+    remaining = list(urls)
 
-    async def lead_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        url = left.pop(0) if len(left) > 1 else left[0]
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        url = remaining.pop(0) if len(remaining) > 1 else remaining[0]
         socket = Path(parse_qs(urlsplit(url).query)["host"][0]) / ".s.PGSQL.5432"
         from_server, to_server = await asyncio.open_unix_connection(socket)
-        await asyncio.gather(_pour(reader, to_server), _pour(from_server, writer))
+        await asyncio.gather(_copy(reader, to_server), _copy(from_server, writer))
 
     database = urlsplit(urls[0]).path
-    async with await asyncio.start_server(lead_on, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(forward, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         yield f"postgresql://solarhub@127.0.0.1:{port}{database}?sslmode=disable"
 
 
-async def test_a_door_to_several_servers_is_not_used(database: DatabaseSettings) -> None:
-    """How far one of them has replayed says nothing of the others."""
+async def test_a_url_that_leads_to_several_servers_is_not_used(database: DatabaseSettings) -> None:
+    """The progress of one server says nothing about the others."""
     assert database.database_read_url is not None
     async with reading(database) as reads:
-        await until_well(reads)  # the database is there
+        await until_ok(reads)  # the replica has the database
     async with balancer([database.database_read_url, database.database_url]) as url:
         several = database.model_copy(update={"database_read_url": url})
         with capture_logs() as logs:
             async with reading(several) as reads:
-                await until_well(reads)
+                await until_ok(reads)
                 assert await reads.run(is_replica) is False
                 assert "it leads to several servers" in str(logs)
 
 
-async def test_the_doctor_looks_at_the_replica(database: DatabaseSettings, data: Path) -> None:
+async def test_the_doctor_checks_the_replica(database: DatabaseSettings, data: Path) -> None:
     assert database.database_read_url is not None
-    for read_url, told in (
+    for read_url, expected in (
         (database.database_read_url, "ok   replica    streams, "),
         (database.database_url, "BAD  replica    not a streaming replica of the database"),
         ("postgresql://solarhub@127.0.0.1:1/none", "BAD  replica    "),
     ):
         urls = {"DATABASE_URL": database.database_url, "DATABASE_READ_URL": read_url}
         settings = {f"SOLARHUB_{name}": url for name, url in urls.items()}
-        done = await asyncio.to_thread(run, "doctor", "--data", str(data), **settings)
-        assert told in done.stdout
-        assert done.returncode == 1  # for want of Redis
+        finished = await asyncio.to_thread(run, "doctor", "--data", str(data), **settings)
+        assert expected in finished.stdout
+        assert finished.returncode == 1  # Redis is missing

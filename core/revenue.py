@@ -72,7 +72,7 @@ def allocate(terms: Terms, seller_amount: Decimal, stakes: Iterable[Stake]) -> d
 
 def platform_fee(total: Decimal, rate: Decimal) -> Decimal:
     """What the platform takes of a sale: a paisa at least where there is a rate, never more than
-    the total. The database does the same: `platform_fee`, 0022_money_limits.sql.
+    the total. The database does the same: `platform_fee`.
     """
     return min(total, max(money(total * rate), MONEY)) if rate else money(Decimal(0))
 

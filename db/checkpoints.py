@@ -16,26 +16,26 @@ from db.intervals import SlotKey
 from db.pool import Connection
 
 _AROUND = """
-(SELECT accountant FROM accountant_checkpoints
+(SELECT accounting_state FROM accounting_checkpoints
   WHERE device_id = $1 AND slot_start > $2 ORDER BY slot_start LIMIT 1)
 UNION ALL
-(SELECT accountant FROM accountant_checkpoints
+(SELECT accounting_state FROM accounting_checkpoints
   WHERE device_id = $1 AND slot_start <= $2 ORDER BY slot_start DESC LIMIT 1)
 """
 
 _BETWEEN = """
-SELECT slot_start, accountant FROM accountant_checkpoints
+SELECT slot_start, accounting_state FROM accounting_checkpoints
  WHERE device_id = $1 AND slot_start > $2 AND slot_start <= $3
 """
 
 _SAVE = """
-INSERT INTO accountant_checkpoints (device_id, slot_start, accountant)
+INSERT INTO accounting_checkpoints (device_id, slot_start, accounting_state)
 SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::json[])
-    ON CONFLICT (device_id, slot_start) DO UPDATE SET accountant = excluded.accountant
+    ON CONFLICT (device_id, slot_start) DO UPDATE SET accounting_state = excluded.accounting_state
 """
 
 _REMOVE_OTHERS = """
-DELETE FROM accountant_checkpoints
+DELETE FROM accounting_checkpoints
  WHERE device_id = $1 AND slot_start >= $2 AND slot_start < coalesce($3::timestamptz, 'infinity')
    AND slot_start <> ALL($4::timestamptz[])
 """
@@ -49,9 +49,9 @@ SELECT device_id FROM device_states WHERE device_id > $1 ORDER BY device_id LIMI
 """
 
 _THIN = """
-DELETE FROM accountant_checkpoints c
+DELETE FROM accounting_checkpoints c
  WHERE c.device_id = ANY($1::uuid[]) AND c.slot_start >= $2 AND c.slot_start < $3
-   AND EXISTS (SELECT FROM accountant_checkpoints earlier
+   AND EXISTS (SELECT FROM accounting_checkpoints earlier
                 WHERE earlier.device_id = c.device_id AND earlier.slot_start < c.slot_start
                   AND earlier.slot_start >= date_trunc('day', c.slot_start, 'UTC'))
 """
@@ -62,7 +62,7 @@ _FIRST = UUID(int=0)
 async def before(conn: Connection, device_id: DeviceId, at: datetime) -> AccountingState | None:
     """Return the newest state without a reading at or after `at`; None: there is none."""
     rows = await conn.fetch(_AROUND, device_id, at)
-    around = (accounts.from_json(row["accountant"]) for row in rows)
+    around = (accounts.from_json(row["accounting_state"]) for row in rows)
     return next((account for account in around if account.last_at < at), None)
 
 
@@ -71,7 +71,7 @@ async def between(
 ) -> dict[datetime, AccountingState]:
     """Return the checkpoints of the slots after one, up to another."""
     rows = await conn.fetch(_BETWEEN, device_id, after, last)
-    return {row["slot_start"]: accounts.from_json(row["accountant"]) for row in rows}
+    return {row["slot_start"]: accounts.from_json(row["accounting_state"]) for row in rows}
 
 
 async def save(conn: Connection, checkpoints: Mapping[SlotKey, AccountingState]) -> None:

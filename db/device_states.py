@@ -15,8 +15,8 @@ from db.pool import Connection, Pool, Record
 
 _LOCK = """
 SELECT s.device_id, d.capacity_w, d.owner_id, s.status, s.fault_code, s.last_seen_at,
-       s.battery_soc_pct, s.accountant, s.earns_from, d.carried, s.capacity_approved, s.frozen,
-       s.flagged, s.flags_due_from
+       s.battery_soc_pct, s.accounting_state, s.earns_from, d.carried, s.capacity_approved,
+       s.frozen, s.flagged, s.flags_due_from
   FROM device_states s JOIN devices d ON d.id = s.device_id
  WHERE s.device_id = ANY($1::uuid[]) AND (d.deleted_at IS NULL OR $2)
  ORDER BY s.device_id FOR NO KEY UPDATE OF s
@@ -24,8 +24,8 @@ SELECT s.device_id, d.capacity_w, d.owner_id, s.status, s.fault_code, s.last_see
 
 _LOOK_AT = """
 SELECT s.device_id, d.capacity_w, d.owner_id, s.status, s.fault_code, s.last_seen_at,
-       s.battery_soc_pct, s.accountant, s.earns_from, d.carried, s.capacity_approved, s.frozen,
-       s.flagged, s.flags_due_from
+       s.battery_soc_pct, s.accounting_state, s.earns_from, d.carried, s.capacity_approved,
+       s.frozen, s.flagged, s.flags_due_from
   FROM device_states s JOIN devices d ON d.id = s.device_id
  WHERE s.device_id = $1 AND d.deleted_at IS NULL
 """
@@ -33,13 +33,13 @@ SELECT s.device_id, d.capacity_w, d.owner_id, s.status, s.fault_code, s.last_see
 _SAVE = """
 UPDATE device_states s
    SET status = n.status, fault_code = n.fault_code, last_seen_at = n.last_seen_at,
-       battery_soc_pct = n.battery_soc_pct, accountant = n.accountant,
+       battery_soc_pct = n.battery_soc_pct, accounting_state = n.accounting_state,
        flags_due_from = n.flags_due_from,
        received = s.received + n.received, stored = s.stored + n.stored,
        duplicate = s.duplicate + n.duplicate, rejected = s.rejected + n.rejected
   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::float8[], $6::json[],
               $7::int[], $8::int[], $9::int[], $10::int[], $11::timestamptz[])
-       AS n (device_id, status, fault_code, last_seen_at, battery_soc_pct, accountant,
+       AS n (device_id, status, fault_code, last_seen_at, battery_soc_pct, accounting_state,
              received, stored, duplicate, rejected, flags_due_from)
  WHERE s.device_id = n.device_id
 """
@@ -164,7 +164,7 @@ def _state(row: Record) -> DeviceState:
         fault_code=row["fault_code"],
         last_seen_at=row["last_seen_at"],
         battery_soc_pct=row["battery_soc_pct"],
-        account=accounts.from_json(row["accountant"]) if row["accountant"] else None,
+        account=accounts.from_json(row["accounting_state"]) if row["accounting_state"] else None,
         terms=terms_of(row),
         flags_due_from=row["flags_due_from"],
     )

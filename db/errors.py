@@ -125,3 +125,29 @@ def shortage(error: Exception) -> str | None:
 def _domain_error(error: asyncpg.PostgresError, facts: dict[str, object]) -> DomainError | None:
     by_constraint = _BY_CONSTRAINT.get(getattr(error, "constraint_name", None) or "")
     return by_constraint(**facts) if by_constraint else None
+
+
+# Revisions below it belong to schemas of development, which nothing upgrades.
+_FIRST_RELEASED_REVISION = 100
+
+
+class UnknownRevision(Exception):
+    """The database's schema is at a revision that this version can't upgrade."""
+
+    def __init__(self, revision: str, newest: str) -> None:
+        self.revision = revision
+        super().__init__(
+            f"the database's schema is at revision {revision}, {_remedy(revision, newest)}"
+        )
+
+
+def _remedy(revision: str, newest: str) -> str:
+    if revision.isdecimal() and int(revision) < _FIRST_RELEASED_REVISION:
+        return (
+            "which was made before the first release and can't be upgraded: start with an empty"
+            " database (another --data directory, or another database in SOLARHUB_DATABASE_URL)"
+        )
+    return (
+        f"which this version of solarhub does not know (its newest is {newest}): run the version"
+        " that migrated the database, or a later one"
+    )

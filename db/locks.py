@@ -29,7 +29,7 @@ class AdvisoryLock(IntEnum):
     # One relay at a time publishes the outbox, so that events leave in id order.
     RELAY = 764382101
     # Held by the relay alone while it sleeps. A transaction that writes events shares it until
-    # commit; where it can't, it sends NOTIFY (SQL function `outbox_wakes_the_relay`).
+    # commit; where it can't, it sends NOTIFY (SQL function `wake_relay`).
     RELAY_SLEEP = 764382102
     # One ingester at a time writes the devices' accounts to the broker.
     BROKER_ACCOUNTS = 764382103

@@ -10,7 +10,7 @@ from db.pool import Connection
 # In statements of their own, after the device is there: of two that remove and register one meter
 # at the same time, the second waits for its name, and must see what the first left.
 _CARRY_ACCOUNT = """
-UPDATE devices d SET carried = m.accountant FROM meters m
+UPDATE devices d SET carried = m.accounting_state FROM meters m
  WHERE d.id = $1 AND m.dialect = d.dialect AND m.external_id = d.external_id
 """
 

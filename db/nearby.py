@@ -1,7 +1,7 @@
 """What is near: candidates by a place index, then the exact great-circle distance, nearest first.
 
 People, the devices at their homes, and what these offer are found, measured and shown by their
-place to 0.01° alone (`shown_degrees` in the schema): a distance from an exact place, or a radius
+place to 0.01° alone (`public_degrees` in the schema): a distance from an exact place, or a radius
 that just takes it in, would give a home away to whoever asks from three points. The `latitude` and
 `longitude` of a listing are what everybody is shown: a seller may have made the exact place public.
 The owner of a device sees it where it is.
@@ -47,10 +47,11 @@ SELECT p.id, p.distance_km, concat(
 
 _USERS = """
 WITH near AS MATERIALIZED (
-    SELECT a.user_id, shown_degrees(a.latitude) AS latitude, shown_degrees(a.longitude) AS longitude
+    SELECT a.user_id, public_degrees(a.latitude) AS latitude,
+           public_degrees(a.longitude) AS longitude
       FROM user_addresses a
      WHERE a.is_default AND a.user_id <> $7
-       AND point(shown_degrees(a.longitude), shown_degrees(a.latitude)) <@ $1::box
+       AND point(public_degrees(a.longitude), public_degrees(a.latitude)) <@ $1::box
 ), measured AS MATERIALIZED (
     SELECT user_id, latitude, longitude, distance_km($2, $3, latitude, longitude) AS distance_km
       FROM near
@@ -65,10 +66,10 @@ SELECT u.id, u.full_name, u.role, m.latitude, m.longitude, m.distance_km
 
 _DEVICES = """
 WITH near AS MATERIALIZED (
-    SELECT d.id, shown_degrees(d.latitude) AS latitude, shown_degrees(d.longitude) AS longitude
+    SELECT d.id, public_degrees(d.latitude) AS latitude, public_degrees(d.longitude) AS longitude
       FROM devices d
      WHERE d.deleted_at IS NULL AND d.owner_id <> $7
-       AND point(shown_degrees(d.longitude), shown_degrees(d.latitude)) <@ $1::box
+       AND point(public_degrees(d.longitude), public_degrees(d.latitude)) <@ $1::box
      UNION ALL
     SELECT id, latitude, longitude
       FROM devices

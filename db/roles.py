@@ -64,7 +64,7 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
     "telemetry_1h": {API: "SELECT"},
     "telemetry_1d": {API: "SELECT"},
     "energy_interval": {API: "SELECT, UPDATE (early_wh)", INGEST: "SELECT, INSERT, UPDATE, DELETE"},
-    "accountant_checkpoints": {API: "SELECT", INGEST: "SELECT, INSERT, UPDATE, DELETE"},
+    "accounting_checkpoints": {API: "SELECT", INGEST: "SELECT, INSERT, UPDATE, DELETE"},
     "checkpoint_thinning": {INGEST: "SELECT, UPDATE (thinned_until)"},
     "unaccounted_readings": {API: "SELECT", INGEST: "SELECT, INSERT, UPDATE, DELETE"},
     "rejections": {API: "SELECT", INGEST: "SELECT, INSERT, DELETE"},

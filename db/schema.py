@@ -1,4 +1,4 @@
-"""The schema's version: bring it up to date, or tell what it is."""
+"""The schema's revision: which it is, which this code needs, and the migration to that."""
 
 from collections.abc import Mapping
 from importlib import resources
@@ -15,10 +15,12 @@ from sqlalchemy.pool import NullPool
 
 from core.settings import DatabaseSettings
 from db import roles
+from db.errors import UnknownRevision
 from db.locks import AdvisoryLock
 from db.pool import Connection
 
 _LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(:lock)"
+
 _APPLY_RETENTION = "SELECT apply_retention(:retention_raw, :late_horizon)"
 _RETENTION = {"retention_raw", "late_horizon"}
 
@@ -29,15 +31,25 @@ def _config() -> Config:
     return config
 
 
+def revisions() -> list[str]:
+    """Return all revisions, oldest first."""
+    scripts = ScriptDirectory.from_config(_config()).walk_revisions()
+    return [script.revision for script in scripts][::-1]
+
+
 def newest_revision() -> str:
-    """The revision that this code expects."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    assert revision is not None
-    return revision
+    """Return the revision that this code needs."""
+    return revisions()[-1]
+
+
+def check_is_known(revision: str | None) -> None:
+    """Raise UnknownRevision if a database at this revision can't be upgraded."""
+    if revision is not None and revision not in revisions():
+        raise UnknownRevision(revision, newest_revision())
 
 
 async def current_revision(conn: Connection) -> str | None:
-    """The revision that the database is at; None when it was never migrated."""
+    """Return the revision of a database, or None if it was never migrated."""
     if await conn.fetchval("SELECT to_regclass('alembic_version')") is None:
         return None
     return str(await conn.fetchval("SELECT version_num FROM alembic_version"))
@@ -46,10 +58,10 @@ async def current_revision(conn: Connection) -> str | None:
 async def migrate(
     settings: DatabaseSettings, passwords: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[str | None, str]:
-    """Bring the schema, the roles and how long raw data are kept up to date, all or nothing.
+    """Bring the schema, the roles and the retention of raw data up to date, all or nothing.
 
-    `passwords` of roles that sign in by themselves. Safe to run at once from several hosts.
-    Returns the revisions before and after.
+    `passwords` are those of roles that sign in by themselves. Several hosts may migrate at once.
+    Returns the revisions before and after. Raises UnknownRevision and RolesRefused.
     """
     url = "postgresql+asyncpg" + settings.database_url.removeprefix(
         settings.database_url.split("://")[0]
@@ -57,20 +69,22 @@ async def migrate(
     engine = create_async_engine(url, poolclass=NullPool)
     try:
         async with engine.begin() as conn:
-            revisions = await conn.run_sync(_upgrade)
+            before = await conn.run_sync(upgrade)
             driver_connection = (await conn.get_raw_connection()).driver_connection
             assert driver_connection is not None
             await roles.apply(driver_connection, passwords)
             await conn.execute(text(_APPLY_RETENTION), settings.model_dump(include=_RETENTION))
-            return revisions
+            return before, newest_revision()
     finally:
         await engine.dispose()
 
 
-def _upgrade(conn: SyncConnection) -> tuple[str | None, str]:
+def upgrade(conn: SyncConnection, revision: str = "head") -> str | None:
+    """Upgrade the schema alone. Return its revision before."""
     conn.execute(text(_LOCK_MIGRATION), {"lock": AdvisoryLock.MIGRATION})
     before = MigrationContext.configure(conn).get_current_revision()
+    check_is_known(before)
     config = _config()
     config.attributes["connection"] = conn
-    alembic.command.upgrade(config, "head")
-    return before, newest_revision()
+    alembic.command.upgrade(config, revision)
+    return before

@@ -21,7 +21,7 @@ from core.settings import (
     load,
 )
 from db import replicas, roles, schema
-from db.errors import DATABASE_ERRORS, UNAVAILABLE
+from db.errors import DATABASE_ERRORS, UNAVAILABLE, UnknownRevision
 from db.pool import open_connection
 from db.server import describe
 from solarhub import run_file
@@ -88,6 +88,10 @@ async def _database() -> DoctorFinding:
         return DoctorFinding(FindingState.BAD, "database", f"{error} (SOLARHUB_DATABASE_URL)")
     timescale = f"TimescaleDB {server.timescaledb}" if server.timescaledb else "no TimescaleDB"
     message = f"PostgreSQL {server.version}, {timescale}, schema {revision or 'empty'}"
+    try:
+        schema.check_is_known(revision)
+    except UnknownRevision as error:
+        return DoctorFinding(FindingState.BAD, "database", str(error))
     if revision != schema.newest_revision():
         return DoctorFinding(FindingState.BAD, "database", f"{message}: run `solarhub migrate`")
     if not acts_as:

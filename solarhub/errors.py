@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from db.errors import UNAVAILABLE, shortage
+from db.errors import UNAVAILABLE, UnknownRevision, shortage
 from db.roles import RolesRefused
 
 
@@ -19,7 +19,7 @@ def database_reached() -> Iterator[None]:
     """
     try:
         yield
-    except RolesRefused as error:
+    except (RolesRefused, UnknownRevision) as error:
         raise CommandError(str(error)) from error
     except UNAVAILABLE as error:
         cause = str(error) or type(error).__name__

@@ -85,7 +85,7 @@ class PurchaseBatcher:
     async def _carry_out(self, batch: Sequence[_Waiting], *, lock_timeout_ms: int = 0) -> bool:
         """One statement, which is its own transaction: `purchase_energy` locks the listings by id,
         then the wallets of buyers, sellers and investors by user id, decides order by order, moves
-        the money, lowers the listings and writes the events (0016_batched_purchase.sql).
+        the money, lowers the listings and writes the events (purchase_energy.sql).
 
         False: they failed without harm, in time for each to be carried out alone.
         """

@@ -1,4 +1,4 @@
-"""Run SQL files as they are: several statements at once, which SQLAlchemy would not prepare."""
+"""SQL files of migrations."""
 
 from pathlib import Path
 
@@ -6,16 +6,20 @@ import sqlalchemy
 from alembic import op
 from sqlalchemy.util import await_only
 
-_VERSIONS = Path(__file__).parent / "versions"
+_MIGRATIONS = Path(__file__).parent
 
 
 def run_file(name: str) -> None:
+    """Run a file by its path below `db/migrations`.
+
+    The driver runs it, not SQLAlchemy, which would prepare the text as a single statement.
+    """
     driver_connection = op.get_bind().connection.driver_connection
     assert driver_connection is not None
-    await_only(driver_connection.execute((_VERSIONS / name).read_text("utf-8")))
+    await_only(driver_connection.execute((_MIGRATIONS / name).read_text("utf-8")))
 
 
-_OFFERED = """
+_IS_OFFERED = """
 SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')
    AND current_setting('timescaledb.max_background_workers', true) IS NOT NULL
 """
@@ -24,12 +28,12 @@ _LICENSE = "SELECT current_setting('timescaledb.license', true)"
 
 
 def has_timescaledb() -> bool:
-    """Whether the server runs the whole extension; creates it where it does.
+    """Return whether the server runs all of TimescaleDB, and create the extension if so.
 
-    Installed is not enough: unless it was preloaded, which its settings tell, to create it ends the
-    connection; and its Apache edition has neither compression nor continuous aggregates.
+    An installed extension is not enough. Unless the server preloaded it, which its settings show,
+    creating it ends the connection. The Apache edition lacks compression and continuous aggregates.
     """
-    if not op.get_bind().scalar(sqlalchemy.text(_OFFERED)):
+    if not op.get_bind().scalar(sqlalchemy.text(_IS_OFFERED)):
         return False
     op.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
     return str(op.get_bind().scalar(sqlalchemy.text(_LICENSE))) == "timescale"

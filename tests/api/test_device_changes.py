@@ -76,7 +76,7 @@ async def test_the_first_reading_fixes_the_capacity_that_it_was_judged_by(
     accounted = advance(None, [Reading(time=datetime.now(UTC), energy_wh=1)], 5000)
     assert accounted is not None
     await pool.execute(
-        "UPDATE device_states SET accountant = $2 WHERE device_id = $1",
+        "UPDATE device_states SET accounting_state = $2 WHERE device_id = $1",
         device_id,
         accounts.to_json(accounted.account),
     )

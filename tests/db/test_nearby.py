@@ -214,8 +214,8 @@ async def test_parts_follow_each_other_where_many_are_equally_near(
 
 _STATEMENTS = {
     "listings": ("_LISTINGS", "energy_listings_place", [None, None, 20]),
-    "users": ("_USERS", "user_addresses_shown_place", [UUID(int=1), None, 20]),
-    "devices": ("_DEVICES", "devices_shown_place", [UUID(int=1), None, None, 20]),
+    "users": ("_USERS", "user_addresses_public_place", [UUID(int=1), None, 20]),
+    "devices": ("_DEVICES", "devices_public_place", [UUID(int=1), None, None, 20]),
 }
 
 

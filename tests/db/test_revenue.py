@@ -41,7 +41,7 @@ async def test_it_deals_out_by_the_same_rule(
         holdings = [(s.id, s.investor_id, device_id, s.amount) for s in stakes]
         await conn.executemany(_INVEST, holdings)
         dealt = await conn.fetch(
-            "SELECT investment_id, amount FROM deal_out(gen_random_uuid(), $1, $2)",
+            "SELECT investment_id, amount FROM allocate_revenue(gen_random_uuid(), $1, $2)",
             device_id,
             amount,
         )

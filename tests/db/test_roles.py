@@ -122,7 +122,7 @@ REFUSED = [
             "DROP TABLE outbox",
             "ALTER TABLE ledger_entries DISABLE TRIGGER ALL",
             "SET session_replication_role = replica",
-            "CREATE OR REPLACE FUNCTION ledger_is_append_only() RETURNS trigger LANGUAGE plpgsql"
+            "CREATE OR REPLACE FUNCTION forbid_history_change() RETURNS trigger LANGUAGE plpgsql"
             " AS 'BEGIN RETURN NULL; END'",
             "GRANT solarhub_api TO solarhub_relay",
             "COPY (SELECT 1) TO PROGRAM 'true'",

@@ -1,9 +1,12 @@
 """The schema comes up to date however often, and from however many hosts at once, it is asked."""
 
 import asyncio
+import re
+from pathlib import Path
 
 from core.settings import DatabaseSettings
-from db import schema
+from core.units import BALANCE_MAX
+from db import migrations, schema
 from db.pool import Connection, open_connection
 
 
@@ -27,3 +30,21 @@ async def test_a_database_tells_its_revision(
     async with open_connection(empty_database, application_name="test") as unmigrated:
         assert await schema.current_revision(unmigrated) is None
     assert await schema.current_revision(conn) == schema.newest_revision()
+
+
+def test_the_first_revision_runs_every_file_of_the_schema() -> None:
+    directory = Path(migrations.__file__).parent
+    first = (directory / "versions" / "0100_first_schema.py").read_text("utf-8")
+    named = re.findall(r"\w+", first)
+    unused = [path.stem for path in directory.rglob("schema/**/*.sql") if path.stem not in named]
+    assert unused == []
+
+
+def test_each_file_of_a_function_defines_it_alone() -> None:
+    for path in (Path(migrations.__file__).parent / "schema" / "functions").glob("*.sql"):
+        defined = re.findall(r"CREATE FUNCTION (\w+)", path.read_text("utf-8"))
+        assert set(defined) == {path.stem}, path
+
+
+async def test_the_database_has_the_limit_of_a_balance_that_the_code_has(conn: Connection) -> None:
+    assert await conn.fetchval("SELECT balance_max()") == BALANCE_MAX

@@ -42,8 +42,8 @@ DAY = timedelta(days=1)
 _COUNTS = "SELECT received, stored, duplicate, rejected FROM device_states WHERE device_id = $1"
 # Of devices that we don't know, everything is rejected.
 _TOTAL = """
-WITH kept AS (SELECT * FROM rejections UNION ALL
-              SELECT NULL, device_id, '', '', '', NULL, now(), readings FROM rejections_dropped)
+WITH kept AS (SELECT device_id, readings FROM rejections UNION ALL
+              SELECT device_id, readings FROM rejections_dropped)
 SELECT sum(received) + max(strangers) AS received, sum(stored) AS stored,
        sum(duplicate) AS duplicate, sum(rejected) + max(strangers) AS rejected
   FROM device_states,

@@ -41,7 +41,8 @@ wishes = st.tuples(st.just("wish"), st.sampled_from(["paused", "active"]))
 steps = st.lists(st.one_of(readings, readings, orders, statuses, wishes), max_size=25)
 
 _SELLABLE = """
-SELECT coalesce(sum(sellable_wh(quality, surplus_wh)), 0) FROM energy_interval WHERE device_id = $1
+SELECT coalesce(sum(sellable_wh(quality, surplus_wh, 0)), 0)
+  FROM energy_interval WHERE device_id = $1
 """
 _STATE = "SELECT status, battery_soc_pct FROM device_states WHERE device_id = $1"
 _LISTING = """

@@ -19,7 +19,7 @@ HORIZON = timedelta(days=31)
 LONG_AFTER = NOON + 20 * DAY
 
 _KEPT = """
-SELECT slot_start FROM accountant_checkpoints WHERE device_id = $1 ORDER BY slot_start
+SELECT slot_start FROM accounting_checkpoints WHERE device_id = $1 ORDER BY slot_start
 """
 
 

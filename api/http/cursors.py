@@ -1,8 +1,9 @@
-"""Cursors: where a list goes on, opaque to the client.
+"""Cursors of lists: the position of a page, opaque to the client.
 
-A cursor is the key of the last item that was shown, each part at its own width. Every text that
-matches a cursor's pattern is a key, so what the documentation allows is what is accepted.
-`limit + 1` rows are asked for: if the last of them comes, there is more.
+A cursor is the key of the last item of a page, with each part of the key at a fixed width. Every
+text that matches a cursor's pattern is a valid key, so the documented pattern is exactly what is
+accepted. A page of `limit` items is read with `limit + 1` rows: the last one tells that there is
+another page.
 """
 
 import struct
@@ -24,7 +25,7 @@ ItemT = TypeVar("ItemT")
 
 
 class Shown(Protocol):
-    """A row that the database has written as JSON already."""
+    """A row whose JSON the database has written. `shown` is the JSON."""
 
     @property
     def shown(self) -> str: ...
@@ -39,7 +40,10 @@ _LAST_ID = 2**63 - 1
 
 
 class Cursor(Generic[KeyT]):
-    """`form`: what a query's `cursor` looks like."""
+    """The cursor of a kind of list. `form` validates and documents the query's `cursor`.
+
+    `start` is a key before the first item.
+    """
 
     def __init__(
         self,
@@ -55,7 +59,7 @@ class Cursor(Generic[KeyT]):
         self._start = start
 
     def read(self, cursor: str | None) -> KeyT:
-        """The key that a list goes on after; the start without a cursor."""
+        """Return the key of the last item of the previous page, or the start without a cursor."""
         return self._start if cursor is None else self._read(cursor)
 
     def page(
@@ -66,7 +70,7 @@ class Cursor(Generic[KeyT]):
         key: Callable[[RowT], KeyT],
         show: Callable[[RowT], ItemT],
     ) -> Page[ItemT]:
-        """The first `limit` of `limit + 1` rows."""
+        """Return the page of the first `limit` of `limit + 1` rows."""
         items, next_cursor = self._part(rows, limit, key)
         return Page(items=[show(row) for row in items], next_cursor=next_cursor)
 
@@ -77,7 +81,7 @@ class Cursor(Generic[KeyT]):
         *,
         key: Callable[[ShownT], KeyT],
     ) -> Response:
-        """An answer with the same, of rows that hold their JSON."""
+        """Return the response with the page, of rows whose JSON is written already."""
         items, next_cursor = self._part(rows, limit, key)
         return ok_of_json([row.shown for row in items], next_cursor)
 
@@ -114,7 +118,8 @@ def _bits(distance_km: float) -> str:
 
 
 _INSTANT, _PRICE, _UUID = "[0-9]{16}", "[0-9]{10}", "[0-9a-f]{32}"
-_DISTANCE = "([0-3][0-9a-f]|40)[0-9a-f]{14}"  # a double from 0 to 131,071
+# The bits of a double from 0 to 131,071, which sort like the numbers.
+_DISTANCE = "([0-3][0-9a-f]|40)[0-9a-f]{14}"
 
 NEWEST = Cursor(
     _INSTANT + _UUID,
@@ -122,7 +127,7 @@ NEWEST = Cursor(
     write=lambda key: _microseconds(key[0]) + key[1].hex,
     start=(_LAST, UUID(int=2**128 - 1)),
 )
-# When made, price, id: whichever a list of listings is sorted by.
+# The time of creation, price and id of a listing: one cursor for both orders of the list.
 LISTED = Cursor(
     _INSTANT + _PRICE + _UUID,
     read=lambda text: (_instant(text[:16]), _price(text[16:26]), UUID(text[26:])),
@@ -152,6 +157,6 @@ class PageQuery(BaseModel):
 
 
 class IdPageQuery(PageQuery):
-    """Which part of a list whose items are numbered, newest first."""
+    """The page of a list whose items are numbered, newest first."""
 
     cursor: Annotated[PartBefore, NEWEST_ID.form] | None = None

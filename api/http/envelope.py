@@ -1,4 +1,4 @@
-"""The one format of every answer."""
+"""The envelope: the one format of all responses."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Answer(BaseModel, Generic[T]):
-    """Success."""
+    """The response to a request that was carried out."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,7 +28,7 @@ class Answer(BaseModel, Generic[T]):
 
 
 class Page(BaseModel, Generic[T]):
-    """A part of a list."""
+    """A page of a list."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,7 +50,7 @@ class ErrorDetail(BaseModel):
 
 
 class Failure(BaseModel):
-    """Failure; `requestId` is also in the header `X-Request-ID` and in the log."""
+    """The response to a request that failed."""
 
     success: Literal[False]
     status_code: Annotated[int, Field(alias="statusCode", examples=[409])]
@@ -61,18 +61,19 @@ class Failure(BaseModel):
 
 
 class Kind(NamedTuple):
-    """A type of error and its status."""
+    """A type of error and its HTTP status."""
 
     type: str
     status: int
 
 
 def ok(data: T) -> Answer[T]:
+    """Return the answer of a route with status 200."""
     return Answer(data=data)
 
 
 def ok_of_json(items: Sequence[str], next_cursor: str | None) -> Response:
-    """`Answer[Page[…]]` of items that are JSON: for long lists, which models take long to write."""
+    """Return `Answer[Page[…]]` of items that are JSON already, which is faster for long lists."""
     data = f'{{"items":[{",".join(items)}],"next_cursor":{json.dumps(next_cursor)}}}'
     body = (
         f'{{"success":true,"statusCode":200,"message":"Success","data":{data},'
@@ -82,7 +83,7 @@ def ok_of_json(items: Sequence[str], next_cursor: str | None) -> Response:
 
 
 def created_of_json(data: str, headers: Mapping[str, str] | None = None) -> Response:
-    """`created` of what is JSON already."""
+    """Return the response of `created` with data that is JSON already."""
     body = (
         f'{{"success":true,"statusCode":201,"message":"Created","data":{data},'
         f'"timestamp":"{rfc3339(datetime.now(UTC))}"}}'
@@ -91,7 +92,7 @@ def created_of_json(data: str, headers: Mapping[str, str] | None = None) -> Resp
 
 
 def created(data: T) -> Answer[T]:
-    """For routes that are declared with `status_code=201`."""
+    """Return the answer of a route that is declared with `status_code=201`."""
     return Answer(status_code=201, message="Created", data=data)
 
 
@@ -103,6 +104,7 @@ def failure(
     details: Sequence[Mapping[str, str]] = (),
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
+    """Return the response to a failed request. `details` are fields and what is wrong with them."""
     body = {
         "success": False,
         "statusCode": kind.status,

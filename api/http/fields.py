@@ -1,4 +1,4 @@
-"""The fields of requests and answers: limits and units once, for validation and documentation."""
+"""The types of fields in requests and responses: units and limits, validated and documented."""
 
 import re
 from dataclasses import dataclass
@@ -32,24 +32,25 @@ _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzin
 
 
 class Body(BaseModel):
-    """What a client sends: fields that we don't know are refused, they may be misspelt."""
+    """A body that a client sends. Unknown fields are refused, since they may be misspelt."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class View(BaseModel):
-    """What a client is shown, made from a row."""
+    """A response for a client, made from a row of the database."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Exact:
-    """A decimal above zero, as string or number: documented as exactly what is accepted.
+    """A decimal above zero, sent as string or number, whose documented pattern is what is accepted.
 
-    `zero`: or zero itself. `part`: of a whole, at most 1.
+    `digits` counts all digits, `places` those after the point. With `zero` zero is allowed too. A
+    `part` of a whole is at most 1.
 
-    Python would also take `1_000`, `1e3` and other scripts' digits for a decimal.
+    Python's own parser would also accept `1_000`, `1e3` and the digits of other scripts.
     """
 
     about: str
@@ -115,7 +116,7 @@ class Exact:
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """A text of this form; `must` tells people what the documentation tells programs."""
+    """A text that matches a pattern. `must` is the error text for people."""
 
     pattern: str
     must: str
@@ -134,15 +135,15 @@ class Matching:
         return value
 
 
-def _no_text(value: Any) -> Any:
-    """A number in JSON is a number; ours may be a Decimal already."""
+def _number_only(value: Any) -> Any:
+    """Refuse texts and booleans, which pydantic would convert to numbers."""
     if isinstance(value, str | bool):
         raise ValueError("must be a number")
     return value
 
 
-def _no_number(value: Any) -> Any:
-    """Python would also take seconds since 1970, and dates of many shapes."""
+def _rfc3339_only(value: Any) -> Any:
+    """Refuse all but RFC 3339. Pydantic would also accept seconds since 1970 and dates."""
     if isinstance(value, str) and _INSTANT.fullmatch(value):
         return value
     if isinstance(value, datetime):
@@ -159,11 +160,11 @@ def _of_this_century(value: datetime) -> datetime:
 
 
 def without_default(schema: dict[str, Any]) -> None:
-    """What is not given stays as it is: Python needs a default, clients do not."""
+    """Drop the default of a field of a PATCH: a field that is not sent stays unchanged."""
     schema.pop("default", None)
 
 
-def _known_zone(name: str) -> str:
+def _existing_zone(name: str) -> str:
     try:
         return ZoneInfo(name).key
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -171,7 +172,7 @@ def _known_zone(name: str) -> str:
 
 
 def check_together(**fields: object) -> None:
-    """Of two fields both are given, or neither. Raises Invalid for the missing one."""
+    """Check that both fields are given, or neither. Raises Invalid for the missing one."""
     missing = [field for field, value in fields.items() if value is None]
     if len(missing) == 1:
         other = next(field for field in fields if field != missing[0])
@@ -179,23 +180,23 @@ def check_together(**fields: object) -> None:
 
 
 def _whole_billionths(degrees: float) -> float:
-    """A tenth of a millimetre; squares of much less would be too small for the database."""
+    """Round to a tenth of a millimetre. Squares of smaller numbers underflow in PostgreSQL."""
     return round(degrees, 9) + 0.0
 
 
 Degrees = AfterValidator(_whole_billionths)
-JsonNumber = BeforeValidator(_no_text)
+JsonNumber = BeforeValidator(_number_only)
 Printable = Matching(f"[^{_CONTROL}]*", "must not contain control characters")
 
-# What comes in ---------------------------------------------------------------------------------
+# Fields of requests ----------------------------------------------------------------------------
 
 Kwh = Annotated[Decimal, Exact("Energy in kWh", "2.500", 12, 3)]
-# What a listing offers: far from what its column holds, so that no sum overflows it.
+# The energy of a listing. Its column holds more, so that no sum overflows it.
 ListedKwh = Annotated[Decimal, Exact("Energy in kWh", "2.500", 11, 3)]
 ListedKwhOrNone = Annotated[Decimal, Exact("Energy in kWh", "2.500", 11, 3, zero=True)]
 KwhOrNone = Annotated[Decimal, Exact("Energy in kWh", "2.500", 12, 3, zero=True)]
 PricePerKwh = Annotated[Decimal, Exact("INR per kWh", "6.5000", 10, 4)]
-# One payment, investment or funding target: a wallet holds a hundred of the largest.
+# A payment, an investment or a funding target. A wallet holds a hundred of the largest amount.
 Money = Annotated[Decimal, Exact("INR", "500.00", 12, 2)]
 RevenueShare = Annotated[
     Decimal,
@@ -214,7 +215,7 @@ Latitude = Annotated[QueryLatitude, JsonNumber]
 Longitude = Annotated[QueryLongitude, JsonNumber]
 Flag = Annotated[bool, Strict()]
 Instant = Annotated[
-    AwareDatetime, BeforeValidator(_no_number), AfterValidator(_of_this_century),
+    AwareDatetime, BeforeValidator(_rfc3339_only), AfterValidator(_of_this_century),
     Field(examples=["2026-03-01T06:30:00Z"], description="RFC 3339, with its zone; 2000 to 2099"),
 ]  # fmt: skip
 _OneLine = Matching(
@@ -227,7 +228,7 @@ Name = Annotated[
     _OneLine,
     AfterValidator(str.strip),
 ]
-# Of what administrators do.
+# The reason of an administrator's action.
 Reason = Annotated[
     str,
     StringConstraints(min_length=1, max_length=500),
@@ -243,10 +244,10 @@ TimeZone = Annotated[
         examples=["Asia/Kolkata"],
         description="Where its clock is, if that does not say: a name of the tz database",
     ),
-    AfterValidator(_known_zone),
+    AfterValidator(_existing_zone),
 ]
 
-# What goes out ---------------------------------------------------------------------------------
+# Fields of responses ---------------------------------------------------------------------------
 
 ShownInstant = Annotated[
     datetime,

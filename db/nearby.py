@@ -33,10 +33,10 @@ WITH near AS MATERIALIZED (
      ORDER BY distance_km, id LIMIT $9
 )
 SELECT p.id, p.distance_km, concat(
-           left(listing_text(l), -1), ',"distance_km":', round(p.distance_km::numeric, 3),
-           ',"seller":{"id":"', u.id, '","full_name":', to_json(u.full_name), '},"device":',
-           CASE WHEN d.id IS NULL THEN 'null' ELSE concat(
-               '{"id":"', d.id, '","name":', to_json(d.name), ',"kind":"', d.kind, '"}') END,
+           '{', listing_members(l, NULL), ',"distance_km":', round(p.distance_km::numeric, 3),
+           ',"seller":', json_build_object('id', u.id, 'full_name', u.full_name),
+           ',"device":', coalesce(CASE WHEN d.id IS NOT NULL THEN
+               json_build_object('id', d.id, 'name', d.name, 'kind', d.kind) END::text, 'null'),
            '}') AS shown
   FROM page p
   JOIN energy_listings l ON l.id = p.id

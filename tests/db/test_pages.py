@@ -133,7 +133,7 @@ async def test_the_api_plans_once(database: DatabaseSettings, conn: Connection) 
 
 async def test_how_an_instant_is_shown_is_part_of_the_statement(conn: Connection) -> None:
     """A call would take longer than all else that a listing shows."""
-    for shown in ("listing_text(l)", "listing_text(l, l.device_id)"):
+    for shown in ("listing_text(l, NULL)", "listing_text(l, l.device_id)"):
         rows = await conn.fetch(f"EXPLAIN VERBOSE SELECT {shown} FROM energy_listings l")
         explained = "".join(row[0] for row in rows)
         assert "to_char" in explained

@@ -25,11 +25,11 @@ _TABLES = (
 _FUNCTIONS = (
     "forbid_history_change", "check_transfer_sums_to_zero", "number_payment_settlement",
     "forbid_settled_payment_change", "notify_device_access", "notify_host_access", "store_meter",
-    "delete_telemetry", "wake_relay", "wallet_json", "listing_text", "listing_json",
-    "transaction_text", "transaction_json", "purchase_text", "announce_listing",
-    "device_of_investors", "allocate_revenue", "revenue_shares_of_orders", "lock_listings",
-    "lock_wallets", "purchase_refusal", "sale_of_order", "balances_after", "record_purchases",
-    "purchase_energy",
+    "delete_telemetry", "wake_relay", "wallet_json", "listing_members", "listing_text",
+    "listing_json", "transaction_members", "transaction_json", "purchase_text",
+    "announce_listing", "device_of_investors", "allocate_revenue", "revenue_shares_of_orders",
+    "lock_listings", "lock_wallets", "purchase_refusal", "sale_of_order", "balances_after",
+    "record_purchases", "purchase_energy",
 )  # fmt: skip
 
 

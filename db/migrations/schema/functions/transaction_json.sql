@@ -1,3 +1,3 @@
--- Return a transaction as the feed shows it, for an event.
+-- Return a transaction as events show it.
 CREATE FUNCTION transaction_json(t energy_transactions) RETURNS jsonb LANGUAGE sql STABLE
-RETURN transaction_text(t)::jsonb;
+RETURN concat('{', transaction_members(t), '}')::jsonb;

@@ -61,6 +61,9 @@ class Counter(Struct, frozen=True, omit_defaults=True, gc=False):
     stepped down to), the mark that it would have without. When it comes back, what was credited
     before is not credited again. `stepped_from_mwh`: the mark that it last stepped down from.
 
+    `on_level_mwh`: what was credited since it moved up to a level that readings agreed on. If that
+    was garbage and the counter was at 0 before, what it shows when it comes back includes this.
+
     `low`: readings below the mark that may be a step down.
 
     `unshown_mwh`: what power says was generated since the counter rose. `stalled_at`: since when
@@ -74,6 +77,7 @@ class Counter(Struct, frozen=True, omit_defaults=True, gc=False):
     marked_at: datetime
     suspect: SuspectLevel | None = None
     earned_mwh: int | None = None
+    on_level_mwh: int | None = None
     unshown_mwh: int = 0
     stalled_at: datetime | None = None
     stepped_from_mwh: int | None = None
@@ -231,6 +235,8 @@ def _rise(counter: Counter, value_mwh: int, moment: Moment) -> _Outcome:
             earned_mwh=counter.earned_mwh + rise_mwh,
             stepped_from_mwh=_still_above(counter.stepped_from_mwh, value_mwh),
         )
+    if counter.on_level_mwh is not None:
+        risen = replace(risen, on_level_mwh=counter.on_level_mwh + rise_mwh)
     return risen, (difference(counter.unread_since, at, rise_mwh),)
 
 
@@ -314,6 +320,8 @@ def _reset(counter: Counter, value_mwh: int, moment: Moment) -> _Outcome:
         # No reset: it comes back from garbage, and what it shows was credited up to there.
         energy_mwh = min(energy_mwh, max(0, value_mwh - earned_mwh))
         mark_mwh = max(value_mwh, earned_mwh)
+    elif counter.on_level_mwh is not None and value_mwh >= counter.on_level_mwh:
+        energy_mwh = min(energy_mwh, value_mwh - counter.on_level_mwh)
     marked_at = made_up_for(energy_mwh - capable, at, capacity_w)
     credit = difference(counter.unread_since, at, energy_mwh, Reason.RESET)
     return Counter(at, mark_mwh, marked_at), (credit,)
@@ -332,7 +340,8 @@ def _suspect(counter: Counter, value_mwh: int, moment: Moment) -> _Outcome:
         return replace(counter, suspect=SuspectLevel(value_mwh, at, 1)), (spike,)
     if not counter.mark_mwh:
         # It had only ever shown 0, and counts from what it showed then.
-        begun = Counter(at, value_mwh, made_up_for(ahead_mwh, at, moment.capacity_w))
+        marked_at = made_up_for(ahead_mwh, at, moment.capacity_w)
+        begun = Counter(at, value_mwh, marked_at, on_level_mwh=rise_mwh)
         return begun, (difference(suspect.at, at, rise_mwh),)
     if suspect.readings + 1 < AGREEING_READINGS:
         first_at = at if rise_mwh else suspect.at
@@ -344,5 +353,6 @@ def _suspect(counter: Counter, value_mwh: int, moment: Moment) -> _Outcome:
         max(at, counter.marked_at),
         earned_mwh=counter.mark_mwh if counter.earned_mwh is None else counter.earned_mwh,
         stepped_from_mwh=_still_above(counter.stepped_from_mwh, value_mwh),
+        on_level_mwh=0,
     )
     return level, (spike,)

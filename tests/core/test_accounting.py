@@ -281,6 +281,21 @@ def test_garbage_after_a_first_zero_spoils_nothing() -> None:
     assert generated_wh(reading(0, 0), *twice, reading(15, 130), reading(20, 150)) == 150
 
 
+def test_a_counter_at_zero_that_counts_on_in_garbage_is_not_credited_again() -> None:
+    garbage = [reading(minute, 1e9 + wh) for minute, wh in ((5, 0), (10, 0), (15, 0), (20, 190))]
+    assert generated_wh(reading(0, 0), *garbage) == 190
+    assert generated_wh(reading(0, 0), *garbage, reading(25, 400), reading(30, 450)) == 450
+    restarted = [reading(0, 18_000_000), reading(2, 0), *garbage, reading(25, 400)]
+    assert generated_wh(*restarted, reading(30, 450)) == 450
+
+
+def test_a_meter_that_woke_at_zero_steps_down_and_back_without_loss() -> None:
+    woken = [reading(0, 0), reading(5, 19_100_000), reading(10, 19_100_050)]
+    low = [reading(minute, 17_900_000 + minute) for minute in range(15, 60, 5)]
+    assert generated_wh(*woken, *low) == 90
+    assert generated_wh(*woken, *low, reading(65, 19_100_100)) == 100
+
+
 def test_a_counter_that_has_only_shown_zero_is_not_billed_its_life_while_power_flows() -> None:
     asleep = [reading(minute, 0, power_w=4000) for minute in range(0, 240, 5)]
     awake = [reading(240, 9000, power_w=4000), reading(245, 9300, power_w=4000)]

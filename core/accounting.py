@@ -1,32 +1,33 @@
-"""The energy accountant: readings in order of measurement time → energy per 15-minute slot.
+"""Interval accounting: readings in order of measurement time → energy per 15-minute slot.
 
-Counters are the truth; power alone is an estimate. `advance` folds readings into an
-`AccountingState`, which is all that must be kept of the past: the fold of a history does not depend
-on where it is cut, so a late reading is accounted by going back to an account from before it and
-folding again. That, and that a (device, time) counts
-once, makes the result independent of arrival order.
+Counters are authoritative; power alone is an estimate. `advance` folds readings into an
+`AccountingState`, which holds all of the past that later readings need. The result of a fold does
+not depend on where a history is cut. A late reading is accounted by folding again from a state
+before it. Because a (device, time) counts once, the result is independent of arrival order.
 
-What the meter does → what is counted (quality, reason):
+Event at the meter → energy that is counted (quality, reason):
 
-- the counter rises by what is possible since it last rose, or since half an hour before the
-  device's last reading, if that is later, and one count more → the difference (measured)
-- it falls, but stays at 90 % of its mark → 0 until it passes the mark again (measured, dip)
-- it falls below that, and is not 0 → the new value if possible, else 0; the mark moves
-  (measured, reset)
-- it reads exactly 0 after a positive value → 0; the mark stays (measured, zero)
-- it rises by more than is possible → 0; at the third reading in a row that agrees with the new
-  level the mark moves there without credit; one that is possible ends it (rejected, spike)
-- it falls to 90 % of its mark or more, by more than 1 kWh and than the capacity makes in an hour;
-  then three readings over half an hour or more rise → from the first of them on, the differences;
-  the mark moves, and a jump back up credits only what exceeds what was earned (measured, step)
-- the meter says itself since when it counts, and says so anew → the new value, if possible, less
-  what was credited since then (measured, reset)
-- nothing was read for more than two slots → the difference, evenly (interpolated, gap)
-- power only, at most 5 minutes apart → trapezoid (estimated, power_only)
-- power only, further apart → 0 (missing, gap)
+- The counter rises by a possible amount → the difference (measured). Possible is the energy of the
+  capacity since the counter last rose, or since half an hour before the device's previous reading
+  if that is later, plus one resolution step.
+- It falls, to 90 % of its mark or more → 0 until it passes the mark again (measured, dip).
+- It falls below that, but not to 0 → the new value if possible, else 0; the mark moves (measured,
+  reset).
+- It reads exactly 0 after a positive value → 0; the mark stays (measured, zero).
+- It rises by more than is possible → 0 (rejected, spike). At the third consecutive reading that
+  agrees with the new level, the mark moves there without credit. A possible reading ends the spike.
+- It falls to 90 % of its mark or more, by more than 1 kWh and by more than the capacity generates
+  in an hour, and then three readings rise over half an hour or more → the differences from the
+  first of them on (measured, step). The mark moves. A jump back up credits only the energy above
+  all that was credited.
+- The meter reports a new time since which it counts → the new value, if possible, less the energy
+  credited since that time (measured, reset).
+- No reading for more than two slots → the difference, spread evenly (interpolated, gap).
+- Power only, at most 5 minutes apart → trapezoid (estimated, power_only).
+- Power only, further apart → 0 (missing, gap).
 
-What a counter's next value credits is decided in `core.counters`, and what several counters of one
-device credit together in `core.device_counters`.
+`core.counter_rules` decides the credits of one counter's next value, and `core.device_counters`
+those of several counters of one device together.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -36,40 +37,45 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from core import device_counters
-from core.counters import Counter, Moment, read, stands
-from core.credits import GAP_AFTER, Credit
+from core.counter_rules import update
+from core.counters import Counter, ReadingContext, is_unchanged
 from core.device_counters import ENERGY, EXPORT, Joint, State
-from core.intervals import Interval, Quality, Reason
+from core.intervals import GAP_AFTER, Credit, Interval, Quality, Reason
 from core.readings import Reading
 from core.units import slot_of
 
+# Power further apart than this is no basis for an estimate.
 POWER_GAP_AFTER = timedelta(minutes=5)
-# Less is what an inverter draws at night, as far as counters go.
-_WORKS_FROM_PART = 0.01
+# A smaller part of the capacity is an inverter's own consumption at night, not generation.
+_FULL_LOAD_PART_MIN = 0.01
 
 _MWH_PER_WS = 1000 / 3600
 _NO_REASONS: frozenset[Reason] = frozenset()
 
 
 class AccountingState(Struct, frozen=True, omit_defaults=True, gc=False):
-    """A device's past, as far as its future needs it.
+    """All of a device's past that the accounting of its later readings needs.
 
-    `counters`: by key, `energy_wh` or `export_wh`, or with a part (`energy_wh:0`) where the device
-    has several. `joint`: what is known of several together; None for a device that tells no parts.
+    Stored in the database as JSON (`db/accounting_states.py`): field names never change, and a new
+    field has a default.
     """
 
+    # Time of the last reading.
     last_at: datetime
+    # By key: `energy_wh` or `export_wh`, with a part (`energy_wh:0`) where the device has several.
     counters: dict[str, Counter] = {}
+    # Power of the last reading.
     power_w: float | None = None
+    # State of several counters together; None for a device that reports no parts.
     joint: Joint | None = None
 
     @property
     def settled_until(self) -> datetime:
-        """No later reading adds energy before this: every slot that ends by then is final."""
+        """The time before which no later reading adds energy: slots that end by then are final."""
         return min([self.last_at, *(c.settled_until for c in self.counters.values())])
 
     def settled_for(self, keys: Collection[str]) -> datetime:
-        """The same if later readings tell no other counters than these."""
+        """Return the same time, if later readings report no other counters than `keys`."""
         return min(
             [self.last_at, *(c.settled_until for key, c in self.counters.items() if key in keys)]
         )
@@ -77,10 +83,10 @@ class AccountingState(Struct, frozen=True, omit_defaults=True, gc=False):
 
 @dataclass(slots=True)
 class Accounted:
-    """What a fold gives: what it adds to each slot that it touches, and where one can go back to.
+    """The result of a fold: the energy it adds per slot, and states to fold from again.
 
-    `checkpoints[slot]` is the account from before the first reading in that slot or after. Folding
-    from it again gives every slot from there on whole.
+    `checkpoints[slot]` is the state before the first reading in that slot or later. A fold from it
+    yields the whole energy of every slot from there on.
     """
 
     account: AccountingState
@@ -91,7 +97,7 @@ class Accounted:
 def advance(
     account: AccountingState | None, readings: Iterable[Reading], capacity_w: float
 ) -> Accounted | None:
-    """Fold readings, sorted by time and all after `account.last_at`. None: there were none."""
+    """Fold readings, sorted by time and all after `account.last_at`; None if there are none."""
     accounted: Accounted | None = None
     for reading in readings:
         assert reading.time is not None
@@ -101,13 +107,13 @@ def advance(
     return accounted
 
 
-def told_by(readings: Iterable[Reading]) -> set[str]:
-    """The counters that readings tell, by key."""
+def reported_counters(readings: Iterable[Reading]) -> set[str]:
+    """Return the keys of the counters that readings report."""
     return {
         key
         for reading in readings
         for field in (ENERGY, EXPORT)
-        for key in device_counters.told(reading, field)
+        for key in device_counters.reported(reading, field)
     }
 
 
@@ -116,11 +122,11 @@ def _fold(accounted: Accounted, reading: Reading, at: datetime, capacity_w: floa
     if slot > slot_of(before.last_at):
         accounted.checkpoints[slot] = before
     if before.joint is None and not reading.parts:
-        account, generated, exported = _read_two(before, reading, at, capacity_w)
+        account, generated, exported = _update_single(before, reading, at, capacity_w)
         exports = EXPORT in account.counters
     else:
-        account, generated, exported = _read_several(before, reading, at, capacity_w)
-        exports = device_counters.counts(account.counters, EXPORT)
+        account, generated, exported = _update_several(before, reading, at, capacity_w)
+        exports = device_counters.has_counter(account.counters, EXPORT)
     if not account.counters:
         generated = _power_credit(before, reading, at)
     for credit in generated:
@@ -130,44 +136,48 @@ def _fold(accounted: Accounted, reading: Reading, at: datetime, capacity_w: floa
     accounted.account = account
 
 
-_Read = tuple[AccountingState, Sequence[Credit], Sequence[Credit]]
+_FieldUpdates = tuple[AccountingState, Sequence[Credit], Sequence[Credit]]
 
 
-def _read_two(before: AccountingState, reading: Reading, at: datetime, capacity_w: float) -> _Read:
-    """A device with one counter for generation, and one for export: what they credit.
+def _update_single(
+    before: AccountingState, reading: Reading, at: datetime, capacity_w: float
+) -> _FieldUpdates:
+    """Update a device with at most one counter for generation and one for export.
 
-    The same as with several, for the many devices that are no more than that.
+    A fast path for most devices, with the same result as `_update_several`.
     """
     energy, export = before.counters.get(ENERGY), before.counters.get(EXPORT)
-    worked, counts_since = None, reading.counts_since
-    if stands(energy, reading.energy_wh):
-        worked = _worked(before, reading, at, capacity_w)
-    moment = Moment(at, before.last_at, capacity_w, worked, counts_since)
-    energy, generated = read(energy, reading.energy_wh, moment)
-    if counts_since is not None or worked is not None:
-        # That nothing is exported is no wonder, unless nothing is counted at all.
+    full_load_time, counts_since = None, reading.counts_since
+    if is_unchanged(energy, reading.energy_wh):
+        full_load_time = _full_load_time(before, reading, at, capacity_w)
+    context = ReadingContext(at, before.last_at, capacity_w, full_load_time, counts_since)
+    energy, generated = update(energy, reading.energy_wh, context)
+    if counts_since is not None or full_load_time is not None:
+        # Export may be 0 while power flows, so it stalls only if generation stalls too.
         stalled = energy is not None and energy.stalled_at is not None
-        moment = Moment(at, before.last_at, capacity_w, worked if stalled else None)
-    export, exported = read(export, reading.export_wh, moment)
+        context = ReadingContext(
+            at, before.last_at, capacity_w, full_load_time if stalled else None
+        )
+    export, exported = update(export, reading.export_wh, context)
     counters = {} if energy is None else {ENERGY: energy}
     if export is not None:
         counters[EXPORT] = export
     return AccountingState(at, counters, reading.power_w), generated, exported
 
 
-def _read_several(
+def _update_several(
     before: AccountingState, reading: Reading, at: datetime, capacity_w: float
-) -> _Read:
+) -> _FieldUpdates:
     joint = before.joint or Joint()
     state = State(dict(before.counters), dict(joint.owed_mwh), dict(joint.filled_until))
-    worked = _worked(before, reading, at, capacity_w)
-    moment = Moment(at, before.last_at, capacity_w, worked, reading.counts_since)
-    energy_wh = device_counters.told(reading, ENERGY)
-    generated = device_counters.read_field(state, ENERGY, energy_wh, moment)
+    full_load_time = _full_load_time(before, reading, at, capacity_w)
+    context = ReadingContext(at, before.last_at, capacity_w, full_load_time, reading.counts_since)
+    energy_wh = device_counters.reported(reading, ENERGY)
+    generated = device_counters.update_field(state, ENERGY, energy_wh, context)
     stalled = device_counters.all_stalled(state, ENERGY)
-    moment = Moment(at, before.last_at, capacity_w, worked if stalled else None)
-    export_wh = device_counters.told(reading, EXPORT)
-    exported = device_counters.read_field(state, EXPORT, export_wh, moment)
+    context = ReadingContext(at, before.last_at, capacity_w, full_load_time if stalled else None)
+    export_wh = device_counters.reported(reading, EXPORT)
+    exported = device_counters.update_field(state, EXPORT, export_wh, context)
     return AccountingState(at, state.counters, reading.power_w, state.joint), generated, exported
 
 
@@ -196,18 +206,18 @@ def _power_credit(before: AccountingState, reading: Reading, at: datetime) -> Se
     return (Credit(before.last_at, at, energy_mwh, Quality.ESTIMATED, Reason.POWER_ONLY),)
 
 
-def _worked(
+def _full_load_time(
     before: AccountingState, reading: Reading, at: datetime, capacity_w: float
 ) -> timedelta:
-    """How long the capacity takes for what power says was generated since the last reading."""
+    """Return the time at full capacity that generates the energy shown by power since then."""
     if before.power_w is None or reading.power_w is None:
         return timedelta(0)
     part = min(1.0, _mean_w(before.power_w, reading.power_w) / capacity_w)
-    if part < _WORKS_FROM_PART:
+    if part < _FULL_LOAD_PART_MIN:
         return timedelta(0)
     return part * min(at - before.last_at, GAP_AFTER)
 
 
 def _mean_w(first_w: float, last_w: float) -> float:
-    """Between two readings; what is drawn is not generated."""
+    """Return the mean generation between two readings; consumption (negative) counts as 0."""
     return (max(0.0, first_w) + max(0.0, last_w)) / 2

@@ -1,9 +1,9 @@
-"""What a counter was credited with lately, for a meter that tells since when its counter counts.
+"""Recent credits of a counter whose meter reports the time since which it counts.
 
-When that changes, the counter was reset; and where it was reset before the last reading, a part of
-what it shows is credited already. How much is remembered for a week, the older the coarser: for an
-hour by minutes, for a day by quarters of an hour, then by hours. Within such a share energy counts
-as generated evenly.
+A change of that time is a reset. Where the reset lies before the previous reading, part of the new
+value is credited already. So credits are remembered for a week as shares of time: for an hour by
+minutes, for a day by quarters of an hour, then by hours. The energy of a share counts as generated
+evenly.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ REMEMBERED_FOR = timedelta(days=7)
 
 _MS = timedelta(milliseconds=1)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-# Up to which age shares are how long.
+# (largest age, length of a share), in milliseconds.
 _LENGTHS = (
     (timedelta(hours=1) // _MS, timedelta(minutes=1) // _MS),
     (timedelta(days=1) // _MS, timedelta(minutes=15) // _MS),
@@ -26,25 +26,27 @@ _LENGTHS = (
 
 
 class CountedSince(Struct, frozen=True, gc=False):
-    """Since when a counter counts, as its meter says, and what it was credited with until when.
+    """The time since which a counter counts, as its meter reports it, and its recent credits.
 
-    `shares`: oldest first, for each its length in milliseconds and its milliwatt-hours.
+    Stored in the database as part of `core.counters.Counter`: its field names never change.
     """
 
     since: datetime
+    # End of the last share.
     until: datetime
+    # Alternating length in milliseconds and energy in milliwatt-hours, oldest share first.
     shares: tuple[int, ...] = ()
 
     def credited(self, energy_mwh: int, at: datetime) -> "CountedSince":
-        """Return the same with what the reading at `at` credited."""
+        """Return a copy that includes the credit of the reading at `at`."""
         shares = (*self.shares, (at - self.until) // _MS, energy_mwh)
         is_next_slot = slot_of(at) != slot_of(self.until)
-        # All of it once in a slot is often enough.
+        # Joining all shares once per slot bounds their number; each reading joins the newest only.
         shares = _joined(shares, at) if is_next_slot else shares[:-4] + _joined(shares[-4:], at)
         return CountedSince(self.since, at, shares)
 
     def credited_since(self, start: datetime) -> int | None:
-        """Return the milliwatt-hours credited since an instant; None: that is not remembered."""
+        """Return the milliwatt-hours credited since `start`; None if it lies before all shares."""
         energy_mwh, end = 0, self.until
         for length_ms, mwh in zip(self.shares[-2::-2], self.shares[::-2], strict=True):
             begin = end - length_ms * _MS
@@ -55,12 +57,12 @@ class CountedSince(Struct, frozen=True, gc=False):
 
 
 def _up(energy_mwh: int, part: timedelta, whole: timedelta) -> int:
-    """Return the energy of a part of a share: rather a little more of it is credited already."""
+    """Return the energy of part of a share, rounded up: too much would be credited otherwise."""
     return -(-energy_mwh * max(timedelta(0), part) // whole)
 
 
 def _joined(shares: tuple[int, ...], until: datetime) -> tuple[int, ...]:
-    """Return shares, the short ones joined as their age allows, and without those forgotten."""
+    """Return shares joined to the length that their age allows, without those that are too old."""
     joined: list[int] = []
     last_end = 0
     for length_ms, mwh, end in _with_ends(shares, (until - _EPOCH) // _MS):
@@ -82,7 +84,7 @@ def _with_ends(shares: tuple[int, ...], until_ms: int) -> Iterator[tuple[int, in
 
 
 def _are_one(last_ms: int, last_mwh: int, last_end: int, mwh: int, end: int, age: int) -> bool:
-    """Return whether a share and the next are one: in one cell of time, or both without energy."""
+    """Return True if two shares lie in one cell of time, or both hold no energy."""
     length = next((length for up_to, length in _LENGTHS if age <= up_to), _LENGTHS[-1][1])
     in_one_cell = (last_end - 1) // length == (end - 1) // length and last_ms <= length
     return in_one_cell or last_mwh == mwh == 0

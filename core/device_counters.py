@@ -1,19 +1,19 @@
-"""The counters of a device that has several: each is accounted by itself, and what they credit.
+"""The counters of a device that has several: each is accounted separately, their credits are added.
 
-A counter is known by its key: the field of a reading (`energy_wh`, `export_wh`), and the name of a
-part where the device has several (`energy_wh:0`). The rules of `core.counters` apply to each; what
-they credit is added. Three things concern several counters at once:
+The key of a counter is the field of a reading (`energy_wh`, `export_wh`), followed by the name of a
+part where the device has several (`energy_wh:0`). The rules of `core.counter_rules` apply to each.
+Three rules concern several counters at once:
 
-- **Two ways.** A key that ends in `-` counts return: energy that flowed back, and that the counter
-  of the same key without `-` counted too. Generation is the rise of the one less the rise of the
-  other. While the return is not told (or reads 0, or garbage), the other counter is left unread,
-  a day at most: its next reading holds the energy. What was returned beyond what was counted so far
-  is owed, and taken from what is counted next. So the sum of all credits is the highest that
-  generation less return ever was, whichever of the two is told first.
-- **One capacity.** Each counter may use the whole capacity, all of them together no more than that:
-  energy beyond it is refused as a spike is.
-- **One form.** A device that tells parts is not accounted by a counter of its own for all of them,
-  nor the other way round: when it changes from one form to the other, it begins anew.
+- **Return.** A key that ends in `-` counts energy that flowed back, which the counter of the same
+  key without `-` counted too. Generation is the rise of that counter less the rise of the return.
+  While the return is not reported (or reads 0, or garbage), the other counter stays unread for at
+  most a day: its next reading holds the energy. Return beyond the energy counted so far is owed,
+  and subtracted from later energy. So the sum of all credits is the highest value that generation
+  less return ever had, whichever of the two is reported first.
+- **One capacity.** Each counter may use the whole capacity, but all of them together only once:
+  energy beyond it is rejected as a spike.
+- **One form.** A device that reports parts is not accounted by one counter for all of them, nor the
+  other way round. When it changes from one form to the other, its counters start again.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,35 +23,36 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.capacity import LEAST_COUNT_MWH, LENT_FOR_MAX, capable_mwh, count_mwh
-from core.counters import STALLED_FOR_MAX, Counter, Moment, read, rose_at, stands
-from core.credits import Credit
-from core.intervals import Quality, Reason
+from core.capacity import ADVANCE_MAX, RESOLUTION_MIN_MWH, energy_limit_mwh, resolution_mwh
+from core.counter_rules import STALLED_FOR_MAX, update
+from core.counters import Counter, ReadingContext, is_unchanged, possible_since
+from core.intervals import Credit, Quality, Reason
 from core.readings import RETURN, Reading
 
 ENERGY = "energy_wh"
 EXPORT = "export_wh"
-# As long as a counter that stalls: no late reading has to go back further.
+# Equal to the limit of a stall: no late reading has to go back further.
 HELD_FOR_MAX = STALLED_FOR_MAX
-# More than any installation has; who makes up names doesn't make an account grow without end.
+# More than any installation has. Invented part names must not make a state grow without end.
 COUNTERS_MAX = 100
 
 
 class Joint(Struct, frozen=True, omit_defaults=True, gc=False):
-    """What is known of several counters together.
+    """State that concerns several counters together.
 
-    `owed_mwh`: by the key of a counter of both directions, what was returned beyond what it
-    counted.
-    `filled_until`: by field, until when the capacity is used up by what was credited.
+    Stored in the database as part of `core.accounting.AccountingState`, in JSON: field names never
+    change.
     """
 
+    # Energy returned beyond the energy counted, by the key of the counter that has a return.
     owed_mwh: dict[str, int] = {}
+    # Time until which credited energy uses up the capacity, by field.
     filled_until: dict[str, datetime] = {}
 
 
 @dataclass(slots=True)
 class State:
-    """The counters while a reading is accounted, brought up to date by it."""
+    """The counters of a device while one reading is accounted; updated in place."""
 
     counters: dict[str, Counter]
     owed_mwh: dict[str, int]
@@ -62,8 +63,8 @@ class State:
         return Joint(self.owed_mwh, self.filled_until)
 
 
-def told(reading: Reading, field: str) -> dict[str, float]:
-    """The counters of a field that a reading tells, by key."""
+def reported(reading: Reading, field: str) -> dict[str, float]:
+    """Return the counters of a field that a reading reports, by key."""
     parts = {key: wh for key, wh in reading.parts.items() if _field(key) == field}
     if parts:
         return parts
@@ -71,34 +72,34 @@ def told(reading: Reading, field: str) -> dict[str, float]:
     return {} if value_wh is None else {field: value_wh}
 
 
-def read_field(
-    state: State, field: str, values_wh: Mapping[str, float], moment: Moment
+def update_field(
+    state: State, field: str, values_wh: Mapping[str, float], context: ReadingContext
 ) -> list[Credit]:
-    """What the counters of a field credit."""
+    """Update the counters of a field in place, and return their credits."""
     _keep_one_form(state, field, values_wh)
-    if not _all_stand(state, field, values_wh):
-        moment = replace(moment, worked=None)
+    if not _all_unchanged(state, field, values_wh):
+        context = replace(context, full_load_time=None)
     before = dict(state.counters)
     credited: list[Credit] = []
     for key in sorted({key.removesuffix(RETURN) for key in values_wh}):
         back = key + RETURN
         if back in values_wh or back in state.counters:
-            credited += _read_two_ways(state, key, values_wh, moment)
+            credited += _update_two_ways(state, key, values_wh, context)
         else:
-            credited += _read_one_way(state, key, values_wh[key], moment)
-    credited = _within_capacity(state, field, credited, before, moment)
-    _forget_the_oldest(state)
+            credited += _update_one_way(state, key, values_wh[key], context)
+    credited = _limit_to_capacity(state, field, credited, before, context)
+    _drop_oldest(state)
     return credited
 
 
 def all_stalled(state: State, field: str) -> bool:
-    """Whether every counter of a field stands still though power says that it should count."""
+    """Return True if every counter of a field is stalled: unchanged while power flows."""
     counters = list(_forward(state.counters, field).values())
     return bool(counters) and all(counter.stalled_at is not None for counter in counters)
 
 
-def counts(counters: Mapping[str, Counter], field: str) -> bool:
-    """Whether the device has a counter of that field."""
+def has_counter(counters: Mapping[str, Counter], field: str) -> bool:
+    """Return True if the device has a counter of that field."""
     return field in counters or any(_field(key) == field for key in counters)
 
 
@@ -120,8 +121,8 @@ def _keep_one_form(state: State, field: str, values_wh: Mapping[str, float]) -> 
             state.owed_mwh.pop(key, None)
 
 
-def _forget_the_oldest(state: State) -> None:
-    """Forget the counters that were not read for longest: told again, they begin anew."""
+def _drop_oldest(state: State) -> None:
+    """Drop the counters whose last reading is oldest, down to the limit."""
     counters = state.counters
     while len(counters) > COUNTERS_MAX:
         oldest = min(counters, key=lambda key: (counters[key].at, key))
@@ -129,37 +130,41 @@ def _forget_the_oldest(state: State) -> None:
         state.owed_mwh.pop(oldest, None)
 
 
-def _all_stand(state: State, field: str, values_wh: Mapping[str, float]) -> bool:
-    """Whether no counter of a field can have counted: one that is not told may have."""
+def _all_unchanged(state: State, field: str, values_wh: Mapping[str, float]) -> bool:
+    """Return True if all counters of a field are reported and unchanged."""
     known = _forward(state.counters, field)
-    return bool(known) and all(stands(c, values_wh.get(key)) for key, c in known.items())
+    return bool(known) and all(is_unchanged(c, values_wh.get(key)) for key, c in known.items())
 
 
-def _read_one_way(state: State, key: str, value_wh: float, moment: Moment) -> Iterator[Credit]:
-    counter, credited = read(state.counters.get(key), value_wh, moment)
+def _update_one_way(
+    state: State, key: str, value_wh: float, context: ReadingContext
+) -> Iterator[Credit]:
+    counter, credited = update(state.counters.get(key), value_wh, context)
     assert counter is not None
     state.counters[key] = counter
     yield from credited
 
 
-def _read_two_ways(
-    state: State, key: str, values_wh: Mapping[str, float], moment: Moment
+def _update_two_ways(
+    state: State, key: str, values_wh: Mapping[str, float], context: ReadingContext
 ) -> Iterator[Credit]:
-    back, at = key + RETURN, moment.at
+    back, at = key + RETURN, context.at
     known = state.counters.get(back)
-    returned, taken = read(known, values_wh.get(back), replace(moment, worked=None))
+    returned, return_credits = update(
+        known, values_wh.get(back), replace(context, full_load_time=None)
+    )
     if returned is not None:
         state.counters[back] = returned
     owed_mwh = state.owed_mwh.get(key, 0)
-    for credit in taken:
+    for credit in return_credits:
         owed_mwh += credit.energy_mwh
         if credit.reason not in (None, Reason.GAP):
             yield replace(credit, energy_mwh=0)
     counter = state.counters.get(key)
-    if key in values_wh and not _is_held(counter, returned, values_wh.get(back), at):
-        for credit in _read_one_way(state, key, values_wh[key], moment):
-            # What flowed back is not known: neither is what was generated.
-            unknown = known is None or any(c.quality is Quality.REJECTED for c in taken)
+    if key in values_wh and not _waits_for_return(counter, returned, values_wh.get(back), at):
+        for credit in _update_one_way(state, key, values_wh[key], context):
+            # Without the energy that flowed back, generation is unknown too.
+            unknown = known is None or any(c.quality is Quality.REJECTED for c in return_credits)
             net_mwh = 0 if unknown else max(0, credit.energy_mwh - owed_mwh)
             owed_mwh = 0 if unknown else max(0, owed_mwh - credit.energy_mwh)
             yield replace(credit, energy_mwh=net_mwh)
@@ -168,10 +173,10 @@ def _read_two_ways(
     state.owed_mwh[key] = owed_mwh
 
 
-def _is_held(
+def _waits_for_return(
     counter: Counter | None, returned: Counter | None, returned_wh: float | None, at: datetime
 ) -> bool:
-    """Whether a counter of both directions waits for what flowed back to be told."""
+    """Return True if a counter stays unread until its return is reported."""
     if counter is None or at - counter.at >= HELD_FOR_MAX:
         return False
     assert returned is not None
@@ -180,13 +185,17 @@ def _is_held(
     return returned_wh is None or is_garbage or is_zero
 
 
-def _within_capacity(
-    state: State, field: str, credited: list[Credit], before: Mapping[str, Counter], moment: Moment
+def _limit_to_capacity(
+    state: State,
+    field: str,
+    credited: list[Credit],
+    before: Mapping[str, Counter],
+    context: ReadingContext,
 ) -> list[Credit]:
-    """The credits, cut down to what the capacity makes, and one count of each counter more.
+    """Limit the credits to the capacity, plus one resolution step of each counter.
 
-    What the capacity did not make before the oldest of these marks is forfeited, as with a counter
-    alone. What it made since, and was not credited, another counter may show later.
+    Unused capacity from before the oldest mark of these counters is lost, as with a single counter.
+    Unused capacity since then remains for a counter that shows its energy later.
     """
     energy_mwh = sum(credit.energy_mwh for credit in credited)
     if not energy_mwh:
@@ -196,26 +205,26 @@ def _within_capacity(
         for key, counter in _forward(before, field).items()
         if counter.marked_at != state.counters[key].marked_at
     ]
-    since = min((rose_at(counter, moment) for counter, _ in moved), default=moment.at)
+    since = min((possible_since(counter, context) for counter, _ in moved), default=context.at)
     since = max(since, state.filled_until.get(field, since))
-    most_mwh = capable_mwh(moment.at - since, moment.capacity_w) + 1
-    most_mwh += sum(_count_mwh(counter.mark_mwh, now.mark_mwh) for counter, now in moved)
+    most_mwh = energy_limit_mwh(context.at - since, context.capacity_w) + 1
+    most_mwh += sum(_resolution_mwh(counter.mark_mwh, now.mark_mwh) for counter, now in moved)
     allowed_mwh = min(energy_mwh, max(0, int(most_mwh)))
-    state.filled_until[field] = since + _time_for(allowed_mwh, moment.capacity_w)
+    state.filled_until[field] = since + _time_at_full_load(allowed_mwh, context.capacity_w)
     return list(_cut(credited, energy_mwh - allowed_mwh))
 
 
-def _count_mwh(level_mwh: int, value_mwh: int) -> int:
-    return max(LEAST_COUNT_MWH, count_mwh(level_mwh, value_mwh))
+def _resolution_mwh(level_mwh: int, value_mwh: int) -> int:
+    return max(RESOLUTION_MIN_MWH, resolution_mwh(level_mwh, value_mwh))
 
 
-def _time_for(energy_mwh: int, capacity_w: float) -> timedelta:
-    """How long the capacity takes; at most as long as a counter is lent a count for."""
-    longest_mwh = capable_mwh(LENT_FOR_MAX, capacity_w)
-    # Before dividing: a capacity may be next to nothing.
-    if energy_mwh >= longest_mwh:
-        return LENT_FOR_MAX
-    return energy_mwh / longest_mwh * LENT_FOR_MAX
+def _time_at_full_load(energy_mwh: int, capacity_w: float) -> timedelta:
+    """Return the time in which the capacity generates an energy; at most `ADVANCE_MAX`."""
+    most_mwh = energy_limit_mwh(ADVANCE_MAX, capacity_w)
+    # Checked before the division, which overflows for a capacity close to 0.
+    if energy_mwh >= most_mwh:
+        return ADVANCE_MAX
+    return energy_mwh / most_mwh * ADVANCE_MAX
 
 
 def _cut(credited: list[Credit], excess_mwh: int) -> Iterator[Credit]:

@@ -1,4 +1,4 @@
-"""Energy per 15-minute slot: how it is spread over slots, and how parts of one slot add up."""
+"""Energy per 15-minute slot: credits of counters, their spread over slots, sums within a slot."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -10,9 +10,13 @@ from msgspec.structs import replace
 
 from core.units import SLOT, slot_of, wh_of_mwh
 
+# Energy over a longer silence is interpolated. A counter that is unchanged for longer, while power
+# flows, has stalled.
+GAP_AFTER = 2 * SLOT
+
 
 class Quality(StrEnum):
-    """How far an interval's energy can be trusted, best first."""
+    """The trust in an interval's energy, best first."""
 
     MEASURED = "measured"
     INTERPOLATED = "interpolated"
@@ -21,12 +25,13 @@ class Quality(StrEnum):
     REJECTED = "rejected"
 
 
+# Energy of any other quality is recorded, but never sold.
 SELLABLE = frozenset({Quality.MEASURED, Quality.INTERPOLATED})
 _RANK = {quality: rank for rank, quality in enumerate(Quality)}
 
 
 class Reason(StrEnum):
-    """What the meter did that a plain difference does not tell."""
+    """An event at the meter that the energy alone does not show."""
 
     DIP = "dip"
     RESET = "reset"
@@ -38,15 +43,14 @@ class Reason(StrEnum):
 
 
 class Interval(Struct, frozen=True, gc=False):
-    """What was generated, and left over to sell, in one slot: exact milliwatt-hours.
-
-    `early_mwh`: the part of the surplus from before the device earned (`core.earning`).
-    """
+    """The energy of one slot, generated and surplus, in exact milliwatt-hours."""
 
     generated_mwh: int
+    # Energy that can be sold: exported energy, or all of it where no export is counted.
     surplus_mwh: int
     quality: Quality
     reasons: frozenset[Reason] = frozenset()
+    # The part of the surplus from before the device earned (`core.earning`).
     early_mwh: int = 0
 
     @property
@@ -56,10 +60,10 @@ class Interval(Struct, frozen=True, gc=False):
         return wh_of_mwh(self.surplus_mwh - self.early_mwh)
 
     def __add__(self, other: "Interval") -> "Interval":
-        """Both parts of one slot; commutative and associative, so that order never matters.
+        """Add two parts of one slot. Commutative and associative: the order never matters.
 
-        The quality is the worst of the parts that carry energy: a refused spike beside good
-        energy leaves its reason, it does not spoil what was measured.
+        The quality is the worst of the parts that carry energy. A rejected spike beside measured
+        energy adds its reason and leaves the quality as it is.
         """
         alike = self.quality is other.quality
         return Interval(
@@ -71,7 +75,7 @@ class Interval(Struct, frozen=True, gc=False):
         )
 
     def __sub__(self, other: "Interval") -> "Interval":
-        """What is left of it without the energy of `other`: less than nothing, if that is more."""
+        """Subtract the energy of `other`; the result may be negative."""
         return replace(
             self,
             generated_mwh=self.generated_mwh - other.generated_mwh,
@@ -85,7 +89,7 @@ def _doubt(part: Interval) -> tuple[bool, int]:
 
 
 def spread(start: datetime, end: datetime, energy_mwh: int) -> Iterable[tuple[datetime, int]]:
-    """Share energy evenly over (start, end], slot by slot: (slot start, milliwatt-hours).
+    """Spread energy evenly over (start, end]; return (slot start, milliwatt-hours) per slot.
 
     Shares are differences of one rounded running total, so they add up to the whole exactly.
     """
@@ -109,3 +113,29 @@ def _shared(
 
 
 _TICK = datetime.resolution
+
+
+class Credit(Struct, frozen=True, gc=False):
+    """Energy of one counter, generated evenly from `start` to `end`.
+
+    Stored in the database as part of `core.steps.LowRun`: its field names never change.
+    """
+
+    start: datetime
+    end: datetime
+    energy_mwh: int
+    quality: Quality
+    reason: Reason | None = None
+
+    def by_slot(self) -> Iterable[tuple[datetime, int]]:
+        """Return (slot start, milliwatt-hours), which add up to the whole exactly."""
+        return spread(self.start, self.end, self.energy_mwh)
+
+
+def difference(
+    start: datetime, end: datetime, energy_mwh: int, reason: Reason | None = None
+) -> Credit:
+    """Return the credit of a rise since the previous reading, interpolated after a gap."""
+    if end - start > GAP_AFTER:
+        return Credit(start, end, energy_mwh, Quality.INTERPOLATED, reason or Reason.GAP)
+    return Credit(start, end, energy_mwh, Quality.MEASURED, reason)

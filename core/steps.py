@@ -1,13 +1,13 @@
-"""A counter that steps down: what is held of its low readings until three of them have risen.
+"""A counter that steps down: the run of low readings that may prove it, and the energy it holds.
 
 Some counters fall now and then by far more than a meter jitters, but by less than a tenth, and
-count on from there. A run of low readings begins with the first of them. Once three of it have
-risen, each by what is possible since the one before, over half an hour or more, the counter has
-stepped down: what they rose by is credited to the slots that they rose in.
+count on from there. The first low reading opens a run. The counter has stepped down once three
+readings of the run have risen over half an hour or more, each by a possible amount. Then their
+rises are credited to the slots in which they occurred.
 
-Readings of exactly 0 say nothing of a run, and one that falls a little is a dip of it. A reading
-that falls or rises by more begins the next run. So does what rises only now and then: no run holds
-energy of more than a day, so that no late reading has to go back further.
+A reading of exactly 0 does not change a run, and a small fall is a dip within it. A reading that
+falls or rises by more opens the next run. A run holds at most one day of energy, so that no late
+reading has to go back further.
 """
 
 from datetime import datetime, timedelta
@@ -15,13 +15,12 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.capacity import capable_mwh, is_possible, made_up_for
-from core.credits import Credit, difference
-from core.intervals import Reason
+from core.capacity import covered_at, energy_limit_mwh, is_possible
+from core.intervals import Credit, Reason, difference
 from core.units import SLOT, slot_of
 
-# A step is more than that, and more than the capacity makes in an hour.
-LEAST_STEP_MWH = 1_000_000
+# A step exceeds both this and one hour at full capacity.
+STEP_MIN_MWH = 1_000_000
 RISING_READINGS = 3
 RISING_FOR = timedelta(minutes=30)
 HELD_FOR_MAX = timedelta(days=1)
@@ -30,17 +29,20 @@ MWH_PER_WH = 1000
 
 
 class LowRun(Struct, frozen=True, omit_defaults=True, gc=False):
-    """Readings below a counter's mark, the first of them at `since`.
+    """A run of readings below a counter's mark.
 
-    `level_mwh`: the highest of them. `marked_at`: when it rose to that, or later, until the
-    capacity has made up for it. `readings`: how many rose, the first included. `held`: what they
-    rose by, slot by slot, which is credited if the counter turns out to have stepped down.
+    Stored in the database as part of `core.counters.Counter`: its field names never change.
     """
 
+    # Time of the first low reading.
     since: datetime
+    # The highest reading of the run.
     level_mwh: int
+    # Time at which the counter rose to the level, or at which the capacity covers that rise.
     marked_at: datetime
+    # Number of readings that rose, the first included.
     readings: int = 1
+    # Rises per slot, credited only if the run turns out to be a step.
     held: tuple[Credit, ...] = ()
 
     @property
@@ -48,14 +50,14 @@ class LowRun(Struct, frozen=True, omit_defaults=True, gc=False):
         return sum(credit.energy_mwh for credit in self.held)
 
     def is_step(self, at: datetime) -> bool:
-        """Whether it shows that the counter stepped down."""
+        """Return True if the run proves that the counter stepped down."""
         return self.readings >= RISING_READINGS and at - self.since >= RISING_FOR
 
     def is_over(self, at: datetime) -> bool:
-        """Whether it holds energy that is too old for it to go on."""
+        """Return True if the oldest held energy exceeds the age limit, which ends the run."""
         return bool(self.held) and at - self.held[0].start > HELD_FOR_MAX
 
-    def after(
+    def extended(
         self,
         value_mwh: int,
         read_at: datetime,
@@ -63,34 +65,35 @@ class LowRun(Struct, frozen=True, omit_defaults=True, gc=False):
         at: datetime,
         capacity_w: float,
     ) -> "LowRun | None":
-        """Return the run with one more low reading; None: that is none of it.
+        """Return the run with one more low reading, or None if the reading opens another run.
 
-        `read_at`: when the counter was read before. `earliest`: no time before counts.
+        `read_at`: time of the counter's previous reading. `earliest`: the capacity before this
+        time does not count.
         """
         if self.is_over(at):
             return None
         rise_mwh = value_mwh - self.level_mwh
         if rise_mwh <= 0:
-            return self if -rise_mwh <= least_step_mwh(capacity_w) else None
-        ahead_mwh = rise_mwh - capable_mwh(at - max(self.marked_at, earliest), capacity_w)
+            return self if -rise_mwh <= step_min_mwh(capacity_w) else None
+        ahead_mwh = rise_mwh - energy_limit_mwh(at - max(self.marked_at, earliest), capacity_w)
         if not is_possible(self.level_mwh, value_mwh, ahead_mwh):
             return None
         return replace(
             self,
             level_mwh=value_mwh,
-            marked_at=made_up_for(ahead_mwh, at, capacity_w),
+            marked_at=covered_at(ahead_mwh, at, capacity_w),
             readings=self.readings + 1,
-            held=_with(self.held, difference(read_at, at, rise_mwh, Reason.STEP)),
+            held=_append_credit(self.held, difference(read_at, at, rise_mwh, Reason.STEP)),
         )
 
 
-def least_step_mwh(capacity_w: float) -> float:
-    """Return what a counter must fall by, and a little, to have stepped down."""
-    return max(LEAST_STEP_MWH, capacity_w * MWH_PER_WH)
+def step_min_mwh(capacity_w: float) -> float:
+    """Return the fall that a step exceeds."""
+    return max(STEP_MIN_MWH, capacity_w * MWH_PER_WH)
 
 
-def _with(held: tuple[Credit, ...], credit: Credit) -> tuple[Credit, ...]:
-    """Return held credits and one more: few, since those within one slot are one."""
+def _append_credit(held: tuple[Credit, ...], credit: Credit) -> tuple[Credit, ...]:
+    """Append a credit, merged into the last one where both lie in one slot."""
     if not held or credit.end > slot_of(held[-1].start) + SLOT:
         return (*held, credit)
     *before, last = held

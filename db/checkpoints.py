@@ -11,7 +11,7 @@ from uuid import UUID
 
 from core.accounting import AccountingState
 from core.ids import DeviceId
-from db import accounts
+from db import accounting_states
 from db.intervals import SlotKey
 from db.pool import Connection
 
@@ -62,7 +62,7 @@ _FIRST = UUID(int=0)
 async def before(conn: Connection, device_id: DeviceId, at: datetime) -> AccountingState | None:
     """Return the newest state without a reading at or after `at`; None: there is none."""
     rows = await conn.fetch(_AROUND, device_id, at)
-    around = (accounts.from_json(row["accounting_state"]) for row in rows)
+    around = (accounting_states.from_json(row["accounting_state"]) for row in rows)
     return next((account for account in around if account.last_at < at), None)
 
 
@@ -71,7 +71,7 @@ async def between(
 ) -> dict[datetime, AccountingState]:
     """Return the checkpoints of the slots after one, up to another."""
     rows = await conn.fetch(_BETWEEN, device_id, after, last)
-    return {row["slot_start"]: accounts.from_json(row["accounting_state"]) for row in rows}
+    return {row["slot_start"]: accounting_states.from_json(row["accounting_state"]) for row in rows}
 
 
 async def save(conn: Connection, checkpoints: Mapping[SlotKey, AccountingState]) -> None:
@@ -80,7 +80,7 @@ async def save(conn: Connection, checkpoints: Mapping[SlotKey, AccountingState])
         _SAVE,
         [device_id for device_id, _ in checkpoints],
         [slot for _, slot in checkpoints],
-        [accounts.to_json(account) for account in checkpoints.values()],
+        [accounting_states.to_json(account) for account in checkpoints.values()],
     )
 
 

@@ -10,7 +10,7 @@ from core.enums import DeviceStatus
 from core.ids import DeviceId, UserId
 from core.listing_adjustments import Condition
 from core.selling import SellingRules, Standing
-from db import accounts
+from db import accounting_states
 from db.pool import Connection, Pool, Record
 
 _LOCK = """
@@ -120,7 +120,7 @@ async def look_at(conn: Connection, device_id: DeviceId) -> DeviceState | None:
 def terms_of(row: Record) -> EarningTerms:
     """Of a row with a state's `earns_from` and its device's `carried`."""
     return EarningTerms(
-        row["earns_from"], accounts.from_json(row["carried"]) if row["carried"] else None
+        row["earns_from"], accounting_states.from_json(row["carried"]) if row["carried"] else None
     )
 
 
@@ -132,7 +132,7 @@ async def save(conn: Connection, states: Sequence[DeviceState]) -> None:
         [s.fault_code for s in states],
         [s.last_seen_at for s in states],
         [s.battery_soc_pct for s in states],
-        [accounts.to_json(s.account) if s.account else None for s in states],
+        [accounting_states.to_json(s.account) if s.account else None for s in states],
         [s.received for s in states],
         [s.stored for s in states],
         [s.duplicate for s in states],
@@ -164,7 +164,9 @@ def _state(row: Record) -> DeviceState:
         fault_code=row["fault_code"],
         last_seen_at=row["last_seen_at"],
         battery_soc_pct=row["battery_soc_pct"],
-        account=accounts.from_json(row["accounting_state"]) if row["accounting_state"] else None,
+        account=accounting_states.from_json(row["accounting_state"])
+        if row["accounting_state"]
+        else None,
         terms=terms_of(row),
         flags_due_from=row["flags_due_from"],
     )

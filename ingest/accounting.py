@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from core.accounting import AccountingState, told_by
+from core.accounting import AccountingState, reported_counters
 from core.earning import account_readings
 from core.ids import DeviceId
 from core.intervals import Interval
@@ -95,7 +95,7 @@ async def _account_late(
     for device_id, of_device in late.items():
         to_note = of_device.changes
         if device_id not in waiting:
-            changes = ChangesOfBatch(to_note, told_by(of_device.readings))
+            changes = ChangesOfBatch(to_note, reported_counters(of_device.readings))
             done = await at_once(conn, states[device_id], changes, most=left, limits=limits)
             left -= done.folded
             surplus_changes += done.surplus_changes

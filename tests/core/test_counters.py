@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from msgspec.json import decode, encode
 
 from core.counted_since import REMEMBERED_FOR, CountedSince
-from core.counters import Counter, Moment, read
-from core.credits import Credit
-from core.intervals import Quality, Reason
+from core.counter_rules import update
+from core.counters import Counter, ReadingContext
+from core.intervals import Credit, Quality, Reason
 from tests.support.meters import CAPACITY_W, NOON
 
 INSTALLED_AT = NOON - timedelta(days=400)
@@ -27,8 +27,8 @@ def follow(shown: Iterable[Shown], counter: Counter | None = None) -> tuple[Coun
     last_at = counter.at if counter else NOON
     for n, value_wh, since in shown:
         at = minute(n)
-        counter, credits_now = read(
-            counter, value_wh, Moment(at, last_at, CAPACITY_W, counts_since=since)
+        counter, credits_now = update(
+            counter, value_wh, ReadingContext(at, last_at, CAPACITY_W, counts_since=since)
         )
         credited += credits_now
         last_at = at
@@ -172,11 +172,11 @@ def test_never_more_than_the_capacity_allows_and_never_before_what_is_settled(
     counter, total_mwh, last_at = None, 0, NOON
     for n, value_wh, since in shown:
         settled_until = counter.settled_until if counter else NOON
-        moment = Moment(minute(n), last_at, CAPACITY_W, counts_since=since)
-        counter, credited = read(counter, value_wh, moment)
-        last_at = moment.at
+        context = ReadingContext(minute(n), last_at, CAPACITY_W, counts_since=since)
+        counter, credited = update(counter, value_wh, context)
+        last_at = context.at
         for credit in credited:
-            assert settled_until <= credit.start <= credit.end <= moment.at
+            assert settled_until <= credit.start <= credit.end <= context.at
             assert credit.energy_mwh >= 0
         total_mwh += sum(credit.energy_mwh for credit in credited)
         if counter is not None:

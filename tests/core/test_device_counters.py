@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.accounting import Accounted, advance, told_by
+from core.accounting import Accounted, advance, reported_counters
 from core.device_counters import COUNTERS_MAX
 from core.intervals import Quality, Reason
 from core.readings import DetailedReading, Reading
@@ -249,7 +249,7 @@ def test_what_is_settled_is_not_touched_again(history: list[Reading], data: st.D
     account = fold(None, [history[:cut]]).account
     later = fold(account, [history[cut:]])
     assert all(
-        slot + timedelta(minutes=15) > account.settled_for(told_by(history[cut:]))
+        slot + timedelta(minutes=15) > account.settled_for(reported_counters(history[cut:]))
         for slot in later.intervals
     )
 

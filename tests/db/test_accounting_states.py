@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from core.accounting import AccountingState
 from core.counters import Counter, SuspectLevel
 from core.device_counters import Joint
-from db import accounts
+from db import accounting_states
 from db.pool import Connection
 from tests.support.people import add_device, add_user
 
@@ -26,7 +26,7 @@ STATES = (
 
 async def test_a_state_is_equal_after_it_was_written_and_read() -> None:
     for state in STATES:
-        assert accounts.from_json(accounts.to_json(state)) == state
+        assert accounting_states.from_json(accounting_states.to_json(state)) == state
 
 
 async def test_the_database_returns_a_state_to_the_microsecond(conn: Connection) -> None:
@@ -35,6 +35,6 @@ async def test_the_database_returns_a_state_to_the_microsecond(conn: Connection)
         stored = await conn.fetchval(
             "UPDATE device_states SET accounting_state = $2 WHERE device_id = $1"
             " RETURNING accounting_state",
-            device, accounts.to_json(state),
+            device, accounting_states.to_json(state),
         )  # fmt: skip
-        assert accounts.from_json(stored) == state
+        assert accounting_states.from_json(stored) == state

@@ -14,6 +14,7 @@ from core.dialects import Dialect
 from core.log import OncePerSecond
 from core.prices import Grid, PriceRules
 from core.readings import RejectedReading, RejectionReason
+from core.retry import Backoff
 from core.settings import DatabaseSettings, IngestSettings, variable
 from db import partials, roles
 from db.errors import (
@@ -177,7 +178,7 @@ class _Ingester:
 
         Raises BLAMES_ITS_DATA: what may pass, after some tries.
         """
-        wait_s, tries = _RETRY_FIRST_S, 0
+        backoff, tries = Backoff(_RETRY_FIRST_S, _RETRY_MAX_S), 0
         while True:
             began = perf_counter()
             try:
@@ -190,9 +191,8 @@ class _Ingester:
                 if tries >= _TRIES:
                     raise
                 self._metrics.retries.inc()
-                self._warn(error, retry_in_s=wait_s)
-                await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, _RETRY_MAX_S)
+                self._warn(error, retry_in_s=backoff.delay_s)
+                await asyncio.sleep(backoff.next_s())
             else:
                 self._metrics.commit_seconds.observe(perf_counter() - began)
                 return written

@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from core.exceptions import root_cause
+from core.retry import Backoff
 from core.settings import IngestSettings
 from ingest.broker import BrokerEndpoint
 from ingest.dialects.firmwares import FILTERS
@@ -92,18 +93,19 @@ class Subscriber:
 
         `may_reconnect` is awaited before each connection but the first.
         """
-        wait_s = _RECONNECT_FIRST_S
+        backoff = Backoff(_RECONNECT_FIRST_S, _RECONNECT_MAX_S)
         while True:
             began_s = monotonic()
             try:
                 await self._read_session(self._subscribe, connected)
             except* MqttError as errors:
                 if monotonic() - began_s > _LASTED_S:
-                    wait_s = _RECONNECT_FIRST_S
+                    backoff.reset()
                 self._metrics.reconnects.inc()
-                _log.warning("broker_lost", error=str(root_cause(errors)), retry_in_s=wait_s)
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, _RECONNECT_MAX_S)
+                _log.warning(
+                    "broker_lost", error=str(root_cause(errors)), retry_in_s=backoff.delay_s
+                )
+            await asyncio.sleep(backoff.next_s())
             await may_reconnect()
 
     async def subscribe_only(self) -> None:

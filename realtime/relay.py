@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from core.log import OncePerSecond
+from core.retry import Backoff
 from core.settings import DatabaseSettings, RedisSettings
 from db import locks, outbox, roles
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation, shortage
@@ -131,15 +132,14 @@ class _Relay:
 
         Returns the size of the batch.
         """
-        wait_s = _RETRY_FIRST_S
+        backoff = Backoff(_RETRY_FIRST_S, _RETRY_MAX_S)
         while True:
             try:
                 return await self._try_batch(conn)
             except BusUnavailable as error:
                 self._metrics.retries.inc()
-                _log.warning("batch_not_published", error=str(error), retry_in_s=wait_s)
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, _RETRY_MAX_S)
+                _log.warning("batch_not_published", error=str(error), retry_in_s=backoff.delay_s)
+            await asyncio.sleep(backoff.next_s())
             await self._measure(conn)
 
     async def _try_batch(self, conn: Connection) -> int:

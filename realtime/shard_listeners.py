@@ -16,6 +16,7 @@ import structlog
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
+from core.retry import Backoff
 from realtime.bus import TIMEOUT_S, Bus
 from realtime.feed_shard import (
     BusUnavailable,
@@ -178,7 +179,7 @@ class ShardListener:
             tasks.create_task(self._connection.run())
 
     async def _keep_receiving(self) -> None:
-        wait_s = _RETRY_FIRST_S
+        backoff = Backoff(_RETRY_FIRST_S, _RETRY_MAX_S)
         while True:
             self._unconfirmed.clear()
             for followed in self._followed.values():
@@ -190,9 +191,10 @@ class ShardListener:
                     async with self._connection.connected():
                         await self._receive(now)
             except BusUnavailable as error:
-                _log.warning("redis_lost", error=str(error), retry_in_s=wait_s)
-            await asyncio.sleep(wait_s)
-            wait_s = _RETRY_FIRST_S if self.is_receiving else min(2 * wait_s, _RETRY_MAX_S)
+                _log.warning("redis_lost", error=str(error), retry_in_s=backoff.delay_s)
+            await asyncio.sleep(backoff.next_s())
+            if self.is_receiving:
+                backoff.reset()
 
     async def _receive(self, now: FeedPosition) -> None:
         """Subscribe, read what was missed, then take messages as they come."""

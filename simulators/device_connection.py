@@ -14,6 +14,7 @@ import aiomqtt
 
 from core.dialects import Dialect
 from core.readings import Reading
+from core.retry import Backoff
 from core.tls import trusting
 from simulators.dialects import native
 from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder
@@ -165,18 +166,19 @@ class DeviceConnector:
 
         Then disconnect cleanly, after an offline message unless `announce_offline` is False.
         """
-        wait_s = _RECONNECT_FIRST_S
+        backoff = Backoff(
+            _RECONNECT_FIRST_S, _RECONNECT_MAX_S, jitter=lambda: self._rng.uniform(0.5, 1)
+        )
         while True:
             try:
                 async with self._connected(device, announce_offline) as connection:
-                    wait_s = _RECONNECT_FIRST_S
+                    backoff.reset()
                     await _publish_until_lost(connection, publish)
                     return
             except aiomqtt.MqttError as error:
                 self._tally.lost += 1
                 self._tally.last_error = str(error)
-            await asyncio.sleep(wait_s * self._rng.uniform(0.5, 1))
-            wait_s = min(2 * wait_s, _RECONNECT_MAX_S)
+            await asyncio.sleep(backoff.next_s())
 
     @asynccontextmanager
     async def _connected(

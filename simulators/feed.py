@@ -12,6 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from core.feed import FeedEvent, Memory, Reload, Subscription
+from core.retry import Backoff
 
 # Close code for a frame that the hub does not accept.
 _BAD_FRAME = 4400
@@ -55,7 +56,11 @@ class FeedClient:
         take the next event, and ignore events older than that state. Close the generator
         (`contextlib.aclosing`) to close the connection.
         """
-        loop, wait_s = asyncio.get_running_loop(), _RETRY_FIRST_S
+        loop = asyncio.get_running_loop()
+        # Jitter: after a restart of the hub, all clients reconnect.
+        backoff = Backoff(
+            _RETRY_FIRST_S, self._retry_max_s, jitter=lambda: self._rng.uniform(0.5, 1.5)
+        )
         while True:
             began_s = loop.time()
             try:
@@ -65,12 +70,10 @@ class FeedClient:
             except (ConnectionClosed, InvalidHandshake, OSError, TimeoutError) as error:
                 if isinstance(error, ConnectionClosed) and _code(error) == _BAD_FRAME:
                     raise FeedRefused(str(error)) from error
-                _log.info("feed_connection_lost", error=str(error), retry_in_s=wait_s)
+                _log.info("feed_connection_lost", error=str(error), retry_in_s=backoff.delay_s)
             if loop.time() - began_s > self._retry_max_s:
-                wait_s = _RETRY_FIRST_S
-            # Jitter: after a restart of the hub, all clients reconnect.
-            await asyncio.sleep(wait_s * self._rng.uniform(0.5, 1.5))
-            wait_s = min(2 * wait_s, self._retry_max_s)
+                backoff.reset()
+            await asyncio.sleep(backoff.next_s())
 
     async def _connected(self) -> AsyncGenerator[FeedEvent | Reload, None]:
         """Yield the events of one connection until it closes."""

@@ -15,9 +15,12 @@ from uuid import uuid4
 
 import httpx
 
+from core.retry import Backoff
+
 _TIMEOUT_S = 30.0
 _ATTEMPTS = 5
 _RETRY_FIRST_S = 0.2
+_RETRY_MAX_S = 1.6
 _RETRY_AFTER_MAX_S = 60.0
 # Total time that a rate-limited request is retried: many users may sign in from one address.
 _RATE_LIMITED_MAX_S = 600.0
@@ -128,8 +131,9 @@ class HubClient:
     async def _send(self, request: httpx.Request) -> httpx.Response:
         """Send with retries: after a lost connection if that is safe, and on `Retry-After`."""
         repeatable = request.method == "GET" or "Idempotency-Key" in request.headers
+        backoff = Backoff(_RETRY_FIRST_S, _RETRY_MAX_S)
         for attempt in range(_ATTEMPTS):
-            pause_s = _RETRY_FIRST_S * 2**attempt
+            pause_s = backoff.next_s()
             last = attempt == _ATTEMPTS - 1
             try:
                 response = await self.http.send(request)

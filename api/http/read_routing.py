@@ -19,6 +19,7 @@ from typing import Literal, TypeVar
 import structlog
 
 from api.http.metrics import ApiMetrics
+from core.retry import Backoff
 from core.settings import DatabaseSettings
 from db import replicas, roles
 from db.errors import DATABASE_ERRORS, TAKEN_BACK_BY_REPLAY, UNAVAILABLE, mind_cancellation
@@ -144,7 +145,8 @@ class ReplicaMonitor:
 
     async def _catches_up(self, written: int, replica: Connection) -> bool:
         """Wait until the replica has replayed up to `written`. Returns False after the limit."""
-        loop, delay_s = asyncio.get_running_loop(), _POLL_DELAY_MIN_S
+        loop = asyncio.get_running_loop()
+        backoff = Backoff(_POLL_DELAY_MIN_S, _POLL_DELAY_MAX_S)
         deadline = loop.time() + self._lag_max_s
         while True:
             async with asyncio.timeout(self._lag_max_s):
@@ -154,8 +156,7 @@ class ReplicaMonitor:
             self.behind_bytes = max(0, written - replayed)
             if not self.behind_bytes or loop.time() > deadline:
                 return not self.behind_bytes
-            await asyncio.sleep(delay_s)
-            delay_s = min(2 * delay_s, _POLL_DELAY_MAX_S)
+            await asyncio.sleep(backoff.next_s())
 
     def _set_state(self, state: State, **facts: object) -> None:
         if state == self.state:

@@ -14,6 +14,7 @@ import structlog
 
 from core.enums import Queue
 from core.ids import DeviceId
+from core.retry import Backoff
 from core.settings import DatabaseSettings, IngestSettings
 from db import device_credentials, failed_items, locks, roles
 from db.device_credentials import Changes, DeviceAccess
@@ -87,7 +88,7 @@ class BrokerAccountSync:
 
     async def run(self) -> None:
         """Synchronize accounts, or wait for the lock to do so, until cancelled."""
-        retry_in_s = _RETRY_FIRST_S
+        backoff = Backoff(_RETRY_FIRST_S, _RETRY_MAX_S)
         while True:
             began = time.monotonic()
             try:
@@ -95,14 +96,15 @@ class BrokerAccountSync:
             except _TRANSIENT as error:
                 mind_cancellation(error)
                 if time.monotonic() - began > _RETRY_MAX_S:
-                    retry_in_s = _RETRY_FIRST_S
+                    backoff.reset()
                 if isinstance(error, PluginUnavailable):
-                    retry_in_s = _RETRY_WITHOUT_PLUGIN_S
+                    backoff.delay_s = _RETRY_WITHOUT_PLUGIN_S
                 _log.warning(
-                    "broker_accounts_not_synced", error=_text_of(error), retry_in_s=retry_in_s
+                    "broker_accounts_not_synced",
+                    error=_text_of(error),
+                    retry_in_s=backoff.delay_s,
                 )
-            await asyncio.sleep(retry_in_s)
-            retry_in_s = min(2 * retry_in_s, _RETRY_MAX_S)
+            await asyncio.sleep(backoff.next_s())
 
     async def _run_once(self) -> None:
         """Wait for the lock, then synchronize until the database or the broker is lost."""

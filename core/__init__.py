@@ -1,7 +1,10 @@
 """The vocabulary and the decisions of solarhub.
 
-Pure: no I/O, no clock of its own, no state; imports nothing of ours. Whatever decides about
-energy, prices or access is here, so that it can be tested without a database.
+Pure: no I/O, no clock, no state, no import of another package of the project. Every decision about
+energy, prices, money or access is made here, so that it can be tested without a database.
 
-Everyone may import core. Refusals are raised as `core.errors.DomainError`.
+All other packages may import core. A refusal is raised as a `core.errors.DomainError`.
+
+Fields of `core.accounting.AccountingState` and of the structs in it are stored in the database as
+JSON: their names never change.
 """

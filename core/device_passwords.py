@@ -1,7 +1,6 @@
-"""The passwords of devices: made from a secret, so that none has to be kept to be known again.
+"""Passwords of devices, derived from a secret: the hub stores only their hashes.
 
-The hub tells a broker that has lost everything each device's password. It keeps hashes alone: with
-the secret it makes the passwords anew.
+The hub can set up a broker that has lost its accounts, because it derives each password again.
 """
 
 import hashlib
@@ -13,7 +12,7 @@ from core.ids import DeviceId
 
 
 def secret_of(device_secret: SecretStr | None, jwt_secret: SecretStr | None) -> bytes | None:
-    """Its own where one is set; else one that all processes derive from the same secret."""
+    """Return the secret of device passwords: set, or derived from the JWT secret."""
     if device_secret is not None:
         return device_secret.get_secret_value().encode()
     if jwt_secret is None:
@@ -22,14 +21,14 @@ def secret_of(device_secret: SecretStr | None, jwt_secret: SecretStr | None) -> 
 
 
 def password_of(secret: bytes, device_id: DeviceId, version: int) -> str:
-    """128 bits that nobody can guess without the secret; another for each version.
+    """Return the password of one version: 128 bits, unguessable without the secret.
 
-    32 hexadecimal digits: they fit the forms of common firmwares, and never look like an option.
+    32 hexadecimal digits fit the input fields of common firmwares, and never look like an option.
     """
     message = b"%s:%d" % (device_id.bytes, version)
     return hmac.digest(secret, message, "sha256")[:16].hex()
 
 
 def hash_of(password: str) -> bytes:
-    """What is kept of a password. 128 random bits need no stretching."""
+    """Return the hash that is stored. 128 random bits need no key stretching."""
     return hashlib.sha256(password.encode()).digest()

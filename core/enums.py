@@ -1,8 +1,8 @@
 """Closed sets of values that the database, the API and the events share.
 
-Each value is the text that stands in SQL, JSON and MQTT, so it never changes. A CHECK constraint
-of the column holds the same set. Sets that belong to one rule stand beside the rule: `Quality` and
-`Reason` in `core.intervals`, `RejectionReason` in `core.readings`, `FlagKind` in `core.flags`,
+Each value is the text used in SQL, JSON and MQTT, so it never changes. A CHECK constraint of the
+column contains the same set. Sets that belong to one rule are defined beside the rule: `Quality`
+and `Reason` in `core.intervals`, `RejectionReason` in `core.readings`, `FlagKind` in `core.flags`,
 `Dialect` in `core.dialects`, `EventType` in `core.events`.
 """
 
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class UserRole(StrEnum):
-    """What a user signed up as. `ADMIN` is made by a command only, and has no wallet."""
+    """The role that a user signed up with. Only a command creates an `ADMIN`, who has no wallet."""
 
     BUYER = "buyer"
     HOST = "host"

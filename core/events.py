@@ -1,7 +1,7 @@
-"""What the feed tells, and the channels it tells it on.
+"""Events of the live feed, and the channels on which they are published.
 
-An event's data is the new state, as REST shows it; it is safe to receive twice. Events are written
-to the outbox in the transaction of their change (`db/outbox.py`).
+The data of an event is the new state, as REST shows it, so an event is safe to receive twice.
+Events are written to the outbox in the transaction of their change (`db/outbox.py`).
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,8 @@ class EventType(StrEnum):
 
 
 LISTINGS = "listings"
-ADMIN = "admin"  # what the control room shows beside the listings
+# Events of the control room, beside those of the listings.
+ADMIN = "admin"
 
 
 def listing_channel(listing_id: ListingId) -> str:
@@ -39,7 +40,7 @@ def listing_channel(listing_id: ListingId) -> str:
 
 
 def user_channel(user_id: UserId) -> str:
-    """Internal name of the channel that clients call `user`."""
+    """Return the internal name of the channel that clients call `user`."""
     return f"user:{user_id}"
 
 
@@ -49,7 +50,7 @@ def device_channel(device_id: DeviceId) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of the outbox."""
+    """An event as it is written to the outbox."""
 
     type: EventType
     channels: tuple[str, ...]

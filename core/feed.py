@@ -1,8 +1,8 @@
-"""What a client of the feed must remember: positions, order, once.
+"""The client side of the live feed's protocol: positions, and recovery after a reconnect.
 
-Pure: it says what to send after connecting, and digests what comes. A client that keeps one
-`Memory` over all its connections is given every event once and in order; where the hub can't
-promise that, and at the beginning, it is given `Reload` first, and reloads over REST.
+Pure: it returns the frames to send after connecting, and interprets the frames received. A client
+that keeps one `FeedPositions` over all its connections gets every event once and in order. At the
+start, and where the hub can't recover missed events, it gets `Reload` and reloads over REST.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A channel; `listings:near` has a circle, too."""
+    """A channel to subscribe to; `listings:near` has a circle too."""
 
     channel: str
     latitude: float | None = None
@@ -30,22 +30,24 @@ class FeedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """Ask REST how things are on this channel now; the events that follow it go on from there.
+    """A request to reload a channel's state over REST; the events that follow continue from there.
 
-    Nothing is known of it yet, or more happened than the hub remembers. What follows may be older
-    than what REST says: listings carry a `version`.
+    Returned when a channel has no position yet, or when the hub's history no longer contains it.
+    Events that follow may be older than the state from REST: compare the `version` of listings.
     """
 
     channel: str
 
 
-class Memory:
+class FeedPositions:
+    """The position of the last event on each channel, kept over all connections of a client."""
+
     def __init__(self, subscriptions: Iterable[Subscription]) -> None:
         self._subscriptions = {s.channel: s for s in subscriptions}
         self._positions: dict[str, str] = {}
 
     def requests(self) -> list[dict[str, Any]]:
-        """The subscribe frames of a new connection: from where the last one ended."""
+        """Return the subscribe frames of a new connection, from the last positions on."""
         return [self._request(subscription) for subscription in self._subscriptions.values()]
 
     def _request(self, subscription: Subscription) -> dict[str, Any]:
@@ -60,7 +62,7 @@ class Memory:
         return {name: value for name, value in wanted.items() if value is not None}
 
     def take(self, frame: dict[str, Any]) -> list[FeedEvent | Reload]:
-        """What a frame of the hub means; frames that say nothing of the channels mean nothing."""
+        """Return the events and reloads of a received frame; other frames return nothing."""
         if frame["op"] == "subscribed":
             self._positions[frame["channel"]] = frame["position"]
             return [] if frame["recovered"] else [Reload(frame["channel"])]

@@ -1,6 +1,6 @@
 """Great-circle distance, search boxes, H3 cells. WGS 84 degrees in, kilometres out.
 
-Distances take the earth as a sphere of the IUGG mean radius; `db` computes them with the same
+Distances are on a sphere of the IUGG mean radius; SQL function `distance_km` uses the same
 formula (haversine: Sinnott, Sky and Telescope 68, 1984, stable for small distances).
 """
 
@@ -13,17 +13,18 @@ import h3
 EARTH_RADIUS_KM = 6371.0088
 NEIGHBOURHOOD_RESOLUTION = 6
 
-# The resolution of cells to cover a circle with, by the largest radius in km that it is good for.
+# Resolution of the cells that cover a circle, by the largest radius in km.
 _COVER_RESOLUTION = {10.0: 6, 30.0: 5, 100.0: 4}
 COVER_RESOLUTIONS = tuple(_COVER_RESOLUTION.values())
 RADIUS_MAX_KM = max(_COVER_RESOLUTION)
 
-_WIDE_KM, _MIDDLE = 10, 8
+# A circle wider than this is searched at an eighth of its radius first.
+_WIDE_KM, _FIRST_PART = 10, 8
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Degrees, south ≤ north and west ≤ east: a box never crosses the antimeridian."""
+    """A box in degrees, south ≤ north and west ≤ east: it never crosses the antimeridian."""
 
     south: float
     west: float
@@ -33,7 +34,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Circle:
-    """All places within `radius_km` (≤ 100) of one."""
+    """All places within `radius_km` (≤ 100) of a centre."""
 
     latitude: float
     longitude: float
@@ -43,19 +44,20 @@ class Circle:
     def boxes(self) -> tuple[Box, ...]:
         return search_boxes(self.latitude, self.longitude, self.radius_km)
 
-    def from_the_middle(self) -> Iterator["Circle"]:
-        """Circles to search one after the other until enough is found; the last one is this one.
+    def expanding(self) -> Iterator["Circle"]:
+        """Yield circles of increasing radius, to search until enough is found; last this one.
 
-        Where much is near, the middle of a wide circle holds enough, at a small part of the area.
+        In a dense area a small circle contains enough results, at a fraction of the cost.
         """
         if self.radius_km > _WIDE_KM:
-            yield replace(self, radius_km=self.radius_km / _MIDDLE)
+            yield replace(self, radius_km=self.radius_km / _FIRST_PART)
         yield self
 
 
 def distance_km(
     latitude: float, longitude: float, other_latitude: float, other_longitude: float
 ) -> float:
+    """Return the great-circle distance of two places."""
     phi, other_phi = radians(latitude), radians(other_latitude)
     half = (
         sin((other_phi - phi) / 2) ** 2
@@ -65,9 +67,9 @@ def distance_km(
 
 
 def search_boxes(latitude: float, longitude: float, radius_km: float) -> tuple[Box, ...]:
-    """One or two boxes that together hold every point within `radius_km`.
+    """Return one or two boxes that together contain every point within `radius_km`.
 
-    Two where the circle crosses the antimeridian; every longitude where it holds a pole.
+    Two if the circle crosses the antimeridian; all longitudes if it contains a pole.
     Source of the widest longitude: J. P. Matuschek, Finding Points Within a Distance, section 3.3.
     """
     angle = radius_km / EARTH_RADIUS_KM + 1e-9
@@ -87,15 +89,15 @@ def search_boxes(latitude: float, longitude: float, radius_km: float) -> tuple[B
 
 
 def cell(latitude: float, longitude: float, resolution: int) -> str:
-    """The H3 cell that a place lies in."""
+    """Return the H3 cell that contains a place."""
     return str(h3.latlng_to_cell(latitude, longitude, resolution))
 
 
 def covering_cells(latitude: float, longitude: float, radius_km: float) -> list[str]:
-    """H3 cells of one of `COVER_RESOLUTIONS` that together hold all within `radius_km` (≤ 100).
+    """Return H3 cells of one resolution that together cover a circle of `radius_km` (≤ 100).
 
-    Cells are not all alike: centres of neighbours are at least 0.69 of the average apart. A step
-    from cell to cell goes a distance of 0.6 of it for sure, in the worst direction √3/2 of that.
+    Cells differ in size: centres of neighbours are at least 0.69 of the average distance apart. So
+    each ring of cells covers at least 0.6 of it, and √3/2 of that in the worst direction.
     """
     resolution = next(r for up_to_km, r in _COVER_RESOLUTION.items() if radius_km <= up_to_km)
     step_km = h3.average_hexagon_edge_length(resolution, "km") * sqrt(3) * 0.6 * sqrt(3) / 2
@@ -104,10 +106,10 @@ def covering_cells(latitude: float, longitude: float, radius_km: float) -> list[
 
 
 def neighbourhood(latitude: float, longitude: float) -> str:
-    """The H3 cell in which local prices form."""
+    """Return the H3 cell whose local price applies to a place."""
     return cell(latitude, longitude, NEIGHBOURHOOD_RESOLUTION)
 
 
 def with_ring(cell_: str) -> list[str]:
-    """A cell and those around it."""
+    """Return a cell and its neighbours."""
     return list(h3.grid_disk(cell_, 1))

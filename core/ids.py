@@ -1,4 +1,4 @@
-"""Ids, a type for each kind, so that a type checker finds one passed for another."""
+"""Types of ids: a type checker rejects an id of one kind where another is expected."""
 
 from typing import NewType
 from uuid import UUID

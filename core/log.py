@@ -1,9 +1,8 @@
-"""Structured logging, set up once per process: one event per line, on stderr or where told.
+"""Structured logging, set up once per process: one event per line, on stderr by default.
 
-Log with `structlog.get_logger()`: an event name in snake_case and facts as keywords. Values under
-a key that names a secret are masked, wherever they come from. What strangers may have written
-(paths, topics, names, error messages) can neither end a line, nor reach a terminal as a command,
-nor make a line of any length.
+Log with `structlog.get_logger()`: an event name in snake_case and facts as keywords. A value is
+masked if its key names a secret. Untrusted text (paths, topics, names, error messages) can't end a
+line, send control sequences to a terminal or exceed the length limit.
 """
 
 import logging
@@ -25,13 +24,14 @@ _TEXT_MAX = 2_000
 _TRACE_MAX = 20_000
 
 _SECRET = re.compile("password|secret|token|authorization|credential", re.IGNORECASE)
-# C0, DEL and C1; what ends a line or turns the direction of text in Unicode; half surrogate pairs.
+# C0, DEL and C1; Unicode line ends and text directions; unpaired surrogates.
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
 
 def mask_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Mask values whose key names a secret."""
     for key in event:
         if _names_a_secret(key):
             event[key] = "***"
@@ -44,17 +44,17 @@ def _names_a_secret(key: str) -> bool:
 
 
 def printable(text: str) -> str:
-    """The text with every control character as an escape, such as `\\n`, cut to some length."""
+    """Return the text with control characters escaped, such as `\\n`, and its length limited."""
     if len(text) > _TEXT_MAX:
         text = f"{text[:_TEXT_MAX]}… ({len(text)} characters)"
     return _UNPRINTABLE.sub(_escape, text)
 
 
 def escape_controls(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Make everything in an event printable. Numbers and ids, which are, stay what they are."""
+    """Make every text in an event printable. Numbers and ids stay as they are."""
     for key, value in event.items():
         if isinstance(value, str):
-            # Nearly always: each request's line comes through here.
+            # Fast path: every request's log line passes here, and nearly all are printable.
             if not (value.isprintable() and len(value) <= _TEXT_MAX):
                 event[key] = printable(value)
         elif key != "exc_info" and isinstance(value, list | tuple | dict | BaseException):
@@ -77,7 +77,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _trace(exc_info: ExcInfo) -> str:
-    """A traceback without what variables hold: passwords among them. What went wrong ends it."""
+    """Format a traceback without values of variables, which may be secrets. Limit its length."""
     trace = "".join(traceback.format_exception(*exc_info)).rstrip()
     return (
         trace if len(trace) <= _TRACE_MAX else f"({len(trace)} characters) …{trace[-_TRACE_MAX:]}"
@@ -85,28 +85,28 @@ def _trace(exc_info: ExcInfo) -> str:
 
 
 def _write_trace(out: TextIO, exc_info: ExcInfo) -> None:
-    """Indented: no line of what an exception says looks like one of the log's own."""
+    """Write a traceback indented, so that no line of it looks like a log line."""
     for line in _trace(exc_info).split("\n"):
         out.write(f"\n    {_UNPRINTABLE.sub(_escape, line)}")
 
 
 class OncePerSecond:
-    """Lets one event a second into the log: what goes wrong with each request would fill a disk."""
+    """A limit of one event per second: an error of every request would fill the disk."""
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._due_at = -math.inf
-        self._left_out = 0
+        self._suppressed = 0
 
     def due(self) -> int | None:
-        """How many were left out since the last one; None: leave this one out."""
+        """Return the number of suppressed events since the last one; None: suppress this one."""
         now = self._monotonic()
         if now < self._due_at:
-            self._left_out += 1
+            self._suppressed += 1
             return None
         self._due_at = now + 1
-        left_out, self._left_out = self._left_out, 0
-        return left_out
+        suppressed, self._suppressed = self._suppressed, 0
+        return suppressed
 
 
 def set_up(settings: LogSettings, *, process: str, stream: TextIO = sys.stderr) -> None:
@@ -146,7 +146,7 @@ def set_up(settings: LogSettings, *, process: str, stream: TextIO = sys.stderr) 
         "asyncio",
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # Ours are not made into records of the standard library, only to be taken apart again.
+    # Events of structlog bypass the standard library's records, which cost time per event.
     structlog.configure(
         processors=[*shared, *shown],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),

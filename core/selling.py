@@ -1,4 +1,4 @@
-"""Whether a device may sell at all, whatever its meter and its battery say."""
+"""Rules on whether a device may sell, whatever its meter and its battery report."""
 
 from dataclasses import dataclass
 
@@ -7,27 +7,28 @@ from core.errors import CapacityNotApproved, Conflict, DeviceFlagged, DeviceFroz
 
 @dataclass(frozen=True, slots=True)
 class SellingRules:
-    """The operator's. `capacity_max_w`: larger devices sell once an administrator has approved
-    their capacity. `flags_pause_selling`: flagged ones don't, until one has confirmed."""
+    """The operator's rules on devices that sell."""
 
+    # A larger device sells only after an administrator has approved its capacity.
     capacity_max_w: float = 20_000
+    # A flagged device sells only after an administrator has confirmed its flags.
     flags_pause_selling: bool = False
 
 
-USUAL_RULES = SellingRules()
+DEFAULT_RULES = SellingRules()
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What a device's capacity is, and what was decided of it."""
+class SellingStatus:
+    """A device's capacity, and the decisions about the device."""
 
     capacity_w: float
     capacity_approved: bool = False
     frozen: bool = False
     flagged: bool = False
 
-    def obstacle(self, rules: SellingRules) -> Conflict | None:
-        """Why it may not sell; None: it may."""
+    def refusal(self, rules: SellingRules) -> Conflict | None:
+        """Return the reason why the device may not sell, or None if it may."""
         if self.frozen:
             return DeviceFrozen()
         if self.capacity_w > rules.capacity_max_w and not self.capacity_approved:

@@ -1,14 +1,14 @@
-"""Where the sun stands: its elevation over a place, to a hundredth of a degree.
+"""The elevation of the sun over a place, to a hundredth of a degree.
 
 Source: the Astronomical Almanac's low-precision formulas, as J. J. Michalsky gives them in "The
 Astronomical Almanac's algorithm for approximate solar position (1950-2050)", Solar Energy 40(3),
-1988, 227-235. Refraction is left out: it lifts a sun below the horizon by next to nothing.
+1988, 227-235. Refraction is left out: below the horizon it is negligible.
 """
 
 from datetime import UTC, datetime
 from math import asin, atan2, cos, degrees, radians, sin
 
-# Civil twilight ends here: without a lamp nothing is to be seen outdoors.
+# End of civil twilight: below this the sun yields no usable light.
 DARK_BELOW_DEG = -6.0
 
 _J2000 = datetime(2000, 1, 1, 12, tzinfo=UTC)
@@ -17,7 +17,7 @@ _HOURS_TO_DEG = 15
 
 
 def elevation_deg(at: datetime, latitude: float, longitude: float) -> float:
-    """The angle of the sun's centre above the horizon, negative below it."""
+    """Return the angle of the sun's centre above the horizon, negative below it."""
     days = (at - _J2000).total_seconds() / _DAY_S
     right_ascension, declination = _equatorial(days)
     hour = at.astimezone(UTC)
@@ -30,7 +30,7 @@ def elevation_deg(at: datetime, latitude: float, longitude: float) -> float:
 
 
 def _equatorial(days: float) -> tuple[float, float]:
-    """Right ascension and declination in radians, so many days after noon of 2000-01-01 UTC."""
+    """Return right ascension and declination in radians, `days` after 2000-01-01 12:00 UTC."""
     mean_longitude_deg = 280.460 + 0.9856474 * days
     mean_anomaly = radians(357.528 + 0.9856003 * days)
     ecliptic_longitude = radians(

@@ -18,7 +18,7 @@ _CLAIMS = ["id", "email", "role", "iat", "exp"]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who is asking, as the token says."""
+    """The user that a token identifies."""
 
     user_id: UserId
     email: str
@@ -29,28 +29,29 @@ class Identity:
 def sign(
     secret: str, *, user_id: UserId, email: str, role: UserRole, now: datetime, ttl: timedelta
 ) -> str:
+    """Return an access token of a user."""
     claims = {"id": str(user_id), "email": email, "role": role, "iat": now, "exp": now + ttl}
     return jwt.encode(claims, secret, _ALGORITHM)
 
 
 def verify(secret: str, token: str, *, now: datetime) -> Identity:
-    """Whose token this is. Raises BadToken, ExpiredToken."""
+    """Return the user of a token. Raises BadToken and ExpiredToken."""
     return _not_expired(_read(secret, token), now)
 
 
 class Verifier:
-    """Verifies tokens that come again and again: whose each was is remembered, of so many."""
+    """Verifies tokens, and caches the decoded ones: most requests repeat a token."""
 
     def __init__(self, secret: str, *, known_max: int = 10_000) -> None:
         self._read = lru_cache(known_max)(partial(_read, secret))
 
     def verify(self, token: str, *, now: datetime) -> Identity:
-        """Whose token this is. Raises BadToken, ExpiredToken."""
+        """Return the user of a token. Raises BadToken and ExpiredToken."""
         return _not_expired(self._read(token), now)
 
 
 def _read(secret: str, token: str) -> Identity:
-    """Whose token this is, or was. Raises BadToken."""
+    """Decode a token, expired or not. Raises BadToken."""
     options = {"require": _CLAIMS, "verify_exp": False, "verify_iat": False}
     try:
         claims = jwt.decode(token, secret, [_ALGORITHM], options=options)  # type: ignore[arg-type]
@@ -72,5 +73,5 @@ def _not_expired(identity: Identity, now: datetime) -> Identity:
 
 
 def hash_of(secret: str) -> bytes:
-    """What is kept of a secret of ours (SHA-256): 256 random bits need no stretching."""
+    """Return the hash that is stored of a secret. 256 random bits need no key stretching."""
     return hashlib.sha256(secret.encode()).digest()

@@ -1,10 +1,10 @@
-"""What an MQTT topic filter covers (MQTT 3.1.1, section 4.7)."""
+"""Coverage of MQTT topic filters (MQTT 3.1.1, section 4.7)."""
 
 
 def covers(allowed: str, asked: str) -> bool:
-    """Whether every topic that `asked` matches, itself a topic or a filter, is one of `allowed`.
+    """Return True if `allowed` matches every topic that `asked`, a topic or a filter, matches.
 
-    Filters that begin with a wildcard never cover topics that begin with `$`.
+    A filter that begins with a wildcard never covers a topic that begins with `$`.
     """
     if asked.startswith("$") and allowed[:1] in ("#", "+"):
         return False
@@ -15,6 +15,6 @@ def covers(allowed: str, asked: str) -> bool:
         if n == len(asked_levels):
             return False
         if asked_levels[n] == "#" or level not in ("+", asked_levels[n]):
-            # `a/#` is `a` too, which no filter but one with `#` in that place covers.
+            # `a/#` matches `a` too, and only a filter with `#` at this level covers both.
             return False
     return len(asked_levels) == len(allowed_levels)

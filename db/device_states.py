@@ -9,7 +9,7 @@ from core.earning import EarningTerms
 from core.enums import DeviceStatus
 from core.ids import DeviceId, UserId
 from core.listing_adjustments import Condition
-from core.selling import SellingRules, Standing
+from core.selling import SellingRules, SellingStatus
 from db import accounting_states
 from db.pool import Connection, Pool, Record
 
@@ -70,7 +70,7 @@ class DeviceState:
     """
 
     device_id: DeviceId
-    standing: Standing
+    selling: SellingStatus
     owner_id: UserId
     status: DeviceStatus
     fault_code: str | None
@@ -86,11 +86,11 @@ class DeviceState:
 
     @property
     def capacity_w(self) -> float:
-        return self.standing.capacity_w
+        return self.selling.capacity_w
 
     def condition(self, rules: SellingRules) -> Condition:
         """As listings that follow the device depend on it."""
-        may_sell = self.standing.obstacle(rules) is None
+        may_sell = self.selling.refusal(rules) is None
         return Condition(self.status, self.battery_soc_pct, may_sell)
 
     def energy_changed(self, slot_start: datetime) -> None:
@@ -156,7 +156,7 @@ async def lock_silent(
 def _state(row: Record) -> DeviceState:
     return DeviceState(
         device_id=row["device_id"],
-        standing=Standing(
+        selling=SellingStatus(
             row["capacity_w"], row["capacity_approved"], row["frozen"], row["flagged"]
         ),
         owner_id=row["owner_id"],

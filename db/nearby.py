@@ -184,7 +184,7 @@ async def _nearest(
 ) -> list[Record]:
     """As many rows as are asked for, if the circle holds them, nearest first."""
     rows: list[Record] = []
-    for part in circle.from_the_middle():
+    for part in circle.expanding():
         rows = []
         for box in part.boxes:
             parameters = _parameters(part, box)

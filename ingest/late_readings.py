@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import structlog
 
 from core.ids import DeviceId
-from core.selling import USUAL_RULES, SellingRules
+from core.selling import DEFAULT_RULES, SellingRules
 from core.settings import DatabaseSettings
 from db import device_states, locks, roles, unaccounted
 from db.device_states import DeviceState
@@ -71,7 +71,7 @@ async def _account_all(
 
 
 async def account_all(
-    conn: Connection, limits: Limits = LIMITS, rules: SellingRules = USUAL_RULES
+    conn: Connection, limits: Limits = LIMITS, rules: SellingRules = DEFAULT_RULES
 ) -> int:
     """Account each device with waiting changes once. Return the number of accounted devices."""
     accounted, device_id = 0, await unaccounted.next_device(conn, None)

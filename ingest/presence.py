@@ -9,7 +9,7 @@ import structlog
 
 from core.enums import DeviceStatus, Queue
 from core.ids import DeviceId, ListingId
-from core.selling import USUAL_RULES, SellingRules
+from core.selling import DEFAULT_RULES, SellingRules
 from db import device_states, listing_adjustments, outbox
 from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
 from db.pool import Connection, Pool
@@ -29,7 +29,7 @@ async def always(_: timedelta) -> bool:
 async def watch(
     pool: Pool,
     offline_after: timedelta,
-    rules: SellingRules = USUAL_RULES,
+    rules: SellingRules = DEFAULT_RULES,
     *,
     is_heard: Callable[[timedelta], Awaitable[bool]] = always,
     every_s: float = 1.0,
@@ -58,7 +58,7 @@ async def watch(
 
 
 async def mark_silent_offline(
-    pool: Pool, offline_after: timedelta, rules: SellingRules = USUAL_RULES
+    pool: Pool, offline_after: timedelta, rules: SellingRules = DEFAULT_RULES
 ) -> int:
     """Take devices offline that were silent for too long, and pause what follows them.
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from core.events import ADMIN, Event, EventType, device_channel, user_channel
 from core.ids import DeviceId
 from core.readings import Reading
-from core.selling import USUAL_RULES, SellingRules
+from core.selling import DEFAULT_RULES, SellingRules
 from core.units import rfc3339
 from db import device_names, device_states, outbox, readings
 from db.device_states import DeviceState
@@ -46,7 +46,7 @@ async def write(
     pool: Pool,
     batch: Sequence[IngestMessage],
     late_horizon: timedelta,
-    rules: SellingRules = USUAL_RULES,
+    rules: SellingRules = DEFAULT_RULES,
     limits: Limits = LIMITS,
 ) -> Written:
     """Commit everything that a batch of messages means, or nothing of it."""

@@ -11,7 +11,7 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from core.feed import FeedEvent, Memory, Reload, Subscription
+from core.feed import FeedEvent, FeedPositions, Reload, Subscription
 from core.retry import Backoff
 
 # Close code for a frame that the hub does not accept.
@@ -44,7 +44,7 @@ class FeedClient:
         retry_max_s: float = _RETRY_MAX_S,
     ) -> None:
         self._url = url
-        self._memory = Memory(subscriptions)
+        self._positions = FeedPositions(subscriptions)
         self._token = token
         self._rng = rng
         self._retry_max_s = retry_max_s
@@ -81,7 +81,7 @@ class FeedClient:
             self._url, compression=None, open_timeout=_OPEN_WITHIN_S, proxy=None
         ) as connection:
             await self._sign_in(connection)
-            for request in self._memory.requests():
+            for request in self._positions.requests():
                 await _send(connection, request)
             async for message in connection:
                 frame = json.loads(message)
@@ -89,7 +89,7 @@ class FeedClient:
                     await self._sign_in(connection)
                 elif frame["op"] == "error":
                     raise FeedRefused(f"{frame['code']}: {frame['message']}")
-                for event in self._memory.take(frame):
+                for event in self._positions.take(frame):
                     yield event
 
     async def _sign_in(self, connection: ClientConnection) -> None:

@@ -13,7 +13,7 @@ from core.settings import (
     RedisSettings,
     UpSettings,
     load,
-    near,
+    loopback_of,
 )
 from solarhub import embedded, ports
 from solarhub.child import ChildProcess
@@ -82,7 +82,7 @@ def _ingest(settings: UpSettings, keys: Keys, broker: EmbeddedBroker | None) -> 
     if broker is None:
         jwt_secret = settings.jwt_secret or keys.jwt_secret
         return load(IngestSettings, mqtt_url=settings.mqtt_url, jwt_secret=jwt_secret)
-    url = with_user(f"mqtt://{near(broker.host)}:{broker.port}", "hub", broker.hub_password)
+    url = with_user(f"mqtt://{loopback_of(broker.host)}:{broker.port}", "hub", broker.hub_password)
     return load(
         IngestSettings,
         mqtt_url=url,
@@ -103,14 +103,14 @@ def _api(
     settings: UpSettings, keys: Keys, ingest: IngestSettings, realtime: RealtimeSettings
 ) -> ApiSettings:
     port = ports.choose(settings, "api_port", settings.api_host)
-    feed = f"ws://{near(realtime.realtime_host)}:{realtime.realtime_port}/ws"
+    feed = f"ws://{loopback_of(realtime.realtime_host)}:{realtime.realtime_port}/ws"
     return load(
         ApiSettings,
         jwt_secret=realtime.jwt_secret,
         payment_providers=settings.payment_providers or PROVIDERS_OF_UP,
         payment_webhook_secret=settings.payment_webhook_secret or keys.webhook_secret,
         api_port=port,
-        public_url=settings.public_url or f"http://{near(settings.api_host)}:{port}",
+        public_url=settings.public_url or f"http://{loopback_of(settings.api_host)}:{port}",
         realtime_url=settings.realtime_url or feed,
         mqtt_public_url=without_user(settings.mqtt_public_url or ingest.mqtt_url),
     )

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from core.settings import UpSettings, load, near
+from core.settings import UpSettings, load, loopback_of
 from db import roles
 from db.pool import open_pool
 from solarhub import embedded, keys, plan, run_file
@@ -164,8 +164,8 @@ def _run_file(ready: Plan) -> RunFile:
     api, feed = ready.api, ready.realtime
     return RunFile(
         pid=os.getpid(),
-        api_url=f"http://{near(api.api_host)}:{api.api_port}",
-        realtime_url=f"ws://{near(feed.realtime_host)}:{feed.realtime_port}/ws",
+        api_url=f"http://{loopback_of(api.api_host)}:{api.api_port}",
+        realtime_url=f"ws://{loopback_of(feed.realtime_host)}:{feed.realtime_port}/ws",
         mqtt_url=without_user(ready.ingest.mqtt_url),
         database_url=ready.database.database_url,
         redis_url=ready.redis.redis_url,

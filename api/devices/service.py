@@ -114,7 +114,7 @@ async def remove(pool: Pool, caller: Identity, device_id: DeviceId, *, reason: s
         if device.funded and caller.role is not UserRole.ADMIN:
             raise DeviceFunded
         states = await device_states.lock(conn, [device_id])
-        if states[device_id].standing.frozen and caller.role is not UserRole.ADMIN:
+        if states[device_id].selling.frozen and caller.role is not UserRole.ADMIN:
             raise DeviceFrozen
         await listings.cancel_all(conn, device_id)
         await devices.remove(conn, device_id)

@@ -18,7 +18,7 @@ from core.ids import DeviceId, ListingId
 from core.listing_adjustments import Condition
 from core.listings import Listing, ListingPatch, event_of
 from core.readings import MAX_CLOCK_AHEAD
-from core.selling import USUAL_RULES, SellingRules
+from core.selling import DEFAULT_RULES, SellingRules
 from core.tokens import Identity
 from db import addresses, device_states, devices, listings, users
 from db.devices import Device
@@ -54,7 +54,7 @@ async def create(
     offer: Offer,
     *,
     quota_open_listings: int,
-    rules: SellingRules = USUAL_RULES,
+    rules: SellingRules = DEFAULT_RULES,
 ) -> Listing:
     """Raises NotFound, NoLocation, OpenListingExists, QuotaExceeded, AccountInactive,
     CapacityNotApproved, DeviceFrozen, DeviceFlagged."""
@@ -108,7 +108,7 @@ async def change(
     seller: Identity,
     listing_id: ListingId,
     wanted: ListingPatch,
-    rules: SellingRules = USUAL_RULES,
+    rules: SellingRules = DEFAULT_RULES,
 ) -> Listing:
     """Raises NotFound, Forbidden, IllegalMove, Invalid, AccountInactive."""
     async with pool.acquire() as conn, conn.transaction():
@@ -142,9 +142,9 @@ async def _lock_may_sell(conn: Connection, device_id: DeviceId, rules: SellingRu
     Raises what keeps it from selling.
     """
     state = (await device_states.lock(conn, [device_id]))[device_id]
-    obstacle = state.standing.obstacle(rules)
-    if obstacle is not None:
-        raise obstacle
+    refusal = state.selling.refusal(rules)
+    if refusal is not None:
+        raise refusal
     return state.condition(rules)
 
 

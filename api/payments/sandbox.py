@@ -16,7 +16,7 @@ import structlog
 
 from api.payments.webhooks import SIGNATURE_HEADER, WebhookEvent, sign
 from core.enums import Queue
-from core.settings import ApiSettings, near
+from core.settings import ApiSettings, loopback_of
 from core.units import rfc3339
 from db import failed_items, payments
 from db.errors import DATABASE_ERRORS, UNAVAILABLE
@@ -150,4 +150,4 @@ def _webhook_secret(settings: ApiSettings) -> str:
 
 def _webhook_url(settings: ApiSettings) -> str:
     """The process itself, whatever the world calls it."""
-    return f"http://{near(settings.api_host)}:{settings.api_port}/api/v1/payments/webhook/{NAME}"
+    return f"http://{loopback_of(settings.api_host)}:{settings.api_port}/api/v1/payments/webhook/{NAME}"

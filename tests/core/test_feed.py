@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.feed import FeedEvent, Memory, Reload, Subscription
+from core.feed import FeedEvent, FeedPositions, Reload, Subscription
 
 REMEMBERED = 5
 
@@ -44,13 +44,13 @@ CONNECTIONS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.intege
 def test_every_event_comes_once_and_in_order_or_is_to_be_reloaded(
     connections: list[tuple[int, int, int]],
 ) -> None:
-    hub, memory = Hub(), Memory([Subscription("listings")])
+    hub, positions = Hub(), FeedPositions([Subscription("listings")])
     reached: int | None = None
     for heard, lost, away in [*connections, (1, 0, 0)]:
-        (request,) = memory.requests()
+        (request,) = positions.requests()
         frames = hub.subscribe(request)
         frames += [hub.publish() for _ in range(heard)]
-        for told in (one for frame in frames for one in memory.take(frame)):
+        for told in (one for frame in frames for one in positions.take(frame)):
             match told:
                 case Reload():
                     reached = hub.published - heard
@@ -64,8 +64,10 @@ def test_every_event_comes_once_and_in_order_or_is_to_be_reloaded(
 
 
 def test_a_new_client_asks_for_its_channels_from_now_on() -> None:
-    memory = Memory([Subscription("user"), Subscription("listings:near", 12.97, 77.59, 5)])
-    assert memory.requests() == [
+    positions = FeedPositions(
+        [Subscription("user"), Subscription("listings:near", 12.97, 77.59, 5)]
+    )
+    assert positions.requests() == [
         {"op": "subscribe", "channel": "user"},
         {
             "op": "subscribe", "channel": "listings:near",
@@ -75,6 +77,6 @@ def test_a_new_client_asks_for_its_channels_from_now_on() -> None:
 
 
 def test_frames_that_tell_nothing_of_a_channel_mean_nothing() -> None:
-    memory = Memory([Subscription("user")])
-    assert memory.take({"op": "pong"}) == []
-    assert memory.requests() == [{"op": "subscribe", "channel": "user"}]
+    positions = FeedPositions([Subscription("user")])
+    assert positions.take({"op": "pong"}) == []
+    assert positions.requests() == [{"op": "subscribe", "channel": "user"}]

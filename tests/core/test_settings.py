@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from limits import parse_many
 
-from core import settings
+from core import setting_types, settings
 from core.settings import (
     ApiSettings,
     DatabaseSettings,
@@ -17,7 +17,7 @@ from core.settings import (
     RealtimeSettings,
     RedisSettings,
     SettingError,
-    _Part,
+    _SettingsPart,
     cluster_nodes,
     load,
     variable,
@@ -112,7 +112,7 @@ def test_a_rate_that_says_nothing_is_refused(rate: str) -> None:
         load(ApiSettings, jwt_secret=SECRET, rate_limit_address=rate)
 
 
-@given(st.lists(st.from_regex(settings._RATE, fullmatch=True), min_size=1, max_size=3))
+@given(st.lists(st.from_regex(setting_types._RATE, fullmatch=True), min_size=1, max_size=3))
 def test_every_rate_that_is_taken_can_be_counted(rates: list[str]) -> None:
     api = load(ApiSettings, jwt_secret=SECRET, rate_limit_login=";".join(rates))
     limits = parse_many(api.rate_limit_login)
@@ -138,7 +138,9 @@ def test_proxies_are_addresses_and_networks() -> None:
 
 
 def test_every_setting_is_in_the_manual() -> None:
-    parts = [p for p in vars(settings).values() if isinstance(p, type) and issubclass(p, _Part)]
+    parts = [
+        p for p in vars(settings).values() if isinstance(p, type) and issubclass(p, _SettingsPart)
+    ]
     text = OPERATIONS.read_text("utf-8")
     named = {field.upper() for part in parts for field in part.model_fields}
     assert sorted(name for name in named if f"`{name}`" not in text) == []

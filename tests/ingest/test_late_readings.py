@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from core.accounting import advance
 from core.readings import Reading
-from core.selling import USUAL_RULES
+from core.selling import DEFAULT_RULES
 from core.settings import DatabaseSettings
 from core.units import SLOT
 from db import intervals
@@ -359,7 +359,7 @@ async def test_an_ingester_looks_for_what_waits(pool: Pool, database: DatabaseSe
     await tell(pool, device, [late])
     registry = CollectorRegistry()
     watching = asyncio.create_task(
-        late_readings.watch(pool, database, USUAL_RULES, IngestMetrics(registry))
+        late_readings.watch(pool, database, DEFAULT_RULES, IngestMetrics(registry))
     )
 
     async def done() -> bool:

@@ -1,6 +1,7 @@
 """What the database refuses, as one domain error each."""
 
 import asyncio
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -35,7 +36,7 @@ UNAVAILABLE = (
     TimeoutError,
     OSError,
 )
-DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
+_DATABASE_ERRORS = (*UNAVAILABLE, asyncpg.PostgresError)
 
 # A replica stops a statement that looks at what its log wants to remove or lock.
 TAKEN_BACK_BY_REPLAY = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
@@ -77,11 +78,25 @@ _BY_CONSTRAINT: dict[str, type[DomainError]] = {
 }
 
 
-def mind_cancellation(error: Exception) -> None:
-    """Raise CancelledError if the error took the place of one: call it before trying again.
+def database_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """Return the database's errors, and `others`: `except database_errors() as error:`.
 
-    asyncpg leaves a transaction whose connection is gone with an InterfaceError, also when it was
-    left because its task is being cancelled.
+    Python evaluates the expression while the exception propagates. If one of these took the place
+    of a cancellation, the call raises CancelledError, so that no loop retries a cancelled task.
+    For coroutines only.
+    """
+    errors: tuple[type[Exception], ...] = (*_DATABASE_ERRORS, *others)
+    error = sys.exception()
+    if isinstance(error, errors):
+        raise_if_cancelled(error)
+    return errors
+
+
+def raise_if_cancelled(error: Exception) -> None:
+    """Raise CancelledError if `error` took the place of one.
+
+    asyncpg leaves a transaction whose connection is lost with an InterfaceError, also when the
+    task is being cancelled.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():

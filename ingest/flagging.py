@@ -29,7 +29,7 @@ from core.selling import SellingRules
 from core.units import SLOT
 from db import checkpoints, device_decisions, device_states, flags, readings
 from db.device_states import DeviceState
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.errors import database_errors
 from db.flags import DueDevice
 from db.pool import Connection, Pool
 from ingest.accounting import measured_at
@@ -53,8 +53,7 @@ async def watch(
         try:
             while await look(pool, rules, late_horizon) == LIMIT:
                 pass
-        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-            mind_cancellation(error)
+        except database_errors() as error:
             _log.warning("flags_not_looked_for", error=type(error).__name__)
         await asyncio.sleep(every_s)
 

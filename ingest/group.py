@@ -20,7 +20,7 @@ import structlog
 
 from core.settings import IngestSettings
 from db import ingest_sessions, ingesters
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.errors import database_errors
 from db.ingest_sessions import Arrangement, Member, SharedSession
 from db.pool import Connection, Pool
 from ingest.heartbeats import Heartbeats
@@ -105,8 +105,7 @@ class Group:
         try:
             async with self._changing:
                 await self._go_on()
-        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-            mind_cancellation(error)
+        except database_errors() as error:
             self._heartbeats.failed()
             _log.warning("group_not_reached", error=type(error).__name__)
             return
@@ -255,15 +254,14 @@ class Group:
             try:
                 await ingest_sessions.hand_over(self._pool, client_id, self._holder, to)
                 _log.info("session_handed_over", session=client_id, to=to.member)
-            except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-                mind_cancellation(error)
+            except database_errors() as error:
                 _log.warning("session_not_handed_over", error=type(error).__name__)
             if self._readers.get(client_id) is reader:
                 self._cease(client_id)
 
     async def _leave(self) -> None:
         """Let others read what is ours at once; if that fails, they do once we are gone."""
-        with suppress(*UNAVAILABLE, *DATABASE_ERRORS):
+        with suppress(*database_errors()):
             async with asyncio.timeout(_LEAVE_S):
                 await ingest_sessions.release(self._pool, self._holder)
                 await ingesters.leave(self._pool, self._member, self._holder)

@@ -8,7 +8,7 @@ import structlog
 
 from core.enums import Queue
 from db import failed_items
-from db.errors import BLAMES_ITS_DATA, DATABASE_ERRORS, UNAVAILABLE, mind_cancellation, undone
+from db.errors import BLAMES_ITS_DATA, UNAVAILABLE, database_errors, undone
 from db.pool import Pool
 
 _log = structlog.get_logger()
@@ -27,8 +27,7 @@ async def each_by_itself(
     """
     try:
         done = await work(ids)
-    except (*DATABASE_ERRORS, ArithmeticError) as error:
-        mind_cancellation(error)
+    except database_errors(ArithmeticError) as error:
         if not _may_be_due_to_one(error):
             raise
         if len(ids) > 1:

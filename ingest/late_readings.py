@@ -19,7 +19,7 @@ from core.selling import DEFAULT_RULES, SellingRules
 from core.settings import DatabaseSettings
 from db import device_states, locks, roles, unaccounted
 from db.device_states import DeviceState
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, UNSTORABLE, mind_cancellation
+from db.errors import UNSTORABLE, database_errors
 from db.locks import AdvisoryLock
 from db.pool import Connection, Pool, open_connection
 from ingest.listing_sync import sync_listings
@@ -47,8 +47,7 @@ async def watch(
             accounted = await _account_all(settings, rules, metrics) if await _is_any(pool) else 0
             # No device could be accounted: wait, instead of retrying at once.
             await asyncio.sleep(_EVERY_S if accounted else _IDLE_S)
-        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-            mind_cancellation(error)
+        except database_errors() as error:
             _log.warning("late_readings_not_accounted", error=type(error).__name__)
             await asyncio.sleep(_AFTER_ERROR_S)
 

@@ -11,7 +11,7 @@ from core.enums import DeviceStatus, Queue
 from core.ids import DeviceId, ListingId
 from core.selling import DEFAULT_RULES, SellingRules
 from db import device_states, listing_adjustments, outbox
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.errors import database_errors
 from db.pool import Connection, Pool
 from ingest.isolation import each_by_itself
 from ingest.listing_sync import sync_listings
@@ -50,8 +50,7 @@ async def watch(
                     pass
             while await expire_listings(pool) == LIMIT:
                 pass
-        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-            mind_cancellation(error)
+        except database_errors() as error:
             listening_since = clock()
             _log.warning("presence_not_checked", error=type(error).__name__)
         await asyncio.sleep(every_s)

@@ -20,7 +20,7 @@ from core.ids import ListingId
 from core.prices import PriceRules, Survey, listing_price
 from core.units import slot_of
 from db import failed_items, prices
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.errors import database_errors
 from db.pool import Pool
 from db.prices import DueListing
 from ingest.isolation import each_by_itself
@@ -48,8 +48,7 @@ async def watch(
                 # What failed is tried again, which goes by prices that are made.
                 if not await failed_items.any_to_retry(pool, Queue.PRICES):
                     turned = slot_start
-        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-            mind_cancellation(error)
+        except database_errors() as error:
             _log.warning("prices_not_made", error=type(error).__name__)
         await asyncio.sleep(every_s)
 

@@ -11,7 +11,7 @@ import structlog
 
 from core.ids import DeviceId
 from db import checkpoints, locks, rejections
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.errors import database_errors
 from db.locks import AdvisoryLock
 from db.pool import Pool
 
@@ -33,8 +33,7 @@ async def watch(pool: Pool, late_horizon: timedelta, *, every_s: float = 10.0) -
             while await delete_expired(pool):
                 pass
             await thin_checkpoints(pool, datetime.now(UTC) - late_horizon - _SETTLED_AFTER)
-        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-            mind_cancellation(error)
+        except database_errors() as error:
             _log.warning("retention_failed", error=type(error).__name__)
         await asyncio.sleep(every_s)
 

@@ -17,14 +17,7 @@ from core.readings import RejectedReading, RejectionReason
 from core.retry import Backoff
 from core.settings import DatabaseSettings, IngestSettings, variable
 from db import partials, roles
-from db.errors import (
-    BLAMES_ITS_DATA,
-    DATABASE_ERRORS,
-    UNAVAILABLE,
-    UNSTORABLE,
-    mind_cancellation,
-    shortage,
-)
+from db.errors import BLAMES_ITS_DATA, UNSTORABLE, database_errors, shortage
 from db.pool import Pool, open_pool
 from ingest import flagging, late_readings, pricing, retention
 from ingest.batcher import Batcher
@@ -158,8 +151,7 @@ class _Ingester:
     async def _due(self, now: datetime) -> list[tuple[Dialect, str]]:
         try:
             return await partials.due(self._pool, now, _DUE_MAX)
-        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-            mind_cancellation(error)
+        except database_errors() as error:
             _log.warning("measurements_not_closed", error=type(error).__name__)
             return []
 
@@ -185,8 +177,7 @@ class _Ingester:
                 written = await write(self._pool, batch, self._late_horizon, self._rules)
             except UNSTORABLE:
                 raise
-            except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-                mind_cancellation(error)
+            except database_errors() as error:
                 tries += isinstance(error, BLAMES_ITS_DATA)
                 if tries >= _TRIES:
                     raise

@@ -16,7 +16,7 @@ import structlog
 from core.exceptions import root_cause
 from core.settings import IngestSettings
 from db import ingest_sessions, ingesters
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.errors import database_errors
 from db.pool import Pool
 from ingest.heartbeats import Heartbeats
 from ingest.metrics import IngestMetrics
@@ -59,8 +59,7 @@ class SessionTakeover:
                 before = await ingesters.hold(self._pool, mine, group, self._holder)
                 self._heartbeats.taken(before)
                 await self._look_for_sessions_left()
-            except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-                mind_cancellation(error)
+            except database_errors():
                 self._heartbeats.failed()
             await asyncio.sleep(self._every_s)
 
@@ -85,8 +84,7 @@ class SessionTakeover:
                 )
                 if client_id is not None:
                     await self._inherit(client_id)
-            except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-                mind_cancellation(error)
+            except database_errors() as error:
                 _log.warning("not_inherited", error=type(error).__name__)
 
     async def _inherit(self, client_id: str) -> None:
@@ -115,6 +113,5 @@ class SessionTakeover:
         """Whether its owner has not returned, as far as anyone knows."""
         try:
             return await ingesters.still_hold(self._pool, client_id, self._holder)
-        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-            mind_cancellation(error)
+        except database_errors():
             return True

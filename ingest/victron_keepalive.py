@@ -7,7 +7,7 @@ import structlog
 
 from core.dialects import Dialect
 from db.device_names import names_of
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.errors import database_errors
 from db.pool import Pool
 
 # A GX device stops to publish 60 s after the last request: one request may get lost.
@@ -25,7 +25,6 @@ async def keep_publishing(
         try:
             for portal in await names_of(pool, Dialect.VICTRON):
                 await publish(f"R/{portal}/keepalive", "", 0)
-        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-            mind_cancellation(error)
+        except database_errors() as error:
             _log.warning("keepalive_requests_not_sent", error=type(error).__name__)
         await asyncio.sleep(REQUEST_EVERY_S)

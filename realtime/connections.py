@@ -13,7 +13,7 @@ import structlog
 
 from core.ids import UserId
 from db import inactive_users
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.errors import database_errors
 from db.pool import Pool
 from realtime.metrics import HubMetrics
 from realtime.protocol import CloseCode
@@ -99,8 +99,7 @@ class ActiveUserCheck:
                 try:
                     async with self._pool.acquire() as conn:
                         inactive = await inactive_users.among(conn, user_ids)
-                except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-                    mind_cancellation(error)
+                except database_errors() as error:
                     _log.warning("active_users_not_checked", error=str(error))
                     continue
                 for user_id in inactive:

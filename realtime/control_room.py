@@ -15,7 +15,7 @@ import structlog
 from core.events import ADMIN, EventType
 from core.units import rfc3339
 from db import flow, power
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.errors import database_errors
 from db.pool import Pool
 from realtime.hub import Hub
 from realtime.shard_listeners import ShardListeners
@@ -49,8 +49,7 @@ class ControlRoom:
                 continue
             try:
                 await self._look()
-            except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-                mind_cancellation(error)
+            except database_errors() as error:
                 _log.warning("control_room_not_read", error=str(error))
 
     async def _look(self) -> None:

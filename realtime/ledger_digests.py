@@ -12,7 +12,7 @@ from core.ledger_chain import Head, append
 from core.log import OncePerSecond
 from core.settings import DatabaseSettings
 from db import ledger_digests, locks, roles
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation, shortage
+from db.errors import database_errors, shortage
 from db.ledger_digests import Mark
 from db.locks import AdvisoryLock
 from db.pool import Connection, open_connection
@@ -46,8 +46,7 @@ class Digester:
             while True:
                 try:
                     await self._connect()
-                except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-                    mind_cancellation(error)
+                except database_errors() as error:
                     self._warn(error)
                 await asyncio.sleep(_RECONNECT_S)
         finally:

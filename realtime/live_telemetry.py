@@ -16,7 +16,7 @@ from core.ids import DeviceId, UserId
 from core.readings import FIELDS, Reading
 from core.units import rfc3339
 from db import live_readings
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.errors import database_errors
 from db.pool import Pool
 from realtime.hub import Hub
 from realtime.shard_listeners import ShardListeners
@@ -65,8 +65,7 @@ class LiveTelemetry:
             try:
                 async with self._pool.acquire() as conn:
                     readings = await live_readings.newer(conn, self._known_until)
-            except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-                mind_cancellation(error)
+            except database_errors() as error:
                 _log.warning("live_telemetry_not_read", error=str(error))
                 continue
             for device_id, reading in readings.items():

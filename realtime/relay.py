@@ -15,7 +15,7 @@ from core.log import OncePerSecond
 from core.retry import Backoff
 from core.settings import DatabaseSettings, RedisSettings
 from db import locks, outbox, roles
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation, shortage
+from db.errors import database_errors, shortage
 from db.locks import AdvisoryLock
 from db.outbox import Pending
 from db.pool import Connection, open_connection
@@ -85,8 +85,7 @@ class _Relay:
                     self._database, application_name="relay", role=roles.RELAY, has_timeout=True
                 ) as conn:
                     await self._lead(conn)
-            except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-                mind_cancellation(error)
+            except database_errors() as error:
                 self._warn(error)
             await asyncio.sleep(_RECONNECT_S)
 

@@ -16,7 +16,7 @@ from core.errors import Unauthenticated
 from core.ids import DeviceId
 from core.tokens import Identity, verify
 from core.units import rfc3339
-from db.errors import DATABASE_ERRORS, UNAVAILABLE
+from db.errors import database_errors
 from realtime.bus import Bus
 from realtime.connections import ActiveUserCheck, ConnectionRegistry
 from realtime.feed_shard import BusUnavailable
@@ -207,7 +207,7 @@ class ClientSession:
         try:
             if not await self._context.active_users.is_active(identity.user_id):
                 raise Closing(CloseCode.AUTH, "the account is not active")
-        except (*UNAVAILABLE, *DATABASE_ERRORS) as reason:
+        except database_errors() as reason:
             raise Closing(CloseCode.HUB_UNWELL, "the hub can't check the account") from reason
 
     async def _subscribe(self, frame: dict[str, Any], who: Identity) -> None:
@@ -234,7 +234,7 @@ class ClientSession:
         owner_id = None if who.role is UserRole.ADMIN else who.user_id
         try:
             is_theirs = await self._context.live_telemetry.begin(device_id, owner_id)
-        except (*UNAVAILABLE, *DATABASE_ERRORS) as reason:
+        except database_errors() as reason:
             raise Closing(
                 CloseCode.HUB_UNWELL, "the hub can't check the device's owner"
             ) from reason

@@ -21,7 +21,7 @@ from core.settings import (
     load,
 )
 from db import replicas, roles, schema
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, UnknownRevision
+from db.errors import UnknownRevision, database_errors
 from db.pool import open_connection
 from db.server import describe
 from solarhub import run_file
@@ -84,7 +84,7 @@ async def _database() -> DoctorFinding:
             acts_as = await roles.taken_by(conn)
     except SettingError as error:
         return DoctorFinding(FindingState.BAD, "database", str(error))
-    except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+    except database_errors() as error:
         return DoctorFinding(FindingState.BAD, "database", f"{error} (SOLARHUB_DATABASE_URL)")
     timescale = f"TimescaleDB {server.timescaledb}" if server.timescaledb else "no TimescaleDB"
     message = f"PostgreSQL {server.version}, {timescale}, schema {revision or 'empty'}"
@@ -115,7 +115,7 @@ async def _replica() -> DoctorFinding:
         ):
             same = await replicas.data(primary) == await replicas.data(replica)
             written, replayed = await replicas.written(primary), await replicas.replayed(replica)
-    except (SettingError, *UNAVAILABLE, *DATABASE_ERRORS) as error:
+    except database_errors(SettingError) as error:
         return DoctorFinding(FindingState.BAD, "replica", f"{error} (SOLARHUB_DATABASE_READ_URL)")
     if not same or replayed is None:
         message = "not a streaming replica of the database (SOLARHUB_DATABASE_READ_URL)"

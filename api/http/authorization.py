@@ -24,7 +24,7 @@ from core.errors import AccountInactive, BadToken, ExpiredToken, Forbidden
 from core.ids import UserId
 from core.tokens import Identity, Verifier
 from db import inactive_users
-from db.errors import mind_cancellation
+from db.errors import raise_if_cancelled
 from db.pool import Pool
 
 _READ_METHODS = ("GET", "HEAD")
@@ -63,7 +63,7 @@ class ActiveUserLookup:
                 async with self._pool.acquire() as conn:
                     inactive.set_result(await inactive_users.among(conn, user_ids))
             except Exception as error:  # noqa: BLE001 - raised in the requests that wait
-                mind_cancellation(error)
+                raise_if_cancelled(error)
                 inactive.set_exception(error)
                 # Marks the exception as retrieved: every request may have been cancelled.
                 inactive.exception()

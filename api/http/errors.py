@@ -23,7 +23,7 @@ from core import errors
 from core.errors import DomainError
 from core.log import OncePerSecond
 from db import server
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, shortage
+from db.errors import UNAVAILABLE, database_errors, shortage
 from db.pool import Pool
 
 _RETRY = {"Retry-After": "2"}
@@ -93,7 +93,7 @@ def answer_to(error: Exception, scope: Scope) -> Response:
         return failure(*_UNREADABLE)
     if isinstance(error, UNAVAILABLE):
         return _unavailable(error, scope)
-    if isinstance(error, DATABASE_ERRORS):
+    if isinstance(error, database_errors()):
         _log.error("database_error", exc_info=error)
         return failure(_DATABASE, "database_error", _INTERNAL)
     _log.error("unexpected_error", exc_info=error)
@@ -239,5 +239,5 @@ class DatabaseFaults:
         try:
             async with self._pool.acquire() as conn:
                 await server.try_disk(conn)
-        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+        except database_errors() as error:
             self.record(error)

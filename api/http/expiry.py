@@ -6,7 +6,7 @@ from datetime import timedelta
 import structlog
 
 from db import idempotency, locks, refresh_tokens
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.errors import database_errors
 from db.locks import AdvisoryLock
 from db.pool import Pool
 
@@ -24,8 +24,7 @@ async def run(pool: Pool, idempotency_ttl: timedelta, *, interval_s: float = 60.
         more = False
         try:
             more = await delete_expired(pool, idempotency_ttl)
-        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-            mind_cancellation(error)
+        except database_errors() as error:
             _log.warning("nothing_expired", error=repr(error))
         await asyncio.sleep(_PAUSE_S if more else interval_s)
 

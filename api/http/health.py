@@ -11,7 +11,7 @@ from api.http.dependencies import ServicesDep, SettingsDep
 from api.http.envelope import Answer, ok
 from api.http.errors import not_ready
 from db import schema
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, shortage
+from db.errors import database_errors, shortage
 from db.pool import Pool
 
 router = routing.bare("health")
@@ -83,7 +83,7 @@ async def _database_fault(pool: Pool) -> str | None:
     try:
         async with pool.acquire() as conn:
             revision = await schema.current_revision(conn)
-    except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+    except database_errors() as error:
         return shortage(error) or "the database can't be reached"
     expected = schema.newest_revision()
     if revision != expected:

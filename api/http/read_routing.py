@@ -22,14 +22,11 @@ from api.http.metrics import ApiMetrics
 from core.retry import Backoff
 from core.settings import DatabaseSettings
 from db import replicas, roles
-from db.errors import DATABASE_ERRORS, TAKEN_BACK_BY_REPLAY, UNAVAILABLE, mind_cancellation
+from db.errors import TAKEN_BACK_BY_REPLAY, UNAVAILABLE, database_errors, raise_if_cancelled
 from db.pool import Connection, Pool, open_connection, open_pool
 
 T = TypeVar("T")
 State = Literal["starting", "ok", "behind", "away"]
-
-# Errors of a replica that can't be queried.
-_UNUSABLE = (*UNAVAILABLE, *DATABASE_ERRORS)
 
 _ROUND_INTERVAL_MAX_S = 1.0
 _RECONNECT_DELAY_S = 1.0
@@ -78,8 +75,7 @@ class ReplicaMonitor:
         while True:
             try:
                 await self._follow()
-            except _UNUSABLE as error:
-                mind_cancellation(error)
+            except database_errors() as error:
                 self.mark_unavailable(error)
             await asyncio.sleep(_RECONNECT_DELAY_S)
 
@@ -125,7 +121,7 @@ class ReplicaMonitor:
             self._pool = pool
             try:
                 yield
-            except _UNUSABLE as error:
+            except database_errors() as error:
                 self.mark_unavailable(error)
                 raise
             finally:
@@ -196,7 +192,7 @@ class ReadRouting:
                 # The replay of a vacuum or a lock cancelled the read. The replica is well.
                 pass
             except UNAVAILABLE as error:
-                mind_cancellation(error)
+                raise_if_cancelled(error)
                 self._replica.mark_unavailable(error)
             else:
                 self._reads.labels("replica").inc()

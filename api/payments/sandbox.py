@@ -19,7 +19,7 @@ from core.enums import Queue
 from core.settings import ApiSettings, loopback_of
 from core.units import rfc3339
 from db import failed_items, payments
-from db.errors import DATABASE_ERRORS, UNAVAILABLE
+from db.errors import database_errors
 from db.payments import PaymentOrder
 from db.pool import Pool
 
@@ -51,7 +51,7 @@ class Sandbox:
                 self._woken.clear()
                 try:
                     all_done = await self._answer_pending(http)
-                except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+                except database_errors() as error:
                     _log.warning("sandbox_waits_for_database", error=repr(error))
                     all_done = True
                 if all_done:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from core.errors import Conflict, InsufficientEnergy, ListingNotActive
 from core.settings import MarketSettings
 from db import prices, purchases
-from db.errors import mind_cancellation, undone
+from db.errors import raise_if_cancelled, undone
 from db.pool import Pool
 from db.purchases import Purchase, PurchaseOrder
 
@@ -101,7 +101,7 @@ class PurchaseBatcher:
                     lock_timeout_ms=lock_timeout_ms,
                 )
         except Exception as error:  # noqa: BLE001 - those who wait are told, and answer it.
-            mind_cancellation(error)
+            raise_if_cancelled(error)
             if undone(error) and lock_timeout_ms:
                 return False
             outcomes = [error] * len(batch)

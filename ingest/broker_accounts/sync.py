@@ -18,7 +18,7 @@ from core.retry import Backoff
 from core.settings import DatabaseSettings, IngestSettings
 from db import device_credentials, failed_items, locks, roles
 from db.device_credentials import Changes, DeviceAccess
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.errors import database_errors
 from db.locks import AdvisoryLock
 from db.pool import Connection, open_connection
 from ingest.broker import BrokerEndpoint
@@ -60,8 +60,6 @@ _ANSWER_TIMEOUT_S = 15.0
 _BATCH_FIRST, _BATCH_MIN, _BATCH_MAX = 16, 1, 256
 _BATCH_SHORT_S, _BATCH_LONG_S = 0.2, 0.4
 
-_TRANSIENT = (MqttError, PluginUnavailable, CommandRefused, *UNAVAILABLE, *DATABASE_ERRORS)
-
 _log = structlog.get_logger()
 
 
@@ -93,8 +91,7 @@ class BrokerAccountSync:
             began = time.monotonic()
             try:
                 await self._run_once()
-            except _TRANSIENT as error:
-                mind_cancellation(error)
+            except database_errors(MqttError, PluginUnavailable, CommandRefused) as error:
                 if time.monotonic() - began > _RETRY_MAX_S:
                     backoff.reset()
                 if isinstance(error, PluginUnavailable):

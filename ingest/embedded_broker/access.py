@@ -11,7 +11,7 @@ from core.ids import DeviceId
 from core.topic_filters import covers
 from db import device_credentials
 from db.device_credentials import DeviceAccess
-from db.errors import DATABASE_ERRORS, UNAVAILABLE
+from db.errors import database_errors
 from db.pool import Connection, Pool
 
 HUB_USER = "hub"
@@ -65,7 +65,7 @@ class Access:
             return None
         try:
             found = await device_credentials.access_of(self._pool, [device_id])
-        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
+        except database_errors() as error:
             raise AccessUndecidedError(str(error)) from error
         access = found.get(device_id)
         if access is None or not hmac.compare_digest(hash_of(password), access.credential_hash):

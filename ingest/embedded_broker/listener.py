@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 
 from db import device_credentials
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.errors import database_errors
 from db.pool import Connection, Pool
 from ingest.embedded_broker import access, router
 from ingest.embedded_broker.access import Access
@@ -167,8 +167,7 @@ class BrokerListener:
                         changes.take()
                         await self._end_revoked(conn)
                         await changes.wait(_ACCESS_POLL_S)
-            except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-                mind_cancellation(error)
+            except database_errors() as error:
                 _log.warning("mqtt_access_not_watched", error=str(error))
             await asyncio.sleep(_RETRY_S)
 

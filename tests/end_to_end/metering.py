@@ -13,7 +13,7 @@ from uuid import UUID
 from core.settings import DatabaseSettings
 from core.units import slot_of
 from db import schema
-from db.errors import DATABASE_ERRORS, UNAVAILABLE
+from db.errors import database_errors
 from db.pool import Pool, open_pool
 from simulators.device_connection import (
     ConnectionTally,
@@ -117,7 +117,7 @@ class Hub:
         """How many it has stored; -1 while its database is away."""
         try:
             return int(await self.pool.fetchval(_STORED))
-        except (*UNAVAILABLE, *DATABASE_ERRORS):
+        except database_errors():
             return -1
 
     async def has_stored(self, least: int) -> bool:

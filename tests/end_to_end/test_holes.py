@@ -22,7 +22,7 @@ from core.feed import FeedEvent, Reload, Subscription
 from core.listings import ListingPatch, change, event_of
 from core.settings import DatabaseSettings
 from db import listings, schema
-from db.errors import DATABASE_ERRORS, UNAVAILABLE, mind_cancellation
+from db.errors import database_errors
 from db.pool import Connection, Pool, open_pool
 from simulators.feed import FeedClient
 from solarhub import embedded
@@ -148,7 +148,7 @@ class World:
         while True:
             try:
                 rows = await self.pool.fetch(_PICTURE)
-            except (*UNAVAILABLE, *DATABASE_ERRORS):
+            except database_errors():
                 await asyncio.sleep(0.1)
                 continue
             return {
@@ -172,8 +172,7 @@ async def change_often(world: World, chance: Random) -> None:
                     raise TakenBack
         except TakenBack:
             pass
-        except (*UNAVAILABLE, *DATABASE_ERRORS) as error:
-            mind_cancellation(error)
+        except database_errors():
             await asyncio.sleep(0.1)
         await asyncio.sleep(chance.uniform(0, 0.03))
 

@@ -1,7 +1,7 @@
 # Each target sets up what it needs, with nothing but make and Python 3.11 or newer:
 #   make demo [SECONDS=30]   the whole hub with simulated homes and buyers
 #   make test                every test
-#   make check               linters, types, import contracts, known vulnerabilities
+#   make check               linters, types, import contracts, wording, known vulnerabilities
 #   make bench [CASES="purchase ingest"]
 
 PYTHON ?= python3
@@ -23,6 +23,7 @@ check: .venv/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/words
 	$(BIN)/python .ci/vulnerabilities
 
 bench: .venv/bench.stamp

@@ -1,10 +1,10 @@
-// The live feed of solarhub (docs/feed.md): stays connected and signed in, misses nothing, repeats nothing.
-// Browsers, React Native, Node 22 (Node 20: --experimental-websocket). Paste it, or import it:
+// A client of solarhub's live feed (docs/feed.md). It reconnects, renews its token, and passes on every event once.
+// For browsers, React Native and Node 22 (Node 20: --experimental-websocket). Copy or import it:
 //
 //   const feed = new Feed({ url, subscriptions: [{ channel: "listings" }, { channel: "user" }],
 //     token: async () => "a fresh access token", onReload: async (channel) => { /* load it over REST */ },
-//     onEvent: async ({ channel, type, time, data }) => { /* apply it, unless what you have is newer */ } });
-//   feed.run();    // until feed.stop(); throws FeedRefused when trying again would not help
+//     onEvent: async ({ channel, type, time, data }) => { /* apply it unless your state is newer */ } });
+//   feed.run();    // until feed.stop(); throws FeedRefused if a retry can't succeed
 
 export class FeedRefused extends Error {}
 
@@ -24,26 +24,26 @@ export class Feed {
 
   stop() { this.#stopped = true; this.#end(); }
 
-  #connected() {  // settles when the connection has ended, and all that it told is handed out
+  #connected() {  // settles when the connection has ended and all its events were processed
     return new Promise((resolve, reject) => {
       const socket = new WebSocket(this.#options.url);
-      const say = (frame) => { if (socket.readyState === 1) socket.send(JSON.stringify(frame)); };
-      let heard = false, handed = Promise.resolve();
-      this.#end = () => { clearInterval(pulse); socket.onclose = socket.onmessage = null; socket.close(); handed.then(resolve, reject); };
-      const pulse = setInterval(() => { if (!heard) this.#end(); heard = false; say({ op: "ping" }); }, this.#options.pulseMs);
-      const inTurn = (work) => { handed = handed.then(work); handed.catch(() => this.#end()); };
+      const send = (frame) => { if (socket.readyState === 1) socket.send(JSON.stringify(frame)); };
+      let received = false, handled = Promise.resolve();
+      this.#end = () => { clearInterval(pulse); socket.onclose = socket.onmessage = null; socket.close(); handled.then(resolve, reject); };
+      const pulse = setInterval(() => { if (!received) this.#end(); received = false; send({ op: "ping" }); }, this.#options.pulseMs);
+      const inTurn = (work) => { handled = handled.then(work); handled.catch(() => this.#end()); };
       socket.onopen = () => inTurn(async () => {
-        say({ op: "auth", token: await this.#options.token() });
-        for (const one of this.#options.subscriptions) say({ op: "subscribe", ...one, position: this.#positions[one.channel] });
+        send({ op: "auth", token: await this.#options.token() });
+        for (const one of this.#options.subscriptions) send({ op: "subscribe", ...one, position: this.#positions[one.channel] });
       });
-      socket.onmessage = ({ data }) => { heard = true; inTurn(() => this.#take(JSON.parse(data), say)); };
+      socket.onmessage = ({ data }) => { received = true; inTurn(() => this.#take(JSON.parse(data), send)); };
       socket.onclose = ({ code, reason }) => { if (code === 4400) inTurn(() => { throw new FeedRefused(reason); }); else this.#end(); };
     });
   }
 
-  async #take(frame, say) {  // a position counts once its event is dealt with: what fails comes again
+  async #take(frame, send) {  // store a position after its event was processed: an event that fails is sent again
     if (frame.op === "error") throw new FeedRefused(`${frame.code}: ${frame.message}`);
-    if (frame.op === "token_expiring") say({ op: "auth", token: await this.#options.token() });
+    if (frame.op === "token_expiring") send({ op: "auth", token: await this.#options.token() });
     if (frame.op === "subscribed" && !frame.recovered) await this.#options.onReload(frame.channel);
     if (frame.op === "subscribed") this.#positions[frame.channel] = frame.position;
     for (const event of frame.op === "events" ? frame.events : []) {

@@ -138,18 +138,18 @@ class Hub:
 
     def _flush(self, names: Sequence[str]) -> None:
         batches_of: dict[Client, list[EncodedBatch]] = {}
-        told: list[ParsedEvent] = []
+        events: list[ParsedEvent] = []
         # Sources with few clients first, so that they do not wait for the large ones.
         flushed = sorted((self._due.pop(name) for name in names), key=_Source.listeners)
         for source in flushed:
-            told += source.window
+            events += source.window
             _share(source, batches_of)
-        self._waiting_bytes -= _size(told)
+        self._waiting_bytes -= _size(events)
         self._write(batches_of)
         ends_at, now = self._monotonic() + WINDOW_S, self._now()
         for source in flushed:
             source.window_ends_at = ends_at
-        for one in told:
+        for one in events:
             self._metrics.observe_delivery((now - one.at).total_seconds())
 
     def _write(self, batches_of: dict[Client, list[EncodedBatch]]) -> None:
@@ -176,16 +176,16 @@ class Hub:
         return events
 
 
-def _size(told: Iterable[ParsedEvent]) -> int:
-    return sum(len(one.entry.event) for one in told)
+def _size(events: Iterable[ParsedEvent]) -> int:
+    return sum(len(one.entry.event) for one in events)
 
 
 def _share(source: _Source, batches_of: dict[Client, list[EncodedBatch]]) -> None:
     """Move a source's window into encoded batches for its clients."""
     window, source.window = source.window, []
-    told = without_superseded(window)
+    events = without_superseded(window)
     for name, audience in source.audiences.items():
-        for clients, share in audience.shares(told):
+        for clients, share in audience.shares(events):
             shared = encoded_batches(name, (one.entry for one in share))
             for client in clients:
                 batches_of.setdefault(client, []).extend(shared)

@@ -1,6 +1,7 @@
+-- Replace the claim, which voids every publish that is still running.
 -- KEYS[3], [4], [5] as in publish.lua. ARGV[2]: the new claim, [3]: seconds to remember ids for.
--- It voids every publish that is still under way. What the last holder published and perhaps did
--- not delete from the outbox may come again: those ids are remembered.
+-- The previous holder may have published events without deleting them from the outbox. They will be
+-- published again, so their ids are remembered.
 redis.call('SUNIONSTORE', KEYS[5], KEYS[5], KEYS[4])
 redis.call('EXPIRE', KEYS[5], ARGV[3])
 redis.call('DEL', KEYS[4])

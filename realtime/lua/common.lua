@@ -1,7 +1,7 @@
--- Every script begins with this. KEYS[1]: the epoch, KEYS[2]: the last offset given out;
--- ARGV[1]: how a new epoch is called.
+-- The beginning of every script. KEYS[1]: the epoch, KEYS[2]: the last offset that was assigned;
+-- ARGV[1]: the name of a new epoch, if one begins.
 
--- An epoch ends with the Redis process: one that restarted may not remember what it said last.
+-- An epoch ends with the Redis process: after a restart, the last events may be lost.
 local function current_epoch()
   local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
   local epoch = redis.call('HMGET', KEYS[1], 'name', 'run_id')
@@ -12,8 +12,8 @@ local function current_epoch()
   return ARGV[1]
 end
 
--- Offsets are `<milliseconds>-<number>`, as ids of stream entries are, and grow over all channels of
--- the lane even when the clock steps back: a position stands for one moment of all of them.
+-- Offsets are `<milliseconds>-<number>`, as ids of stream entries are. They grow over all channels of
+-- the shard, also when the clock steps back: a position is one moment for all channels.
 local last_ms, last_number = string.match(redis.call('GET', KEYS[2]) or '0-0', '(%d+)-(%d+)')
 last_ms, last_number = tonumber(last_ms), tonumber(last_number)
 

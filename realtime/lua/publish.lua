@@ -1,10 +1,11 @@
--- KEYS[3]: the claim, KEYS[4]: ids of this batch, KEYS[5]: ids that may come again.
--- ARGV[2]: the caller's claim, [3]: prefix of histories, [4]: prefix of channels, [5]: events that a
--- history keeps, [6]: milliseconds that it is kept; then for each event its outbox id, its JSON, the
--- number of its channels, and they. One message per channel: the epoch, and a line for each event.
--- One that Redis refuses is left out, and so is what comes after it on the same channels.
--- Returns the ids of those that were published now, of those refused each with the error, and of those
--- that wait behind them; nil when the claim is void.
+-- Append a batch of events to the histories of their channels, and publish it.
+-- KEYS[3]: the claim, KEYS[4]: ids of this batch, KEYS[5]: ids that may be published again.
+-- ARGV[2]: the caller's claim, [3]: prefix of histories, [4]: prefix of channels, [5]: length of a
+-- history in events, [6]: its lifetime in milliseconds; then for each event its outbox id, its JSON,
+-- the number of its channels, and the channels. Each channel gets one message: the epoch, and a line
+-- per event. An event that Redis refuses is left out, with all later events of the same channels.
+-- Return the ids of published events; of refused ones, each followed by its error; and of those that
+-- wait behind them. Return nil if the claim is void.
 if redis.call('GET', KEYS[3]) ~= ARGV[2] then
   return false
 end
@@ -12,7 +13,7 @@ local epoch = current_epoch()
 local size, ttl_ms = ARGV[5], tonumber(ARGV[6])
 local heads, messages, channels, broken = {}, {}, {}, {}
 
--- Returns the error that keeps a channel from taking events.
+-- Prepare a channel. Return the error if its history accepts no events.
 local function open(channel)
   if messages[channel] then
     return nil
@@ -26,8 +27,8 @@ local function open(channel)
   table.insert(channels, channel)
 end
 
--- `p` is what came before in the same channel: whoever resumes sees by it whether anything is missing.
--- Returns the error that kept it out.
+-- Append an event to a history. Its field `p` is the offset of the entry before it in the channel, by
+-- which a reader that resumes detects missing entries. Return the error if Redis refused it.
 local function append(channel, json)
   local history, offset = ARGV[3] .. channel, next_offset()
   local added = redis.pcall('XADD', history, 'MAXLEN', size, offset, 'p', heads[channel], 'e', json)
@@ -55,7 +56,7 @@ while at <= #ARGV do
   local first, last = at + 3, at + 2 + count
   local known = redis.call('SISMEMBER', KEYS[5], id) == 1
   local waits = not known and each(first, last, function(channel) return broken[channel] end)
-  -- All channels are looked at before any takes it.
+  -- All channels are prepared before the event is appended to any of them.
   local problem = not known and not waits
     and (each(first, last, open) or each(first, last, function(channel) return append(channel, json) end))
   if waits then

@@ -1,5 +1,5 @@
--- KEYS[3]: a history. ARGV[2]: the offset to read after, or nothing; [3]: how many entries.
--- Returns the epoch, the offset of this moment, whether there is a history, and the entries.
+-- Read a history. KEYS[3]: the history. ARGV[2]: the offset to read after, or empty; [3]: the maximum
+-- of entries. Return the epoch, the current offset, whether the history exists, and the entries.
 local epoch, now, entries = current_epoch(), next_offset(), {}
 keep_last_offset()
 if ARGV[2] ~= '' then

@@ -1,5 +1,5 @@
--- KEYS[3] …: histories that take no events. They are dropped, and a new epoch begins: whoever listened
--- reloads, as they can't know what they missed.
+-- Delete histories that accept no events, and begin a new epoch. KEYS[3] …: the histories.
+-- Their clients reload, because they can't know what they missed.
 for n = 3, #KEYS do
   redis.call('DEL', KEYS[n])
 end

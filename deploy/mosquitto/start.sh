@@ -1,12 +1,12 @@
 #!/bin/sh
-# At the first start, make the hub's own user: it keeps the accounts of devices, reads all and answers.
+# At the first start, create the hub's user, which manages broker accounts, reads all and publishes.
 set -eu
 data=${MOSQUITTO_DATA:-/mosquitto/data}
 security=$data/dynamic-security.json
 if [ ! -s "$security" ]; then
   mosquitto_ctrl dynsec init "$security.new" hub "$HUB_MQTT_PASSWORD" >/dev/null
-  # The role that this makes may send to the plugin only, and since 2.1 share no subscription.
-  # `R/` is where a Victron is kept talking.
+  # The initial role may only send to the plugin and, since 2.1, may not use shared subscriptions.
+  # `R/`: keep-alive messages for Victron devices.
   rights='{"acltype":"publishClientSend","topic":"solar/#","allow":true},'
   rights=$rights'{"acltype":"publishClientSend","topic":"R/#","allow":true},'
   rights=$rights'{"acltype":"subscribePattern","topic":"$share/#","allow":true},'

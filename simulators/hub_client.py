@@ -17,7 +17,8 @@ import httpx
 
 from core.retry import Backoff
 
-_TIMEOUT_S = 30.0
+# Thousands of homes register at once, on a machine that their hub may share with them.
+_TIMEOUT_S = 60.0
 _ATTEMPTS = 5
 _RETRY_FIRST_S = 0.2
 _RETRY_MAX_S = 1.6

@@ -210,7 +210,11 @@ async def test_energy_is_shown_with_its_quality(api: Api, pool: Pool) -> None:
     device_id = await add_device(pool, host)
     slot = slot_of(datetime.now(UTC) - timedelta(hours=1))
     await pool.execute(
-        "INSERT INTO energy_interval VALUES ($1, $2, 250.5, 200.125, 'measured', '{reset}')",
+        """
+        INSERT INTO energy_interval
+            (device_id, slot_start, generated_wh, surplus_wh, quality, reasons)
+        VALUES ($1, $2, 250.5, 200.125, 'measured', '{reset}')
+        """,
         device_id,
         slot,
     )

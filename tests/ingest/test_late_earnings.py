@@ -202,7 +202,8 @@ async def test_a_silent_counter_of_a_carried_account_reaches_back_behind_what_wa
     plain = [replace(one, export_wh=None) for one in [*told[90:100], *history]]
     await tell(pool, device, plain)
     await tell(pool, device, [told[80], exporting])
-    await account_what_waits(pool, Limits(in_batch=0, first_page=1, page=2))
+    async with pool.acquire() as conn:
+        await account_what_waits(conn, Limits(in_batch=0, first_page=1, page=2))
     await check(pool, database, device, [*plain, told[80], exporting])
 
 

@@ -21,7 +21,9 @@ from tests.api.conftest import JWT_SECRET, token_of
 from tests.support.people import Person, add_device, add_listing, add_user
 from tests.support.waiting import eventually
 
-EXAMPLES_PER_OPERATION = 100
+# Examples per operation. Most operations serve hosts or administrators; buyers and investors have
+# few of their own, and the API refuses the rest to them before it reads anything.
+EXAMPLES = {"buyer": 50, "host": 100, "investor": 50, "admin": 100}
 OF_EACH = 8
 
 
@@ -78,7 +80,7 @@ async def api(database: DatabaseSettings) -> AsyncIterator[str]:
         await process.wait()
 
 
-@pytest.mark.parametrize("role", ["buyer", "host", "investor", "admin"])
+@pytest.mark.parametrize("role", EXAMPLES)
 async def test_every_answer_is_as_documented(
     database: DatabaseSettings, pool: Pool, role: str
 ) -> None:
@@ -89,7 +91,7 @@ async def test_every_answer_is_as_documented(
         schemathesis = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json",
             "--checks", "all", "--exclude-checks", "positive_data_acceptance",
-            "--max-examples", str(EXAMPLES_PER_OPERATION), "--generation-deterministic",
+            "--max-examples", str(EXAMPLES[role]), "--generation-deterministic",
             "--continue-on-failure", "--no-color", "--warnings", "off",
             "--header", f"Authorization: Bearer {token}",
             env={

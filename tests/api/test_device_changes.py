@@ -10,7 +10,7 @@ import pytest
 from core.accounting import advance
 from core.readings import Reading
 from core.settings import DatabaseSettings
-from db import accounts
+from db import accounting_states
 from db.audit import audit
 from db.pool import Pool
 from tests.api.conftest import Api, code_of, data_of, fields_of
@@ -78,7 +78,7 @@ async def test_the_first_reading_fixes_the_capacity_that_it_was_judged_by(
     await pool.execute(
         "UPDATE device_states SET accounting_state = $2 WHERE device_id = $1",
         device_id,
-        accounts.to_json(accounted.account),
+        accounting_states.to_json(accounted.account),
     )
     path = f"{DEVICES}/{device_id}"
     refused = await api.call("PATCH", path, host, json={"name": "Barn", "capacity_w": 6000})

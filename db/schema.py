@@ -17,6 +17,8 @@ from core.settings import DatabaseSettings
 from db import roles
 from db.errors import UnknownRevision
 from db.locks import AdvisoryLock
+from db.migrations import functions
+from db.migrations.sql import run_file
 from db.pool import Connection
 
 _LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(:lock)"
@@ -80,11 +82,17 @@ async def migrate(
 
 
 def upgrade(conn: SyncConnection, revision: str = "head") -> str | None:
-    """Upgrade the schema alone. Return its revision before."""
+    """Upgrade the schema alone. Return its revision before.
+
+    Functions belong to the newest revision: an earlier one has those of its columns alone.
+    """
     conn.execute(text(_LOCK_MIGRATION), {"lock": AdvisoryLock.MIGRATION})
     before = MigrationContext.configure(conn).get_current_revision()
     check_is_known(before)
     config = _config()
     config.attributes["connection"] = conn
     alembic.command.upgrade(config, revision)
+    if before != newest_revision() and revision in ("head", newest_revision()):
+        for name in functions.ALL:
+            run_file(conn, f"functions/{name}.sql")
     return before

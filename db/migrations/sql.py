@@ -4,17 +4,18 @@ from pathlib import Path
 
 import sqlalchemy
 from alembic import op
+from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
 _MIGRATIONS = Path(__file__).parent
 
 
-def run_file(name: str) -> None:
+def run_file(conn: Connection, name: str) -> None:
     """Run a file by its path below `db/migrations`.
 
     The driver runs it, not SQLAlchemy, which would prepare the text as a single statement.
     """
-    driver_connection = op.get_bind().connection.driver_connection
+    driver_connection = conn.connection.driver_connection
     assert driver_connection is not None
     await_only(driver_connection.execute((_MIGRATIONS / name).read_text("utf-8")))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from core.settings import DatabaseSettings
 from core.units import BALANCE_MAX
 from db import migrations, schema
+from db.migrations import functions
 from db.pool import Connection, open_connection
 
 
@@ -32,18 +33,28 @@ async def test_a_database_tells_its_revision(
     assert await schema.current_revision(conn) == schema.newest_revision()
 
 
-def test_the_first_revision_runs_every_file_of_the_schema() -> None:
-    directory = Path(migrations.__file__).parent
-    first = (directory / "versions" / "0100_first_schema.py").read_text("utf-8")
-    named = re.findall(r"\w+", first)
-    unused = [path.stem for path in directory.rglob("schema/**/*.sql") if path.stem not in named]
+MIGRATIONS = Path(migrations.__file__).parent
+
+
+def test_revisions_run_every_file_of_the_schema() -> None:
+    revisions = [path.read_text("utf-8") for path in (MIGRATIONS / "versions").glob("*.py")]
+    named = re.findall(r"\w+", " ".join(revisions))
+    unused = [path.stem for path in MIGRATIONS.glob("schema/*.sql") if path.stem not in named]
     assert unused == []
 
 
-def test_each_file_of_a_function_defines_it_alone() -> None:
-    for path in (Path(migrations.__file__).parent / "schema" / "functions").glob("*.sql"):
-        defined = re.findall(r"CREATE FUNCTION (\w+)", path.read_text("utf-8"))
-        assert set(defined) == {path.stem}, path
+def test_each_function_has_a_file_that_defines_it_alone_and_can_run_again() -> None:
+    files = {path.stem: path.read_text("utf-8") for path in MIGRATIONS.glob("functions/*.sql")}
+    assert sorted(files) == sorted(functions.ALL)
+    for name, text in files.items():
+        defined = re.findall(r"CREATE OR REPLACE FUNCTION (\w+)", text)
+        assert set(defined) == {name}
+        assert not re.search(r"CREATE (FUNCTION|TRIGGER)", text), name
+
+
+async def test_functions_run_again_on_a_filled_database(conn: Connection) -> None:
+    for name in functions.ALL:
+        await conn.execute((MIGRATIONS / "functions" / f"{name}.sql").read_text("utf-8"))
 
 
 async def test_the_database_has_the_limit_of_a_balance_that_the_code_has(conn: Connection) -> None:

@@ -1,3 +1,0 @@
--- Return a transaction as events show it.
-CREATE FUNCTION transaction_json(t energy_transactions) RETURNS jsonb LANGUAGE sql STABLE
-RETURN concat('{', transaction_members(t), '}')::jsonb;

@@ -1,13 +1,14 @@
-"""Measurements that devices tell in parts, laid together: one reading per measurement.
+"""Assembly of measurements that devices send in parts: one reading per measurement.
 
-A `PartialReading` is what one message says of a measurement; `merge` adds it to the measurement
-that is open, or closes that one first where the part belongs to the next. What stays open is closed
-once its time is over. All that must be kept of a device between its messages is an `AssemblyState`.
+A `PartialReading` holds the part of a measurement that one message reports. `merge` adds it to the
+open measurement, or closes that one first if the part belongs to the next. A measurement that stays
+open is closed when its window is over. `AssemblyState` is all that is stored of a device between
+its messages.
 
-A number that a measurement doesn't tell is what was last told, as firmwares send what has changed.
-Not so a counter: "nothing was generated since" is more than silence says. Where a device has
-several counters of a kind (phases, inverters), a reading holds those that the measurement told, and
-their sum only if it told all that are known of.
+Firmwares send only values that changed. So a value that a measurement doesn't report is the last
+reported one, except for counters: a counter that is not reported may have changed. If a device has
+several counters of a kind (phases, inverters), a reading holds the reported ones, and their sum
+only if all known ones were reported.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,67 +17,75 @@ from datetime import UTC, datetime, timedelta
 
 from core.readings import MAX_CLOCK_AHEAD, RETURN, Reading
 
-# More than any installation has; who makes up names doesn't make us keep them.
+# More than any installation has. Invented names must not make a state grow without end.
 PARTS_MAX = 100
 
 COUNTERS = frozenset({"energy_wh", "export_wh", "import_wh"})
 
-# What a device without a measurement yet gives for its time.
+# The time that a device reports before its first measurement.
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
-# By name, what is known of numbers and of parts of them; None: there is one, but not what it is.
+# Values by name: a field of `Reading`, or `field:part` for one of several parts that add up.
+# None: the device has this value, but it is unknown at present.
 Known = Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class PartialReading:
-    """Some numbers of a measurement: a field of `Reading`, or `field:name` for one of several that
-    add up. None: not known any more; `gone`: there is no such thing any more. `at` is None where
-    the message doesn't say when."""
+    """The values of a measurement that one message reports, by name.
 
+    Names are a field of `Reading`, or `field:part` for one of several parts that add up.
+    """
+
+    # None: the value is no longer known.
     values: Known = field(default_factory=dict)
+    # None: the message has no time.
     at: datetime | None = None
-    gone: frozenset[str] = frozenset()
+    # Names of values that the device no longer has.
+    removed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class ReportingPattern:
-    """How a firmware spreads a measurement: over which time, and whether a number that is said
-    again in it belongs to the next measurement or is the better one.
+    """The way in which a firmware spreads a measurement over messages."""
 
-    `power_w`: what the device's power is by what is known, where it isn't the sum of its parts.
-    """
-
+    # A measurement's parts arrive within this time.
     window: timedelta
-    last_counts: bool = False
+    # A value that is reported twice in a window replaces the first one. Otherwise it opens the next
+    # measurement.
+    last_wins: bool = False
+    # Computes the device's power from the known values, if it isn't the sum of its parts.
     power_w: Callable[[Known], float | None] | None = None
 
 
 @dataclass(slots=True)
 class OpenMeasurement:
-    """A measurement that is being told. `bare` and `timed`: what was said without and with a time,
-    which some firmwares do both."""
+    """A measurement of which more parts may arrive."""
 
     opened_at: datetime
+    # The topic of the first part.
     topic: str
     at: datetime | None = None
     values: dict[str, float | None] = field(default_factory=dict)
+    # Names of the values that were reported without and with a time. Some firmwares report a value
+    # in both ways, and that is no repetition.
     bare: set[str] = field(default_factory=set)
     timed: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
 class AssemblyState:
-    """What must be kept of a device between its messages."""
+    """All that is stored of a device between its messages (`db/partials.py`)."""
 
     known: dict[str, float | None] = field(default_factory=dict)
     open: OpenMeasurement | None = None
+    # Time of the newest closed measurement: older ones are late.
     last_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """A measurement that is complete; `topic` is where it began, `opened_at` when."""
+class Measurement:
+    """A complete measurement, with the topic and the time of receipt of its first part."""
 
     reading: Reading
     topic: str
@@ -84,101 +93,112 @@ class Measured:
 
 
 def merge(
-    partial: AssemblyState,
+    state: AssemblyState,
     part: PartialReading,
-    rhythm: ReportingPattern,
+    pattern: ReportingPattern,
     *,
     topic: str,
     received_at: datetime,
-) -> Measured | None:
-    """Lay a part over what is known. Returns the measurement that this completes."""
-    measured = None
-    if partial.open is not None and not _belongs(partial.open, part, rhythm, received_at):
-        measured = close(partial, rhythm)
-    for name in part.gone:
-        partial.known.pop(name, None)
-        if partial.open is not None:
-            partial.open.values.pop(name, None)
+) -> Measurement | None:
+    """Merge a part into the state. Return the measurement that this closes, if any."""
+    closed = None
+    if state.open is not None and not _belongs(state.open, part, pattern, received_at):
+        closed = close(state, pattern)
+    for name in part.removed:
+        state.known.pop(name, None)
+        if state.open is not None:
+            state.open.values.pop(name, None)
     if part.values or part.at is not None:
-        if partial.open is None:
-            partial.open = OpenMeasurement(received_at, topic)
-        _add(partial.open, part)
-    return measured
+        if state.open is None:
+            state.open = OpenMeasurement(received_at, topic)
+        _add(state.open, part)
+    return closed
 
 
 def close_if_due(
-    partial: AssemblyState, rhythm: ReportingPattern, now: datetime
-) -> Measured | None:
-    """Close the open measurement if no more of it is awaited."""
-    if partial.open is None or now < partial.open.opened_at + rhythm.window:
+    state: AssemblyState, pattern: ReportingPattern, now: datetime
+) -> Measurement | None:
+    """Close the open measurement if its window is over."""
+    if state.open is None or now < state.open.opened_at + pattern.window:
         return None
-    return close(partial, rhythm)
+    return close(state, pattern)
 
 
 def _belongs(
     measurement: OpenMeasurement,
     part: PartialReading,
-    rhythm: ReportingPattern,
+    pattern: ReportingPattern,
     received_at: datetime,
 ) -> bool:
-    if received_at >= measurement.opened_at + rhythm.window:
+    if received_at >= measurement.opened_at + pattern.window:
         return False
     if None not in (part.at, measurement.at) and part.at != measurement.at:
         return False
-    said = measurement.bare if part.at is None else measurement.timed
-    return rhythm.last_counts or all(
-        measurement.values.get(name) == value for name, value in part.values.items() if name in said
+    reported = _reported(measurement, part)
+    return pattern.last_wins or all(
+        measurement.values.get(name) == value
+        for name, value in part.values.items()
+        if name in reported
     )
+
+
+def _reported(measurement: OpenMeasurement, part: PartialReading) -> set[str]:
+    """Return the names that were reported in the same way as a part: with or without a time."""
+    return measurement.bare if part.at is None else measurement.timed
 
 
 def _add(measurement: OpenMeasurement, part: PartialReading) -> None:
     measurement.at = measurement.at or part.at
-    said = measurement.bare if part.at is None else measurement.timed
+    reported = _reported(measurement, part)
     for name, value in part.values.items():
         if name in measurement.values or len(measurement.values) < PARTS_MAX:
             measurement.values[name] = value
-            said.add(name)
+            reported.add(name)
 
 
-def close(partial: AssemblyState, rhythm: ReportingPattern) -> Measured | None:
-    """Close the open measurement. None: it says nothing that makes a reading."""
-    measurement, partial.open = partial.open, None
+def close(state: AssemblyState, pattern: ReportingPattern) -> Measurement | None:
+    """Close the open measurement. Return None if its values make no reading."""
+    measurement, state.open = state.open, None
     if measurement is None or not measurement.values or measurement.at == NEVER:
         return None
     at = measurement.at or measurement.opened_at
-    # A clock that is ahead must not make all that follows look late.
-    impossible = at > measurement.opened_at + MAX_CLOCK_AHEAD
+    # A clock that is ahead must not make all later measurements look late.
+    is_ahead = at > measurement.opened_at + MAX_CLOCK_AHEAD
     known: Known
-    if impossible or (partial.last_at is not None and at <= partial.last_at):
-        # It is late: it says what it says by itself, and changes nothing of what is known.
-        known = _learnt(dict.fromkeys(partial.known), measurement.values)
+    if is_ahead or (state.last_at is not None and at <= state.last_at):
+        # A late measurement is a reading of its own values, and does not change the known ones.
+        known = _updated(dict.fromkeys(state.known), measurement.values)
     else:
-        known = partial.known = _learnt(partial.known, measurement.values)
-        partial.last_at = at
-    reading = _told(at, known, measurement.values, rhythm)
-    if not (reading.says_something or impossible):
+        known = state.known = _updated(state.known, measurement.values)
+        state.last_at = at
+    reading = _reading(at, known, measurement.values, pattern)
+    if not (reading.has_measurement or is_ahead):
         return None
-    return Measured(reading, measurement.topic, measurement.opened_at)
+    return Measurement(reading, measurement.topic, measurement.opened_at)
 
 
-def _learnt(known: Known, said: Known) -> dict[str, float | None]:
-    """What is known after a measurement. That something never heard of is not known is no news."""
-    learnt = dict(known)
-    for name, value in said.items():
-        if name in learnt or (value is not None and len(learnt) < PARTS_MAX):
-            learnt[name] = value
-    # What comes in parts is no number of its own any more, nor the other way round.
-    in_parts = {_field(name): ":" in name for name, value in said.items() if value is not None}
+def _updated(known: Known, reported: Known) -> dict[str, float | None]:
+    """Return the known values after a measurement.
+
+    A new name without a value is left out: the device may not have such a part at all.
+    """
+    updated = dict(known)
+    for name, value in reported.items():
+        if name in updated or (value is not None and len(updated) < PARTS_MAX):
+            updated[name] = value
+    # A field is reported as a whole or in parts: the form that was reported last replaces the
+    # other one.
+    in_parts = {_field(name): ":" in name for name, value in reported.items() if value is not None}
     return {
         name: value
-        for name, value in learnt.items()
+        for name, value in updated.items()
         if (":" in name) == in_parts.get(_field(name), ":" in name)
     }
 
 
-def _told(at: datetime, known: Known, said: Known, rhythm: ReportingPattern) -> Reading:
-    """The reading of a measurement: numbers as they are known, counters as far as it said them."""
-    counters = {name: wh for name, wh in said.items() if _field(name) in COUNTERS}
+def _reading(at: datetime, known: Known, reported: Known, pattern: ReportingPattern) -> Reading:
+    """Return the reading of a measurement: known values, but only those counters it reported."""
+    counters = {name: wh for name, wh in reported.items() if _field(name) in COUNTERS}
     totals: dict[str, float | None] = {}
     for name, value in known.items():
         number = counters.get(name) if _field(name) in COUNTERS else value
@@ -187,12 +207,13 @@ def _told(at: datetime, known: Known, said: Known, rhythm: ReportingPattern) -> 
             totals[_field(name)] = None
         else:
             totals[_field(name)] = total - number if name.endswith(RETURN) else total + number
-    if rhythm.power_w is not None:
-        totals["power_w"] = rhythm.power_w(known)
+    if pattern.power_w is not None:
+        totals["power_w"] = pattern.power_w(known)
     fields = {name: value for name, value in totals.items() if value is not None}
     for name in COUNTERS & fields.keys():
+        # More flowed back than was counted: one of the counters was reset.
         if fields[name] < 0:
-            del fields[name]  # More came back than was counted: one of them was reset.
+            del fields[name]
     parts = {n: wh for n, wh in counters.items() if ":" in n and n in known and wh is not None}
     whole = Reading(at, **fields)
     return whole.with_details(parts) if parts else whole

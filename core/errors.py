@@ -1,7 +1,8 @@
-"""What may go wrong in the domain: facts with stable codes. No HTTP here.
+"""Errors of the domain: facts with stable codes. No HTTP here.
 
-The docstring of each class is its sentence for a person; `{names}` in it are filled from the
-facts that it was raised with. `kind` groups them; `api/http/errors.py` maps kinds to statuses.
+The docstring of a class is its message to a person. Names in braces in it are replaced by the facts
+that the error was raised with. Each class derives from a kind, such as `Conflict`;
+`api/http/errors.py` maps kinds to statuses.
 """
 
 from typing import ClassVar
@@ -72,7 +73,7 @@ class Unavailable(DomainError):
 
 
 class GoneFromQueue(Conflict):
-    """An event can't go back into its queue: whoever listened has reloaded since."""
+    """An event can't return to its queue: its subscribers have reloaded since."""
 
     code = "gone_from_queue"
 
@@ -87,7 +88,7 @@ class BadCredentials(Unauthenticated):
 
 
 class BadToken(Unauthenticated):
-    """The token is missing, malformed or not ours."""
+    """The token is missing, malformed or not from this hub."""
 
     code = "bad_token"
 
@@ -138,31 +139,31 @@ class CapacityFixed(Conflict):
 
 
 class CapacityNotApproved(Conflict):
-    """A device of more than {capacity_max_w} W sells once an administrator approved that."""
+    """A device of more than {capacity_max_w} W sells only after an administrator approved it."""
 
     code = "capacity_not_approved"
 
 
 class DeviceFrozen(Conflict):
-    """An administrator froze this device: it can't sell, and can't be removed by its owner."""
+    """An administrator froze this device: it can't sell, and its owner can't remove it."""
 
     code = "device_frozen"
 
 
 class DeviceFlagged(Conflict):
-    """What this device measured looks wrong: it sells again once an administrator confirmed it."""
+    """This device's energy looks wrong: it can't sell until an administrator has confirmed it."""
 
     code = "device_flagged"
 
 
 class FundingTermsFixed(Conflict):
-    """The funding terms can't change any more: somebody invested."""
+    """The funding terms can't change any more: the device has investors."""
 
     code = "funding_terms_fixed"
 
 
 class DeviceFunded(Conflict):
-    """Others invested in this device: only an administrator can remove it."""
+    """This device has investors: only an administrator can remove it."""
 
     code = "device_funded"
 
@@ -186,7 +187,7 @@ class FundingExceeded(Conflict):
 
 
 class TooManyInvestors(Conflict):
-    """The device has {at_most} investments already."""
+    """The device already has {at_most} investments, which is the maximum."""
 
     code = "too_many_investors"
 
@@ -198,7 +199,7 @@ class NoLocation(Conflict):
 
 
 class TooManyAddresses(Conflict):
-    """You have {at_most} addresses already; remove one first."""
+    """You already have {at_most} addresses, which is the maximum; remove one first."""
 
     code = "too_many_addresses"
 
@@ -207,7 +208,7 @@ class TooManyAddresses(Conflict):
 
 
 class OpenListingExists(Conflict):
-    """The device has an open listing that follows it already."""
+    """The device already has an open listing that follows its meter."""
 
     code = "open_listing_exists"
 
@@ -243,7 +244,7 @@ class InsufficientBalance(Conflict):
 
 
 class PayoutHeld(Conflict):
-    """{held} INR were earned too lately to be withdrawn; {available} INR can be withdrawn now."""
+    """{held} INR were earned too recently to be withdrawn; {available} INR can be withdrawn now."""
 
     code = "payout_held"
 
@@ -261,7 +262,7 @@ class OwnListing(Conflict):
 
 
 class QuotaExceeded(Conflict):
-    """You have {at_most} {what} already: that is as many as one may have; end one of them first."""
+    """You already have {at_most} {what}, which is the maximum; end one of them first."""
 
     code = "quota_exceeded"
 
@@ -279,14 +280,14 @@ class PurchaseTooSmall(Conflict):
 
 
 class CostsNothing(PurchaseTooSmall):
-    """At {price_per_kwh} INR per kWh it must be enough to cost at least 0.01 INR."""
+    """At {price_per_kwh} INR per kWh, a purchase must be large enough to cost at least 0.01 INR."""
 
 
 # Payments ------------------------------------------------------------------------------------
 
 
 class PaymentsUnavailable(Unavailable):
-    """This hub has no payment provider for that: money can neither come in nor go out."""
+    """This hub has no payment provider for this: it takes no top-ups or withdrawals."""
 
     code = "payments_unavailable"
 
@@ -298,6 +299,6 @@ class WalletLimit(Invalid):
 
 
 class PayeeWalletLimit(Conflict):
-    """Who would be paid has a wallet that can't hold more: it holds at most {at_most} INR."""
+    """The payee's wallet would exceed its maximum balance of {at_most} INR."""
 
     code = "payee_wallet_limit"

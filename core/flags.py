@@ -1,17 +1,17 @@
-"""What looks wrong about a device's energy, though each part of it is possible.
+"""Flags on a device's energy that looks wrong, though each part of it is possible.
 
-A flag is no verdict: an administrator looks into its evidence. What is looked at is what slots hold
-when they are looked at, within a day (`WINDOW`), so the order in which readings arrived hardly
-matters. Three things raise one:
+A flag is not a decision: an administrator looks into its evidence. A check compares the energy of
+slots within one day (`WINDOW`), so the order in which readings arrive hardly matters. There are
+three kinds:
 
-- `earning_resets`: a counter that is reset again and again, and earns by it: at least 4 resets
-  within a day that credit 1 kWh together, and a quarter of all that was credited meanwhile. A
-  device that starts anew in each power cut earns far less by it.
-- `night_generation`: energy of slots in which the sun was below -6 degrees all the time at the
-  device's place: 2 slots within a day at least, 100 Wh and 3 minutes of its capacity. Not where a
-  battery may have given it, nor where energy is interpolated over a silence.
-- `near_limit`: slots with more than 1.15 times what the capacity makes in them (1.25 is what a
-  counter may rise by): at least 8, two hours, within a day.
+- `earning_resets`: a counter is reset repeatedly, and earns by it. At least 4 resets within a day
+  credit 1 kWh together, and a quarter of all energy credited in that day. A device that starts anew
+  after each power cut earns far less by it.
+- `night_generation`: slots in which the sun was below -6 degrees all the time have energy. At least
+  2 slots within a day have 100 Wh together, and the energy of 3 minutes at full capacity. Devices
+  with a battery and interpolated energy are exempt.
+- `near_limit`: slots have more than 1.15 times the energy of the capacity (a counter may rise by
+  1.25 times). At least 8 slots, which is two hours, within a day.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,23 +27,25 @@ from core.units import SLOT, rfc3339
 
 WINDOW = timedelta(days=1)
 
-RESETS_LEAST = 4
-RESETS_LEAST_WH = 1_000
-RESETS_LEAST_SHARE = 0.25
+# A device that restarts after each power cut earns less than this by its resets.
+RESETS_MIN = 4
+RESETS_MIN_WH = 1_000
+RESETS_MIN_SHARE = 0.25
 
-NIGHT_LEAST_SLOTS = 2
-NIGHT_LEAST_WH = 100
-NIGHT_LEAST_OF_CAPACITY = timedelta(minutes=3)
+NIGHT_MIN_SLOTS = 2
+NIGHT_MIN_WH = 100
+NIGHT_MIN_AT_CAPACITY = timedelta(minutes=3)
 
 NEAR_LIMIT_FACTOR = 1.15
-NEAR_LIMIT_LEAST_SLOTS = 8
+NEAR_LIMIT_MIN_SLOTS = 8
 
-_EXAMPLES = 10
+# Evidence is stored with the flag: this limits its size.
+_EXAMPLES_MAX = 10
 _SLOTS_PER_HOUR = timedelta(hours=1) / SLOT
 
 
 class FlagKind(StrEnum):
-    """What looks wrong."""
+    """The pattern that looks wrong."""
 
     EARNING_RESETS = "earning_resets"
     NIGHT_GENERATION = "night_generation"
@@ -51,17 +53,19 @@ class FlagKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class FlagSuspicion:
-    """A device that is looked at. `has_battery`: it may give at night what it took by day."""
+class CheckedDevice:
+    """The facts about a device that the checks depend on."""
 
     capacity_w: float
+    # Latitude and longitude; None: unknown.
     place: tuple[float, float] | None
+    # A battery may feed in at night the energy that it stored by day.
     has_battery: bool
 
 
 @dataclass(frozen=True, slots=True)
 class SlotEnergy:
-    """What a slot holds: generated, or exported where only that is counted."""
+    """The energy of a slot: generated, or exported if only export is counted."""
 
     start: datetime
     energy_wh: float
@@ -70,8 +74,8 @@ class SlotEnergy:
 
 
 @dataclass(frozen=True, slots=True)
-class Credited:
-    """What one reading credited."""
+class ReadingCredit:
+    """The energy that one reading credited."""
 
     at: datetime
     energy_wh: float
@@ -80,49 +84,53 @@ class Credited:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What raises a flag: the energy that it is about, and numbers and times for whoever looks."""
+    """A pattern that raises a flag: its energy, and the evidence that an administrator sees."""
 
     kind: FlagKind
     energy_wh: float
+    # Numbers and times as JSON values.
     evidence: dict[str, Any]
 
 
-def find_in_slots(slots: Sequence[SlotEnergy], suspect: FlagSuspicion) -> list[Finding]:
-    """What slots, sorted by time, tell by themselves."""
-    found = (_night_generation(slots, suspect), _near_limit(slots, suspect))
+def find_in_slots(slots: Sequence[SlotEnergy], device: CheckedDevice) -> list[Finding]:
+    """Return the findings in slots, sorted by time, that need no readings."""
+    found = (_night_generation(slots, device), _near_limit(slots, device))
     return [finding for finding in found if finding is not None]
 
 
-def with_resets(slots: Sequence[SlotEnergy]) -> Sequence[SlotEnergy]:
-    """The slots of a day that were earned in part by resets, if those may have earned enough.
+def slots_with_resets(slots: Sequence[SlotEnergy]) -> Sequence[SlotEnergy]:
+    """Return the slots of a day with energy from resets, if that may suffice for a finding.
 
-    Their readings are to be looked at: what else they credited is in these slots too.
+    These slots may hold other energy too, so `find_resets` needs the credits of their readings.
     """
     reset = [
         slot
         for slot in slots
         if slot.quality is Quality.MEASURED and Reason.RESET in slot.reasons and slot.energy_wh > 0
     ]
-    richest = _richest(reset, RESETS_LEAST_WH, least=1)
-    if not richest or _energy_wh(richest) < RESETS_LEAST_SHARE * _day_wh(slots, richest):
+    richest = _richest(reset, RESETS_MIN_WH, slots_min=1)
+    if not richest or _energy_wh(richest) < RESETS_MIN_SHARE * _day_wh(slots, richest):
         return ()
     return richest
 
 
 def find_resets(
-    slots: Sequence[SlotEnergy], reset: Sequence[SlotEnergy], credited: Sequence[Credited]
+    slots: Sequence[SlotEnergy], reset: Sequence[SlotEnergy], credited: Sequence[ReadingCredit]
 ) -> Finding | None:
-    """What was earned by resets in a day. `credited`: of the readings of all the slots with resets,
-    or of those that were looked at: the others are taken to be alike."""
+    """Return the finding of a day whose slots `reset` contain resets, if there is one.
+
+    `credited`: credits of the readings in these slots, or in a sample of them. The share of resets
+    in the sample then counts for all of them.
+    """
     resets = sorted((one for one in credited if one.is_reset), key=lambda one: one.at)
     credited_wh = sum(one.energy_wh for one in credited)
-    if len(resets) < RESETS_LEAST or not credited_wh:
+    if len(resets) < RESETS_MIN or not credited_wh:
         return None
     share = sum(one.energy_wh for one in resets) / credited_wh
     energy_wh, day_wh = share * _energy_wh(reset), _day_wh(slots, reset)
-    if energy_wh < max(RESETS_LEAST_WH, RESETS_LEAST_SHARE * day_wh):
+    if energy_wh < max(RESETS_MIN_WH, RESETS_MIN_SHARE * day_wh):
         return None
-    largest = sorted(resets, key=lambda one: -one.energy_wh)[:_EXAMPLES]
+    largest = sorted(resets, key=lambda one: -one.energy_wh)[:_EXAMPLES_MAX]
     evidence = {
         **_span(reset),
         "resets_seen": len(resets),
@@ -134,10 +142,10 @@ def find_resets(
     return Finding(FlagKind.EARNING_RESETS, energy_wh, evidence)
 
 
-def _night_generation(slots: Iterable[SlotEnergy], suspect: FlagSuspicion) -> Finding | None:
-    if suspect.place is None or suspect.has_battery:
+def _night_generation(slots: Iterable[SlotEnergy], device: CheckedDevice) -> Finding | None:
+    if device.place is None or device.has_battery:
         return None
-    latitude, longitude = suspect.place
+    latitude, longitude = device.place
     dark = [
         slot
         for slot in slots
@@ -145,13 +153,13 @@ def _night_generation(slots: Iterable[SlotEnergy], suspect: FlagSuspicion) -> Fi
         and slot.quality is Quality.MEASURED
         and _highest_sun_deg(slot, latitude, longitude) < DARK_BELOW_DEG
     ]
-    least_wh = max(
-        NIGHT_LEAST_WH, suspect.capacity_w * (NIGHT_LEAST_OF_CAPACITY / timedelta(hours=1))
+    energy_min_wh = max(
+        NIGHT_MIN_WH, device.capacity_w * (NIGHT_MIN_AT_CAPACITY / timedelta(hours=1))
     )
-    night = _richest(dark, least_wh, least=NIGHT_LEAST_SLOTS)
+    night = _richest(dark, energy_min_wh, slots_min=NIGHT_MIN_SLOTS)
     if not night:
         return None
-    examples = sorted(night, key=lambda slot: -slot.energy_wh)[:_EXAMPLES]
+    examples = sorted(night, key=lambda slot: -slot.energy_wh)[:_EXAMPLES_MAX]
     return Finding(
         FlagKind.NIGHT_GENERATION,
         _energy_wh(night),
@@ -171,14 +179,14 @@ def _night_generation(slots: Iterable[SlotEnergy], suspect: FlagSuspicion) -> Fi
     )
 
 
-def _near_limit(slots: Iterable[SlotEnergy], suspect: FlagSuspicion) -> Finding | None:
-    plate_wh = suspect.capacity_w / _SLOTS_PER_HOUR
+def _near_limit(slots: Iterable[SlotEnergy], device: CheckedDevice) -> Finding | None:
+    capacity_wh = device.capacity_w / _SLOTS_PER_HOUR
     near = [
         slot
         for slot in slots
-        if slot.quality in SELLABLE and slot.energy_wh > NEAR_LIMIT_FACTOR * plate_wh
+        if slot.quality in SELLABLE and slot.energy_wh > NEAR_LIMIT_FACTOR * capacity_wh
     ]
-    day = _richest(near, 0, least=NEAR_LIMIT_LEAST_SLOTS)
+    day = _richest(near, 0, slots_min=NEAR_LIMIT_MIN_SLOTS)
     if not day:
         return None
     mean_w = _energy_wh(day) / len(day) * _SLOTS_PER_HOUR
@@ -186,21 +194,21 @@ def _near_limit(slots: Iterable[SlotEnergy], suspect: FlagSuspicion) -> Finding 
         **_span(day),
         "hours": len(day) / _SLOTS_PER_HOUR,
         "mean_power_w": round(mean_w, 1),
-        "capacity_w": suspect.capacity_w,
-        "limit_w": suspect.capacity_w * CAPACITY_MARGIN,
+        "capacity_w": device.capacity_w,
+        "limit_w": device.capacity_w * CAPACITY_MARGIN,
     }
     return Finding(FlagKind.NEAR_LIMIT, _energy_wh(day), evidence)
 
 
 def _highest_sun_deg(slot: SlotEnergy, latitude: float, longitude: float) -> float:
-    """Of the beginning, the middle and the end: between them it hardly rises any higher."""
+    """Return the highest elevation at a slot's start, middle and end: a good enough maximum."""
     return max(
         elevation_deg(slot.start + part * SLOT / 2, latitude, longitude) for part in range(3)
     )
 
 
 def _day_wh(slots: Iterable[SlotEnergy], some: Sequence[SlotEnergy]) -> float:
-    """All energy of the day that ends with the last of some slots."""
+    """Return the energy of all slots in the day that ends with the last one of `some`."""
     ends = some[-1].start
     return _energy_wh(slot for slot in slots if ends - WINDOW < slot.start <= ends)
 
@@ -217,14 +225,18 @@ def _energy_wh(slots: Iterable[SlotEnergy]) -> float:
     return sum(slot.energy_wh for slot in slots)
 
 
-def _richest(slots: Sequence[SlotEnergy], least_wh: float, *, least: int) -> Sequence[SlotEnergy]:
-    """The slots within a day that hold the most, if they are enough of both; else none."""
-    enough = (day for day in _days(slots) if len(day) >= least and _energy_wh(day) >= least_wh)
+def _richest(
+    slots: Sequence[SlotEnergy], energy_min_wh: float, *, slots_min: int
+) -> Sequence[SlotEnergy]:
+    """Return the slots of the day with most energy that reaches both minimums, or none."""
+    enough = (
+        day for day in _days(slots) if len(day) >= slots_min and _energy_wh(day) >= energy_min_wh
+    )
     return max(enough, key=_energy_wh, default=())
 
 
 def _days(slots: Sequence[SlotEnergy]) -> Iterator[Sequence[SlotEnergy]]:
-    """For each slot, those within a day that ends with it."""
+    """Yield for each slot the slots within the day that ends with it."""
     first = 0
     for last, slot in enumerate(slots):
         while slot.start - slots[first].start >= WINDOW:

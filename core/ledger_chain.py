@@ -1,7 +1,8 @@
-"""A chain of digests: each hash holds the one before it, so the last one vouches for all.
+"""A hash chain over the ledger: each digest includes the one before it.
 
-Whoever changes, removes or adds a row that was digested has to make every later hash anew, and then
-the head is not the one that was noted elsewhere. Pure: who reads and writes it is `db`.
+A change, removal or addition of a digested row changes the hash of its digest and of all later
+ones. The head then differs from the one that was noted outside the database.
+`db/ledger_digests.py` stores the chain.
 """
 
 import hashlib
@@ -9,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+# The hash before the first digest.
 GENESIS = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
-class Witness:
-    """The SHA-256 of one row, and of all that belongs to it, as it was when it was looked at."""
+class RowHash:
+    """The SHA-256 of one row and of all rows that belong to it, at the time of the digest."""
 
     id: UUID
     hash: bytes
@@ -22,12 +24,13 @@ class Witness:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far the chain goes: up to these numbers of ledger entries and settled payments."""
+    """The last ledger entry and the last settled payment that the chain covers, by number."""
 
     entries_to: int = 0
     settlements_to: int = 0
 
     def at_least(self, other: "Position") -> "Position":
+        """Return the later of two positions, for each number by itself."""
         return Position(
             max(self.entries_to, other.entries_to), max(self.settlements_to, other.settlements_to)
         )
@@ -35,7 +38,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The last link; its hash is what to note where nobody can change it."""
+    """The last link of the chain. An operator notes its hash where nobody can change it."""
 
     sequence: int = 0
     hash: bytes = GENESIS
@@ -47,24 +50,24 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What one digest vouches for, beyond all that those before it do."""
+    """The rows that one digest covers, in addition to those of earlier digests."""
 
     position: Position
-    transfers: Sequence[Witness]
-    payments: Sequence[Witness]
+    transfers: Sequence[RowHash]
+    payments: Sequence[RowHash]
 
 
 def append(head: Head, link: Link) -> Head:
-    """The head of the chain with one more link: SHA-256 of the head's hash and all of the link.
+    """Return the head after one more link: the SHA-256 of the head's hash and the whole link.
 
-    Numbers are 8 bytes, big-endian, and so are the counts that precede the witnesses.
+    Numbers are 8 bytes, big-endian, as are the counts before the row hashes.
     """
     sequence = head.sequence + 1
     digest = hashlib.sha256(head.hash)
     for number in (sequence, link.position.entries_to, link.position.settlements_to):
         digest.update(number.to_bytes(8))
-    for witnesses in (link.transfers, link.payments):
-        digest.update(len(witnesses).to_bytes(8))
-        for witness in witnesses:
-            digest.update(witness.id.bytes + witness.hash)
+    for rows in (link.transfers, link.payments):
+        digest.update(len(rows).to_bytes(8))
+        for row in rows:
+            digest.update(row.id.bytes + row.hash)
     return Head(sequence, digest.digest(), link.position)

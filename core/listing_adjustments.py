@@ -1,4 +1,4 @@
-"""What a listing that follows a meter should offer now."""
+"""Adjustment of a listing that follows a device: the energy and the status that it has now."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -13,24 +13,23 @@ from core.units import kwh_of_wh
 
 
 class Condition(Struct, frozen=True, gc=False):
-    """How the device behind a listing is. `soc_pct`: None when it says nothing of a battery.
-
-    `may_sell`: as far as `core.selling` goes.
-    """
+    """The condition of the device that a listing follows."""
 
     status: DeviceStatus
+    # State of charge of its battery; None if the device does not report one.
     soc_pct: float | None = None
+    # The answer of `core.selling`.
     may_sell: bool = True
 
     def serves(self, reserve_soc_pct: float | None) -> bool:
-        """Whether energy may be sold from it, above the reserve of its battery."""
+        """Return True if the device may sell now: its battery is not below the reserve."""
         if not self.may_sell or self.status in (DeviceStatus.OFFLINE, DeviceStatus.FAULT):
             return False
         return reserve_soc_pct is None or self.soc_pct is None or self.soc_pct >= reserve_soc_pct
 
 
-class Follower(Struct, frozen=True, gc=False):
-    """An open auto-adjusted listing, as far as its device can change it."""
+class AdjustedListing(Struct, frozen=True, gc=False):
+    """The part of an open auto-adjusted listing that its device can change."""
 
     id: ListingId
     device_id: DeviceId
@@ -45,27 +44,28 @@ class Follower(Struct, frozen=True, gc=False):
 
     @property
     def left_kwh(self) -> Decimal:
-        """What is left to sell: the database derives `energy_amount_kwh` in the same way."""
+        """The energy left to sell, as the database derives `energy_amount_kwh`."""
         return max(Decimal(0), self.stated_kwh + kwh_of_wh(self.measured_wh) - self.sold_kwh)
 
 
 class Adjustment(Struct, frozen=True, gc=False):
-    """What becomes of a follower; `event` is None when nobody can see a difference."""
+    """A listing after its adjustment."""
 
-    listing: Follower
+    listing: AdjustedListing
+    # None if no subscriber can see a difference.
     event: EventType | None
 
 
 def adjust(
-    listing: Follower, *, surplus_change_wh: Decimal, condition: Condition, now: datetime
+    listing: AdjustedListing, *, surplus_change_wh: Decimal, condition: Condition, now: datetime
 ) -> Adjustment:
-    """Follow the meter: more or less surplus, and what the device's condition allows."""
+    """Adjust a listing to a change of surplus and to the condition of its device."""
     after = replace(listing, measured_wh=listing.measured_wh + surplus_change_wh)
     after = _with_status(after, condition, now)
     return Adjustment(after, _event(listing, after))
 
 
-def _with_status(listing: Follower, condition: Condition, now: datetime) -> Follower:
+def _with_status(listing: AdjustedListing, condition: Condition, now: datetime) -> AdjustedListing:
     if now >= listing.available_to:
         return replace(listing, status=ListingStatus.EXPIRED, paused_by=None)
     serves = condition.serves(listing.reserve_soc_pct)
@@ -84,7 +84,7 @@ def _with_status(listing: Follower, condition: Condition, now: datetime) -> Foll
     return listing
 
 
-def _event(before: Follower, after: Follower) -> EventType | None:
+def _event(before: AdjustedListing, after: AdjustedListing) -> EventType | None:
     if before.status == after.status:
         return EventType.LISTING_UPDATED if before.left_kwh != after.left_kwh else None
     return {

@@ -1,4 +1,4 @@
-"""A listing, and what its seller may make of it."""
+"""A listing, and the rules on the changes that its seller may make."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -9,17 +9,15 @@ from core.errors import IllegalMove, Invalid
 from core.events import EventType
 from core.ids import DeviceId, ListingId, UserId
 
+# A listing with any other status can't change any more.
 _OPEN = (ListingStatus.ACTIVE, ListingStatus.PAUSED, ListingStatus.SOLD)
+# The limit of the column `stated_kwh`, numeric(12,3).
 _STATED_MAX_KWH = Decimal("999999999.999")
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """`energy_amount_kwh` is what is left: stated + measured - sold, derived by the database.
-
-    `latitude`, `longitude` are what everybody is shown: to 0.01 degrees, unless `exact_location`.
-    The exact place is the seller's to know.
-    """
+    """A row of `listings`."""
 
     id: ListingId
     seller_id: UserId
@@ -27,6 +25,7 @@ class Listing:
     stated_kwh: Decimal
     measured_wh: Decimal
     sold_kwh: Decimal
+    # The energy left to sell: stated + measured - sold, derived by the database.
     energy_amount_kwh: Decimal
     price_per_kwh: Decimal
     status: ListingStatus
@@ -36,9 +35,11 @@ class Listing:
     price_floor: Decimal | None
     price_cap: Decimal | None
     reserve_soc_pct: float | None
+    # The public place: rounded to 0.01 degrees unless `exact_location`.
     latitude: float
     longitude: float
     exact_location: bool
+    # The exact place: only the seller may see it.
     exact_latitude: float
     exact_longitude: float
     available_from: datetime
@@ -50,9 +51,10 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class ListingPatch:
-    """What a seller wants; None: leave it as it is. `energy_amount_kwh`: what is to be left."""
+    """A change that a seller asks for; None leaves a field as it is."""
 
     price_per_kwh: Decimal | None = None
+    # The energy left to sell after the change.
     energy_amount_kwh: Decimal | None = None
     available_from: datetime | None = None
     available_to: datetime | None = None
@@ -60,9 +62,9 @@ class ListingPatch:
 
 
 def change(listing: Listing, wanted: ListingPatch, *, serves: bool, now: datetime) -> Listing:
-    """The listing as its seller wants it. Raises IllegalMove, Invalid.
+    """Return the listing after a seller's change. Raises IllegalMove, Invalid.
 
-    `serves`: whether the device that it follows, if any, may sell at the moment.
+    `serves`: the device that it follows may sell now, or it follows none.
     """
     if listing.status not in _OPEN:
         raise IllegalMove(status=listing.status, wanted=wanted.status or "changed")
@@ -71,7 +73,7 @@ def change(listing: Listing, wanted: ListingPatch, *, serves: bool, now: datetim
 
 
 def event_of(before: Listing, after: Listing) -> EventType:
-    """What a seller's change is announced as."""
+    """Return the type of the event that announces a seller's change."""
     if before.status == after.status:
         return EventType.LISTING_UPDATED
     return (
@@ -84,7 +86,7 @@ def event_of(before: Listing, after: Listing) -> EventType:
 def check_price(
     price_per_kwh: Decimal, pricing: Pricing, floor: Decimal | None, cap: Decimal | None
 ) -> None:
-    """A dynamic price moves between a floor and a cap. Raises Invalid."""
+    """Check that a dynamic price lies between its floor and its cap. Raises Invalid."""
     if pricing == Pricing.FIXED:
         return
     if floor is None or cap is None:
@@ -97,7 +99,7 @@ def check_price(
 
 
 def check_window(available_from: datetime, available_to: datetime, now: datetime) -> None:
-    """Raises Invalid."""
+    """Check that a window ends in the future and after its start. Raises Invalid."""
     if available_to <= available_from:
         raise Invalid(field="available_to", allowed="must be after available_from")
     if available_to <= now:
@@ -118,7 +120,9 @@ def _with_amount(listing: Listing, wanted: ListingPatch) -> Listing:
         raise Invalid(field="energy_amount_kwh", allowed="follows the meter of this listing")
     stated_kwh = wanted.energy_amount_kwh + listing.sold_kwh
     if stated_kwh > _STATED_MAX_KWH:
-        raise Invalid(field="energy_amount_kwh", allowed="is too much beside what was sold")
+        raise Invalid(
+            field="energy_amount_kwh", allowed="is too large together with the energy already sold"
+        )
     status = ListingStatus.ACTIVE if listing.status == ListingStatus.SOLD else listing.status
     return replace(
         listing, stated_kwh=stated_kwh, energy_amount_kwh=wanted.energy_amount_kwh, status=status
@@ -129,7 +133,9 @@ def _with_window(listing: Listing, wanted: ListingPatch, now: datetime) -> Listi
     if wanted.available_from is None and wanted.available_to is None:
         return listing
     if listing.auto_adjust and wanted.available_from is not None:
-        raise Invalid(field="available_from", allowed="is when this listing began to measure")
+        raise Invalid(
+            field="available_from", allowed="can't change: this listing has measured since then"
+        )
     available_from = wanted.available_from or listing.available_from
     available_to = wanted.available_to or listing.available_to
     check_window(available_from, available_to, now)
@@ -145,5 +151,5 @@ def _with_status(listing: Listing, wanted: ListingPatch, serves: bool) -> Listin
         return replace(listing, status=ListingStatus.ACTIVE, paused_by=None)
     if listing.paused_by == PausedBy.DEVICE:
         raise IllegalMove(status="paused by its device", wanted=wanted.status)
-    # The seller lets go; the device holds it until it serves again.
+    # The seller resumes the listing, but it stays paused until its device may sell again.
     return replace(listing, paused_by=PausedBy.DEVICE)

@@ -1,4 +1,4 @@
-"""What a device measured, the physical limits of each number, and why a reading is refused."""
+"""Readings of devices, the physical limits of each value, and the reasons for a rejection."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta, Struct
 from msgspec.structs import astuple
 
+# The clock of a device may be ahead by this much: later times are rejected.
 MAX_CLOCK_AHEAD = timedelta(minutes=5)
 
-# How the key of a counter ends that counts what flows back.
+# The end of the key of a counter that counts energy which flowed back.
 RETURN = "-"
 
 _NO_PARTS: Mapping[str, float] = MappingProxyType({})
@@ -22,15 +23,16 @@ Counter = Annotated[float, Meta(ge=0, le=1e15)]
 
 
 class Reading(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """One measurement of one device; None means that the device did not say.
+    """One measurement of one device. A field that the device did not report is None.
 
-    `time` is the measurement's and aware; None until the time of receipt is filled in. Counters
-    (`_wh`) are lifetime totals, power is positive when it is produced (or consumed, for `load_w`).
+    Counters (`_wh`) are lifetime totals. Power is positive when it is produced (for `load_w`, when
+    it is consumed).
 
-    A Struct, where others are dataclasses: tens of thousands a second are made straight from JSON,
-    with these limits checked. Whoever builds one by hand checks nothing.
+    A Struct, because tens of thousands per second are decoded from JSON. Decoding checks the limits
+    of each field; the constructor does not.
     """
 
+    # Time of the measurement, aware; None until the time of receipt is filled in.
     time: Annotated[datetime, Meta(tz=True)] | None = None
     power_w: Power | None = None
     energy_wh: Counter | None = None
@@ -44,8 +46,8 @@ class Reading(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     battery_soc_pct: Annotated[float, Meta(ge=0, le=100)] | None = None
 
     @property
-    def says_something(self) -> bool:
-        """Whether it holds one of the fields that a reading must have."""
+    def has_measurement(self) -> bool:
+        """Return True if it has one of the fields that a reading must have."""
         return not (
             self.power_w is None
             and self.energy_wh is None
@@ -55,43 +57,45 @@ class Reading(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
     @property
     def parts(self) -> Mapping[str, float]:
-        """The counters of a device that has several of a kind; empty for a device with one."""
+        """The counters of a device that has several of a kind, by key; else empty."""
         return _NO_PARTS
 
     @property
     def counts_since(self) -> datetime | None:
-        """Since when the generation counter counts, as far as the device itself says so."""
+        """The time since which the generation counter counts, if the device reports it."""
         return None
 
     def with_details(
         self, parts: Mapping[str, float], counts_since: datetime | None = None
     ) -> "DetailedReading":
+        """Return a copy with the details that only some firmwares report."""
         return DetailedReading(*(*astuple(self), parts, counts_since))
 
 
 class DetailedReading(Reading, frozen=True, gc=False):
-    """A reading with what only some firmwares tell, and the native format has no words for.
+    """A reading with details that only some firmwares report; the native format has no such fields.
 
-    `parts`: what each of several counters shows, in Wh, by its key: the field and a name, such as
-    `energy_wh:0`. A part that was not told is absent. A key that ends in `-` counts what is in the
-    part of the same key without it too, but flowed the other way. The field itself (`energy_wh`)
-    is then their sum, for show: None unless every known part was told. Parts are what is accounted.
+    If it has parts, those are accounted. The field itself (`energy_wh`) is their sum, for display:
+    None unless every known part was reported.
     """
 
+    # The value of each of several counters in Wh, by key: the field and a name, such as
+    # `energy_wh:0`. A part that was not reported is absent. A key that ends in `-` counts energy
+    # that flowed back, which the part of the same key without `-` counted too.
     parts: Mapping[str, float] = {}
     counts_since: datetime | None = None
 
     @property
-    def says_something(self) -> bool:
-        """Whether it holds one of the fields that a reading must have, or a part of one."""
-        return bool(self.parts) or super().says_something
+    def has_measurement(self) -> bool:
+        """Return True if it has one of the fields that a reading must have, or a part of one."""
+        return bool(self.parts) or super().has_measurement
 
 
 FIELDS = Reading.__struct_fields__
 
 
 class RejectionReason(StrEnum):
-    """Why a message or a reading was refused: stable codes."""
+    """The reason for the rejection of a message or a reading: stable codes."""
 
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
@@ -107,7 +111,7 @@ class RejectionReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RejectedReading:
-    """A reading or a whole message that is not stored; `detail` says which field and why."""
+    """A reading or a whole message that is not stored; `detail` names the field and the cause."""
 
     reason: RejectionReason
     detail: str = ""
@@ -117,22 +121,22 @@ class RejectedReading:
         return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
 
 
-class PhysicalRange(NamedTuple):
-    """The measurement times that are taken: both ends are."""
+class AcceptedTimes(NamedTuple):
+    """The range of measurement times that are accepted, both ends included."""
 
     oldest: datetime
     newest: datetime
 
 
-def taken_at(now: datetime, late_horizon: timedelta) -> PhysicalRange:
-    """What a message may tell of that is received now."""
-    return PhysicalRange(now - late_horizon, now + MAX_CLOCK_AHEAD)
+def accepted_times(now: datetime, late_horizon: timedelta) -> AcceptedTimes:
+    """Return the times of readings that are accepted at `now`."""
+    return AcceptedTimes(now - late_horizon, now + MAX_CLOCK_AHEAD)
 
 
-def refusal_by_age(at: datetime, span: PhysicalRange) -> RejectionReason | None:
-    """Whether a measurement's time rules it out."""
-    if at > span.newest:
+def rejection_by_time(at: datetime, accepted: AcceptedTimes) -> RejectionReason | None:
+    """Return the reason why a measurement's time is rejected, or None if it is accepted."""
+    if at > accepted.newest:
         return RejectionReason.IN_THE_FUTURE
-    if at < span.oldest:
+    if at < accepted.oldest:
         return RejectionReason.TOO_OLD
     return None

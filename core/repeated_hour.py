@@ -1,13 +1,12 @@
-"""The hour that a clock runs through twice, when it is put back: which pass a reading is of.
+"""The hour that a local clock shows twice when it is put back, and the pass of each reading in it.
 
-A device that writes local times without saying of which zone writes each time of that hour twice. A
-reading that is told at once is of the pass that it is received in. Of history that is told late the
-order of the counters decides: they never fall, so that of two readings the one that shows less is
-the older one. Where its clock shows the same time or a later one, it is of the first pass, and the
-other of the second.
+A device that sends local times without an offset sends each time of that hour twice. A reading that
+arrives at once belongs to the current pass. For history that arrives late, the counters decide.
+They never fall, so the reading with the lower value is the older one. If its clock shows the same
+time as the other's or a later one, it belongs to the first pass, and the other to the second.
 
-What is decided depends on the readings alone, not on the order in which they arrive: with each
-that arrives, all that are known of that hour are looked at again.
+The result depends on the readings alone and not on their order of arrival: each new reading causes
+all known ones of that hour to be decided again.
 """
 
 from bisect import bisect_left
@@ -25,54 +24,56 @@ from core.capacity import CAPACITY_MARGIN
 from core.readings import Reading
 
 _COUNTERS = ("energy_wh", "export_wh", "import_wh")
-# What a counter can differ by between two readings of the hour's passes, beside what is generated.
-_COUNT_WH = 1000.0
+# Two readings of a counter may differ by this, in addition to the energy of the capacity. A larger
+# difference is garbage.
+_TOLERANCE_WH = 1000.0
 
 
 class Instants(NamedTuple):
-    """What a clock may mean by one local time."""
+    """The instants that one local time may denote, in UTC."""
 
     first: datetime
     second: datetime
 
     @property
     def is_repeated(self) -> bool:
-        """Whether the clock shows this time twice; not so where it leaps over it."""
+        """Return True if the clock shows this time twice; False if it never does, or once."""
         return self.first < self.second
 
 
 def instants(written: datetime, zone: ZoneInfo) -> Instants:
-    """Both instants of a naive local time, the same one twice but for a few hours of the year.
+    """Return both instants of a naive local time; they are equal except near a clock change.
 
-    Raises OverflowError beyond the years that a calendar has.
+    Raises OverflowError outside the years of `datetime`.
     """
     first, second = (written.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     return Instants(first, second)
 
 
 def clock_of(at: datetime, zone: ZoneInfo) -> datetime:
-    """What a clock in that zone shows."""
+    """Return the naive local time that a clock in a zone shows at an instant."""
     return at.astimezone(zone).replace(tzinfo=None, fold=0)
 
 
 @dataclass(frozen=True, slots=True)
-class ShownCounters:
-    """A reading of the hour: what the clock showed, and which pass it is in, or likely to be of.
+class ClockReading:
+    """A reading in the repeated hour."""
 
-    `is_new`: it just arrived, and is in neither yet.
-    """
-
+    # The local time that the device's clock showed.
     clock: datetime
     reading: Reading
+    # It is stored in the first pass. For a new reading: it is likely to belong there.
     is_first: bool
+    # It just arrived and is not stored yet.
     is_new: bool = False
 
 
-def first_passes(shown: Sequence[ShownCounters], capacity_w: float) -> list[bool]:
-    """Which of these readings are of the first pass.
+def first_passes(shown: Sequence[ClockReading], capacity_w: float) -> list[bool]:
+    """Return for each reading True if it belongs to the first pass.
 
-    Where no order decides, two that show the same time are told apart by what else they hold. The
-    others stay in their pass, or join the one that their counters fit into.
+    If the counters do not decide between two readings of the same clock time, their other values
+    do, in a fixed order. Other readings stay in their pass; a new one joins the pass that its
+    counters fit.
     """
     votes = [_Vote() for _ in shown]
     for levels in _levels(shown, capacity_w):
@@ -89,11 +90,11 @@ def first_passes(shown: Sequence[ShownCounters], capacity_w: float) -> list[bool
 
 
 def content(reading: Reading) -> str:
-    """All that a reading holds but its time: by it, one that comes again is known."""
+    """Return a key of all values of a reading except its time. A repeated reading has the same."""
     return repr(replace(reading, time=None))
 
 
-def _undecided(one: ShownCounters, contents: set[str], others: Iterable[ShownCounters]) -> bool:
+def _undecided(one: ClockReading, contents: set[str], others: Iterable[ClockReading]) -> bool:
     if len(contents) > 1:
         return content(one.reading) == min(contents)
     if one.is_new:
@@ -116,15 +117,15 @@ class _Vote:
     second: bool = False
 
 
-def _levels(shown: Sequence[ShownCounters], capacity_w: float) -> Iterator[Mapping[int, float]]:
-    """By counter, what it shows in which of the readings; zeros and garbage are left out."""
+def _levels(shown: Sequence[ClockReading], capacity_w: float) -> Iterator[Mapping[int, float]]:
+    """Yield for each counter its value by index of the reading, without zeros and garbage."""
     by_counter: dict[str, dict[int, float]] = {}
     for n, one in enumerate(shown):
         for key, wh in _counters(one.reading):
             by_counter.setdefault(key, {})[n] = wh
     for levels in by_counter.values():
         middle = median_low(levels.values())
-        most_wh = _COUNT_WH + capacity_w * CAPACITY_MARGIN * 2 * _hours(shown)
+        most_wh = _TOLERANCE_WH + capacity_w * CAPACITY_MARGIN * 2 * _hours(shown)
         yield {n: wh for n, wh in levels.items() if abs(wh - middle) <= most_wh}
 
 
@@ -134,13 +135,13 @@ def _counters(reading: Reading) -> Iterable[tuple[str, float]]:
     return [(key, wh) for key in _COUNTERS if (wh := getattr(reading, key))]
 
 
-def _hours(shown: Sequence[ShownCounters]) -> float:
+def _hours(shown: Sequence[ClockReading]) -> float:
     clocks = [one.clock for one in shown]
     return (max(clocks) - min(clocks)) / timedelta(hours=1) + 1
 
 
 def _vote(
-    votes: Sequence[_Vote], shown: Sequence[ShownCounters], levels: Mapping[int, float]
+    votes: Sequence[_Vote], shown: Sequence[ClockReading], levels: Mapping[int, float]
 ) -> None:
     ordered = sorted(levels, key=lambda n: shown[n].clock)
     clocks = [shown[n].clock for n in ordered]
@@ -155,7 +156,8 @@ def _vote(
     seconds = [levels[n] for n, v in verdicts.items() if v.second and not v.first]
     for n, verdict in verdicts.items():
         if not (verdict.first or verdict.second):
-            # Less than what is of the first pass, or more than what is of the second, is of it too.
+            # A value below one of the first pass belongs there too, and a value above one of the
+            # second pass belongs to the second.
             verdict.first = bool(firsts) and levels[n] < max(firsts)
             verdict.second = bool(seconds) and levels[n] > min(seconds)
         votes[n].first |= verdict.first and not verdict.second

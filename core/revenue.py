@@ -1,10 +1,10 @@
-"""What the platform takes of a sale, and how the rest is dealt out among a device's investors.
+"""Division of a sale's revenue: the platform's fee, and the shares of a device's investors.
 
 An investment of `a` earns `a / funding_target × revenue_share × seller_amount`. The exact shares
-are added up in the order of investor and investment, and each sum is rounded half up to whole
-paise: an investment gets what its sum is more than the one before. So all of them together get the
-exact total, rounded once; no investment and no investor is off by more than a paisa; and the order
-in which they are given does not matter. The database does the same: `allocate`, 0003_investors.sql.
+are summed in the order of investor and investment, and each running sum is rounded half up to whole
+paise. An investment gets the difference of its running sum and the previous one. So the shares add
+up to the exact total, rounded once. No investment and no investor is off by more than a paisa, and
+the order of the arguments does not matter. SQL function `allocate_revenue` computes the same.
 """
 
 from collections.abc import Iterable
@@ -17,26 +17,29 @@ from core.errors import FundingExceeded, NotOpenForFunding, TermsChanged, TooMan
 from core.ids import UserId
 from core.units import MONEY, money
 
+# Investments in one device: each sale pays all of them in its transaction.
 INVESTMENTS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a host asks for a device, and which part of its sales goes to investors for that."""
+    """The funding terms of a device."""
 
+    # The amount that the host asks for, INR.
     funding_target: Decimal
+    # The part of each sale that all investments earn together at full funding, 0 to 1.
     revenue_share: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedTerms:
-    """The terms that an investor has seen; None: they did not say."""
+    """The terms that an investor has seen; None: the request does not contain this one."""
 
     funding_target: Decimal | None = None
     revenue_share: Decimal | None = None
 
     def check(self, terms: Terms) -> None:
-        """Raises TermsChanged."""
+        """Check that the terms are those that the investor has seen. Raises TermsChanged."""
         seen = Terms(
             terms.funding_target if self.funding_target is None else self.funding_target,
             terms.revenue_share if self.revenue_share is None else self.revenue_share,
@@ -57,22 +60,23 @@ class Stake:
 
 
 def allocate(terms: Terms, seller_amount: Decimal, stakes: Iterable[Stake]) -> dict[UUID, Decimal]:
-    """What a sale brings each investment, by its id."""
+    """Return the share of each investment in a sale, INR, by the investment's id."""
     per_rupee = (
         Fraction(terms.revenue_share) * Fraction(seller_amount) / Fraction(terms.funding_target)
     )
-    dealt, exact, paid_paise = {}, Fraction(0), 0
+    shares, exact, paid_paise = {}, Fraction(0), 0
     for stake in sorted(stakes, key=lambda stake: (stake.investor_id, stake.id)):
         exact += per_rupee * Fraction(stake.amount)
         up_to_paise = _whole_paise(exact)
-        dealt[stake.id] = (up_to_paise - paid_paise) * MONEY
+        shares[stake.id] = (up_to_paise - paid_paise) * MONEY
         paid_paise = up_to_paise
-    return dealt
+    return shares
 
 
 def platform_fee(total: Decimal, rate: Decimal) -> Decimal:
-    """What the platform takes of a sale: a paisa at least where there is a rate, never more than
-    the total. The database does the same: `platform_fee`.
+    """Return the platform's fee on a sale: at least a paisa if the rate is positive.
+
+    It never exceeds the total. SQL function `platform_fee` computes the same.
     """
     return min(total, max(money(total * rate), MONEY)) if rate else money(Decimal(0))
 
@@ -85,7 +89,10 @@ def check_investment(
     investments: int,
     amount: Decimal,
 ) -> None:
-    """Raises NotOpenForFunding, TermsChanged, FundingExceeded, TooManyInvestors."""
+    """Check that a device takes an investment.
+
+    Raises NotOpenForFunding, TermsChanged, FundingExceeded, TooManyInvestors.
+    """
     if terms is None:
         raise NotOpenForFunding
     expected.check(terms)
@@ -97,5 +104,5 @@ def check_investment(
 
 
 def _whole_paise(rupees: Fraction) -> int:
-    """Half up."""
+    """Round rupees half up to whole paise."""
     return (200 * rupees.numerator + rupees.denominator) // (2 * rupees.denominator)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from core.enums import FlagState
-from core.flags import Finding, FlagKind, FlagSuspicion, SlotEnergy
+from core.flags import CheckedDevice, Finding, FlagKind, SlotEnergy
 from core.ids import DeviceId, UserId
 from core.intervals import Quality, Reason
 from db.pool import Connection, Record
@@ -95,7 +95,7 @@ class DueDevice:
     """A device whose energy changed from a slot on since flags were looked for."""
 
     device_id: DeviceId
-    suspect: FlagSuspicion
+    suspect: CheckedDevice
     due_from: datetime
 
 
@@ -161,7 +161,7 @@ async def confirm(
 
 def _due(row: Record) -> DueDevice:
     place = None if row["latitude"] is None else (row["latitude"], row["longitude"])
-    suspect = FlagSuspicion(row["capacity_w"], place, row["has_battery"])
+    suspect = CheckedDevice(row["capacity_w"], place, row["has_battery"])
     return DueDevice(row["device_id"], suspect, row["flags_due_from"])
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from core.ledger_chain import Head, Link, Position, Witness
+from core.ledger_chain import Head, Link, Position, RowHash
 from db.pool import Connection, Record
 
 # One who hangs is given up after 20 s, with its lock: it asks for something each second. Plans are
@@ -187,14 +187,14 @@ async def next_link(conn: Connection, after: Position, upto: Position, limit: in
     )
 
 
-async def transfer_witnesses(conn: Connection, ids: Sequence[UUID]) -> list[Witness]:
+async def transfer_witnesses(conn: Connection, ids: Sequence[UUID]) -> list[RowHash]:
     """What transfers hash to as they are now, in the order of their ids here."""
-    return [Witness(row["id"], row["hash"]) for row in await conn.fetch(_TRANSFER_WITNESSES, ids)]
+    return [RowHash(row["id"], row["hash"]) for row in await conn.fetch(_TRANSFER_WITNESSES, ids)]
 
 
-async def payment_witnesses(conn: Connection, ids: Sequence[UUID]) -> list[Witness]:
+async def payment_witnesses(conn: Connection, ids: Sequence[UUID]) -> list[RowHash]:
     """What settled payments hash to as they are now, in the order of their ids here."""
-    return [Witness(row["id"], row["hash"]) for row in await conn.fetch(_PAYMENT_WITNESSES, ids)]
+    return [RowHash(row["id"], row["hash"]) for row in await conn.fetch(_PAYMENT_WITNESSES, ids)]
 
 
 async def append(conn: Connection, head: Head, link: Link) -> None:
@@ -237,5 +237,5 @@ def _head(row: Record) -> Head:
     return Head(row["sequence"], row["hash"], position)
 
 
-def _witnesses(ids: Sequence[UUID], hashes: Sequence[bytes]) -> list[Witness]:
-    return [Witness(*pair) for pair in zip(ids, hashes, strict=True)]
+def _witnesses(ids: Sequence[UUID], hashes: Sequence[bytes]) -> list[RowHash]:
+    return [RowHash(*pair) for pair in zip(ids, hashes, strict=True)]

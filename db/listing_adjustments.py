@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from core.enums import ListingStatus, PausedBy
 from core.ids import DeviceId, ListingId
-from core.listing_adjustments import Adjustment, Follower
+from core.listing_adjustments import AdjustedListing, Adjustment
 from db.pool import Connection, Pool
 
 _LOCK = """
@@ -62,10 +62,12 @@ SELECT count(*) FROM announced
 """
 
 
-async def lock_followers(conn: Connection, device_ids: Collection[DeviceId]) -> list[Follower]:
+async def lock_followers(
+    conn: Connection, device_ids: Collection[DeviceId]
+) -> list[AdjustedListing]:
     """The open auto-adjusted listings of these devices, locked until commit, in id order."""
     return [
-        Follower(
+        AdjustedListing(
             id=r["id"],
             device_id=r["device_id"],
             status=ListingStatus(r["status"]),

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from core.ids import ListingId, UserId
-from core.prices import Neighbourhood, PricedPlace, PriceRules, wanted_kwh
+from core.prices import Neighbourhood, PlaceTotals, PriceRules, wanted_kwh
 from core.units import SLOT, price
 from db.pool import Connection, Pool
 
@@ -131,11 +131,11 @@ async def claim(conn: Connection, slot_start: datetime) -> bool:
 
 async def places(
     conn: Connection, slot_start: datetime, rules: PriceRules
-) -> AsyncIterator[PricedPlace]:
+) -> AsyncIterator[PlaceTotals]:
     """Where something is offered as a slot begins, or was wanted in the one before."""
     asked = slot_start - SLOT, slot_start, rules.grid.export, rules.demand_max_kwh
     async for row in conn.cursor(_PLACES, *asked, prefetch=_PLACES_AT_ONCE):
-        yield PricedPlace(**dict(row))
+        yield PlaceTotals(**dict(row))
 
 
 async def save(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from core.settings import MqttSettings
-from core.tls import trusting
+from core.tls import client_context
 from ingest.mqtt.codec import encode_connect
 from ingest.mqtt.connection import KEEP_ALIVE_S, MqttConnection, MqttError
 from ingest.mqtt.receive_buffer import ReceiveBuffer
@@ -35,7 +35,7 @@ class BrokerEndpoint:
             port=url.port or (8883 if secure else 1883),
             username=unquote(url.username) if url.username else None,
             password=unquote(url.password) if url.password else None,
-            tls=trusting(settings.mqtt_ca_file) if secure else None,
+            tls=client_context(settings.mqtt_ca_file) if secure else None,
         )
 
     @asynccontextmanager

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from msgspec import structs
 
-from core.assembly import AssemblyState, Measured, close_if_due, merge
+from core.assembly import AssemblyState, Measurement, close_if_due, merge
 from core.dialects import Dialect
 from core.ids import DeviceId
 from core.readings import FIELDS, Reading, RejectedReading, RejectionReason
@@ -173,7 +173,7 @@ def _zone(name: str) -> ZoneInfo:
 
 def _lay(
     partial: AssemblyState, firmware: Firmware, heard: DecodeResult, message: IngestMessage
-) -> Measured | None:
+) -> Measurement | None:
     if heard.part is None:
         return close_if_due(partial, firmware.rhythm, message.received_at)
     return merge(
@@ -185,7 +185,7 @@ def _lay(
     )
 
 
-def _told(measured: Measured, device_id: DeviceId) -> IngestMessage:
+def _told(measured: Measurement, device_id: DeviceId) -> IngestMessage:
     """A measurement that is complete, as the message that it would have been when it began.
 
     That its parts came told that the device is there; since then it may have said that it goes.

@@ -15,12 +15,12 @@ from core.accounting import AccountingState
 from core.earning import account_readings
 from core.flags import (
     WINDOW,
-    Credited,
     Finding,
+    ReadingCredit,
     SlotEnergy,
     find_in_slots,
     find_resets,
-    with_resets,
+    slots_with_resets,
 )
 from core.ids import DeviceId
 from core.intervals import Reason
@@ -74,7 +74,7 @@ async def look(
         for one in due:
             slots = slots_of[one.device_id]
             findings = find_in_slots(slots, one.suspect)
-            reset = with_resets(slots)
+            reset = slots_with_resets(slots)
             if reset:
                 found = find_resets(slots, reset, await _credits(conn, one, reset))
                 findings += [found] if found is not None else []
@@ -84,10 +84,12 @@ async def look(
     return len(due)
 
 
-async def _credits(conn: Connection, due: DueDevice, slots: Sequence[SlotEnergy]) -> list[Credited]:
+async def _credits(
+    conn: Connection, due: DueDevice, slots: Sequence[SlotEnergy]
+) -> list[ReadingCredit]:
     """What the readings of some slots credited: of those that hold most, as far as we look."""
     state = await device_states.look_at(conn, due.device_id)
-    credited: list[Credited] = []
+    credited: list[ReadingCredit] = []
     left = READINGS_MAX
     for slot in sorted(slots, key=lambda one: -one.energy_wh):
         if left <= 0 or state is None:
@@ -102,7 +104,7 @@ async def _credits(conn: Connection, due: DueDevice, slots: Sequence[SlotEnergy]
 
 def _credited(
     state: DeviceState, account: AccountingState | None, told: Sequence[Reading]
-) -> Iterator[Credited]:
+) -> Iterator[ReadingCredit]:
     """Each reading by itself, but the first: the account before it may be older than the slot."""
     for number, reading in enumerate(told):
         accounted = account_readings(account, [reading], state.capacity_w, state.terms)
@@ -112,7 +114,7 @@ def _credited(
         if number:
             energy_mwh = sum(max(part.generated_mwh, part.surplus_mwh) for part in parts)
             is_reset = any(Reason.RESET in part.reasons for part in parts)
-            yield Credited(measured_at(reading), energy_mwh / _MWH_PER_WH, is_reset)
+            yield ReadingCredit(measured_at(reading), energy_mwh / _MWH_PER_WH, is_reset)
 
 
 async def _raise(

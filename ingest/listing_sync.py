@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from core.ids import DeviceId
-from core.listing_adjustments import Follower, adjust
+from core.listing_adjustments import AdjustedListing, adjust
 from core.selling import SellingRules
 from db import listing_adjustments
 from db.device_states import DeviceState
@@ -40,7 +40,7 @@ async def sync_listings(
         await listing_adjustments.adjust(conn, adjustments)
 
 
-def _within(listing: Follower, changes: Iterable[SurplusChange]) -> Decimal:
+def _within(listing: AdjustedListing, changes: Iterable[SurplusChange]) -> Decimal:
     """What changed within the time that the listing sells: nothing is sold in two listings."""
     return sum(
         (

@@ -17,7 +17,7 @@ import structlog
 from core.enums import Queue
 from core.geo import neighbourhood
 from core.ids import ListingId
-from core.prices import PriceRules, Survey, listing_price
+from core.prices import PriceRules, SupplyAndDemand, listing_price
 from core.units import slot_of
 from db import failed_items, prices
 from db.errors import database_errors
@@ -68,7 +68,7 @@ async def survey(pool: Pool, rules: PriceRules, slot_start: datetime) -> None:
     async with pool.acquire() as conn, conn.transaction():
         if not await prices.claim(conn, slot_start):
             return
-        found = Survey()
+        found = SupplyAndDemand()
         async for place in prices.places(conn, slot_start, rules):
             found.add(place)
         await prices.save(conn, slot_start, list(found.neighbourhoods(rules.grid)))

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from msgspec import structs
 
 from core.readings import Reading
-from core.repeated_hour import ShownCounters, clock_of, first_passes, instants
+from core.repeated_hour import ClockReading, clock_of, first_passes, instants
 from db import readings
 from db.device_states import DeviceState
 from db.pool import Connection
@@ -59,7 +59,7 @@ async def put_into_passes(conn: Connection, state: DeviceState, unsure: Sequence
     )
     shown = [one for reading in stored if (one := _shown(reading, zone)) is not None]
     arrived = [
-        ShownCounters(clock_of(one.earlier_at, zone), one.reading, one.is_likely_first, is_new=True)
+        ClockReading(clock_of(one.earlier_at, zone), one.reading, one.is_likely_first, is_new=True)
         for one in unsure
     ]
     is_first = first_passes([*shown, *arrived], state.capacity_w)
@@ -78,12 +78,12 @@ async def put_into_passes(conn: Connection, state: DeviceState, unsure: Sequence
     return Passes(at[len(shown) :], moved)
 
 
-def _shown(reading: Reading, zone: ZoneInfo) -> ShownCounters | None:
+def _shown(reading: Reading, zone: ZoneInfo) -> ClockReading | None:
     """A stored reading of the hour; None: its clock showed that time but once."""
     assert reading.time is not None
     clock = clock_of(reading.time, zone)
     both = instants(clock, zone)
-    return ShownCounters(clock, reading, reading.time == both.first) if both.is_repeated else None
+    return ClockReading(clock, reading, reading.time == both.first) if both.is_repeated else None
 
 
 def _to_where_there_is_room(

@@ -11,7 +11,13 @@ from msgspec import structs
 
 from core.enums import DeviceStatus
 from core.ids import DeviceId
-from core.readings import Reading, RejectedReading, RejectionReason, refusal_by_age, taken_at
+from core.readings import (
+    Reading,
+    RejectedReading,
+    RejectionReason,
+    accepted_times,
+    rejection_by_time,
+)
 from db.device_states import DeviceState
 from db.readings import Rejection
 from ingest.messages import IngestMessage
@@ -52,10 +58,10 @@ def _take(
     _note_presence(state, message)
     refusals = list(decoded.refused)
     fresh = intake.fresh.setdefault(state.device_id, {})
-    span = taken_at(received_at, late_horizon)
+    span = accepted_times(received_at, late_horizon)
     for reading in decoded.readings:
         at = reading.time or received_at
-        reason = refusal_by_age(at, span)
+        reason = rejection_by_time(at, span)
         if reason is not None:
             refusals.append(RejectedReading(reason, time=at))
             continue

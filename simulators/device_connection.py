@@ -15,7 +15,7 @@ import aiomqtt
 from core.dialects import Dialect
 from core.readings import Reading
 from core.retry import Backoff
-from core.tls import trusting
+from core.tls import client_context
 from simulators.dialects import native
 from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder
 from simulators.dialects.encoders import ENCODERS
@@ -157,7 +157,7 @@ class DeviceConnector:
         self._connecting = asyncio.Semaphore(connects_at_once)
         # The tally counts lost connections: paho's log would repeat each of them.
         self._silent = logging.Logger("mqtt", logging.CRITICAL)
-        self._tls = trusting(broker.ca_file) if broker.secure else None
+        self._tls = client_context(broker.ca_file) if broker.secure else None
 
     async def run(
         self, device: Credentials, publish: Publisher, *, announce_offline: bool = True

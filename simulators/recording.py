@@ -192,7 +192,7 @@ def _reading(layout: Layout, row: Row, at: datetime) -> Reading:
         export_wh=_float(_number(row, layout.export, energy)),
         import_wh=_float(_number(row, layout.imported, energy)),
     )
-    if not reading.says_something:
+    if not reading.has_measurement:
         raise _Unreadable("the row has no measurement")
     return reading
 

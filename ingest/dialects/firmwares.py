@@ -77,7 +77,7 @@ FIRMWARES = {
     # It never pauses: what changed in a while is one measurement.
     Dialect.VICTRON: Firmware(
         victron.decode,
-        ReportingPattern(timedelta(seconds=5), last_counts=True, power_w=victron.power_w),
+        ReportingPattern(timedelta(seconds=5), last_wins=True, power_w=victron.power_w),
     ),
     Dialect.GROTT: Firmware(grott.decode, _BURST),
 }

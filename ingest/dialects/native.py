@@ -68,7 +68,7 @@ def _decode_item(item: Any) -> Reading | RejectedReading:
         reading = item if isinstance(item, Reading) else _convert(item)
     except ValidationError as error:
         return _refuse(error)
-    if not reading.says_something:
+    if not reading.has_measurement:
         fields = "power_w, energy_wh, export_wh, import_wh"
         return RejectedReading(
             RejectionReason.NO_MEASUREMENT, f"one of {fields} is required", reading.time

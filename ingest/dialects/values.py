@@ -143,7 +143,7 @@ def reading(
     whole = Reading(at, **said)
     if parts or counts_since is not None:
         whole = whole.with_details(parts or {}, counts_since)
-    return DecodeResult(Decoded(readings=(whole,))) if whole.says_something else NOTHING
+    return DecodeResult(Decoded(readings=(whole,))) if whole.has_measurement else NOTHING
 
 
 def part(fields: Mapping[str, float | None], at: datetime | None = None) -> DecodeResult:
@@ -162,7 +162,7 @@ def part_or_gone(said: Mapping[str, float | None], at: datetime | None = None) -
 
 def gone(name: str) -> DecodeResult:
     """There is no such part of a reading any more."""
-    return DecodeResult(part=PartialReading(gone=frozenset([name])))
+    return DecodeResult(part=PartialReading(removed=frozenset([name])))
 
 
 def _fault_of_parts(parts: Mapping[str, float | None]) -> str | None:

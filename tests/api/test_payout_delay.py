@@ -48,7 +48,7 @@ async def test_what_was_earned_lately_can_not_be_withdrawn_yet(
         await sell(pool, seller, 4)
         held = await withdraw(api, seller, "100.01", method_id)
         assert (held.status_code, code_of(held)) == (409, "payout_held")
-        assert held.json()["message"].startswith("38.00 INR were earned too lately")
+        assert held.json()["message"].startswith("38.00 INR were earned too recently")
         assert "100.00 INR can be withdrawn now" in held.json()["message"]
         assert code_of(await withdraw(api, seller, "138.01", method_id)) == "insufficient_balance"
         assert (await withdraw(api, seller, "100", method_id)).status_code == 201
@@ -66,7 +66,7 @@ async def test_what_is_spent_is_the_older_money(database: DatabaseSettings, pool
         other = await add_listing(pool, await add_user(pool, "host"), price_per_kwh=10)
         await add_purchase(pool, seller, other, kwh=Decimal("4.5"))
         held = await withdraw(api, seller, "10", method_id)
-        assert "38.00 INR were earned too lately" in held.json()["message"]
+        assert "38.00 INR were earned too recently" in held.json()["message"]
         assert (await withdraw(api, seller, "5", method_id)).status_code == 201
 
 
@@ -94,7 +94,7 @@ async def test_the_shares_of_investors_are_held_too(database: DatabaseSettings, 
         for person, available in ((investor, "0.00"), (host, "100.00")):
             method_id = await method_of(api, person)
             held = await withdraw(api, person, "19" if person is investor else "101", method_id)
-            assert held.json()["message"].startswith("19.00 INR were earned too lately")
+            assert held.json()["message"].startswith("19.00 INR were earned too recently")
             assert f"{available} INR can be withdrawn now" in held.json()["message"]
 
 

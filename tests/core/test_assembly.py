@@ -11,7 +11,7 @@ from core.assembly import (
     NEVER,
     PARTS_MAX,
     AssemblyState,
-    Measured,
+    Measurement,
     PartialReading,
     ReportingPattern,
     close,
@@ -22,7 +22,7 @@ from core.readings import Reading
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BURST = ReportingPattern(timedelta(seconds=2))
-STREAM = ReportingPattern(timedelta(seconds=5), last_counts=True)
+STREAM = ReportingPattern(timedelta(seconds=5), last_wins=True)
 
 Said = tuple[float, PartialReading]
 
@@ -44,7 +44,7 @@ def told(
 ) -> list[Reading]:
     """The readings that parts make, the last one closed when its time is over."""
     partial = AssemblyState() if partial is None else partial
-    measured: list[Measured | None] = [
+    measured: list[Measurement | None] = [
         merge(partial, part, rhythm, topic="t", received_at=after(seconds))
         for seconds, part in said
     ]
@@ -128,7 +128,7 @@ def test_what_is_not_valid_now_is_awaited_and_what_is_gone_is_not() -> None:
     readings = told(
         bare(0, energy_wh__a=100, energy_wh__b=1000, power_w__a=1, power_w__b=2),
         bare(30, energy_wh__a=101, energy_wh__b=None, power_w__b=None),
-        (60, PartialReading(gone=frozenset({"energy_wh:b", "power_w:b"}))),
+        (60, PartialReading(removed=frozenset({"energy_wh:b", "power_w:b"}))),
         bare(90, energy_wh__a=102),
     )
     assert values(readings, "energy_wh") == [1100, None, 102]

@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.flags import (
-    Credited,
+    CheckedDevice,
     FlagKind,
-    FlagSuspicion,
+    ReadingCredit,
     SlotEnergy,
     find_in_slots,
     find_resets,
-    with_resets,
+    slots_with_resets,
 )
 from core.intervals import Quality, Reason
 from core.units import SLOT
@@ -20,7 +20,7 @@ BANGALORE = (12.9716, 77.5946)
 # In Bangalore: 23:30 at night, and noon.
 NIGHT = datetime(2026, 3, 1, 18, tzinfo=UTC)
 NOON = datetime(2026, 3, 1, 6, 30, tzinfo=UTC)
-ROOF = FlagSuspicion(5000, BANGALORE, has_battery=False)
+ROOF = CheckedDevice(5000, BANGALORE, has_battery=False)
 
 
 def slots(
@@ -36,7 +36,7 @@ def slots(
     ]
 
 
-def kinds(found: list[SlotEnergy], suspect: FlagSuspicion = ROOF) -> list[FlagKind]:
+def kinds(found: list[SlotEnergy], suspect: CheckedDevice = ROOF) -> list[FlagKind]:
     return [finding.kind for finding in find_in_slots(found, suspect)]
 
 
@@ -57,14 +57,14 @@ def test_generation_in_the_dark_is_flagged_with_how_dark_it_was() -> None:
         (slots(NOON, 900, 900), ROOF),
         (slots(NIGHT, 300), ROOF),  # one slot alone
         (slots(NIGHT, 100, 149), ROOF),  # less than three minutes of its capacity
-        (slots(NIGHT, 60, 39), FlagSuspicion(100, BANGALORE, has_battery=False)),
-        (slots(NIGHT, 150, 120), FlagSuspicion(5000, BANGALORE, has_battery=True)),
-        (slots(NIGHT, 150, 120), FlagSuspicion(5000, None, has_battery=False)),
+        (slots(NIGHT, 60, 39), CheckedDevice(100, BANGALORE, has_battery=False)),
+        (slots(NIGHT, 150, 120), CheckedDevice(5000, BANGALORE, has_battery=True)),
+        (slots(NIGHT, 150, 120), CheckedDevice(5000, None, has_battery=False)),
         (slots(NIGHT, 150, 120, quality=Quality.INTERPOLATED), ROOF),
         (slots(NIGHT, 150) + slots(NIGHT + timedelta(days=1), 120), ROOF),
     ],
 )
-def test_what_may_well_be_is_not(found: list[SlotEnergy], suspect: FlagSuspicion) -> None:
+def test_what_may_well_be_is_not(found: list[SlotEnergy], suspect: CheckedDevice) -> None:
     assert kinds(found, suspect) == []
 
 
@@ -99,10 +99,10 @@ def test_less_than_that_is_not(found: list[SlotEnergy]) -> None:
     assert kinds(found) == []
 
 
-def saw_tooth(count: int, energy_wh: float, *, between_wh: float) -> list[Credited]:
+def saw_tooth(count: int, energy_wh: float, *, between_wh: float) -> list[ReadingCredit]:
     """Resets, and as many rises between them."""
     return [
-        Credited(
+        ReadingCredit(
             NOON + n * timedelta(minutes=1), between_wh if n % 2 else energy_wh, is_reset=n % 2 == 0
         )
         for n in range(2 * count)
@@ -111,7 +111,7 @@ def saw_tooth(count: int, energy_wh: float, *, between_wh: float) -> list[Credit
 
 def test_resets_that_earn_are_flagged_with_the_largest() -> None:
     reset = slots(NOON, 2000, 2000, reason=Reason.RESET)
-    assert with_resets(reset) == reset
+    assert slots_with_resets(reset) == reset
     finding = find_resets(reset, reset, saw_tooth(4, 500, between_wh=500))
     assert finding is not None
     assert (finding.kind, finding.energy_wh) == (FlagKind.EARNING_RESETS, 2000)
@@ -136,16 +136,16 @@ def test_a_device_that_starts_anew_in_each_power_cut_is_not() -> None:
         [],
         saw_tooth(3, 700, between_wh=500),
         saw_tooth(4, 200, between_wh=2000),
-        [Credited(NOON, 0.0, is_reset=True)] * 9,
+        [ReadingCredit(NOON, 0.0, is_reset=True)] * 9,
     ],
 )
-def test_few_or_poor_resets_are_not(credited: list[Credited]) -> None:
+def test_few_or_poor_resets_are_not(credited: list[ReadingCredit]) -> None:
     reset = slots(NOON, 2000, reason=Reason.RESET)
     assert find_resets(reset, reset, credited) is None
 
 
 def test_readings_are_looked_at_only_where_resets_may_have_earned_enough() -> None:
-    assert with_resets(slots(NOON, 999, reason=Reason.RESET)) == ()
-    assert with_resets(slots(NOON, 2000)) == ()
+    assert slots_with_resets(slots(NOON, 999, reason=Reason.RESET)) == ()
+    assert slots_with_resets(slots(NOON, 2000)) == ()
     busy = slots(NOON - 12 * SLOT, *[1200] * 12)
-    assert with_resets(busy + slots(NOON, 1200, reason=Reason.RESET)) == ()
+    assert slots_with_resets(busy + slots(NOON, 1200, reason=Reason.RESET)) == ()

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from core.ledger_chain import Head, Link, Position, Witness, append
+from core.ledger_chain import Head, Link, Position, RowHash, append
 
-ONE, TWO = Witness(UUID(int=1), bytes([1] * 32)), Witness(UUID(int=2), bytes([2] * 32))
+ONE, TWO = RowHash(UUID(int=1), bytes([1] * 32)), RowHash(UUID(int=2), bytes([2] * 32))
 LINK = Link(Position(10, 3), [ONE, TWO], [])
 
 
@@ -34,8 +34,8 @@ def test_the_same_history_has_the_same_head() -> None:
         replace(LINK, transfers=[TWO, ONE]),
         replace(LINK, transfers=[ONE]),
         replace(LINK, transfers=[ONE], payments=[TWO]),
-        replace(LINK, transfers=[ONE, Witness(TWO.id, ONE.hash)]),
-        replace(LINK, transfers=[ONE, Witness(ONE.id, TWO.hash)]),
+        replace(LINK, transfers=[ONE, RowHash(TWO.id, ONE.hash)]),
+        replace(LINK, transfers=[ONE, RowHash(ONE.id, TWO.hash)]),
     ],
 )
 def test_another_history_has_another(other: Link) -> None:

@@ -8,11 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from core.events import EventType
-from core.listing_adjustments import Adjustment, Condition, Follower, adjust
+from core.listing_adjustments import AdjustedListing, Adjustment, Condition, adjust
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ONLINE = Condition("online")
-LISTING = Follower(
+LISTING = AdjustedListing(
     id=UUID(int=1),
     device_id=UUID(int=2),
     status="active",
@@ -28,7 +28,7 @@ SOLD = replace(LISTING, status="sold", sold_kwh=Decimal(5))
 
 
 def follow(
-    listing: Follower, wh: float = 0, condition: Condition = ONLINE, now: datetime = NOW
+    listing: AdjustedListing, wh: float = 0, condition: Condition = ONLINE, now: datetime = NOW
 ) -> Adjustment:
     return adjust(listing, surplus_change_wh=Decimal(str(wh)), condition=condition, now=now)
 
@@ -83,6 +83,6 @@ def test_energy_for_a_sold_listing_of_a_device_that_is_gone_waits_for_its_return
 
 
 @pytest.mark.parametrize("listing", [LISTING, SOLD, replace(LISTING, status="paused")])
-def test_the_end_of_its_window_closes_it_whatever_else_happens(listing: Follower) -> None:
+def test_the_end_of_its_window_closes_it_whatever_else_happens(listing: AdjustedListing) -> None:
     after = follow(listing, 1000, Condition("fault"), LISTING.available_to)
     assert (after.listing.status, after.event) == ("expired", EventType.LISTING_EXPIRED)

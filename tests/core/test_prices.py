@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.geo import neighbourhood
-from core.prices import Grid, PricedPlace, Survey, listing_price, local_price
+from core.prices import Grid, PlaceTotals, SupplyAndDemand, listing_price, local_price
 from core.units import price
 
 GRID = Grid(retail=Decimal("0.30"), export=Decimal("0.08"))
@@ -93,14 +93,14 @@ def test_a_listing_takes_the_sellers_price_within_its_floor_and_cap(
         assert taken == price(sell)
 
 
-def place(cell: str, offered: int = 0, wanted: int = 0, *, priced: bool = False) -> PricedPlace:
+def place(cell: str, offered: int = 0, wanted: int = 0, *, priced: bool = False) -> PlaceTotals:
     latitude, longitude = h3.cell_to_latlng(cell)
-    return PricedPlace(latitude, longitude, Decimal(offered), Decimal(wanted), priced)
+    return PlaceTotals(latitude, longitude, Decimal(offered), Decimal(wanted), priced)
 
 
 def test_a_neighbourhood_is_a_cell_and_its_ring() -> None:
     beside = h3.grid_ring(HOME, 1)[0]
-    survey = Survey()
+    survey = SupplyAndDemand()
     survey.add(place(HOME, 1, priced=True))
     survey.add(place(beside, 3))
     survey.add(place(beside, wanted=10))
@@ -114,7 +114,7 @@ def test_a_neighbourhood_is_a_cell_and_its_ring() -> None:
 def test_neighbours_share_a_border_but_not_a_price() -> None:
     beside = h3.grid_ring(HOME, 1)[0]
     beyond = next(c for c in h3.grid_ring(HOME, 2) if h3.grid_distance(c, beside) == 1)
-    survey = Survey()
+    survey = SupplyAndDemand()
     survey.add(place(HOME, 1, priced=True))
     survey.add(place(beside, 1, priced=True))
     survey.add(place(beyond, wanted=5))
@@ -126,7 +126,7 @@ def test_neighbours_share_a_border_but_not_a_price() -> None:
 
 @given(st.floats(-90, 90), st.floats(-180, 180))
 def test_every_place_on_earth_has_a_neighbourhood(latitude: float, longitude: float) -> None:
-    survey = Survey()
-    survey.add(PricedPlace(latitude, longitude, Decimal(1), NOTHING, priced=True))
+    survey = SupplyAndDemand()
+    survey.add(PlaceTotals(latitude, longitude, Decimal(1), NOTHING, priced=True))
     [found] = survey.neighbourhoods(GRID)
     assert (found.offered_kwh, found.wanted_kwh) == (1, 0)

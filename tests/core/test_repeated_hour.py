@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.readings import Reading
-from core.repeated_hour import ShownCounters, clock_of, first_passes, instants
+from core.repeated_hour import ClockReading, clock_of, first_passes, instants
 
 BERLIN = ZoneInfo("Europe/Berlin")
 FIRST = datetime(2026, 10, 25, 0, tzinfo=UTC)  # 2:00 in Berlin, an hour before clocks are put back
@@ -28,13 +28,13 @@ def shown(
     is_first: bool = True,
     is_new: bool = True,
     **fields: float,
-) -> ShownCounters:
+) -> ClockReading:
     """A reading at so many minutes past two."""
     clock = clock_of(FIRST + timedelta(minutes=minute), BERLIN)
-    return ShownCounters(clock, Reading(energy_wh=energy_wh, **fields), is_first, is_new)
+    return ClockReading(clock, Reading(energy_wh=energy_wh, **fields), is_first, is_new)
 
 
-def passes(*readings: ShownCounters) -> list[bool]:
+def passes(*readings: ClockReading) -> list[bool]:
     return first_passes(readings, CAPACITY_W)
 
 
@@ -99,7 +99,7 @@ def test_history_in_any_order_is_put_into_its_passes(rises: list[int], data: st.
             truly.append((at, level))
     kept = data.draw(st.lists(st.sampled_from(truly), unique=True, min_size=2))
     told = [
-        ShownCounters(clock_of(at, BERLIN), Reading(energy_wh=wh), True, True) for at, wh in kept
+        ClockReading(clock_of(at, BERLIN), Reading(energy_wh=wh), True, True) for at, wh in kept
     ]
     verdicts = first_passes(told, capacity_w=1e6)
     by_pass = {

@@ -11,7 +11,7 @@ import trustme
 
 from core.device_passwords import password_of
 from core.settings import DatabaseSettings, MqttSettings, SettingError
-from core.tls import trusting
+from core.tls import client_context
 from db.pool import Pool
 from ingest.broker import BrokerEndpoint
 from ingest.broker_accounts.dynamic_security import BrokerUnreachable, count_accounts
@@ -71,7 +71,7 @@ def test_a_file_without_a_certificate_is_told_of_by_the_settings_name(tmp_path: 
     (tmp_path / "empty.pem").write_text("nothing")
     for name in ("empty.pem", "missing.pem"):
         with pytest.raises(SettingError, match="SOLARHUB_MQTT_CA_FILE: can't be used"):
-            trusting(str(tmp_path / name))
+            client_context(str(tmp_path / name))
 
 
 async def test_a_simulated_device_measures_by_tls_and_refuses_a_wrong_authority(
@@ -106,7 +106,7 @@ async def test_what_was_not_read_by_tls_comes_once_there_is_room(
         await eventually(device_is_let_in)
         device = aiomqtt.Client(
             "127.0.0.1", mosquitto.port, username=str(device_id), password=password,
-            tls_context=trusting(ours),
+            tls_context=client_context(ours),
         )  # fmt: skip
         buffer = ReceiveBuffer(held_max_bytes=500_000)
         async with hub.connect("hub-of-the-test", clean_session=True, buffer=buffer) as connection:

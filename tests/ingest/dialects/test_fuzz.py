@@ -84,7 +84,7 @@ def check(heard: DecodeResult | None) -> None:
     if heard is None:
         return
     for reading in heard.decoded.readings:
-        assert reading.says_something
+        assert reading.has_measurement
         assert reading.time is None or reading.time.utcoffset() is not None
         convert({name: getattr(reading, name) for name in FIELDS}, Reading)
     for refused in heard.decoded.refused:

@@ -159,7 +159,7 @@ def test_what_a_gx_calls_invalid_is_no_longer_known_and_not_zero(payload: object
 
 def test_what_a_gx_sends_nothing_for_is_gone() -> None:
     heard = part(hear(f"{GX}/pvinverter/20/Ac/L1/Energy/Forward", b""))
-    assert (heard.values, heard.gone) == ({}, {"energy_wh:20.L1"})
+    assert (heard.values, heard.removed) == ({}, {"energy_wh:20.L1"})
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One counter, reading by reading: above all what its meter says that it counts since."""
+"""Credits of one counter whose meter reports the time since which it counts."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -15,7 +15,8 @@ from core.intervals import Credit, Quality, Reason
 from tests.support.meters import CAPACITY_W, NOON
 
 INSTALLED_AT = NOON - timedelta(days=400)
-Shown = tuple[float, float | None, datetime | None]  # minute, Wh, since when it counts
+# Minute, value in Wh, and the time since which the counter counts.
+Shown = tuple[float, float | None, datetime | None]
 
 
 def minute(n: float) -> datetime:
@@ -40,13 +41,13 @@ def credited_wh(*shown: Shown) -> float:
     return sum(credit.energy_mwh for credit in follow(shown)[1]) / 1000
 
 
-def told(n: float, value_wh: float, since_minute: float | None = None) -> Shown:
+def value(n: float, value_wh: float, since_minute: float | None = None) -> Shown:
     since = INSTALLED_AT if since_minute is None else minute(since_minute)
     return n, value_wh, since
 
 
-def test_a_reset_after_the_last_reading_counts_what_is_shown_from_then_on() -> None:
-    shown = [told(0, 5000), told(10, 5200), told(20, 150, 12)]
+def test_a_reset_after_the_last_reading_credits_the_new_value() -> None:
+    shown = [value(0, 5000), value(10, 5200), value(20, 150, 12)]
     counter, credited = follow(shown)
     assert credited[1:] == [
         Credit(minute(10), minute(12), 0, Quality.MEASURED, Reason.RESET),
@@ -56,57 +57,57 @@ def test_a_reset_after_the_last_reading_counts_what_is_shown_from_then_on() -> N
 
 
 @pytest.mark.parametrize("shows_wh", [4990, 5200, 5250, 9000])
-def test_a_reset_that_is_told_is_one_whatever_the_counter_shows(shows_wh: float) -> None:
-    # As a number that somebody typed in: not possible since then, and no spike either.
-    shown = [told(0, 5000), told(10, 5200), told(20, shows_wh, 12)]
+def test_a_reported_reset_is_one_at_any_value(shows_wh: float) -> None:
+    # The new value may be a number that somebody typed in: it is neither credited nor a spike.
+    shown = [value(0, 5000), value(10, 5200), value(20, shows_wh, 12)]
     assert credited_wh(*shown) == 200
-    assert credited_wh(*shown, told(25, shows_wh + 30, 12)) == 230
+    assert credited_wh(*shown, value(25, shows_wh + 30, 12)) == 230
 
 
-def test_a_reset_before_the_last_reading_counts_what_was_not_credited_since() -> None:
-    shown = [told(0, 5000), told(5, 5060), told(10, 5200), told(15, 260, 5)]
+def test_a_reset_before_the_last_reading_credits_the_uncredited_rest() -> None:
+    shown = [value(0, 5000), value(5, 5060), value(10, 5200), value(15, 260, 5)]
     assert credited_wh(*shown) == 200 + (260 - 140)
     assert follow(shown)[1][-1].reason is Reason.RESET
-    # Within a reading's time energy counts as made evenly.
-    assert credited_wh(*shown[:3], told(15, 260, 7.5)) == 200 + (260 - 70)
+    # Energy between two readings counts as generated evenly.
+    assert credited_wh(*shown[:3], value(15, 260, 7.5)) == 200 + (260 - 70)
 
 
-def test_a_reset_before_the_last_reading_takes_nothing_back() -> None:
-    shown = [told(0, 5000), told(5, 5060), told(10, 5200)]
-    assert credited_wh(*shown, told(15, 100, 5)) == 200
-    assert credited_wh(*shown, told(15, 100, 5), told(20, 130, 5)) == 230
+def test_a_reset_before_the_last_reading_reduces_no_credit() -> None:
+    shown = [value(0, 5000), value(5, 5060), value(10, 5200)]
+    assert credited_wh(*shown, value(15, 100, 5)) == 200
+    assert credited_wh(*shown, value(15, 100, 5), value(20, 130, 5)) == 230
 
 
-def test_a_reset_before_all_that_is_known_credits_nothing() -> None:
-    shown = [told(0, 40), told(5, 160)]
-    assert credited_wh(*shown, told(10, 170, -1)) == 120
-    assert credited_wh(*shown, told(10, 170, -1), told(15, 190, -1)) == 140
+def test_a_reset_before_all_known_credits_adds_none() -> None:
+    shown = [value(0, 40), value(5, 160)]
+    assert credited_wh(*shown, value(10, 170, -1)) == 120
+    assert credited_wh(*shown, value(10, 170, -1), value(15, 190, -1)) == 140
 
 
-def test_a_reset_before_the_last_reading_credits_no_more_than_is_possible() -> None:
-    shown = [told(0, 5000), told(5, 5060.5), told(10, 90_000.5, 5)]
+def test_a_reset_before_the_last_reading_credits_only_possible_energy() -> None:
+    shown = [value(0, 5000), value(5, 5060.5), value(10, 90_000.5, 5)]
     assert credited_wh(*shown) == 60.5
-    assert credited_wh(*shown, told(15, 90_030.5, 5)) == 90.5
+    assert credited_wh(*shown, value(15, 90_030.5, 5)) == 90.5
 
 
-def test_a_clock_that_is_ahead_resets_after_the_last_reading() -> None:
-    assert credited_wh(told(0, 5000), told(5, 5060), told(10, 130, 600)) == 60 + 130
+def test_a_reset_by_a_clock_that_is_ahead_counts_as_after_the_last_reading() -> None:
+    assert credited_wh(value(0, 5000), value(5, 5060), value(10, 130, 600)) == 60 + 130
 
 
-def test_a_meter_that_begins_to_say_since_when_it_counts_has_not_reset() -> None:
-    assert credited_wh((0, 5000, None), (5, 5060, None), told(10, 5100), told(15, 5150)) == 150
-    assert credited_wh(told(0, 5000), (5, 5060, None), told(10, 5100)) == 100
+def test_a_meter_that_begins_to_report_its_start_has_not_been_reset() -> None:
+    assert credited_wh((0, 5000, None), (5, 5060, None), value(10, 5100), value(15, 5150)) == 150
+    assert credited_wh(value(0, 5000), (5, 5060, None), value(10, 5100)) == 100
 
 
-def test_resets_back_and_forth_sell_nothing_twice() -> None:
-    shown = [told(0, 5000), *(told(n, 5000 + 20 * n) for n in range(5, 60, 5))]
-    shown += [told(60, 650, 30), told(65, 5000 + 65 * 20, 0), told(70, 800, 30)]
+def test_resets_back_and_forth_credit_nothing_twice() -> None:
+    shown = [value(0, 5000), *(value(n, 5000 + 20 * n) for n in range(5, 60, 5))]
+    shown += [value(60, 650, 30), value(65, 5000 + 65 * 20, 0), value(70, 800, 30)]
     assert credited_wh(*shown) == pytest.approx(70 * 20, abs=0.01)
 
 
-def test_what_was_credited_long_ago_is_known_to_the_hour_and_after_a_week_not_at_all() -> None:
-    # 4 Wh a minute for nine days.
-    shown = [told(n, 100_000 + 4 * n) for n in range(0, 9 * 1440, 5)]
+def test_old_credits_are_known_to_the_hour_and_after_a_week_not_at_all() -> None:
+    # 4 Wh per minute for nine days.
+    shown = [value(n, 100_000 + 4 * n) for n in range(0, 9 * 1440, 5)]
     counter, _ = follow(shown)
     assert counter.counted is not None
     for days in (0.5, 2, 6.9):
@@ -123,7 +124,7 @@ MOMENTS = st.tuples(
 
 
 @given(st.lists(MOMENTS, min_size=1, max_size=300), st.integers(0, 10**6))
-def test_what_is_remembered_is_small_and_never_less_than_what_was_credited(
+def test_remembered_credits_are_few_and_never_too_low(
     credited: list[tuple[float, int]], back_min: int
 ) -> None:
     memory, at, history = CountedSince(INSTALLED_AT, NOON), 0.0, []
@@ -145,7 +146,7 @@ def test_what_is_remembered_is_small_and_never_less_than_what_was_credited(
 
 @st.composite
 def resetting(draw: st.DrawFn) -> list[Shown]:
-    """A counter that does what counters do, and whose meter tells of resets, at any time."""
+    """Draw values of a counter whose meter reports its resets, at correct and wrong times."""
     habits = [*["rise"] * 4, *draw(st.lists(st.sampled_from(_DO), min_size=1, max_size=5))]
     at, level, since, shown = 0.0, 20_000.0, INSTALLED_AT, []
     for _ in range(draw(st.integers(2, 60))):
@@ -153,20 +154,20 @@ def resetting(draw: st.DrawFn) -> list[Shown]:
         does = draw(st.sampled_from(habits))
         level += draw(st.floats(0, 400)) if does == "rise" else 0
         level *= 0.93 if does == "step" else 1
-        if does in ("reset", "told"):
+        if does in ("reset", "reported"):
             level = draw(st.floats(0.001, 500))
-        if does in ("told", "typed"):
+        if does in ("reported", "typed"):
             since = minute(draw(st.floats(-10, at + 5)))
-        value = {"zero": 0.0, "spike": level + 4e6, "absent": None}.get(does, level)
-        shown.append((at, value, draw(st.sampled_from([since, since, None]))))
+        shown_wh = {"zero": 0.0, "spike": level + 4e6, "absent": None}.get(does, level)
+        shown.append((at, shown_wh, draw(st.sampled_from([since, since, None]))))
     return shown
 
 
-_DO = ["same", "zero", "spike", "absent", "reset", "step", "told", "typed"]
+_DO = ["same", "zero", "spike", "absent", "reset", "step", "reported", "typed"]
 
 
 @given(resetting())
-def test_never_more_than_the_capacity_allows_and_never_before_what_is_settled(
+def test_credits_never_exceed_the_capacity_or_precede_settled_slots(
     shown: list[Shown],
 ) -> None:
     counter, total_mwh, last_at = None, 0, NOON

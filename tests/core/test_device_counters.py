@@ -1,4 +1,4 @@
-"""Devices with several counters: each by itself, two directions, one capacity."""
+"""Credits of a device with several counters, in one or two directions."""
 
 from datetime import timedelta
 from itertools import pairwise
@@ -20,7 +20,7 @@ def phases(minutes: float, *totals: float | None, quantity: str = "export") -> R
 
 
 def both(minutes: float, total: float | None, returned: float | None) -> Reading:
-    """A counter of both directions."""
+    """Return a reading of a counter and of its return."""
     return parted(minutes, energy__0=total, energy__0_back=returned)
 
 
@@ -45,7 +45,7 @@ def reasons(*readings: Reading) -> set[Reason]:
 # Each counter by itself ------------------------------------------------------------------------
 
 
-def test_a_phase_that_tells_nothing_for_a_while_is_no_reset_of_the_others() -> None:
+def test_a_phase_that_is_not_reported_does_not_reset_the_others() -> None:
     history = [
         phases(0, 20_000, 20_000, 20_000),
         phases(5, 20_000, 20_100, 20_000),
@@ -58,7 +58,7 @@ def test_a_phase_that_tells_nothing_for_a_while_is_no_reset_of_the_others() -> N
 
 
 @pytest.mark.parametrize(("reads", "reason"), [(0, Reason.ZERO), (19_000, Reason.DIP)])
-def test_a_phase_that_reads_0_or_dips_takes_nothing_from_the_others(
+def test_a_phase_that_reads_0_or_dips_does_not_reduce_the_others(
     reads: float, reason: Reason
 ) -> None:
     history = [
@@ -70,16 +70,16 @@ def test_a_phase_that_reads_0_or_dips_takes_nothing_from_the_others(
     assert reason in reasons(*history)
 
 
-def test_a_phase_that_is_reset_counts_from_there_and_is_no_dip_of_the_sum() -> None:
+def test_a_phase_that_is_reset_is_credited_and_is_no_dip_of_the_sum() -> None:
     assert surplus_wh(phases(0, 20_000, 500_000), phases(5, 40, 500_100)) == 140
 
 
-def test_a_phase_that_is_first_told_later_begins_there() -> None:
+def test_a_phase_that_is_first_reported_later_begins_there() -> None:
     history = [phases(0, 20_000), phases(5, 20_100, 900_000), phases(10, 20_150, 900_030)]
     assert surplus_wh(*history) == 180
 
 
-def test_what_a_device_generates_and_exports_in_parts_is_both() -> None:
+def test_generation_and_export_in_parts_are_both_accounted() -> None:
     history = [
         parted(0, energy__a=1000, energy__b=2000, export__0=100),
         parted(5, energy__a=1050, energy__b=2100, export__0=130),
@@ -87,7 +87,7 @@ def test_what_a_device_generates_and_exports_in_parts_is_both() -> None:
     assert (generated_wh(*history), surplus_wh(*history)) == (150, 30)
 
 
-def test_parts_beside_one_counter_of_another_kind_are_accounted_too() -> None:
+def test_parts_of_export_are_accounted_beside_one_counter_of_generation() -> None:
     history = [
         DetailedReading(NOON, energy_wh=1000, parts={"export_wh:0": 10.0}),
         DetailedReading(NOON + timedelta(minutes=5), energy_wh=1100, parts={"export_wh:0": 15.0}),
@@ -95,7 +95,7 @@ def test_parts_beside_one_counter_of_another_kind_are_accounted_too() -> None:
     assert (generated_wh(*history), surplus_wh(*history)) == (100, 5)
 
 
-def test_a_sum_beside_its_parts_is_only_for_show() -> None:
+def test_a_sum_beside_its_parts_is_not_accounted() -> None:
     history = [
         DetailedReading(NOON, energy_wh=300, parts={"energy_wh:0": 100, "energy_wh:1": 200}),
         DetailedReading(
@@ -117,7 +117,7 @@ def test_a_device_that_changes_from_a_sum_to_parts_and_back_begins_anew() -> Non
     assert generated_wh(*sums, *parts, *back) == 164
 
 
-def test_a_phase_that_stands_still_while_another_counts_is_no_gap() -> None:
+def test_an_unchanged_phase_is_no_gap_while_another_rises() -> None:
     history = [
         parted(minute, power_w=2000, energy__0=50_000.5, energy__1=1000 + 30 * minute)
         for minute in range(0, 120, 5)
@@ -125,7 +125,7 @@ def test_a_phase_that_stands_still_while_another_counts_is_no_gap() -> None:
     assert {i.quality for i in account(*history).intervals.values()} == {Quality.MEASURED}
 
 
-def test_phases_that_all_stand_still_while_power_flows_are_a_gap() -> None:
+def test_phases_that_all_stall_while_power_flows_are_a_gap() -> None:
     stood = [
         parted(minute, power_w=4000, energy__0=50_000.5, energy__1=60_000.5)
         for minute in range(0, 120, 5)
@@ -135,27 +135,29 @@ def test_phases_that_all_stand_still_while_power_flows_are_a_gap() -> None:
     assert generated_wh(*stood, caught_up) == 3000
 
 
-def test_counters_that_are_made_up_are_not_kept_without_end() -> None:
-    told = [parted(n, **{f"energy__{n}": 1000.5, "energy__real": 500.5 + n}) for n in range(300)]
-    accounted = account(*told)
+def test_the_number_of_counters_is_limited() -> None:
+    invented = [
+        parted(n, **{f"energy__{n}": 1000.5, "energy__real": 500.5 + n}) for n in range(300)
+    ]
+    accounted = account(*invented)
     assert len(accounted.account.counters) == COUNTERS_MAX
     assert "energy_wh:real" in accounted.account.counters
-    assert generated_wh(*told) == 299
+    assert generated_wh(*invented) == 299
 
 
 # One capacity ----------------------------------------------------------------------------------
 
 
-def test_several_counters_have_one_capacity_together() -> None:
-    made_up = [
+def test_several_counters_share_one_capacity() -> None:
+    invented = [
         parted(minute, **{f"energy__{n}": 1000.5 + 100 * minute for n in range(20)})
         for minute in range(0, 61, 5)
     ]
-    assert 6250 <= generated_wh(*made_up) <= 6250 + 20 * 10 + 0.01
-    assert Reason.SPIKE in reasons(*made_up)
+    assert 6250 <= generated_wh(*invented) <= 6250 + 20 * 10 + 0.01
+    assert Reason.SPIKE in reasons(*invented)
 
 
-def test_inverters_that_tell_their_share_in_turn_are_credited_whole() -> None:
+def test_inverters_that_report_in_turn_are_credited_completely() -> None:
     in_turn = [
         parted(minute, **{f"energy__{minute % 3}": 1000.5 + 2000 / 60 * minute})
         for minute in range(0, 120)
@@ -164,19 +166,19 @@ def test_inverters_that_tell_their_share_in_turn_are_credited_whole() -> None:
 
 
 @pytest.mark.parametrize("capacity_w", [5e-324, 1e-9, 1e9])
-def test_any_capacity_can_be_accounted_with(capacity_w: float) -> None:
+def test_every_capacity_can_be_accounted(capacity_w: float) -> None:
     assert account(phases(0, 1.5, 3), phases(1, 4.5, 7), capacity_w=capacity_w)
 
 
 # Two directions --------------------------------------------------------------------------------
 
 
-def test_what_flows_back_at_night_is_no_generation() -> None:
+def test_energy_that_flows_back_at_night_is_no_generation() -> None:
     history = [both(0, 10_000, 500), both(30, 10_024, 524), both(60, 10_048, 548)]
     assert generated_wh(*history) == 0
 
 
-def test_generation_is_what_a_counter_of_both_directions_counts_beyond_what_flowed_back() -> None:
+def test_generation_is_the_rise_of_a_counter_less_its_return() -> None:
     assert generated_wh(both(0, 10_000, 500), both(5, 10_100, 503)) == 97
 
 
@@ -193,7 +195,7 @@ def test_generation_is_what_a_counter_of_both_directions_counts_beyond_what_flow
         [both(5, 4e9, None), both(10, 10_024, 4e9)],
     ],
 )
-def test_one_of_two_directions_that_is_missing_0_or_garbage_makes_no_energy(
+def test_a_direction_that_is_missing_0_or_garbage_credits_no_energy(
     between: list[Reading],
 ) -> None:
     night = [both(0, 10_000, 500), *between]
@@ -203,14 +205,15 @@ def test_one_of_two_directions_that_is_missing_0_or_garbage_makes_no_energy(
     assert generated_wh(*night, both(20, 10_148, 550)) == 98
 
 
-def test_what_was_counted_before_the_other_direction_was_first_told_is_not_known() -> None:
+def test_energy_before_the_first_report_of_the_return_is_unknown() -> None:
     history = [both(0, 10_000, None), both(5, 10_100, None), both(10, 10_200, 50)]
-    assert generated_wh(*history[:2]) == 100  # A device that tells no directions.
+    # Until then the device seems to have one direction.
+    assert generated_wh(*history[:2]) == 100
     assert generated_wh(*history) == 100
     assert generated_wh(*history, both(15, 10_310, 55)) == 205
 
 
-def test_a_direction_that_is_never_told_again_holds_the_other_up_for_a_day_at_most() -> None:
+def test_a_direction_that_is_no_longer_reported_delays_the_other_for_a_day_at_most() -> None:
     day = [both(hour * 60, 10_000 + 100 * hour, None) for hour in range(1, 25)]
     assert generated_wh(both(0, 10_000, 500), *day[:-1]) == 0
     assert generated_wh(both(0, 10_000, 500), *day) == 2400
@@ -218,16 +221,16 @@ def test_a_direction_that_is_never_told_again_holds_the_other_up_for_a_day_at_mo
     assert generated_wh(both(0, 10_000, 500), *day, both(1441, 12_470, 560)) == 2410
 
 
-def test_a_counter_of_both_directions_that_is_reset_counts_from_there() -> None:
+def test_a_counter_with_a_return_that_is_reset_is_credited_from_there() -> None:
     assert generated_wh(both(0, 10_000, 500), both(5, 60, 20)) == 40
 
 
-def test_what_was_generated_while_the_other_direction_was_garbage_for_good_is_not_known() -> None:
+def test_energy_while_the_return_is_garbage_is_unknown() -> None:
     garbage = [both(minute, 10_000 + 10 * minute, 4e9) for minute in (5, 10, 15)]
     assert generated_wh(both(0, 10_000, 500), *garbage, both(20, 10_200, 4e9 + 10)) == 40
 
 
-# What must hold for every history --------------------------------------------------------------
+# Properties of every history ------------------------------------------------------------------
 
 
 @given(histories_in_parts(), st.lists(st.integers(0, 30), max_size=4))
@@ -237,14 +240,14 @@ def test_batches_may_be_cut_anywhere(history: list[Reading], cuts: list[int]) ->
 
 
 @given(histories_in_parts(), st.data())
-def test_folding_from_a_checkpoint_gives_every_slot_from_there_on_whole(
+def test_folding_from_a_checkpoint_yields_every_later_slot_whole(
     history: list[Reading], data: st.DataObject
 ) -> None:
     assert_a_checkpoint_gives_the_rest(history, data)
 
 
 @given(histories_in_parts(), st.data())
-def test_what_is_settled_is_not_touched_again(history: list[Reading], data: st.DataObject) -> None:
+def test_settled_slots_do_not_change_again(history: list[Reading], data: st.DataObject) -> None:
     cut = data.draw(st.integers(1, len(history)))
     account = fold(None, [history[:cut]]).account
     later = fold(account, [history[cut:]])
@@ -255,16 +258,19 @@ def test_what_is_settled_is_not_touched_again(history: list[Reading], data: st.D
 
 
 @given(histories_in_parts())
-def test_never_more_than_the_capacity_allows_nor_less_than_nothing(history: list[Reading]) -> None:
+def test_credits_never_exceed_the_capacity_or_fall_below_zero(history: list[Reading]) -> None:
     intervals = account(*history).intervals.values()
     hours = (history[-1].time - history[0].time) / timedelta(hours=1)
-    most_mwh = 1.25 * CAPACITY_W * hours * 1000 + 3_000_000  # A count of each of three counters.
+    # One resolution step of each of three counters.
+    steps_mwh = 3_000_000
+    most_mwh = 1.25 * CAPACITY_W * hours * 1000 + steps_mwh
     assert sum(i.generated_mwh for i in intervals) <= most_mwh
     assert sum(i.surplus_mwh for i in intervals) <= most_mwh
     assert all(i.generated_mwh >= 0 and i.surplus_mwh >= 0 for i in intervals)
 
 
-# What a plug measures between two readings: what is generated and drawn, and what arrives of it.
+# For each interval between two readings of a plug: generation, consumption, and the values that
+# arrive.
 minutes_of_a_plug = st.lists(
     st.tuples(
         st.integers(0, 80_000),
@@ -277,21 +283,21 @@ minutes_of_a_plug = st.lists(
 
 
 @given(minutes_of_a_plug)
-def test_whatever_is_missing_the_credit_never_passes_generation_and_reaches_it(
+def test_with_values_missing_credits_never_exceed_generation_and_reach_it(
     history: list[tuple[int, int, str]],
 ) -> None:
     total = returned = 100_000_000
     readings, generated_mwh, at = [both(0, total / 1000, returned / 1000)], 0, 0.0
-    for forth_mwh, back_mwh, told in history:
+    for forth_mwh, back_mwh, arrives in history:
         at += 1
         total, returned = total + forth_mwh + back_mwh, returned + back_mwh
         generated_mwh += forth_mwh
-        if told:
+        if arrives:
             readings.append(
                 both(
                     at,
-                    total / 1000 if told != "back" else None,
-                    returned / 1000 if told != "total" else None,
+                    total / 1000 if arrives != "back" else None,
+                    returned / 1000 if arrives != "total" else None,
                 )
             )
         assert generated_wh(*readings) * 1000 <= generated_mwh + 0.5

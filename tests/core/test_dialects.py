@@ -1,4 +1,4 @@
-"""How each firmware is found over MQTT: names that reach into nobody else's topics."""
+"""Topics of each firmware: no external id reaches the topics of another device."""
 
 from uuid import UUID
 
@@ -24,7 +24,7 @@ FIRMWARES = sorted(NAMES)
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether some topic matches both filters (MQTT 4.7)."""
+    """Return True if some topic matches both filters (MQTT 3.1.1, section 4.7)."""
     a, b = one.split("/"), other.split("/")
     for n in range(max(len(a), len(b))):
         left, right = a[n : n + 1], b[n : n + 1]
@@ -42,7 +42,7 @@ def test_a_native_device_has_its_four_topics() -> None:
 
 
 @pytest.mark.parametrize("dialect", FIRMWARES)
-def test_a_firmware_publishes_under_its_own_name_and_is_told_on_its_ack_topic(
+def test_a_firmware_publishes_under_its_own_name_and_has_an_ack_topic(
     dialect: Dialect,
 ) -> None:
     topics = topics_of(DEVICE, dialect, NAMES[dialect])
@@ -55,7 +55,7 @@ def test_a_firmware_publishes_under_its_own_name_and_is_told_on_its_ack_topic(
 
 @pytest.mark.parametrize("dialect", FIRMWARES)
 @pytest.mark.parametrize("name", [None, "", "#", "+", "a/b", "a#", "$SYS", "ä", "a\0", "a\n"])
-def test_a_name_that_is_no_level_of_a_topic_is_refused(dialect: Dialect, name: str | None) -> None:
+def test_a_name_that_is_no_topic_level_is_refused(dialect: Dialect, name: str | None) -> None:
     assert external_id_fault(dialect, name)
 
 
@@ -76,11 +76,11 @@ def test_a_name_that_is_no_level_of_a_topic_is_refused(dialect: Dialect, name: s
         (Dialect.GROTT, "XXXXXXXXXX"),
     ],
 )
-def test_a_name_that_topics_use_otherwise_is_refused(dialect: Dialect, name: str) -> None:
+def test_a_reserved_name_is_refused(dialect: Dialect, name: str) -> None:
     assert external_id_fault(dialect, name)
 
 
-# What a registration accepts: anything that has no fault, of any dialect.
+# All external ids that a registration accepts, of any dialect.
 names = st.sampled_from(FIRMWARES).flatmap(
     lambda dialect: st.tuples(
         st.just(dialect),

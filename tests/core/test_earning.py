@@ -1,4 +1,4 @@
-"""Since when a device's energy may be sold, to the milliwatt-hour where that can be told."""
+"""Energy that may be sold: only energy from after the time at which a device earns."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ TEN_PAST = EarningTerms(NOON + timedelta(minutes=10))
 
 
 def fold(readings: list[Reading], terms: EarningTerms, *cuts: int) -> Accounted:
-    """A history, folded in parts."""
+    """Fold a history in parts."""
     account, whole = None, None
     for begin, end in zip([0, *cuts], [*cuts, len(readings)], strict=True):
         part = account_readings(account, readings[begin:end], CAPACITY_W, terms)
@@ -38,15 +38,15 @@ def early_wh(*readings: Reading, terms: EarningTerms = TEN_PAST) -> float:
     return accounted.intervals[NOON].early_mwh / 1000
 
 
-def test_what_was_read_before_it_earned_is_early() -> None:
+def test_energy_read_before_the_device_earns_is_early() -> None:
     assert early_wh(reading(1, 1000), reading(6, 1100), reading(10, 1150)) == 150
 
 
-def test_what_was_read_after_it_earned_is_not() -> None:
+def test_energy_read_after_the_device_earns_is_not_early() -> None:
     assert early_wh(reading(11, 1000), reading(13, 1100), reading(14, 1150)) == 0
 
 
-def test_a_difference_from_before_is_early_in_the_slot_that_is_cut_and_earns_afterwards() -> None:
+def test_a_difference_across_the_instant_is_early_only_in_its_slot() -> None:
     across = (reading(5, 1000), reading(25, 1400))
     accounted = fold(list(across), TEN_PAST)
     after = NOON + timedelta(minutes=15)
@@ -55,18 +55,18 @@ def test_a_difference_from_before_is_early_in_the_slot_that_is_cut_and_earns_aft
     assert accounted.intervals[after].surplus_mwh == 200_000
 
 
-def test_a_counter_that_lied_across_the_instant_brings_nothing_from_before() -> None:
-    """A spike is no reading of the counter: what comes next counts since the one before."""
+def test_a_spike_across_the_instant_earns_nothing_from_before() -> None:
+    """The reading after a spike is credited since the reading before the spike."""
     spike = [reading(1, 1000), reading(11, 4e9), reading(12, 1500), reading(14, 1550)]
     assert early_wh(*spike) == 500
 
 
-def test_a_slot_that_it_earns_from_its_start_on_is_not_cut() -> None:
+def test_a_slot_that_earns_from_its_start_has_no_early_energy() -> None:
     accounted = fold([reading(-5, 1000), reading(10, 1200)], EarningTerms(NOON))
     assert accounted.intervals[NOON].early_mwh == 0
 
 
-def test_a_meter_goes_on_from_what_it_had_counted_under_another_registration() -> None:
+def test_a_meter_continues_from_its_state_under_another_registration() -> None:
     before = advance(None, [reading(0, 1000), reading(5, 1300)], CAPACITY_W)
     assert before is not None
     terms = EarningTerms(NOON + timedelta(minutes=7), before.account)

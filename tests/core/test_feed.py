@@ -1,4 +1,4 @@
-"""A client that remembers what core.feed says misses nothing without knowing it."""
+"""A client that keeps its feed positions misses no event without a request to reload."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ REMEMBERED = 5
 
 
 class Hub:
-    """A hub by its promise alone: it remembers the last few events of one channel."""
+    """A model of the hub: it keeps the last few events of one channel."""
 
     def __init__(self) -> None:
         self.published = 0
@@ -36,34 +36,34 @@ class Hub:
         }  # fmt: skip
 
 
-# How many events are heard on a connection, are lost with it, and happen until the next one.
+# Numbers of events that arrive on a connection, are lost with it, and occur before the next one.
 CONNECTIONS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4)))
 
 
 @given(CONNECTIONS)
-def test_every_event_comes_once_and_in_order_or_is_to_be_reloaded(
+def test_every_event_arrives_once_and_in_order_or_requires_a_reload(
     connections: list[tuple[int, int, int]],
 ) -> None:
     hub, positions = Hub(), FeedPositions([Subscription("listings")])
     reached: int | None = None
-    for heard, lost, away in [*connections, (1, 0, 0)]:
+    for received, lost, missed in [*connections, (1, 0, 0)]:
         (request,) = positions.requests()
         frames = hub.subscribe(request)
-        frames += [hub.publish() for _ in range(heard)]
-        for told in (one for frame in frames for one in positions.take(frame)):
-            match told:
+        frames += [hub.publish() for _ in range(received)]
+        for item in (one for frame in frames for one in positions.take(frame)):
+            match item:
                 case Reload():
-                    reached = hub.published - heard
+                    reached = hub.published - received
                 case FeedEvent(data={"version": version}):
                     assert reached is not None
                     assert version == reached + 1
                     reached = version
-        for _ in range(lost + away):
+        for _ in range(lost + missed):
             hub.publish()
     assert reached == hub.published
 
 
-def test_a_new_client_asks_for_its_channels_from_now_on() -> None:
+def test_a_new_client_subscribes_without_positions() -> None:
     positions = FeedPositions(
         [Subscription("user"), Subscription("listings:near", 12.97, 77.59, 5)]
     )
@@ -76,7 +76,7 @@ def test_a_new_client_asks_for_its_channels_from_now_on() -> None:
     ]  # fmt: skip
 
 
-def test_frames_that_tell_nothing_of_a_channel_mean_nothing() -> None:
+def test_frames_without_a_channel_are_ignored() -> None:
     positions = FeedPositions([Subscription("user")])
     assert positions.take({"op": "pong"}) == []
     assert positions.requests() == [{"op": "subscribe", "channel": "user"}]

@@ -1,4 +1,4 @@
-"""What raises a flag, and what does not, at each threshold."""
+"""Flags on a device's energy, on both sides of each threshold."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -36,11 +36,11 @@ def slots(
     ]
 
 
-def kinds(found: list[SlotEnergy], suspect: CheckedDevice = ROOF) -> list[FlagKind]:
-    return [finding.kind for finding in find_in_slots(found, suspect)]
+def kinds(found: list[SlotEnergy], device: CheckedDevice = ROOF) -> list[FlagKind]:
+    return [finding.kind for finding in find_in_slots(found, device)]
 
 
-def test_generation_in_the_dark_is_flagged_with_how_dark_it_was() -> None:
+def test_generation_in_the_dark_is_flagged_with_the_suns_elevation() -> None:
     [finding] = find_in_slots(slots(NIGHT, 150, 120), ROOF)
     assert (finding.kind, finding.energy_wh) == (FlagKind.NIGHT_GENERATION, 270)
     evidence = finding.evidence
@@ -52,7 +52,7 @@ def test_generation_in_the_dark_is_flagged_with_how_dark_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "suspect"),
+    ("found", "device"),
     [
         (slots(NOON, 900, 900), ROOF),
         (slots(NIGHT, 300), ROOF),  # one slot alone
@@ -64,8 +64,10 @@ def test_generation_in_the_dark_is_flagged_with_how_dark_it_was() -> None:
         (slots(NIGHT, 150) + slots(NIGHT + timedelta(days=1), 120), ROOF),
     ],
 )
-def test_what_may_well_be_is_not(found: list[SlotEnergy], suspect: CheckedDevice) -> None:
-    assert kinds(found, suspect) == []
+def test_plausible_energy_at_night_is_not_flagged(
+    found: list[SlotEnergy], device: CheckedDevice
+) -> None:
+    assert kinds(found, device) == []
 
 
 def test_twilight_is_not_dark() -> None:
@@ -95,12 +97,12 @@ def test_two_hours_near_the_limit_are_flagged() -> None:
         slots(NOON - timedelta(days=1), *[1500] * 4) + slots(NOON, *[1500] * 4),
     ],
 )
-def test_less_than_that_is_not(found: list[SlotEnergy]) -> None:
+def test_less_energy_near_the_limit_is_not_flagged(found: list[SlotEnergy]) -> None:
     assert kinds(found) == []
 
 
 def saw_tooth(count: int, energy_wh: float, *, between_wh: float) -> list[ReadingCredit]:
-    """Resets, and as many rises between them."""
+    """Return credits of resets, and of as many rises between them."""
     return [
         ReadingCredit(
             NOON + n * timedelta(minutes=1), between_wh if n % 2 else energy_wh, is_reset=n % 2 == 0
@@ -109,7 +111,7 @@ def saw_tooth(count: int, energy_wh: float, *, between_wh: float) -> list[Readin
     ]
 
 
-def test_resets_that_earn_are_flagged_with_the_largest() -> None:
+def test_resets_that_earn_are_flagged_with_the_largest_ones() -> None:
     reset = slots(NOON, 2000, 2000, reason=Reason.RESET)
     assert slots_with_resets(reset) == reset
     finding = find_resets(reset, reset, saw_tooth(4, 500, between_wh=500))
@@ -122,8 +124,8 @@ def test_resets_that_earn_are_flagged_with_the_largest() -> None:
     }  # fmt: skip
 
 
-def test_a_device_that_starts_anew_in_each_power_cut_is_not() -> None:
-    """Ten cuts on a day of 20 kWh: each reset earns what was made since the cut."""
+def test_a_device_that_restarts_after_each_power_cut_is_not_flagged() -> None:
+    """Ten cuts on a day of 20 kWh: each reset credits the energy generated since the cut."""
     day = slots(NOON, *[500] * 30)
     cuts = slots(NOON + 30 * SLOT, *[500] * 10, reason=Reason.RESET)
     credited = saw_tooth(10, 80, between_wh=420)
@@ -139,12 +141,14 @@ def test_a_device_that_starts_anew_in_each_power_cut_is_not() -> None:
         [ReadingCredit(NOON, 0.0, is_reset=True)] * 9,
     ],
 )
-def test_few_or_poor_resets_are_not(credited: list[ReadingCredit]) -> None:
+def test_few_resets_or_resets_with_little_energy_are_not_flagged(
+    credited: list[ReadingCredit],
+) -> None:
     reset = slots(NOON, 2000, reason=Reason.RESET)
     assert find_resets(reset, reset, credited) is None
 
 
-def test_readings_are_looked_at_only_where_resets_may_have_earned_enough() -> None:
+def test_readings_are_needed_only_if_resets_may_have_earned_enough() -> None:
     assert slots_with_resets(slots(NOON, 999, reason=Reason.RESET)) == ()
     assert slots_with_resets(slots(NOON, 2000)) == ()
     busy = slots(NOON - 12 * SLOT, *[1200] * 12)

@@ -1,4 +1,4 @@
-"""A listing that follows a meter: what it should offer now."""
+"""Adjustments of a listing that follows a meter."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -38,24 +38,24 @@ def test_new_surplus_raises_what_is_left() -> None:
     assert (after.listing.left_kwh, after.event) == (Decimal("4.5"), EventType.LISTING_UPDATED)
 
 
-def test_less_than_a_watt_hour_is_kept_but_not_announced() -> None:
+def test_less_than_a_watt_hour_is_stored_but_not_announced() -> None:
     after = follow(LISTING, 0.4)
     assert (after.listing.measured_wh, after.event) == (Decimal("5000.4"), None)
 
 
-def test_a_correction_lowers_it_but_never_below_zero() -> None:
+def test_a_correction_lowers_the_energy_but_never_below_zero() -> None:
     assert follow(LISTING, -1000).listing.left_kwh == 2
     assert follow(LISTING, -4000).listing.left_kwh == 0
 
 
-def test_sold_becomes_active_when_there_is_energy_again() -> None:
+def test_a_sold_listing_resumes_when_there_is_energy_again() -> None:
     assert follow(SOLD).event is None
     after = follow(SOLD, 10)
     assert (after.listing.status, after.event) == ("active", EventType.LISTING_RESUMED)
 
 
 @pytest.mark.parametrize("condition", [Condition("offline"), Condition("fault")])
-def test_a_device_that_is_gone_or_broken_pauses_it_and_its_return_resumes_it(
+def test_a_device_that_is_offline_or_faulty_pauses_it_and_its_return_resumes_it(
     condition: Condition,
 ) -> None:
     paused = follow(LISTING, condition=condition)
@@ -71,18 +71,18 @@ def test_a_battery_under_its_reserve_pauses_it() -> None:
     assert follow(listing, condition=ONLINE).listing.status == "active"
 
 
-def test_what_its_seller_paused_stays_paused() -> None:
+def test_a_listing_paused_by_its_seller_stays_paused() -> None:
     paused = replace(LISTING, status="paused", paused_by="seller")
     assert follow(paused, 1000).listing.status == "paused"
 
 
-def test_energy_for_a_sold_listing_of_a_device_that_is_gone_waits_for_its_return() -> None:
+def test_energy_for_a_sold_listing_of_an_offline_device_waits_for_its_return() -> None:
     waiting = follow(SOLD, 10, Condition("offline"))
     assert (waiting.listing.status, waiting.listing.paused_by) == ("paused", "device")
     assert follow(waiting.listing).listing.status == "active"
 
 
 @pytest.mark.parametrize("listing", [LISTING, SOLD, replace(LISTING, status="paused")])
-def test_the_end_of_its_window_closes_it_whatever_else_happens(listing: AdjustedListing) -> None:
+def test_a_listing_expires_at_the_end_of_its_window_in_every_case(listing: AdjustedListing) -> None:
     after = follow(listing, 1000, Condition("fault"), LISTING.available_to)
     assert (after.listing.status, after.event) == ("expired", EventType.LISTING_EXPIRED)

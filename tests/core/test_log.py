@@ -1,4 +1,4 @@
-"""What is logged tells what went wrong, and no secret."""
+"""Log lines describe a failure, contain no secret and can't be forged."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from core.settings import LogSettings
 
 
 @pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
+def restored_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     yield
@@ -25,7 +25,7 @@ def as_it_was() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
-def test_a_trace_shows_no_values(log_format: Literal["console", "json"]) -> None:
+def test_a_traceback_contains_no_values(log_format: Literal["console", "json"]) -> None:
     stream = io.StringIO()
     log.set_up(LogSettings(log_format=log_format), process="test", stream=stream)
 
@@ -38,23 +38,23 @@ def test_a_trace_shows_no_values(log_format: Literal["console", "json"]) -> None
         structlog.get_logger().error(
             "unexpected_error", exc_info=error, token="".join(["se", "same"])
         )
-    told = stream.getvalue()
-    assert "unexpected_error" in told
-    assert "RuntimeError: broken" in told
-    assert "sign_in" in told
-    assert "hunter2" not in told
-    assert "sesame" not in told
+    logged = stream.getvalue()
+    assert "unexpected_error" in logged
+    assert "RuntimeError: broken" in logged
+    assert "sign_in" in logged
+    assert "hunter2" not in logged
+    assert "sesame" not in logged
 
 
-# Ends a line and begins another; clears a screen, by 7 and by 8 bits; turns text around.
+# Ends a line and begins another, clears a terminal by 7-bit and 8-bit codes, reverses text.
 _HOSTILE = "a\r\n2026-01-01 [info] admin_made\x1b[2J\x9b2J\x00\x7f\u2028b\u202ec\ud800"
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
-def test_no_stranger_writes_a_line_or_commands_a_terminal(
+def test_untrusted_text_can_not_forge_a_line_or_control_a_terminal(
     log_format: Literal["console", "json"],
 ) -> None:
-    """Wherever it stands: in an event, a fact, a list, an error's message, a library's record."""
+    """In an event's name, a fact, a list, an error's message or a library's record."""
     stream = io.StringIO()
     log.set_up(LogSettings(log_format=log_format), process="test", stream=stream)
     ours, theirs = structlog.get_logger(), logging.getLogger("uvicorn.error")
@@ -75,7 +75,7 @@ def test_no_stranger_writes_a_line_or_commands_a_terminal(
         assert plain.isprintable(), plain
 
 
-def test_what_is_logged_has_an_end() -> None:
+def test_the_length_of_a_line_is_limited() -> None:
     stream = io.StringIO()
     log.set_up(LogSettings(log_format="json"), process="test", stream=stream)
     structlog.get_logger().info("refused", username="x" * 100_000, error=ValueError("y" * 100_000))
@@ -86,7 +86,7 @@ def test_what_is_logged_has_an_end() -> None:
     assert len(failed) < 30_000
 
 
-def test_our_events_and_those_of_libraries_are_lines_of_one_format() -> None:
+def test_events_of_the_hub_and_of_libraries_have_one_format() -> None:
     stream = io.StringIO()
     log.set_up(LogSettings(log_format="json", log_level="info"), process="test", stream=stream)
     structlog.get_logger().info("ours", answer=42)

@@ -1,4 +1,4 @@
-"""Local prices by supply and demand, as the paper has them."""
+"""Local prices by supply and demand, as the source of `core.prices` defines them."""
 
 from decimal import Decimal
 from fractions import Fraction
@@ -29,11 +29,11 @@ def grids(draw: st.DrawFn) -> Grid:
     return Grid(export + more, export)
 
 
-# What a hundred thousand listings may hold, to the watt-hour.
+# Up to the energy of a hundred thousand listings, to the watt-hour.
 energies = decimals(0, 10**17, 3)
 
 
-def test_the_golden_case() -> None:
+def test_the_price_of_a_known_case() -> None:
     local = local_price(Decimal(4), Decimal(10), GRID)
     assert (price(local.sell), price(local.buy)) == (Decimal("0.1429"), Decimal("0.2371"))
 
@@ -41,20 +41,27 @@ def test_the_golden_case() -> None:
 @pytest.mark.parametrize(
     ("offered", "wanted", "expected"),
     [
-        (5, 0, "0.08"),  # nobody wants any
+        # No demand.
+        (5, 0, "0.08"),
         (0, 0, "0.08"),
-        (0, 5, "0.30"),  # there is none
+        # No supply.
+        (0, 5, "0.30"),
+        # At least as much supply as demand.
         (5, 5, "0.08"),
-        (500, 5, "0.08"),  # more than anybody wants
+        (500, 5, "0.08"),
     ],
 )
-def test_at_the_ends_it_is_the_grids_price(offered: int, wanted: int, expected: str) -> None:
+def test_without_supply_or_unmet_demand_the_grids_price_applies(
+    offered: int, wanted: int, expected: str
+) -> None:
     local = local_price(Decimal(offered), Decimal(wanted), GRID)
     assert (local.sell, local.buy) == (Decimal(expected), Decimal(expected))
 
 
 @given(energies, energies, grids())
-def test_both_prices_lie_between_the_grids(offered: Decimal, wanted: Decimal, grid: Grid) -> None:
+def test_both_prices_lie_between_the_grids_prices(
+    offered: Decimal, wanted: Decimal, grid: Grid
+) -> None:
     local = local_price(offered, wanted, grid)
     assert grid.export <= local.sell <= local.buy <= grid.retail
     assert grid.export <= price(local.sell) <= grid.retail
@@ -72,7 +79,7 @@ def test_no_money_is_made_or_lost_between_buyers_and_sellers(
 
 
 @given(st.lists(energies, min_size=2, max_size=6), energies, grids())
-def test_the_more_is_offered_the_less_it_costs(
+def test_more_supply_never_raises_the_price(
     offers: list[Decimal], wanted: Decimal, grid: Grid
 ) -> None:
     prices = [local_price(offered, wanted, grid) for offered in sorted(offers)]
@@ -82,15 +89,15 @@ def test_the_more_is_offered_the_less_it_costs(
 
 
 @given(energies, energies, grids(), decimals(1, 10**9, 4), decimals(0, 10**9, 4))
-def test_a_listing_takes_the_sellers_price_within_its_floor_and_cap(
+def test_a_listing_has_the_local_price_within_its_floor_and_cap(
     offered: Decimal, wanted: Decimal, grid: Grid, floor: Decimal, more: Decimal
 ) -> None:
     sell, cap = local_price(offered, wanted, grid).sell, floor + more
-    taken = listing_price(sell, floor, cap)
-    assert taken == price(taken)
-    assert floor <= taken <= cap
+    listed = listing_price(sell, floor, cap)
+    assert listed == price(listed)
+    assert floor <= listed <= cap
     if floor < sell < cap:
-        assert taken == price(sell)
+        assert listed == price(sell)
 
 
 def place(cell: str, offered: int = 0, wanted: int = 0, *, priced: bool = False) -> PlaceTotals:
@@ -100,25 +107,25 @@ def place(cell: str, offered: int = 0, wanted: int = 0, *, priced: bool = False)
 
 def test_a_neighbourhood_is_a_cell_and_its_ring() -> None:
     beside = h3.grid_ring(HOME, 1)[0]
-    survey = SupplyAndDemand()
-    survey.add(place(HOME, 1, priced=True))
-    survey.add(place(beside, 3))
-    survey.add(place(beside, wanted=10))
+    totals = SupplyAndDemand()
+    totals.add(place(HOME, 1, priced=True))
+    totals.add(place(beside, 3))
+    totals.add(place(beside, wanted=10))
     for far in h3.grid_ring(HOME, 2):
-        survey.add(place(far, 1000, 1000))
-    [found] = survey.neighbourhoods(GRID)
+        totals.add(place(far, 1000, 1000))
+    [found] = totals.neighbourhoods(GRID)
     assert (found.cell, found.offered_kwh, found.wanted_kwh) == (HOME, 4, 10)
     assert price(found.price.sell) == Decimal("0.1429")
 
 
-def test_neighbours_share_a_border_but_not_a_price() -> None:
+def test_adjacent_neighbourhoods_may_have_different_prices() -> None:
     beside = h3.grid_ring(HOME, 1)[0]
     beyond = next(c for c in h3.grid_ring(HOME, 2) if h3.grid_distance(c, beside) == 1)
-    survey = SupplyAndDemand()
-    survey.add(place(HOME, 1, priced=True))
-    survey.add(place(beside, 1, priced=True))
-    survey.add(place(beyond, wanted=5))
-    found = {one.cell: one for one in survey.neighbourhoods(GRID)}
+    totals = SupplyAndDemand()
+    totals.add(place(HOME, 1, priced=True))
+    totals.add(place(beside, 1, priced=True))
+    totals.add(place(beyond, wanted=5))
+    found = {one.cell: one for one in totals.neighbourhoods(GRID)}
     assert found.keys() == {HOME, beside}
     assert (found[HOME].wanted_kwh, found[beside].wanted_kwh) == (0, 5)
     assert found[HOME].price.sell == GRID.export < found[beside].price.sell
@@ -126,7 +133,7 @@ def test_neighbours_share_a_border_but_not_a_price() -> None:
 
 @given(st.floats(-90, 90), st.floats(-180, 180))
 def test_every_place_on_earth_has_a_neighbourhood(latitude: float, longitude: float) -> None:
-    survey = SupplyAndDemand()
-    survey.add(PlaceTotals(latitude, longitude, Decimal(1), NOTHING, priced=True))
-    [found] = survey.neighbourhoods(GRID)
+    totals = SupplyAndDemand()
+    totals.add(PlaceTotals(latitude, longitude, Decimal(1), NOTHING, priced=True))
+    [found] = totals.neighbourhoods(GRID)
     assert (found.offered_kwh, found.wanted_kwh) == (1, 0)

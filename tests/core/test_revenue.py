@@ -1,4 +1,4 @@
-"""A sale is dealt out to the paisa, fairly, whoever is asked first."""
+"""Division of a sale among investors: exact to the paisa, in any order."""
 
 from collections import defaultdict
 from contextlib import nullcontext
@@ -28,21 +28,21 @@ TERMS = Terms(Decimal(1000), Decimal("0.3"))
 ONE, TWO = UUID(int=1), UUID(int=2)
 
 
-def test_who_funded_half_earns_half_of_the_share() -> None:
+def test_an_investor_of_half_the_target_earns_half_the_share() -> None:
     stakes = [Stake(ONE, ONE, Decimal(500)), Stake(TWO, TWO, Decimal(250))]
-    dealt = allocate(TERMS, Decimal(100), stakes)
-    assert dealt == {ONE: Decimal("15.00"), TWO: Decimal("7.50")}
+    shares = allocate(TERMS, Decimal(100), stakes)
+    assert shares == {ONE: Decimal("15.00"), TWO: Decimal("7.50")}
 
 
-def test_what_can_not_be_halved_is_rounded_once() -> None:
+def test_the_total_of_all_shares_is_rounded_once() -> None:
     stakes = [Stake(ONE, ONE, Decimal(500)), Stake(TWO, TWO, Decimal(500))]
-    # 0.003 in all: nothing; 0.009 in all: one paisa, not two halves of one.
+    # A total of 0.003 is rounded to 0, and one of 0.009 to one paisa.
     assert sum(allocate(TERMS, Decimal("0.01"), stakes).values()) == 0
     assert sum(allocate(TERMS, Decimal("0.03"), stakes).values()) == Decimal("0.01")
 
 
 @given(sales())
-def test_it_adds_up_to_the_paisa(sale: tuple[Terms, Decimal, list[Stake]]) -> None:
+def test_shares_add_up_to_the_paisa(sale: tuple[Terms, Decimal, list[Stake]]) -> None:
     terms, amount, stakes = sale
     invested = sum((stake.amount for stake in stakes), Decimal(0))
     exact = Fraction(invested) / Fraction(terms.funding_target)
@@ -59,11 +59,11 @@ def test_no_investment_and_no_investor_is_off_by_more_than_a_paisa(
 ) -> None:
     terms, amount, stakes = sale
     rate = Fraction(terms.revenue_share) * Fraction(amount) / Fraction(terms.funding_target)
-    dealt = allocate(terms, amount, stakes)
+    shares = allocate(terms, amount, stakes)
     off_of: dict[UUID, Fraction] = defaultdict(Fraction)
     for stake in stakes:
-        assert dealt[stake.id] >= 0
-        off = Fraction(dealt[stake.id]) - rate * Fraction(stake.amount)
+        assert shares[stake.id] >= 0
+        off = Fraction(shares[stake.id]) - rate * Fraction(stake.amount)
         assert abs(off) <= Fraction(1, 100)
         off_of[stake.investor_id] += off
     assert all(abs(off) <= Fraction(1, 100) for off in off_of.values())
@@ -79,7 +79,7 @@ def test_the_order_does_not_matter(
     assert allocate(terms, amount, shuffled) == allocate(terms, amount, stakes)
 
 
-def test_no_more_is_invested_than_was_asked_for() -> None:
+def test_an_investment_never_exceeds_the_funding_target() -> None:
     def check(terms: Terms | None = TERMS, funded: int = 0, investments: int = 0) -> None:
         check_investment(
             terms,

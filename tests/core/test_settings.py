@@ -1,4 +1,4 @@
-"""A wrong setting names itself and what is allowed, and never what it was."""
+"""A setting's error names the setting and the allowed values, and never its value."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -29,7 +29,7 @@ OPERATIONS = Path(__file__).parents[2] / "docs" / "operations" / "settings.md"
 
 
 @pytest.fixture(autouse=True)
-def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def no_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A directory without a .env file."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -41,8 +41,8 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert load(DatabaseSettings).database_pool_max == 7
 
 
-def test_settings_come_from_a_file(nowhere: Path) -> None:
-    (nowhere / ".env").write_text(f"SOLARHUB_DATABASE_URL={DATABASE_URL}\n")
+def test_settings_come_from_a_file(no_env_file: Path) -> None:
+    (no_env_file / ".env").write_text(f"SOLARHUB_DATABASE_URL={DATABASE_URL}\n")
     assert load(DatabaseSettings).database_url == DATABASE_URL
 
 
@@ -62,7 +62,7 @@ def test_a_missing_setting_is_named() -> None:
         ("late_horizon", "90d", "must be at least 7d shorter than SOLARHUB_RETENTION_RAW"),
     ],
 )
-def test_a_wrong_setting_names_itself_and_what_is_allowed(
+def test_an_error_names_the_setting_and_the_allowed_values(
     field: str, value: str, allowed: str
 ) -> None:
     with pytest.raises(SettingError) as error:
@@ -72,7 +72,7 @@ def test_a_wrong_setting_names_itself_and_what_is_allowed(
 
 
 @pytest.mark.parametrize("part", [IngestSettings, ApiSettings])
-def test_the_grid_takes_more_than_it_pays(part: type[GridSettings]) -> None:
+def test_the_grids_retail_price_must_exceed_its_export_price(part: type[GridSettings]) -> None:
     needed = {"mqtt_url": "mqtt://broker", "jwt_secret": SECRET}
     for retail, export in (("3", "3"), ("2.9999", None), (None, "8")):
         prices = {"grid_retail_price": retail, "grid_export_price": export}
@@ -93,7 +93,7 @@ def test_a_secret_that_is_too_short_is_not_shown() -> None:
     ("text", "seconds"),
     [("250ms", 0.25), ("2", 2), ("1.5s", 1.5), ("5m", 300), ("5min", 300), ("1h", 3600)],
 )
-def test_durations_are_written_as_people_do(text: str, seconds: float) -> None:
+def test_durations_have_units(text: str, seconds: float) -> None:
     ingest = load(IngestSettings, mqtt_url="mqtt://broker", offline_after=text)
     assert ingest.offline_after == timedelta(seconds=seconds)
 
@@ -107,13 +107,13 @@ def test_lists_are_separated_by_commas_and_rates_have_a_period() -> None:
 
 
 @pytest.mark.parametrize("rate", ["0/minute", "10", "10/0 minutes", "10/fortnight", "١/minute", ""])
-def test_a_rate_that_says_nothing_is_refused(rate: str) -> None:
+def test_an_invalid_rate_is_refused(rate: str) -> None:
     with pytest.raises(SettingError, match="SOLARHUB_RATE_LIMIT_ADDRESS: must be off, or limits"):
         load(ApiSettings, jwt_secret=SECRET, rate_limit_address=rate)
 
 
 @given(st.lists(st.from_regex(setting_types._RATE, fullmatch=True), min_size=1, max_size=3))
-def test_every_rate_that_is_taken_can_be_counted(rates: list[str]) -> None:
+def test_every_accepted_rate_can_be_enforced(rates: list[str]) -> None:
     api = load(ApiSettings, jwt_secret=SECRET, rate_limit_login=";".join(rates))
     limits = parse_many(api.rate_limit_login)
     assert len(limits) == len(rates)

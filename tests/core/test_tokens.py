@@ -1,4 +1,4 @@
-"""Access tokens: what is signed is what is read, until it expires."""
+"""Access tokens identify their user until they expire."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -19,19 +19,19 @@ def token(secret: str = SECRET) -> str:
     return sign(secret, user_id=USER, email="asha@example.org", role="host", now=NOW, ttl=TTL)
 
 
-def test_what_is_signed_is_what_is_read() -> None:
+def test_a_signed_token_identifies_its_user() -> None:
     identity = verify(SECRET, token(), now=NOW)
     assert (identity.user_id, identity.role) == (USER, "host")
     assert identity.expires_at == NOW + TTL
 
 
-def test_it_expires() -> None:
+def test_a_token_expires() -> None:
     verify(SECRET, token(), now=NOW + TTL - timedelta(seconds=1))
     with pytest.raises(ExpiredToken):
         verify(SECRET, token(), now=NOW + TTL)
 
 
-def test_one_that_is_remembered_expires_too() -> None:
+def test_a_cached_token_expires_too() -> None:
     verifier = Verifier(SECRET)
     for _ in range(2):
         assert verifier.verify(token(), now=NOW) == verify(SECRET, token(), now=NOW)
@@ -55,7 +55,7 @@ CLAIMS = {"id": str(USER), "email": "a@b.c", "role": "host", "iat": 0, "exp": 2*
         jwt.encode({**CLAIMS, "exp": 10**30}, SECRET, "HS256"),
     ],
 )
-def test_what_we_did_not_sign_is_refused(forged: str) -> None:
+def test_a_token_not_signed_by_the_hub_is_refused(forged: str) -> None:
     with pytest.raises(BadToken):
         verify(SECRET, forged, now=NOW)
     with pytest.raises(BadToken):

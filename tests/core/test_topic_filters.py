@@ -1,4 +1,4 @@
-"""One topic filter covers another: held against what matching all topics would say."""
+"""Coverage of topic filters, compared with the matches of every topic."""
 
 from itertools import product
 
@@ -13,7 +13,7 @@ TOPICS = ["/".join(levels) for n in range(1, 5) for levels in product(LEVELS, re
 
 
 def matches(topic_filter: str, topic: str) -> bool:
-    """The standard's own words, level by level."""
+    """Return True if a filter matches a topic, as the standard defines it, level by level."""
     wanted, given_ = topic_filter.split("/"), topic.split("/")
     if wanted[-1] == "#":
         head = wanted[:-1]
@@ -32,7 +32,7 @@ def filters(draw: st.DrawFn) -> str:
 
 
 @given(filters(), filters())
-def test_a_filter_covers_what_all_its_topics_are_matched_by(allowed: str, asked: str) -> None:
+def test_a_filter_covers_another_if_it_matches_all_its_topics(allowed: str, asked: str) -> None:
     every_topic = all(matches(allowed, t) for t in TOPICS if matches(asked, t))
     # With three letters, every filter that is not covered has a topic that shows it.
     assert covers(allowed, asked) == every_topic
@@ -42,7 +42,7 @@ def test_a_filter_covers_what_all_its_topics_are_matched_by(allowed: str, asked:
     "asked",
     ["#", "+/b", "solar/+/ack", "solar/#", "$SYS/#", "$share/g/solar/1/ack", "solar/1/ack/#"],
 )
-def test_a_single_topic_covers_no_more_than_itself(asked: str) -> None:
+def test_a_single_topic_covers_only_itself(asked: str) -> None:
     assert covers("solar/1/ack", "solar/1/ack")
     assert not covers("solar/1/ack", asked)
 

@@ -1,4 +1,4 @@
-"""Exact energy and money: one rounding rule, and slots of fifteen minutes."""
+"""Exact energy and money, and slots of fifteen minutes."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -28,12 +28,12 @@ def test_a_part_of_a_watt_hour_is_not_sold() -> None:
 
 
 @given(st.integers(0, 10**15))
-def test_milliwatt_hours_survive_the_database(energy_mwh: int) -> None:
+def test_milliwatt_hours_are_exact_in_the_database(energy_mwh: int) -> None:
     assert mwh_of_wh(wh_of_mwh(energy_mwh)) == energy_mwh
 
 
 @given(instants)
-def test_a_slot_begins_on_the_quarter_hour_and_holds_its_instant(at: datetime) -> None:
+def test_a_slot_begins_on_the_quarter_hour_and_contains_its_instant(at: datetime) -> None:
     slot = slot_of(at)
     assert slot <= at < slot + SLOT
     assert (slot.minute % 15, slot.second, slot.microsecond) == (0, 0, 0)

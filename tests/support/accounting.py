@@ -1,16 +1,30 @@
-"""Histories that are accounted in parts, as batches and re-accounting do."""
+"""Helpers that account readings, also in parts as batches and re-accounting do."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from hypothesis import strategies as st
 
 from core.accounting import Accounted, AccountingState, advance
+from core.intervals import Interval
 from core.readings import Reading
-from tests.support.meters import CAPACITY_W
+from tests.support.meters import CAPACITY_W, NOON
+
+
+def intervals_of(*readings: Reading, capacity_w: float = CAPACITY_W) -> dict[int, Interval]:
+    """Account readings, and return the intervals by the minute after noon at which they start."""
+    accounted = advance(None, sorted(readings, key=lambda r: r.time), capacity_w)
+    assert accounted is not None
+    return {(slot - NOON) // timedelta(minutes=1): i for slot, i in accounted.intervals.items()}
+
+
+def generated_wh(*readings: Reading) -> float:
+    """Account readings, and return the energy of all intervals."""
+    return sum(i.generated_mwh for i in intervals_of(*readings).values()) / 1000
 
 
 def fold(account: AccountingState | None, parts: Sequence[list[Reading]]) -> Accounted:
-    """Account part after part, as batches are."""
+    """Account parts one after the other, as batches are."""
     whole = Accounted(account, {}, {})
     for part in parts:
         accounted = advance(whole.account, part, CAPACITY_W)

@@ -14,7 +14,7 @@ from db.pool import Connection
 # The newest reading by measurement time, of devices that ever spoke.
 _DEVICES = """
 SELECT d.id, d.name, d.kind, d.dialect, d.capacity_w, d.latitude, d.longitude,
-       s.status, s.fault_code, s.last_seen_at, t.power_w
+       s.status, s.fault_code, s.last_seen_at, t.power_w, d.owner_id, s.battery_soc_pct
   FROM devices d JOIN device_states s ON s.device_id = d.id
   LEFT JOIN LATERAL (
        SELECT power_w FROM telemetry WHERE device_id = d.id ORDER BY time DESC LIMIT 1
@@ -72,6 +72,8 @@ class MappedDevice:
     fault_code: str | None
     last_seen_at: datetime | None
     power_w: float | None
+    owner_id: UserId
+    battery_soc_pct: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from api.views import ListingView
 from core.errors import Forbidden
 from core.ids import DeviceId, ListingId, UserId
 from core.units import price, slot_of
-from db import control_room, flow, summary
+from db import control_room, flow, headline, summary
 from db.control_room import SlotTraded
 
 router = routing.private("/admin", "admin")
@@ -44,6 +44,10 @@ class MappedDeviceView(View):
     fault_code: str | None
     last_seen_at: ShownInstant | None
     power_w: Annotated[float | None, Field(description="As measured last, W")]
+    owner_id: Annotated[UserId, Field(description="Id of the user that owns the device")]
+    battery_soc_pct: Annotated[
+        float | None, Field(description="State of charge, 0–100 %; null without a battery")
+    ]
 
 
 class MapView(View):
@@ -52,6 +56,10 @@ class MapView(View):
     ]
     listings: Annotated[
         list[ListingView], Field(description=f"Active ones made last, {_MAP_MAX} at most")
+    ]
+    names: Annotated[
+        dict[UserId, str],
+        Field(description="Names of the devices' owners and the listings' sellers, by their ids"),
     ]
     tiles_url: Annotated[
         str | None, Field(description="Template of a tile server's URLs; null: no tiles")
@@ -131,8 +139,10 @@ async def get_map(reads: ReadRoutingDep, settings: SettingsDep, _: Admin) -> Ans
     """Every device and every active listing, with where it is: a map at a glance."""
     devices = await reads.run(partial(control_room.devices, limit=_MAP_MAX))
     listings = await reads.run(partial(control_room.active_listings, limit=_MAP_MAX))
+    names = await reads.run(partial(headline.names, limit=2 * _MAP_MAX))
     return ok(
         MapView(
+            names=names,
             devices=[MappedDeviceView.model_validate(device) for device in devices],
             listings=[ListingView.model_validate(listing) for listing in listings],
             tiles_url=settings.map_tiles_url,

@@ -4,7 +4,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from api.admin import control_room, device_decisions, set_aside
+from api.admin import control_room, device_decisions, headline, set_aside
 from api.admin import routes as admin_routes
 from api.devices import routes as devices_routes
 from api.devices import telemetry
@@ -47,6 +47,7 @@ _ROUTERS = (
     users_routes.private,
     admin_routes.router,
     control_room.router,
+    headline.router,
     device_decisions.router,
     set_aside.router,
     health.feed,

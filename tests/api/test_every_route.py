@@ -43,6 +43,7 @@ OTHERS_STATUS = {
     "PATCH /api/v1/admin/users/{user_id}": 200,
     "GET /api/v1/admin/devices/{device_id}": 200,
     "PATCH /api/v1/admin/devices/{device_id}": 200,
+    "GET /api/v1/admin/devices/{device_id}/totals": 200,
     "POST /api/v1/admin/set-aside/{item_id}/retry": 200,
 }
 HIDDEN = 404

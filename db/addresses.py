@@ -1,7 +1,7 @@
-"""Where people are. A default address is where things near them are looked for.
+"""Addresses of users. A search for nearby things begins at the default address.
 
-Whoever has an address has one default address. The addresses of one person change one after the
-other: callers that change them hold `lock` until commit.
+A user with an address has exactly one default address. To keep that, callers that change addresses
+hold `lock` until commit.
 """
 
 from dataclasses import dataclass
@@ -66,20 +66,21 @@ class Address:
 
 
 async def lock(conn: Connection, user_id: UserId) -> None:
-    """Keep others from changing the user's addresses until commit."""
+    """Lock the addresses of a user against changes by others until commit."""
     await conn.execute(_LOCK, user_id)
 
 
 async def set_default(
     conn: Connection, user_id: UserId, *, label: str | None, latitude: float, longitude: float
 ) -> Address:
-    """Move the user's default address, or make one. Without a label it keeps the one it has."""
+    """Change or create the default address of a user. Without a label, the old one stays."""
     row = await conn.fetchrow(_SET_DEFAULT, user_id, label, latitude, longitude)
     assert row is not None
     return _address(row)
 
 
 async def default_of(conn: Connection, user_id: UserId) -> Address | None:
+    """Return the default address of a user."""
     row = await conn.fetchrow(_DEFAULT_OF, user_id)
     return _address(row) if row else None
 
@@ -87,17 +88,18 @@ async def default_of(conn: Connection, user_id: UserId) -> Address | None:
 async def newest(
     conn: Connection, user_id: UserId, *, before: tuple[datetime, UUID], limit: int
 ) -> list[Address]:
+    """Return a user's addresses, newest first."""
     return [_address(row) for row in await conn.fetch(_NEWEST, user_id, *before, limit)]
 
 
 async def count(conn: Connection, user_id: UserId) -> int:
-    """How many addresses the user has."""
+    """Return the number of a user's addresses."""
     found: int = await conn.fetchval(_COUNT, user_id)
     return found
 
 
 async def clear_default(conn: Connection, user_id: UserId) -> None:
-    """Make room for another default address."""
+    """Make no address of a user the default. The caller sets another default."""
     await conn.execute(_CLEAR_DEFAULT, user_id)
 
 
@@ -110,20 +112,20 @@ async def add(
     longitude: float,
     is_default: bool,
 ) -> Address:
-    """One more address; the caller has seen to there being no other default one."""
+    """Create an address. For a default one, the caller has cleared the old default."""
     row = await conn.fetchrow(_ADD, user_id, label, latitude, longitude, is_default)
     assert row is not None
     return _address(row)
 
 
 async def remove(conn: Connection, user_id: UserId, address_id: UUID) -> Address | None:
-    """The address as it was. None: the user has no such address."""
+    """Delete an address and return it. None: the user has no such address."""
     row = await conn.fetchrow(_REMOVE, user_id, address_id)
     return _address(row) if row else None
 
 
 async def promote_newest(conn: Connection, user_id: UserId) -> None:
-    """Make the newest address that is left, if any, the default one."""
+    """Make the newest remaining address, if any, the default."""
     await conn.execute(_PROMOTE_NEWEST, user_id)
 
 

@@ -1,6 +1,6 @@
-"""What administrators did: who, to what, what it was before and after, and why.
+"""Actions of administrators: the user, the subject, its state before and after, and the reason.
 
-Written in the transaction of what it tells of; nothing of it is ever changed or deleted.
+An action is recorded in the transaction of its change. A record is never changed or deleted.
 """
 
 from collections.abc import Mapping
@@ -44,12 +44,13 @@ SELECT a.id, a.admin_id, u.email AS admin_email, a.action, a.subject_kind, a.sub
 
 @dataclass(frozen=True, slots=True)
 class NewAdminAction:
-    """`before` and `after` hold what changed, as JSON shows it."""
+    """An action to record."""
 
     admin_id: UserId
     action: str
     subject_kind: ActionSubject
     subject_id: UUID
+    # The changed fields before and after the action, as JSON values.
     before: Mapping[str, Any]
     after: Mapping[str, Any]
     reason: str | None
@@ -57,7 +58,7 @@ class NewAdminAction:
 
 @dataclass(frozen=True, slots=True)
 class AdminAction:
-    """One that was recorded; `admin_email` and `subject_name` are None of who or what is gone."""
+    """A recorded action. The name of a deleted user or device is None."""
 
     id: int
     admin_id: UserId
@@ -73,6 +74,7 @@ class AdminAction:
 
 
 async def record(conn: Connection, new: NewAdminAction) -> None:
+    """Record an action."""
     await conn.execute(
         _RECORD, new.admin_id, new.action, new.subject_kind, new.subject_id, dict(new.before),
         dict(new.after), new.reason,
@@ -82,7 +84,7 @@ async def record(conn: Connection, new: NewAdminAction) -> None:
 async def newest(
     conn: Connection, subject_id: UUID | None, *, before_id: int, limit: int
 ) -> list[AdminAction]:
-    """All actions, or those that concern one user or device, newest first."""
+    """Return all actions, or those on one user or device, newest first."""
     if subject_id is None:
         rows = await conn.fetch(_NEWEST, before_id, limit)
     else:

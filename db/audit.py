@@ -1,7 +1,7 @@
-"""The books, recomputed from entries and readings alone.
+"""The audit: all derived data, recomputed from ledger entries and readings.
 
-Every check runs on one snapshot, so that it holds while the hub works. A check selects what
-breaks its rule: no rows, no fault.
+All checks run on one snapshot, so that they hold while the hub is in use. A check selects the rows
+that break its rule.
 """
 
 from collections.abc import AsyncIterator
@@ -15,12 +15,12 @@ from core.intervals import Interval
 from core.revenue import Stake, Terms, allocate
 from core.settings import DatabaseSettings
 from core.units import SLOT, slot_of
-from db import audit_digests, audit_ledger, checkpoints, intervals, readings
-from db.checks import Check
+from db import audit_ledger, checkpoints, intervals, ledger_digests, readings
+from db.audit_results import Check
 from db.device_states import terms_of
 from db.pool import Connection
 
-# Purchases begin before they see what was invested, by less than a minute.
+# A purchase that begins before an investment commits does not see it: this takes under a minute.
 _UNPAID_SHARES = """
 SELECT t.id::text FROM energy_transactions t
  WHERE t.investor_amount <> coalesce((
@@ -44,12 +44,12 @@ SELECT t.id::text FROM energy_transactions t
           AND NOT EXISTS (SELECT FROM revenue_shares r WHERE r.transaction_id = t.id))
 """
 
-_DEALT = """
+_SHARES = """
 SELECT r.transaction_id, t.seller_amount, d.funding_target, d.revenue_share,
        array_agg(r.investment_id ORDER BY r.investment_id) AS investments,
        array_agg(r.investor_id ORDER BY r.investment_id) AS investors,
        array_agg(i.amount ORDER BY r.investment_id) AS invested,
-       array_agg(r.amount ORDER BY r.investment_id) AS dealt
+       array_agg(r.amount ORDER BY r.investment_id) AS shares
   FROM revenue_shares r JOIN energy_transactions t ON t.id = r.transaction_id
   JOIN investments i ON i.id = r.investment_id JOIN devices d ON d.id = i.device_id
  GROUP BY r.transaction_id, t.id, d.id
@@ -110,7 +110,7 @@ SELECT time, power_w, energy_wh, export_wh, parts, counts_since FROM unaccounted
  ORDER BY time
 """
 
-# Few: the API recomputes the books between its requests.
+# Few, because the API runs audits between its requests.
 _READINGS_AT_ONCE = 500
 _SALES_AT_ONCE = 50
 
@@ -118,52 +118,52 @@ _SALES_AT_ONCE = 50
 async def audit(
     conn: Connection, settings: DatabaseSettings, *, noted_hash: bytes | None = None
 ) -> AsyncIterator[Check]:
-    """Run every check, one after the other, on one read-only snapshot.
+    """Run all checks in order, on one read-only snapshot.
 
-    `noted_hash`: of a head of the ledger's digests, noted where nobody could change it.
+    `noted_hash`: the hash of a head of the ledger's digests that was noted outside the database.
     """
-    # No device that is younger can have lost readings to retention.
+    # Retention has deleted no readings of devices that are younger than this.
     whole_for = settings.retention_raw - settings.late_horizon
     async with conn.transaction(isolation="repeatable_read", readonly=True):
         async for check in audit_ledger.checks(conn):
             yield check
-        async for check in audit_digests.checks(conn, noted_hash):
+        async for check in ledger_digests.checks(conn, noted_hash):
             yield check
         for name, rule, query, *arguments in (
             ("sold", "every listing sold what its transactions say", _SOLD),
-            ("measured", "every listing that follows holds what was measured", _MEASURED),
+            ("measured", "every listing that follows a device has its measured energy", _MEASURED),
             ("readings", "received = stored + duplicate + rejected", _STORED, whole_for),
-            ("rejected", "every rejected reading is on record, or counted there", _REJECTED),
+            ("rejected", "every rejected reading is recorded or counted", _REJECTED),
         ):
             rows = await conn.fetch(query, *arguments)
             yield Check(name, rule, tuple(row[0] for row in rows))
         unpaid = {row[0] for row in await conn.fetch(_UNPAID_SHARES)}
-        unpaid |= {str(sale_id) async for sale_id in _sales_dealt_out_otherwise(conn)}
+        unpaid |= {str(sale_id) async for sale_id in _sales_with_other_shares(conn)}
         yield Check("shares", "every sale paid its investors their shares", tuple(sorted(unpaid)))
-        differing = [str(device_id) async for device_id in _devices_whose_intervals_differ(conn)]
-        yield Check("intervals", "every interval is what its readings give", tuple(differing))
+        differing = [str(device_id) async for device_id in _devices_with_other_intervals(conn)]
+        yield Check("intervals", "every interval has the energy of its readings", tuple(differing))
 
 
-async def _sales_dealt_out_otherwise(conn: Connection) -> AsyncIterator[UUID]:
-    sales = await conn.cursor(_DEALT)
+async def _sales_with_other_shares(conn: Connection) -> AsyncIterator[UUID]:
+    sales = await conn.cursor(_SHARES)
     while rows := await sales.fetch(_SALES_AT_ONCE):
         for row in rows:
             terms = Terms(row["funding_target"], row["revenue_share"])
             holdings = zip(row["investments"], row["investors"], row["invested"], strict=True)
             expected = allocate(terms, row["seller_amount"], (Stake(*one) for one in holdings))
-            if expected != dict(zip(row["investments"], row["dealt"], strict=True)):
+            if expected != dict(zip(row["investments"], row["shares"], strict=True)):
                 yield row["transaction_id"]
 
 
-async def _devices_whose_intervals_differ(conn: Connection) -> AsyncIterator[DeviceId]:
+async def _devices_with_other_intervals(conn: Connection) -> AsyncIterator[DeviceId]:
     for device in await conn.fetch(_DEVICES):
-        # Where retention took the beginning away, the account from before it is still known.
+        # If retention deleted the first readings, a checkpoint has the state before the rest.
         before = await checkpoints.before(conn, device["id"], device["first_at"])
         from_slot = slot_of(device["first_at"]) + SLOT if before else None
         terms = terms_of(device)
         expected = await _fold(conn, device["id"], device["capacity_w"], before, terms)
-        kept = {at: i for at, i in expected.items() if from_slot is None or at >= from_slot}
-        if await intervals.between(conn, device["id"], from_slot) != kept:
+        whole = {at: i for at, i in expected.items() if from_slot is None or at >= from_slot}
+        if await intervals.between(conn, device["id"], from_slot) != whole:
             yield device["id"]
 
 
@@ -174,7 +174,7 @@ async def _fold(
     account: AccountingState | None,
     terms: EarningTerms,
 ) -> dict[datetime, Interval]:
-    """Account a device's whole history again, a part of it at a time."""
+    """Account a device's whole history again, in parts."""
     whole: dict[datetime, Interval] = {}
     history = await conn.cursor(_HISTORY, device_id, account.last_at if account else None)
     while rows := await history.fetch(_READINGS_AT_ONCE):

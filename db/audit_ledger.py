@@ -1,8 +1,8 @@
-"""The audit's checks of money: transfers against their causes, causes against their transfers."""
+"""Checks of money in an audit: transfers and their causes, wallets and their entries."""
 
 from collections.abc import AsyncIterator
 
-from db.checks import Check
+from db.audit_results import Check
 from db.pool import Connection
 
 _TRANSFERS = """
@@ -17,7 +17,7 @@ SELECT w.user_id::text FROM wallets w
  WHERE w.balance <> coalesce(e.total, 0)
 """
 
-# A kind that is new here has a cause to be said, too.
+# A new kind of transfer needs a cause here: without one, its transfers break the rule.
 _CAUSES = """
 SELECT t.id::text FROM ledger_transfers t
  WHERE NOT CASE t.kind
@@ -37,7 +37,8 @@ SELECT t.id::text FROM ledger_transfers t
        ELSE false END
 """
 
-# Whose wallets they are is for the checks of each cause to say: people may be gone.
+# All wallets are one account here, since a user may be deleted. The checks of each cause compare
+# their owners.
 _MOVED_OTHERWISE = """
 WITH due (transfer_id, account, amount) AS (
     SELECT transfer_id, 'wallet', -total_price FROM energy_transactions
@@ -99,8 +100,8 @@ SELECT i.id::text FROM investments i
           AND account = 'wallet:' || d.owner_id AND amount = i.amount)
 """
 
-# A withdrawal takes the money when it is asked for, and gives it back once when it fails; a user
-# who is gone by then has no wallet to give it back to.
+# A withdrawal moves the money when it is requested, and returns it once if it fails. A user who was
+# deleted by then has no wallet to return it to.
 _PAYMENTS = """
 SELECT o.id::text FROM payment_orders o
   LEFT JOIN ledger_transfers t ON t.id = o.transfer_id AND t.kind = o.kind AND t.reference_id = o.id
@@ -127,15 +128,19 @@ SELECT d.id::text FROM devices d
 
 
 async def checks(conn: Connection) -> AsyncIterator[Check]:
-    """Every check of money, but what is left to sell and who earns of it."""
+    """Run the checks of money, except those of energy for sale and of revenue shares."""
     for name, rule, query in (
         ("transfers", "every transfer sums to zero", _TRANSFERS),
-        ("causes", "every transfer has the cause that it names", _CAUSES),
-        ("moved", "every transfer moves what its cause says, and nothing else", _MOVED_OTHERWISE),
+        ("causes", "every transfer has its cause", _CAUSES),
+        (
+            "moved",
+            "every transfer moves exactly the amounts of its cause",
+            _MOVED_OTHERWISE,
+        ),
         ("wallets", "every wallet equals its entries", _WALLETS),
         ("transactions", "every transaction has its transfer", _TRANSACTIONS),
         ("investments", "every investment has its transfer", _INVESTMENTS),
-        ("payments", "every payment moved its amount once, or back where it failed", _PAYMENTS),
+        ("payments", "every payment moved its amount once, and back if it failed", _PAYMENTS),
         ("funded", "every device is funded by its investments, to its target", _FUNDED),
     ):
         yield Check(name, rule, tuple(row[0] for row in await conn.fetch(query)))

@@ -1,17 +1,17 @@
-"""What the last audits found, for those who did not wait for them."""
+"""Results of audits: of each check, and as stored for later display."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from db.checks import Check
 from db.pool import Connection
 
+# A broken rule may have any number of offending rows: only so many ids are stored.
 OFFENDING_KEPT = 100
 
 _SAVE = "INSERT INTO audit_results (ok, checks) VALUES ($1, $2)"
 
-_FORGET_OLD = """
+_DELETE_OLD = """
 DELETE FROM audit_results
  WHERE finished_at < (SELECT finished_at FROM audit_results ORDER BY finished_at DESC
                       OFFSET 99 LIMIT 1)
@@ -23,19 +23,33 @@ SELECT finished_at, ok, checks FROM audit_results ORDER BY finished_at DESC LIMI
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """The result of one check: its rule, and the ids of the rows that break it."""
+
+    name: str
+    rule: str
+    offending: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.offending
+
+
+@dataclass(frozen=True, slots=True)
 class AuditFinding:
-    """What came of one check; `offending` holds the first ids of what breaks the rule."""
+    """The result of one check, as it is stored."""
 
     name: str
     rule: str
     ok: bool
+    # The first of the offending ids.
     offending: list[str]
     offending_count: int
 
     @classmethod
     def of(cls, check: Check) -> "AuditFinding":
-        kept = list(check.offending[:OFFENDING_KEPT])
-        return cls(check.name, check.rule, check.ok, kept, len(check.offending))
+        first = list(check.offending[:OFFENDING_KEPT])
+        return cls(check.name, check.rule, check.ok, first, len(check.offending))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +60,13 @@ class AuditResult:
 
 
 async def save(conn: Connection, findings: Sequence[AuditFinding]) -> None:
-    """Keep what an audit found, and no more than a hundred of them."""
+    """Store the result of an audit, and delete all but the newest hundred."""
     await conn.execute(_SAVE, all(f.ok for f in findings), [asdict(f) for f in findings])
-    await conn.execute(_FORGET_OLD)
+    await conn.execute(_DELETE_OLD)
 
 
 async def last(conn: Connection) -> AuditResult | None:
+    """Return the result of the last audit."""
     row = await conn.fetchrow(_LAST)
     if row is None:
         return None

@@ -1,18 +1,21 @@
-"""The chain of digests of the ledger: what is not in it yet, what is, and what rows hash to.
+"""The chain of digests over the ledger: its rows, the next link, and the checks of an audit.
 
-What a row hashes to is said here and not in a function of the database, which an owner of the
-tables could replace.
+The statements here compute the hashes of rows. A function of the database must not do so, since the
+owner of the tables could replace it.
 """
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from core import ledger_chain
 from core.ledger_chain import Head, Link, Position, RowHash
+from db.audit_results import Check
 from db.pool import Connection, Record
 
-# One who hangs is given up after 20 s, with its lock: it asks for something each second. Plans are
-# made once, by the indexes: the tables may be empty when they are.
+# The server ends a connection that hangs after 20 s and releases its lock; a live one sends a
+# statement every second. Statements are planned once and must use the indexes, though the tables
+# may be empty at that time.
 _PREPARE = """
 SELECT set_config('enable_seqscan', 'off', false),
        set_config('tcp_keepalives_idle', '2', false),
@@ -36,7 +39,7 @@ SELECT coalesce((SELECT max(id) FROM ledger_entries), 0) AS entries_to,
 
 _IS_SETTLED = "SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8"
 
-# A transfer goes with the first of its entries, whole.
+# A transfer belongs as a whole to the link of its first entry.
 _NEXT_TRANSFERS = """
 WITH covered AS (
     SELECT id, transfer_id FROM ledger_entries WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3
@@ -61,9 +64,9 @@ SELECT CASE WHEN (SELECT count(*) FROM covered) < $3 THEN $2
        ARRAY(SELECT id FROM covered ORDER BY settlement) AS ids
 """
 
-# A transfer, its entries, and what it was for. Not who and what may be deleted, and is null then:
-# people stand in the entries' accounts. A row that is missing has a hash too.
-_TRANSFER_WITNESSES = """
+# A transfer, its entries and its cause. References that become null on deletion are left out: the
+# accounts of the entries name the users. A missing row has a hash too.
+_TRANSFER_HASHES = """
 SELECT wanted.id, sha256(convert_to(json_build_array(
        (SELECT json_build_array(t.kind, t.reference_id, extract(epoch FROM t.created_at),
                (SELECT json_build_array(
@@ -88,7 +91,7 @@ SELECT wanted.id, sha256(convert_to(json_build_array(
  ORDER BY number
 """
 
-_PAYMENT_WITNESSES = """
+_PAYMENT_HASHES = """
 SELECT wanted.id, sha256(convert_to(coalesce((
        SELECT json_build_array(
               o.settlement, o.provider, o.kind, o.amount, o.status, o.transfer_id,
@@ -104,7 +107,7 @@ INSERT INTO ledger_digests (sequence, entries_to, settlements_to, transfer_ids, 
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 
-_WAITING_SINCE = """
+_LAG_S = """
 SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
   FROM (SELECT created_at FROM ledger_entries WHERE id > $1 ORDER BY id LIMIT 1) AS oldest
 """
@@ -128,41 +131,43 @@ SELECT 'payment ' || id || ' of no digest' FROM (
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where the ledger ends for a snapshot, and which transactions it did not see to their end."""
+    """The end of the ledger in a snapshot."""
 
     position: Position
+    # Transactions with lower ids may have been running at the time of the snapshot.
     began_before: str
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A link as it is kept, and the head that it is said to make."""
+    """A stored link, and the stored head after it."""
 
     link: Link
     head: Head
 
 
 async def prepare(conn: Connection) -> None:
-    """Let the server give up this connection, with its lock, when nobody is heard there."""
+    """Let the server end this connection and release its lock if the client does not respond."""
     await conn.execute(_PREPARE)
 
 
 async def head(conn: Connection) -> Head:
-    """The end of the chain; its beginning where there is none yet."""
+    """Return the end of the chain, or its beginning if it has no link yet."""
     row = await conn.fetchrow(_HEAD)
     return _head(row) if row else Head()
 
 
 async def holds(conn: Connection, head: Head) -> bool:
-    """Whether a head that was seen before is in the chain still."""
+    """Return True if the chain still contains a head."""
     return head == Head() or await conn.fetchval(_HASH_AT, head.sequence) == head.hash
 
 
 async def mark(conn: Connection) -> Mark:
-    """Where the ledger ends now.
+    """Return the current end of the ledger.
 
-    Up to there something may still be missing, of transactions that have yet to commit: each has
-    written its transfer, or locked its payment, before it took a number, so it is known by then.
+    Rows up to there may still be missing, from transactions that have not committed. Each of these
+    writes its transfer, or locks its payment, before it takes a number. So it has a transaction id
+    at that time, and `is_complete` waits for it.
     """
     row = await conn.fetchrow(_MARK)
     assert row is not None
@@ -170,66 +175,103 @@ async def mark(conn: Connection) -> Mark:
 
 
 async def is_complete(conn: Connection, mark: Mark) -> bool:
-    """Whether nothing can be added up to a mark any more: all that ran when it was made is over."""
+    """Return True if no row up to a mark can be added: all transactions from then have ended."""
     return bool(await conn.fetchval(_IS_SETTLED, mark.began_before))
 
 
 async def next_link(conn: Connection, after: Position, upto: Position, limit: int) -> Link:
-    """What follows on a position, of at most so many entries and payments."""
+    """Return the link after a position, with at most `limit` entries and payments each."""
     entries = await conn.fetchrow(_NEXT_TRANSFERS, after.entries_to, upto.entries_to, limit)
     payments = await conn.fetchrow(_NEXT_PAYMENTS, after.settlements_to, upto.settlements_to, limit)
     assert entries is not None
     assert payments is not None
     return Link(
         Position(entries["upto"], payments["upto"]),
-        await transfer_witnesses(conn, entries["ids"]),
-        await payment_witnesses(conn, payments["ids"]),
+        await transfer_hashes_of(conn, entries["ids"]),
+        await payment_hashes_of(conn, payments["ids"]),
     )
 
 
-async def transfer_witnesses(conn: Connection, ids: Sequence[UUID]) -> list[RowHash]:
-    """What transfers hash to as they are now, in the order of their ids here."""
-    return [RowHash(row["id"], row["hash"]) for row in await conn.fetch(_TRANSFER_WITNESSES, ids)]
+async def transfer_hashes_of(conn: Connection, ids: Sequence[UUID]) -> list[RowHash]:
+    """Return the current hashes of transfers, in the order of `ids`."""
+    return [RowHash(row["id"], row["hash"]) for row in await conn.fetch(_TRANSFER_HASHES, ids)]
 
 
-async def payment_witnesses(conn: Connection, ids: Sequence[UUID]) -> list[RowHash]:
-    """What settled payments hash to as they are now, in the order of their ids here."""
-    return [RowHash(row["id"], row["hash"]) for row in await conn.fetch(_PAYMENT_WITNESSES, ids)]
+async def payment_hashes_of(conn: Connection, ids: Sequence[UUID]) -> list[RowHash]:
+    """Return the current hashes of settled payments, in the order of `ids`."""
+    return [RowHash(row["id"], row["hash"]) for row in await conn.fetch(_PAYMENT_HASHES, ids)]
 
 
 async def append(conn: Connection, head: Head, link: Link) -> None:
-    """Keep a link; `head`: the one that it makes."""
+    """Store a link and the head after it."""
     await conn.execute(
         _APPEND,
         head.sequence,
         head.position.entries_to,
         head.position.settlements_to,
-        [witness.id for witness in link.transfers],
-        [witness.hash for witness in link.transfers],
-        [witness.id for witness in link.payments],
-        [witness.hash for witness in link.payments],
+        [row.id for row in link.transfers],
+        [row.hash for row in link.transfers],
+        [row.id for row in link.payments],
+        [row.hash for row in link.payments],
         head.hash,
     )
 
 
-async def waiting_s(conn: Connection, after: Position) -> float:
-    """The age of the oldest entry behind a position; 0: there is none."""
-    return float(await conn.fetchval(_WAITING_SINCE, after.entries_to))
+async def lag_s(conn: Connection, after: Position) -> float:
+    """Return the age of the oldest entry after a position; 0: there is none."""
+    return float(await conn.fetchval(_LAG_S, after.entries_to))
 
 
 async def every(conn: Connection) -> AsyncIterator[Digest]:
-    """The whole chain, from its beginning. In a transaction."""
+    """Yield the whole chain from its beginning. Needs a transaction."""
     async for row in conn.cursor(_ALL, prefetch=10):
-        transfers = _witnesses(row["transfer_ids"], row["transfer_hashes"])
-        payments = _witnesses(row["payment_ids"], row["payment_hashes"])
+        transfers = _row_hashes(row["transfer_ids"], row["transfer_hashes"])
+        payments = _row_hashes(row["payment_ids"], row["payment_hashes"])
         read = _head(row)
         yield Digest(Link(read.position, transfers, payments), read)
 
 
 async def undigested(conn: Connection, upto: Position) -> list[str]:
-    """Transfers and payments in no digest that should be in one, by what they are."""
+    """Describe the transfers and payments up to a position that no digest covers."""
     rows = await conn.fetch(_UNDIGESTED, upto.entries_to, upto.settlements_to)
     return [row[0] for row in rows]
+
+
+async def checks(conn: Connection, noted_hash: bytes | None) -> AsyncIterator[Check]:
+    """Compare every digested row with its digest, and every digest with the next.
+
+    `noted_hash`: the hash of a head that was noted outside the database, which must be in the
+    chain. Without one, a chain that was recomputed as a whole goes unnoticed.
+    """
+    offending: list[str] = []
+    head, has_noted = Head(), False
+    async for digest in every(conn):
+        if ledger_chain.append(head, digest.link) != digest.head:
+            offending.append(f"digest {digest.head.sequence}")
+        head = digest.head
+        has_noted = has_noted or head.hash == noted_hash
+        offending += await _changed(conn, digest)
+    offending += await undigested(conn, head.position)
+    yield Check("digests", f"no digested row has changed (head {head})", tuple(offending))
+    if noted_hash is not None:
+        missing = () if has_noted else (noted_hash.hex(),)
+        yield Check("head", "the noted head is in the chain of digests", missing)
+
+
+async def _changed(conn: Connection, digest: Digest) -> list[str]:
+    """Describe the rows of a digest that were changed, removed or added to since."""
+    link, number = digest.link, digest.head.sequence
+    transfers = await transfer_hashes_of(conn, [row.id for row in link.transfers])
+    payments = await payment_hashes_of(conn, [row.id for row in link.payments])
+    return [
+        f"{kind} {digested.id} of digest {number}"
+        for kind, digested_rows, current_rows in (
+            ("transfer", link.transfers, transfers),
+            ("payment", link.payments, payments),
+        )
+        for digested, current in zip(digested_rows, current_rows, strict=True)
+        if digested != current
+    ]
 
 
 def _head(row: Record) -> Head:
@@ -237,5 +279,5 @@ def _head(row: Record) -> Head:
     return Head(row["sequence"], row["hash"], position)
 
 
-def _witnesses(ids: Sequence[UUID], hashes: Sequence[bytes]) -> list[RowHash]:
+def _row_hashes(ids: Sequence[UUID], hashes: Sequence[bytes]) -> list[RowHash]:
     return [RowHash(*pair) for pair in zip(ids, hashes, strict=True)]

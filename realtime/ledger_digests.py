@@ -74,9 +74,7 @@ class Digester:
         while True:
             began_at = now()
             is_behind = await self.advance(conn)
-            self._metrics.waiting_seconds.set(
-                await ledger_digests.waiting_s(conn, self._head.position)
-            )
+            self._metrics.waiting_seconds.set(await ledger_digests.lag_s(conn, self._head.position))
             if now() - self._reported_at >= _REPORT_EVERY_S:
                 self._report_head()
                 self._reported_at = now()

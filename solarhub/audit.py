@@ -7,7 +7,7 @@ from typing import TextIO
 
 from core.settings import DatabaseSettings
 from db import audit as database_audit
-from db.checks import Check
+from db.audit_results import Check
 from db.pool import open_connection
 from solarhub.errors import CommandError, database_reached
 

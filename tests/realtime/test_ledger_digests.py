@@ -177,10 +177,10 @@ async def make_anew(conn: Connection) -> None:
         head = Head()
         for digest in digests:
             kept = digest.link
-            transfers = await ledger_digests.transfer_witnesses(
+            transfers = await ledger_digests.transfer_hashes_of(
                 conn, [w.id for w in kept.transfers]
             )
-            payments = await ledger_digests.payment_witnesses(conn, [w.id for w in kept.payments])
+            payments = await ledger_digests.payment_hashes_of(conn, [w.id for w in kept.payments])
             link = Link(kept.position, transfers, payments)
             head = append(head, link)
             await ledger_digests.append(conn, head, link)

@@ -1,6 +1,7 @@
 # Each target sets up what it needs, with nothing but make and Python 3.11 or newer:
 #   make demo [SECONDS=30]   the whole hub with simulated homes and buyers
-#   make test                every test
+#   make test                the quick tests: some of every promise, in minutes
+#   make test-all            every test: the quick ones, and then the slow ones
 #   make check               linters, types, import contracts, wording, known vulnerabilities
 #   make bench [CASES="purchase ingest"]
 
@@ -9,14 +10,17 @@ BIN := .venv/bin
 STARTED := $(shell date +%s)
 UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-all check bench clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo.stamp
 	SOLARHUB_DEMO_SINCE=$(STARTED) $(BIN)/solarhub up --demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: .venv/test.stamp
-	$(BIN)/pytest
+	$(BIN)/pytest -m 'not slow'
+
+test-all: test
+	$(BIN)/pytest -m slow
 
 check: .venv/test.stamp
 	$(BIN)/ruff check .

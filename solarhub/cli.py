@@ -8,6 +8,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from importlib.metadata import distribution
 from typing import Annotated
 
@@ -22,7 +23,7 @@ from core.settings import (
     SettingError,
     load,
 )
-from solarhub import services, simulate
+from solarhub import services
 from solarhub.errors import CommandError, database_reached
 from solarhub.options import DATA, Data, Seconds
 from solarhub.run_file import fill_environment
@@ -39,7 +40,6 @@ app = typer.Typer(
 )
 for service in (services.api, services.ingest, services.relay, services.realtime):
     app.command()(service)
-app.add_typer(simulate.app, name="simulate")
 
 
 def main() -> None:
@@ -47,7 +47,8 @@ def main() -> None:
     # Treat SIGTERM like Ctrl-C until a process installs its own handler, so that `finally` blocks
     # and context managers run.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    add_registered_commands()
+    if not names_own_command(arguments):
+        add_other_commands()
     try:
         app(arguments, prog_name="solarhub")
     except Exception as error:
@@ -57,8 +58,19 @@ def main() -> None:
         sys.exit(2 if isinstance(error, SettingError) else 1)
 
 
-def add_registered_commands() -> None:
-    """Add the commands that pyproject.toml registers in `COMMANDS_GROUP`."""
+def names_own_command(arguments: Sequence[str]) -> bool:
+    """Return whether the arguments name a command that this module defines."""
+    own = [command.callback for command in app.registered_commands if command.callback]
+    names = {callback.__name__.replace("_", "-") for callback in own}
+    return next((one for one in arguments if not one.startswith("-")), None) in names
+
+
+def add_other_commands() -> None:
+    """Add `simulate`, and the commands that pyproject.toml registers in `COMMANDS_GROUP`."""
+    # The simulators take as long to import as everything else: no process of the hub waits for it.
+    from solarhub import simulate
+
+    app.add_typer(simulate.app, name="simulate")
     # Only this distribution's own entry points: another installed package cannot add code here.
     for entry in distribution("solarhub").entry_points.select(group=COMMANDS_GROUP):
         app.command(entry.name)(entry.load())

@@ -26,9 +26,9 @@ from core.settings import DatabaseSettings, RedisSettings
 from db.pool import Connection, Pool, open_pool
 from solarhub import embedded
 from solarhub.child import temporary_directory
-from solarhub.ports import free
 from tests.support import databases
 from tests.support.mosquitto import Mosquitto, SecuredMosquitto, find, find_plugin
+from tests.support.ports import free
 
 _OURS = {
     "SOLARHUB_REQUIRE", "SOLARHUB_TEST_FLEET", "SOLARHUB_TEST_PICTURES", "SOLARHUB_TEST_ROUNDS",

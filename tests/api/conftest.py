@@ -18,8 +18,8 @@ from core import tokens
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
 from core.units import rfc3339
 from db.pool import Pool
-from solarhub.ports import free
 from tests.support.people import Person, add_user
+from tests.support.ports import free
 
 JWT_SECRET = "test secret, test secret, test secret"
 WEBHOOK_SECRET = "webhook secret, webhook secret, webhook"

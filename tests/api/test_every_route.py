@@ -168,6 +168,11 @@ async def test_other_roles_are_refused(api: Api, people: dict[str, Person]) -> N
     assert answered == {}
 
 
+def test_refusals_of_other_roles_are_documented() -> None:
+    of_some_roles = [one for one in PRIVATE if one.roles != ROLES]
+    assert [one.name for one in of_some_roles if "403" not in one.documented["responses"]] == []
+
+
 async def test_a_deactivated_user_is_refused_everywhere(
     api: Api, pool: Pool, people: dict[str, Person]
 ) -> None:

@@ -15,9 +15,9 @@ from core.errors import TooMany
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
 from db.pool import Pool
 from solarhub import embedded
-from solarhub.ports import free
 from tests.api.conftest import JWT_SECRET, Api, code_of, serving
 from tests.support.people import PASSWORD, Person, add_user
+from tests.support.ports import free
 from tests.support.waiting import eventually
 
 LOGIN, REGISTER = "/api/v1/auth/login", "/api/v1/auth/register"

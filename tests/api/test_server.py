@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry
 from api.http import expiry, server
 from core.settings import ApiSettings, DatabaseSettings
 from db.pool import Pool
-from solarhub.ports import free
 from tests.api.conftest import JWT_SECRET, Api
 from tests.support.people import add_listing, add_user
+from tests.support.ports import free
 from tests.support.waiting import eventually
 
 _WAITING = """

@@ -46,6 +46,7 @@ def left_running(scratch: Path) -> list[str]:
     return [command for command in commands if str(scratch) in command]
 
 
+@pytest.mark.slow
 def test_ingestion_is_measured_against_its_floors(scratch: Path) -> None:
     require("mosquitto", find())
     run = bench(scratch, "ingest", "ingest-batched", "--readings=10000")
@@ -62,6 +63,7 @@ def test_ingestion_is_measured_against_its_floors(scratch: Path) -> None:
     assert list(scratch.glob("solarhub-*")) == []
 
 
+@pytest.mark.slow
 def test_readings_and_purchases_are_measured_as_fleet_and_market_grow(scratch: Path) -> None:
     require("mosquitto", find())
     require("wrk", shutil.which("wrk"))
@@ -79,6 +81,7 @@ def test_readings_and_purchases_are_measured_as_fleet_and_market_grow(scratch: P
     assert target["what"] == "time of a purchase, 30,000 listings"
 
 
+@pytest.mark.slow
 def test_purchases_are_measured_against_bare_statements(scratch: Path) -> None:
     require("wrk", shutil.which("wrk"))
     run = bench(scratch, "purchase-hot", "--seconds=1")
@@ -90,6 +93,7 @@ def test_purchases_are_measured_against_bare_statements(scratch: Path) -> None:
     assert left_running(scratch) == []
 
 
+@pytest.mark.slow
 def test_without_node_the_hub_is_measured_against_the_floor_alone_and_it_says_so(
     scratch: Path,
 ) -> None:
@@ -106,6 +110,7 @@ def test_without_node_the_hub_is_measured_against_the_floor_alone_and_it_says_so
     assert absent in run.stdout
 
 
+@pytest.mark.slow
 def test_browsing_is_measured_in_small_and_large_markets(scratch: Path) -> None:
     require("wrk", shutil.which("wrk"))
     run = bench(scratch, "nearby", "listings", "--seconds=1", "--listings=30000")

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from bench import database_outage
 from bench.database import BenchDatabaseServer
 from bench.options import Options
@@ -9,6 +11,7 @@ from tests.conftest import require
 from tests.support.mosquitto import find
 
 
+@pytest.mark.slow
 async def test_an_ingester_is_watched_while_its_database_is_away(data: Path) -> None:
     require("mosquitto", find())
     options = Options(BenchDatabaseServer("not asked"), data, devices=5, memory_seconds=10)

@@ -24,12 +24,12 @@ from db.failed_items import TRIES
 from db.pool import Pool
 from realtime import relay, server
 from solarhub.admin import sign_in_link
-from solarhub.ports import free
 from tests.api.conftest import JWT_SECRET, Api, serving
 from tests.browser import scenes
 from tests.browser.conftest import Visits
 from tests.realtime.conftest import running
 from tests.support.people import Person, add_device, add_listing, add_user
+from tests.support.ports import free
 
 HOSTILE = '"><img src=x onerror="document.title=1"><script>document.title=2</script>'
 _MEASURE = """
@@ -314,6 +314,7 @@ def test_the_page_speaks_to_the_feed_as_the_documentation_does() -> None:
     assert ours.read_bytes() == documented.read_bytes()
 
 
+@pytest.mark.slow
 async def test_pictures_for_the_documentation(
     room: Room, visits: Visits, pool: Pool, tmp_path: Path
 ) -> None:

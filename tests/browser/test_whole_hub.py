@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from playwright.async_api import expect
 
 from core.settings import DatabaseSettings
@@ -16,6 +17,7 @@ _HOMES = ("devices", "--count", "4", "--rate", "2", "--sun", "noon")
 _EMAIL, _PASSWORD = "admin@example.org", "correct horse battery"
 
 
+@pytest.mark.slow
 async def test_simulated_homes_appear_measure_and_offer(data: Path, visits: Visits) -> None:
     with hub(data) as running:
         run = await asyncio.to_thread(running.wait_ready)

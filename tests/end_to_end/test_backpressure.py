@@ -89,6 +89,7 @@ def has_tried_in_vain(ingester: Part) -> bool:
     return ingester.log.read_text().count("batch_not_written") >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("away", "load"),
     [(killed, MANY), (hung, MANY), (killed, LARGE)],
@@ -97,7 +98,6 @@ def has_tried_in_vain(ingester: Part) -> bool:
 async def test_without_its_database_an_ingester_holds_a_bounded_part_of_what_comes(
     data: Path, away: Callable[[Backing], AbstractAsyncContextManager[None]], load: Load
 ) -> None:
-    asyncio.get_running_loop().set_debug(False)  # which would take most of the time
     begins = datetime.now(UTC) - timedelta(days=1)
     every = timedelta(seconds=5)
     meter = Meter(5000.0, [Reading(begins + n * every, energy_wh=n) for n in range(load.messages)])

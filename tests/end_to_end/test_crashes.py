@@ -1,6 +1,6 @@
 """Killed at any moment, ingester, broker and database lose nothing and count nothing twice.
 
-A short version runs with the other tests. A long one, or the same one again:
+`make test-all` runs a short version. A long one, or the same one again:
 `SOLARHUB_TEST_ROUNDS=20 SOLARHUB_TEST_SEED=7 pytest tests/end_to_end/test_crashes.py`.
 """
 
@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Protocol
+
+import pytest
 
 from tests.end_to_end.load import Meter, faulty, recorded
 from tests.end_to_end.metering import Gate, Hub, database_server, hub_of, undisturbed
@@ -65,9 +67,9 @@ async def suffer(hub: Hub, gate: Gate, rounds: list[list[Blow]], chance: Random)
     gate.open_wider()
 
 
+@pytest.mark.slow
 async def test_killing_whatever_it_stands_on_changes_no_interval(data: Path) -> None:
     rounds, seed = chosen_rounds(3), chosen_seed()
-    asyncio.get_running_loop().set_debug(False)  # which would take most of the time
     print(f"the same again: SOLARHUB_TEST_ROUNDS={rounds} SOLARHUB_TEST_SEED={seed}")
     chance = Random(seed)
     meters = load(rounds, chance)

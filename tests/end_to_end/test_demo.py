@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.hubs import hub
 
 _SECONDS = 15
 
 
+@pytest.mark.slow
 def test_the_demo_trades_and_its_books_hold(data: Path) -> None:
     with hub(data, "--demo", "--seconds", str(_SECONDS)) as running:
         output, errors = running.process.communicate(timeout=120)

@@ -47,6 +47,7 @@ def play(data: Path, homes: int, *options: str) -> tuple[str, Counter[str]]:
     return played.stdout, Counter(hit["fault"] for device in devices for hit in device["faults"])
 
 
+@pytest.mark.slow
 def test_a_day_of_a_faulty_fleet_is_counted_truly_or_says_why_not(data: Path) -> None:
     told, befell = play(
         data, HOMES, "--backfill", "24", "--rate", str(1 / EVERY_S), "--faults", "2026",
@@ -58,6 +59,7 @@ def test_a_day_of_a_faulty_fleet_is_counted_truly_or_says_why_not(data: Path) ->
     assert int(exact[1]) > HOMES / 2
 
 
+@pytest.mark.slow
 def test_hours_of_a_faulty_fleet_that_is_connected_are_counted_truly_too(data: Path) -> None:
     _, befell = play(
         data, len(Fault), "--duration", "8", "--speed", "4400", "--sun", "07:00",

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from db.ingest_sessions import client_ids
 from tests.end_to_end.load import faulty, recorded
 from tests.end_to_end.metering import Gate, Hub, database_server, hub_of, undisturbed
@@ -48,11 +50,11 @@ async def all_are_there(hub: Hub) -> bool:
     return bool(await hub.pool.fetchval(_READERS) == len(MEMBERS))
 
 
+@pytest.mark.slow
 async def test_of_three_that_share_one_may_be_killed_for_a_while_and_one_for_ever(
     data: Path,
 ) -> None:
     seed = chosen_seed()
-    asyncio.get_running_loop().set_debug(False)  # which would take most of the time
     print(f"the same again: SOLARHUB_TEST_SEED={seed}")
     chance, until = Random(seed), datetime.now(UTC)
     meters = [*recorded(1, until), *faulty(METERS, READINGS_EACH, until, chance)]

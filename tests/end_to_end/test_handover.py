@@ -13,10 +13,10 @@ import pytest
 
 from core.settings import DatabaseSettings, RedisSettings
 from db.pool import Pool
-from solarhub.ports import free
 from tests.end_to_end.turmoil import Part
 from tests.realtime.announcing import announce, listing_event
 from tests.realtime.histories import history
+from tests.support.ports import free
 from tests.support.waiting import eventually
 
 WELL_WITHIN_S = 30

@@ -1,6 +1,6 @@
 """Whatever dies, no client has a hole in what it was told, unless it was told so.
 
-A short version runs with the other tests. A long one, or the same one again:
+`make test-all` runs a short version. A long one, or the same one again:
 `SOLARHUB_TEST_TURMOIL=60s SOLARHUB_TEST_SEED=7 pytest tests/end_to_end/test_holes.py`.
 """
 
@@ -16,6 +16,8 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from core import tokens
 from core.events import EventType
 from core.feed import FeedEvent, Reload, Subscription
@@ -26,10 +28,10 @@ from db.errors import database_errors
 from db.pool import Connection, Pool, open_pool
 from simulators.feed import FeedClient
 from solarhub import embedded
-from solarhub.ports import free
 from tests.end_to_end.turmoil import Backing, Door, Part, chosen_seed, lasts_s
 from tests.support.databases import postgres
 from tests.support.people import BANGALORE, add_listing, add_user
+from tests.support.ports import free
 from tests.support.waiting import eventually
 
 CLIENTS = 50
@@ -342,9 +344,9 @@ def print_summary(clients: list[Client], committed: Committed) -> None:
     print(f"{states} states committed, {told} told, {reloads} reloads of {len(clients)} clients")
 
 
+@pytest.mark.slow
 async def test_no_client_has_a_hole_that_it_was_not_told_of(data: Path) -> None:
     turmoil_s, seed = lasts_s(8), chosen_seed()
-    asyncio.get_running_loop().set_debug(False)  # which would take most of the time
     print(f"the same again: SOLARHUB_TEST_TURMOIL={turmoil_s:g}s SOLARHUB_TEST_SEED={seed}")
     async with world_of(data, Random(seed)) as world:
         clients = clients_of(world)

@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 import aiomqtt
+import pytest
 
 from core.readings import Reading
 from core.settings import DatabaseSettings
@@ -52,6 +53,7 @@ async def tell(device: aiomqtt.Client, device_id: UUID, first: int, count: int) 
         await device.publish(f"solar/{device_id}/telemetry", payload([reading]), qos=1)
 
 
+@pytest.mark.slow
 async def test_an_heir_that_is_killed_while_it_inherits_is_inherited_with_what_it_had_taken_over(
     database: DatabaseSettings, pool: Pool, secured: SecuredMosquitto, tmp_path: Path
 ) -> None:

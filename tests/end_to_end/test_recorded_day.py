@@ -164,6 +164,7 @@ async def buy_and_hear(hub: Hub, buyer: str, host: str, listing_id: str) -> None
     assert [event["id"] for event in heard] == [purchase["id"]] * 2
 
 
+@pytest.mark.slow
 async def test_a_recorded_day_is_billed_to_the_watt_hour(data: Path) -> None:
     day = recorded_day()
     assert len(day) >= 20

@@ -22,12 +22,12 @@ from core.settings import DatabaseSettings, RedisSettings
 from db.pool import Pool
 from simulators.feed import FeedClient
 from solarhub import embedded
-from solarhub.ports import free
 from tests.api.conftest import Api, data_of, serving
 from tests.end_to_end.turmoil import Backing, lasts_s
 from tests.realtime.client import token
 from tests.realtime.conftest import Parts
 from tests.support.people import Person, add_listing, add_user
+from tests.support.ports import free
 from tests.support.waiting import eventually
 
 PURCHASES = 20

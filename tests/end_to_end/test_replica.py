@@ -11,6 +11,8 @@ from itertools import count
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from core.settings import DatabaseSettings, RedisSettings
 from db import schema
 from db.pool import Pool, open_pool
@@ -60,6 +62,7 @@ async def is_well(api: Api) -> bool:
     return bool(data_of(await api.call("GET", "/readyz"))["replica"] == "ok")
 
 
+@pytest.mark.slow
 async def test_no_answer_is_older_than_what_the_feed_told_before(
     data: Path, redis_settings: RedisSettings
 ) -> None:

@@ -13,17 +13,18 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import psutil
+import pytest
 from websockets.asyncio.client import connect
 
 from core.events import LISTINGS, Event, EventType, listing_channel
 from core.settings import DatabaseSettings, RedisSettings
 from db.pool import Pool
 from realtime.hub import BUFFER_BYTES_MAX
-from solarhub.ports import free
 from tests.end_to_end.turmoil import Part
 from tests.realtime.announcing import announce, listing_event
 from tests.realtime.client import SECRET, Client, open_client
 from tests.support.people import Person, add_user
+from tests.support.ports import free
 from tests.support.waiting import eventually
 
 NEIGHBOURS = 999
@@ -119,10 +120,10 @@ def p99(took_s: list[list[float]]) -> str:
     return f"{1000 * every[int(len(every) * 0.99)]:.0f} ms"
 
 
+@pytest.mark.slow
 async def test_a_client_that_stops_reading_hurts_none_of_999_others(
     pool: Pool, database: DatabaseSettings, redis_settings: RedisSettings, tmp_path: Path
 ) -> None:
-    asyncio.get_running_loop().set_debug(False)  # which would take most of the time
     users = [await add_user(pool) for _ in range(NEIGHBOURS // PER_USER + 1)]
     async with (
         AsyncExitStack() as stack,

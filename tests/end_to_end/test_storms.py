@@ -13,6 +13,7 @@ from uuid import UUID
 
 import aiomqtt
 import httpx
+import pytest
 
 from core.dialects import Dialect
 from core.readings import Reading
@@ -22,13 +23,13 @@ from db.pool import Pool
 from db.telemetry import Counts
 from simulators.dialects.native import payload
 from solarhub.metrics_client import fetch_metrics
-from solarhub.ports import free
 from tests.end_to_end.load import Meter, faulty
 from tests.end_to_end.turmoil import Part, chosen_rounds, chosen_seed
 from tests.ingest.dialects.poison import PITFALLS, TOPICS
 from tests.ingest.world import add_device, add_named
 from tests.support.audits import failed_checks
 from tests.support.mosquitto import Mosquitto
+from tests.support.ports import free
 from tests.support.waiting import eventually
 
 METERS = 6
@@ -138,11 +139,11 @@ async def measures_balance(metrics_port: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 async def test_restarted_over_and_over_amid_poison_every_good_reading_counts_once(
     database: DatabaseSettings, pool: Pool, mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
     rounds, seed = chosen_rounds(5), chosen_seed()
-    asyncio.get_running_loop().set_debug(False)  # which would take most of the time
     print(f"the same again: SOLARHUB_TEST_ROUNDS={rounds} SOLARHUB_TEST_SEED={seed}")
     chance = Random(seed)
     simulated = faulty(METERS, (rounds + 1) * READINGS_PER_ROUND, datetime.now(UTC), chance)

@@ -16,7 +16,7 @@ from typing import cast
 import psutil
 
 from solarhub.embedded import EmbeddedServer
-from solarhub.ports import free
+from tests.support.ports import free
 
 
 def lasts_s(by_itself_s: float) -> float:

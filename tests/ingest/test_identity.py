@@ -27,7 +27,6 @@ from db.pool import Pool
 from ingest import retention
 from ingest.firmware_decoding import nothing_more
 from ingest.messages import IngestMessage
-from solarhub.ports import free
 from solarhub.process import metrics_served
 from tests.api.conftest import serving
 from tests.conftest import Broker
@@ -36,6 +35,7 @@ from tests.ingest.test_writer import ingest
 from tests.ingest.world import message, telemetry
 from tests.support.mosquitto import Mosquitto
 from tests.support.people import DEVICE_PASSWORD, add_device, add_user
+from tests.support.ports import free
 from tests.support.waiting import eventually
 
 DAY = timedelta(days=1)

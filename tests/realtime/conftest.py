@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from core.settings import DatabaseSettings, RealtimeSettings, RedisSettings
 from db.pool import Pool
 from realtime import relay, server
-from solarhub.ports import free
 from tests.realtime.client import ANYBODY, SECRET
+from tests.support.ports import free
 
 STARTS_WITHIN_S = 10.0
 

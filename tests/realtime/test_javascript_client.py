@@ -18,11 +18,11 @@ from redis.asyncio import Redis
 from core.events import EventType
 from core.settings import RedisSettings
 from db.pool import Pool
-from solarhub.ports import free
 from tests.conftest import require
 from tests.realtime.announcing import announce, listing_event
 from tests.realtime.client import token
 from tests.realtime.conftest import Parts
+from tests.support.ports import free
 from tests.support.waiting import eventually
 
 DRIVER = Path(__file__).with_name("feed_on_node.mjs")

@@ -11,10 +11,10 @@ import pytest
 from core.feed import FeedEvent, Reload, Subscription
 from db.pool import Pool
 from simulators.feed import FeedClient, FeedRefused
-from solarhub.ports import free
 from tests.realtime.announcing import announce, listing_event
 from tests.realtime.client import token
 from tests.realtime.conftest import Parts
+from tests.support.ports import free
 from tests.support.waiting import eventually
 
 ParsedEvent = AsyncGenerator[FeedEvent | Reload, None]

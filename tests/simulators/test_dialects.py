@@ -124,6 +124,7 @@ async def is_accounted(db: Connection, simulated: SimulatedDevice) -> bool:
     return True
 
 
+@pytest.mark.slow
 async def test_the_hub_accounts_for_the_readings_of_every_firmware(
     hub: hubs.Hub, db: Connection, tmp_path: Path
 ) -> None:

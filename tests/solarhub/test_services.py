@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from core.settings import DatabaseSettings, RedisSettings
-from solarhub.ports import free
 from tests.support.hubs import environment, run
 from tests.support.mosquitto import Mosquitto
+from tests.support.ports import free
 from tests.support.waiting import eventually
 
 ENDS_WITHIN_S = 10

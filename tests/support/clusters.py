@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from solarhub import embedded
 from solarhub.child import ChildProcess
-from solarhub.ports import free
+from tests.support.ports import free
 from tests.support.waiting import eventually
 
 NODES = 3

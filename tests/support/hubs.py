@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from solarhub.ports import free
+from tests.support.ports import free
 
 READY_WITHIN_S = 60
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import trustme
 
 from solarhub.child import ChildProcess
-from solarhub.ports import free
+from tests.support.ports import free
 
 HUB_PASSWORD = "hub-password"
 

@@ -1,13 +1,15 @@
 """The tests' own tools work."""
 
 import asyncio
+import subprocess
+import sys
 from decimal import Decimal
 
 import aiomqtt
 import pytest
 
 from db.pool import Connection
-from tests.support import people
+from tests.support import people, ports
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import eventually
 
@@ -47,3 +49,13 @@ async def test_people_sell_what_their_devices_measure(conn: Connection) -> None:
     await people.add_listing(conn, seller, kwh=Decimal("2.5"))
     balance = await conn.fetchval("SELECT balance FROM wallets WHERE user_id = $1", buyer.id)
     assert balance == 100
+
+
+def test_a_free_port_is_reserved_for_its_process() -> None:
+    drawn = {ports.free() for _ in range(20)}
+    assert len(drawn) == 20
+    other = f"from tests.support import ports; print(*map(ports._reserve, {sorted(drawn)}))"
+    printed = subprocess.run(
+        [sys.executable, "-c", other], capture_output=True, text=True, check=True
+    ).stdout
+    assert set(printed.split()) == {"False"}

@@ -4,7 +4,6 @@ The suite uses a small fleet. To measure a large one:
 `SOLARHUB_TEST_FLEET=10000 pytest -s -n 0 tests/ingest/broker_accounts/test_fleet.py`.
 """
 
-import asyncio
 import json
 import os
 import time
@@ -76,8 +75,6 @@ def summary(waited_s: list[float]) -> str:
 async def test_a_fleet_is_created_in_batches_and_a_new_device_does_not_wait_for_it(
     pool: Pool, database: DatabaseSettings, secured: SecuredMosquitto
 ) -> None:
-    # The debug mode would take most of the time.
-    asyncio.get_running_loop().set_debug(False)
     fleet = await fleet_size(secured)
     await register_many(pool, fleet)
     async with (

@@ -12,10 +12,10 @@ import pytest
 from db.pool import Pool
 from ingest.embedded_broker.limits import Limits
 from solarhub import embedded
-from solarhub.ports import free
 from tests.conftest import Broker
 from tests.support.broker_clients import received
 from tests.support.people import DEVICE_PASSWORD, add_device, add_user
+from tests.support.ports import free
 from tests.support.raw_mqtt import (
     BAD_CLIENT_ID,
     PUBACK,

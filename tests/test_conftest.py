@@ -1,4 +1,4 @@
-"""What the tests promise of themselves."""
+"""Rules of the test suite itself."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Ids of things that exist, and one check, for Schemathesis."""
+"""Ids of things that exist, and one check, for Schemathesis.
 
 Schemathesis loads it in a process of its own; `SOLARHUB_CONTRACT_WORLD` names the ids there are.
 """

@@ -40,7 +40,7 @@ class _Market:
     database: DatabaseSettings
     onlooker: UserId
     served: dict[str, Served]
-    clocks: dict[str, cpu.Clock]
+    clocks: dict[str, cpu.CpuClock]
 
     def asked(self, options: Options, who: str, name: str, paths: Iterable[str]) -> Turn:
         """A turn in which `who` is asked for these, again and again."""
@@ -139,7 +139,7 @@ async def _market(options: Options, size: int) -> AsyncIterator[_Market]:
         postgres = await cpu.postgres(conn)
         names = {_HUB: "API", _EXPRESS: _EXPRESS}
         clocks = {
-            who: cpu.Clock({names[who]: its.child.psutil} | postgres)
+            who: cpu.CpuClock({names[who]: its.child.psutil} | postgres)
             for who, its in served.items()
         }  # fmt: skip
         yield _Market(database, onlooker, served, clocks)

@@ -11,7 +11,7 @@ US_PER_S = 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class CpuClock:
     """Reads how long named processes ran, each with all that it started."""
 
     processes: Mapping[str, psutil.Process]

@@ -69,7 +69,7 @@ class _Contest:
     def __init__(self) -> None:
         self.ports: dict[str, int] = {}
         self.bursts: dict[str, Tell] = {}
-        self.clocks: dict[str, cpu.Clock] = {}
+        self.clocks: dict[str, cpu.CpuClock] = {}
 
 
 @asynccontextmanager
@@ -85,7 +85,7 @@ async def _contest(
             url = f"redis://127.0.0.1:{running.redis.port}"
             peer = await stack.enter_async_context(peers.socketio(options, url))
             contest.ports[_PEER] = peer.port
-            contest.clocks[_PEER] = cpu.Clock(
+            contest.clocks[_PEER] = cpu.CpuClock(
                 {_PEER: peer.child.psutil, "Redis": running.redis.child.psutil}
             )
             redis = await stack.enter_async_context(Redis.from_url(url))
@@ -116,7 +116,7 @@ async def _measure(
 
 
 async def _burst(
-    listening: WebSocketLoadProcess, tell: Tell, clock: cpu.Clock, clients: int
+    listening: WebSocketLoadProcess, tell: Tell, clock: cpu.CpuClock, clients: int
 ) -> Sample:
     count = SIZES[clients]
     events = [listing(ListingId(uuid4())) for _ in range(count)]

@@ -32,10 +32,10 @@ class BenchFeed:
     relay: Served
     redis: Served
 
-    def clock(self, others: Mapping[str, psutil.Process]) -> cpu.Clock:
+    def clock(self, others: Mapping[str, psutil.Process]) -> cpu.CpuClock:
         """Of all that an event goes through here, and these."""
         ours = {"hub": self.hub, "relay": self.relay, "Redis": self.redis}
-        return cpu.Clock({**{name: its.child.psutil for name, its in ours.items()}, **others})
+        return cpu.CpuClock({**{name: its.child.psutil for name, its in ours.items()}, **others})
 
 
 @asynccontextmanager

@@ -31,7 +31,7 @@ async def measure(
     return [Contestant(name, about[name], samples[name]) for name in contest]
 
 
-def timed(clock: cpu.Clock, turn: Turn) -> Turn:
+def timed(clock: cpu.CpuClock, turn: Turn) -> Turn:
     """The same turn, with the CPU time that it took others than the load generator."""
 
     async def timed(seconds: int) -> Sample:

@@ -148,7 +148,7 @@ class Fleet:
 
     async def _rate(self, ingester: BenchProcess, goal: int) -> Sample:
         """From the first commit on, so that the start of the process does not count."""
-        clock = cpu.Clock(
+        clock = cpu.CpuClock(
             {"ingester": ingester.psutil, "Mosquitto": self.broker.child.psutil}
             | await cpu.postgres(self.conn)
         )
@@ -187,7 +187,7 @@ class Fleet:
     async def copy(self, stretch: FleetReadings) -> Sample:
         await self.conn.execute(_COPY_TABLE)
         rows = list(stretch.rows())
-        clock = cpu.Clock(await cpu.postgres(self.conn))
+        clock = cpu.CpuClock(await cpu.postgres(self.conn))
         began, cpu_began, ours_began = perf_counter(), clock.read_s(), process_time()
         await self.conn.copy_records_to_table(
             "copied", records=rows, columns=("device_id", *FIELDS)

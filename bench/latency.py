@@ -69,7 +69,7 @@ async def purchases(options: Options) -> Result:
 
 class _Orders:
     def __init__(
-        self, options: Options, http: httpx.AsyncClient, market: seed.Market, clock: cpu.Clock
+        self, options: Options, http: httpx.AsyncClient, market: seed.Market, clock: cpu.CpuClock
     ) -> None:
         self._options = options
         self._http = http

@@ -97,15 +97,15 @@ async def _contest(
         postgres = await cpu.postgres(conn)
         market = await _market(conn, listings)
         hub = await stack.enter_async_context(api(options, database))
-        clock = cpu.Clock({"API": hub.child.psutil} | postgres)
+        clock = cpu.CpuClock({"API": hub.child.psutil} | postgres)
         contest: dict[str, Turn] = {_HUB: timed(clock, _orders(options, _HUB, hub.port, market))}
         peer, market = await stack.enter_async_context(peers.seed_design(options.server))
         if with_express:
             express = await stack.enter_async_context(peers.express(options, peer))
-            clock = cpu.Clock({_EXPRESS: express.child.psutil} | postgres)
+            clock = cpu.CpuClock({_EXPRESS: express.child.psutil} | postgres)
             contest[_EXPRESS] = timed(clock, _orders(options, _EXPRESS, express.port, market))
         statements = partial(peers.pgbench, options, peer, listings)
-        contest[_PGBENCH] = timed(cpu.Clock(postgres), statements)
+        contest[_PGBENCH] = timed(cpu.CpuClock(postgres), statements)
         yield _Contest(database, contest)
 
 

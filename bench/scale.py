@@ -107,5 +107,5 @@ async def _market(options: Options, size: int) -> AsyncIterator[_Market]:
         chance, path = random.Random(_CHANCE), options.work / f"{size}.orders"
         orders = ((chance.choice(buyers), listing) for listing in wanted)
         load.write_orders(path, orders, options.jwt_secret)
-        clock = cpu.Clock({"API": served.child.psutil} | await cpu.postgres(conn))
+        clock = cpu.CpuClock({"API": served.child.psutil} | await cpu.postgres(conn))
         yield _Market(database, timed(clock, partial(load.send, options, served.port, path)))

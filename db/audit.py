@@ -79,7 +79,7 @@ SELECT l.id::text FROM energy_listings l
 _STORED = """
 SELECT s.device_id::text FROM device_states s JOIN devices d ON d.id = s.device_id
  WHERE s.received <> s.stored + s.duplicate + s.rejected
-    OR d.created_at > now() - $1::interval
+    OR d.created_at > hub_now() - $1::interval
    AND s.stored <> (SELECT count(*) FROM telemetry t WHERE t.device_id = s.device_id)
 """
 

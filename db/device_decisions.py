@@ -35,7 +35,7 @@ SELECT id FROM energy_listings
 _PAUSE_STATED = """
 WITH paused AS (
     UPDATE energy_listings l
-       SET status = 'paused', paused_by = 'device', updated_at = now(), version = version + 1
+       SET status = 'paused', paused_by = 'device', updated_at = hub_now(), version = version + 1
      WHERE device_id = $1 AND NOT auto_adjust AND status = 'active'
     RETURNING l AS listing
 )
@@ -45,9 +45,9 @@ SELECT announce_listing('listing.paused', listing) FROM paused ORDER BY (listing
 _RESUME_STATED = """
 WITH resumed AS (
     UPDATE energy_listings l
-       SET status = 'active', paused_by = NULL, updated_at = now(), version = version + 1
+       SET status = 'active', paused_by = NULL, updated_at = hub_now(), version = version + 1
      WHERE device_id = $1 AND NOT auto_adjust AND status = 'paused' AND paused_by = 'device'
-       AND available_to > now()
+       AND available_to > hub_now()
     RETURNING l AS listing
 )
 SELECT announce_listing('listing.resumed', listing) FROM resumed ORDER BY (listing).id
@@ -81,7 +81,7 @@ WITH followed AS (
 )
 UPDATE energy_listings l
    SET measured_from = m.start, baseline_wh = m.old_wh, measured_wh = m.wh - m.old_wh,
-       updated_at = now(), version = version + 1
+       updated_at = hub_now(), version = version + 1
   FROM measured m
  WHERE l.id = m.id
    AND (l.measured_from, l.baseline_wh, l.measured_wh)

@@ -46,7 +46,7 @@ UPDATE device_states s
 
 _SILENT = """
 SELECT s.device_id FROM device_states s JOIN devices d ON d.id = s.device_id
- WHERE s.status = 'online' AND s.last_seen_at < clock_timestamp() - $1::interval
+ WHERE s.status = 'online' AND s.last_seen_at < hub_clock_timestamp() - $1::interval
    AND d.deleted_at IS NULL
    AND NOT EXISTS (SELECT FROM failed_items f
                     WHERE f.queue = 'presence' AND f.item = s.device_id::text
@@ -56,7 +56,7 @@ SELECT s.device_id FROM device_states s JOIN devices d ON d.id = s.device_id
 
 _LOCK_SILENT = """
 SELECT s.device_id FROM device_states s JOIN devices d ON d.id = s.device_id
- WHERE s.status = 'online' AND s.last_seen_at < clock_timestamp() - $1::interval
+ WHERE s.status = 'online' AND s.last_seen_at < hub_clock_timestamp() - $1::interval
    AND d.deleted_at IS NULL AND s.device_id = ANY($2::uuid[])
  ORDER BY s.device_id FOR NO KEY UPDATE OF s SKIP LOCKED
 """

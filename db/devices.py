@@ -54,7 +54,7 @@ UPDATE devices SET name = $2, capacity_w = $3, latitude = $4, longitude = $5, fu
  WHERE id = $1
 """
 
-_REMOVE = "UPDATE devices SET deleted_at = now() WHERE id = $1"
+_REMOVE = "UPDATE devices SET deleted_at = hub_now() WHERE id = $1"
 
 _NEWEST = """
 SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, d.dialect,

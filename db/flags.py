@@ -25,10 +25,10 @@ SELECT f.id, f.device_id, d.name AS device_name, d.owner_id, f.kind, f.state, f.
 _CLAIM = """
 WITH due AS (
     SELECT device_id, flags_due_from FROM device_states
-     WHERE flags_due_from IS NOT NULL AND flags_checked_at < clock_timestamp() - $1::interval
+     WHERE flags_due_from IS NOT NULL AND flags_checked_at < hub_clock_timestamp() - $1::interval
      ORDER BY flags_checked_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
 )
-UPDATE device_states s SET flags_due_from = NULL, flags_checked_at = clock_timestamp()
+UPDATE device_states s SET flags_due_from = NULL, flags_checked_at = hub_clock_timestamp()
   FROM due JOIN devices d ON d.id = due.device_id
  WHERE s.device_id = due.device_id
 RETURNING s.device_id, d.capacity_w, d.latitude, d.longitude,
@@ -46,20 +46,21 @@ SELECT i.device_id, i.slot_start, greatest(i.generated_wh, i.surplus_wh)::float8
 
 _SETTLED = """
 SELECT kind FROM flags
- WHERE device_id = $1 AND state = 'confirmed' AND confirmed_at > clock_timestamp() - $2::interval
+ WHERE device_id = $1 AND state = 'confirmed'
+   AND confirmed_at > hub_clock_timestamp() - $2::interval
 """
 
 # The strongest evidence stays.
 _RAISE = """
 INSERT INTO flags AS f (device_id, kind, energy_wh, evidence) VALUES ($1, $2, $3, $4)
     ON CONFLICT (device_id, kind) WHERE state = 'open' DO UPDATE
-   SET energy_wh = excluded.energy_wh, evidence = excluded.evidence, updated_at = now()
+   SET energy_wh = excluded.energy_wh, evidence = excluded.evidence, updated_at = hub_now()
  WHERE excluded.energy_wh > f.energy_wh
-RETURNING f.created_at = now() AS is_new
+RETURNING f.created_at = hub_now() AS is_new
 """
 
 _CONFIRM = """
-UPDATE flags SET state = 'confirmed', confirmed_at = now(), confirmed_by = $3
+UPDATE flags SET state = 'confirmed', confirmed_at = hub_now(), confirmed_by = $3
  WHERE device_id = $1 AND state = 'open' AND kind = ANY($2::text[])
 RETURNING kind
 """

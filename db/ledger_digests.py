@@ -108,7 +108,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 
 _LAG_S = """
-SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
+SELECT coalesce(extract(epoch FROM hub_clock_timestamp() - min(created_at)), 0)::float8
   FROM (SELECT created_at FROM ledger_entries WHERE id > $1 ORDER BY id LIMIT 1) AS oldest
 """
 

@@ -19,7 +19,7 @@ _ADJUST = """
 WITH changed AS (
     UPDATE energy_listings l
        SET measured_wh = n.measured_wh, status = n.status, paused_by = n.paused_by,
-           closed_at = CASE n.status WHEN 'expired' THEN now() END, updated_at = now(),
+           closed_at = CASE n.status WHEN 'expired' THEN hub_now() END, updated_at = hub_now(),
            version = l.version + CASE WHEN n.event IS NULL THEN 0 ELSE 1 END
       FROM unnest($1::uuid[], $2::numeric[], $3::text[], $4::text[], $5::text[])
            AS n (id, measured_wh, status, paused_by, event)
@@ -33,7 +33,7 @@ SELECT event, ARRAY['listings', 'listing:' || (listing).id], listing_json(listin
 
 _OVERDUE = """
 SELECT l.id FROM energy_listings l
- WHERE status IN ('active', 'paused', 'sold') AND available_to <= clock_timestamp()
+ WHERE status IN ('active', 'paused', 'sold') AND available_to <= hub_clock_timestamp()
    AND NOT EXISTS (SELECT FROM failed_items f
                     WHERE f.queue = 'expiry' AND f.item = l.id::text
                       AND (f.retry_at IS NULL OR f.retry_at > clock_timestamp()))
@@ -43,12 +43,12 @@ SELECT l.id FROM energy_listings l
 _EXPIRE = """
 WITH overdue AS (
     SELECT id FROM energy_listings
-     WHERE status IN ('active', 'paused', 'sold') AND available_to <= clock_timestamp()
+     WHERE status IN ('active', 'paused', 'sold') AND available_to <= hub_clock_timestamp()
        AND id = ANY($1::uuid[])
      ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 ), changed AS (
     UPDATE energy_listings l
-       SET status = 'expired', paused_by = NULL, closed_at = now(), updated_at = now(),
+       SET status = 'expired', paused_by = NULL, closed_at = hub_now(), updated_at = hub_now(),
            version = l.version + 1
       FROM overdue WHERE l.id = overdue.id
     RETURNING l AS listing

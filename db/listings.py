@@ -56,7 +56,7 @@ _LOCK = "SELECT l FROM energy_listings l WHERE id = $1 FOR NO KEY UPDATE"
 
 _CANCEL = """
 UPDATE energy_listings AS l
-   SET status = 'cancelled', paused_by = NULL, closed_at = now(), updated_at = now(),
+   SET status = 'cancelled', paused_by = NULL, closed_at = hub_now(), updated_at = hub_now(),
        version = version + 1
  WHERE id = $1 AND status IN ('active', 'paused', 'sold')
 RETURNING l
@@ -65,9 +65,9 @@ RETURNING l
 _CHANGE = """
 UPDATE energy_listings AS l
    SET price_per_kwh = $2, stated_kwh = $3, available_from = $4, available_to = $5, status = $6,
-       paused_by = $7, updated_at = now(), version = version + 1,
+       paused_by = $7, updated_at = hub_now(), version = version + 1,
        price_slot = CASE WHEN price_per_kwh = $2 THEN price_slot
-                         ELSE date_bin('15 minutes', now(), '2000-01-01Z') END,
+                         ELSE date_bin('15 minutes', hub_now(), '2000-01-01Z') END,
        measured_wh = CASE WHEN auto_adjust AND available_to <> $5 THEN coalesce((
            SELECT sum(sellable_wh(i.quality, i.surplus_wh, i.early_wh)) FROM energy_interval i
             WHERE i.device_id = l.device_id AND i.slot_start >= l.measured_from
@@ -87,7 +87,7 @@ WITH held AS (
      ORDER BY id FOR NO KEY UPDATE
 ), paused AS (
     UPDATE energy_listings l
-       SET status = 'paused', paused_by = 'seller', updated_at = now(), version = version + 1
+       SET status = 'paused', paused_by = 'seller', updated_at = hub_now(), version = version + 1
       FROM held WHERE l.id = held.id
     RETURNING l AS listing, held.status AS status_before
 )
@@ -102,7 +102,7 @@ WITH held AS (
      ORDER BY id FOR NO KEY UPDATE
 ), cancelled AS (
     UPDATE energy_listings l
-       SET status = 'cancelled', paused_by = NULL, closed_at = now(), updated_at = now(),
+       SET status = 'cancelled', paused_by = NULL, closed_at = hub_now(), updated_at = hub_now(),
            version = version + 1
       FROM held WHERE l.id = held.id
     RETURNING l AS listing

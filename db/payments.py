@@ -52,7 +52,8 @@ SELECT id, user_id, payment_method_id, provider, kind, amount, status, created_a
 """
 
 _SETTLE = """
-UPDATE payment_orders SET status = $2, transfer_id = coalesce($3, transfer_id), completed_at = now()
+UPDATE payment_orders
+   SET status = $2, transfer_id = coalesce($3, transfer_id), completed_at = hub_now()
  WHERE id = $1
 """
 

@@ -81,7 +81,7 @@ WITH changed AS (
     UPDATE energy_listings l
        SET price_slot = $1, price_per_kwh = n.price_per_kwh,
            version = l.version + CASE WHEN n.changed THEN 1 ELSE 0 END,
-           updated_at = CASE WHEN n.changed THEN now() ELSE l.updated_at END
+           updated_at = CASE WHEN n.changed THEN hub_now() ELSE l.updated_at END
       FROM unnest($2::uuid[], $3::numeric[], $4::boolean[]) AS n (id, price_per_kwh, changed)
      WHERE l.id = n.id
     RETURNING l AS listing, n.changed
@@ -102,7 +102,7 @@ SELECT w.balance, l.price_per_kwh, l.sold_kwh + l.energy_amount_kwh AS listed_kw
 
 _NOTE_REFUSED = """
 INSERT INTO refused_demand AS d (slot_start, buyer_id, listing_id, energy_kwh)
-VALUES (date_bin('15 minutes', clock_timestamp(), '2000-01-01Z'), $1, $2, $3)
+VALUES (date_bin('15 minutes', hub_clock_timestamp(), '2000-01-01Z'), $1, $2, $3)
     ON CONFLICT (slot_start, buyer_id) DO UPDATE
    SET listing_id = excluded.listing_id, energy_kwh = excluded.energy_kwh
  WHERE d.energy_kwh < excluded.energy_kwh

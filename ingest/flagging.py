@@ -7,11 +7,12 @@ other has. One that is killed looks at those it had taken when they tell of ener
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
 from core.accounting import AccountingState
+from core.clock import REAL_TIME, Clock
 from core.earning import account_readings
 from core.flags import (
     WINDOW,
@@ -46,12 +47,17 @@ _log = structlog.get_logger()
 
 
 async def watch(
-    pool: Pool, rules: SellingRules, late_horizon: timedelta, *, every_s: float = 2.0
+    pool: Pool,
+    rules: SellingRules,
+    late_horizon: timedelta,
+    *,
+    clock: Clock = REAL_TIME,
+    every_s: float = 2.0,
 ) -> None:
     """Look around until cancelled."""
     while True:
         try:
-            while await look(pool, rules, late_horizon) == LIMIT:
+            while await look(pool, rules, late_horizon, clock=clock) == LIMIT:
                 pass
         except database_errors() as error:
             _log.warning("flags_not_looked_for", error=type(error).__name__)
@@ -64,11 +70,12 @@ async def look(
     late_horizon: timedelta,
     *,
     recheck_after: timedelta = RECHECK_AFTER,
+    clock: Clock = REAL_TIME,
 ) -> int:
     """Look at some devices. Returns how many."""
     async with pool.acquire() as conn:
         due = await flags.claim(conn, recheck_after=recheck_after, limit=LIMIT)
-        oldest = datetime.now(UTC) - late_horizon
+        oldest = clock.now() - late_horizon
         since = {one.device_id: max(one.due_from, oldest) - WINDOW for one in due}
         slots_of = await flags.slots_since(conn, since)
         for one in due:
@@ -79,7 +86,7 @@ async def look(
                 found = find_resets(slots, reset, await _credits(conn, one, reset))
                 findings += [found] if found is not None else []
             if findings:
-                await _raise(conn, one.device_id, findings, rules)
+                await _raise(conn, one.device_id, findings, rules, clock)
             await asyncio.sleep(0)
     return len(due)
 
@@ -118,7 +125,11 @@ def _credited(
 
 
 async def _raise(
-    conn: Connection, device_id: DeviceId, findings: Sequence[Finding], rules: SellingRules
+    conn: Connection,
+    device_id: DeviceId,
+    findings: Sequence[Finding],
+    rules: SellingRules,
+    clock: Clock,
 ) -> None:
     """Locks: the device's state, its listings by id."""
     async with conn.transaction():
@@ -131,6 +142,6 @@ async def _raise(
             if finding.kind not in settled and await flags.raise_flag(conn, device_id, finding)
         ]
         if raised and rules.flags_pause_selling:
-            await device_decisions.apply_to_listings(conn, device_id, rules, datetime.now(UTC))
+            await device_decisions.apply_to_listings(conn, device_id, rules, clock.now())
     for kind in raised:
         _log.warning("device_flagged", device_id=str(device_id), kind=kind)

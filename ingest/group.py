@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import structlog
 
+from core.clock import REAL_TIME, Clock
 from core.settings import IngestSettings
 from db import ingest_sessions, ingesters
 from db.errors import database_errors
@@ -46,6 +47,7 @@ class Group:
         pool: Pool,
         batcher: MessageQueue,
         metrics: IngestMetrics,
+        clock: Clock = REAL_TIME,
     ) -> None:
         self._settings = settings
         self._group = group
@@ -53,6 +55,7 @@ class Group:
         self._pool = pool
         self._batcher = batcher
         self._metrics = metrics
+        self._clock = clock
         self._holder = uuid4()
         self._heartbeats = Heartbeats(self._member, self._holder)
         self._gone_after = settings.ingest_gone_after
@@ -201,7 +204,13 @@ class Group:
 
     def _begin(self, session: SharedSession) -> None:
         reader = SessionReader(
-            self._settings, self._batcher, self._metrics, self._group, session, self._phase
+            self._settings,
+            self._batcher,
+            self._metrics,
+            self._group,
+            session,
+            self._phase,
+            self._clock,
         )
         _log.info("session_taken", session=session.client_id, share=session.share)
         self._readers[session.client_id] = reader

@@ -10,10 +10,10 @@ changed meanwhile, the device is accounted anew.
 
 import asyncio
 import time
-from datetime import UTC, datetime
 
 import structlog
 
+from core.clock import REAL_TIME, Clock
 from core.ids import DeviceId
 from core.selling import DEFAULT_RULES, SellingRules
 from core.settings import DatabaseSettings
@@ -39,12 +39,18 @@ class _Outdated(Exception):
 
 
 async def watch(
-    pool: Pool, settings: DatabaseSettings, rules: SellingRules, metrics: IngestMetrics
+    pool: Pool,
+    settings: DatabaseSettings,
+    rules: SellingRules,
+    metrics: IngestMetrics,
+    clock: Clock = REAL_TIME,
 ) -> None:
     """Account devices again until cancelled. Several ingesters may do so at the same time."""
     while True:
         try:
-            accounted = await _account_all(settings, rules, metrics) if await _is_any(pool) else 0
+            accounted = 0
+            if await _is_any(pool):
+                accounted = await _account_all(settings, rules, metrics, clock)
             # No device could be accounted: wait, instead of retrying at once.
             await asyncio.sleep(_EVERY_S if accounted else _IDLE_S)
         except database_errors() as error:
@@ -58,36 +64,39 @@ async def _is_any(pool: Pool) -> bool:
 
 
 async def _account_all(
-    settings: DatabaseSettings, rules: SellingRules, metrics: IngestMetrics
+    settings: DatabaseSettings, rules: SellingRules, metrics: IngestMetrics, clock: Clock
 ) -> int:
     """Account all devices on a connection of its own, whose end also ends a device's lock."""
     async with open_connection(
         settings, application_name="ingest-late", role=roles.INGEST, has_timeout=True
     ) as conn:
-        accounted = await account_all(conn, rules=rules)
+        accounted = await account_all(conn, rules=rules, clock=clock)
     metrics.reaccounted.inc(accounted)
     return accounted
 
 
 async def account_all(
-    conn: Connection, limits: Limits = LIMITS, rules: SellingRules = DEFAULT_RULES
+    conn: Connection,
+    limits: Limits = LIMITS,
+    rules: SellingRules = DEFAULT_RULES,
+    clock: Clock = REAL_TIME,
 ) -> int:
     """Account each device with waiting changes once. Return the number of accounted devices."""
     accounted, device_id = 0, await unaccounted.next_device(conn, None)
     while device_id is not None:
         if await locks.try_lock_device(conn, AdvisoryLock.REACCOUNTING, device_id):
-            accounted += await _account_or_log(conn, device_id, rules, limits)
+            accounted += await _account_or_log(conn, device_id, rules, limits, clock)
             await locks.unlock_device(conn, AdvisoryLock.REACCOUNTING, device_id)
         device_id = await unaccounted.next_device(conn, device_id)
     return accounted
 
 
 async def _account_or_log(
-    conn: Connection, device_id: DeviceId, rules: SellingRules, limits: Limits
+    conn: Connection, device_id: DeviceId, rules: SellingRules, limits: Limits, clock: Clock
 ) -> bool:
     """Account a device; if that fails for its data, log it, so that the others don't wait."""
     try:
-        return await _account(conn, device_id, rules, limits)
+        return await _account(conn, device_id, rules, limits, clock)
     except _Outdated:
         _log.info("late_readings_outdated", device_id=str(device_id))
     except UNSTORABLE as error:
@@ -96,7 +105,7 @@ async def _account_or_log(
 
 
 async def _account(
-    conn: Connection, device_id: DeviceId, rules: SellingRules, limits: Limits
+    conn: Connection, device_id: DeviceId, rules: SellingRules, limits: Limits, clock: Clock
 ) -> bool:
     """Account a device with its waiting changes. Return False if there are none.
 
@@ -113,7 +122,9 @@ async def _account(
     assert state.account is not None
     while True:
         await asyncio.to_thread(_fold, work, page)
-        if work.is_done(page, state.account) and await _finish(conn, work, changes, rules, limits):
+        if work.is_done(page, state.account) and await _finish(
+            conn, work, changes, rules, limits, clock
+        ):
             return True
         page = await work.load(conn, limits.page)
 
@@ -130,6 +141,7 @@ async def _finish(
     changes: NotedChanges,
     rules: SellingRules,
     limits: Limits,
+    clock: Clock,
 ) -> bool:
     """Write the result. Return False if too much was stored meanwhile. Raises _Outdated."""
     async with conn.transaction():
@@ -148,9 +160,7 @@ async def _finish(
         if settled != work.changed:
             raise _Outdated
         surplus_changes = await work.write(conn, state)
-        await sync_listings(
-            conn, {state.device_id: state}, surplus_changes, datetime.now(UTC), rules
-        )
+        await sync_listings(conn, {state.device_id: state}, surplus_changes, clock.now(), rules)
         await device_states.save(conn, [state])
     return True
 

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 
 import structlog
 
+from core.clock import REAL_TIME, Clock
 from core.enums import DeviceStatus, Queue
 from core.ids import DeviceId, ListingId
 from core.selling import DEFAULT_RULES, SellingRules
@@ -33,7 +34,8 @@ async def watch(
     *,
     is_heard: Callable[[timedelta], Awaitable[bool]] = always,
     every_s: float = 1.0,
-    clock: Callable[[], float] = monotonic,
+    monotonic_s: Callable[[], float] = monotonic,
+    clock: Clock = REAL_TIME,
 ) -> None:
     """Look around until cancelled. Several ingesters may: each takes what no other holds.
 
@@ -41,23 +43,27 @@ async def watch(
     broker kept for it to hear first, and must not pause the whole market meanwhile. `is_heard`:
     whether all that devices say has been read for so long, by whom it may be.
     """
-    listening_since = clock()
+    listening_since = monotonic_s()
     while True:
         try:
-            listened = clock() - listening_since >= offline_after.total_seconds()
-            if listened and await is_heard(offline_after):
-                while await mark_silent_offline(pool, offline_after, rules) == LIMIT:
+            silent_s = clock.real_s(offline_after)
+            listened = monotonic_s() - listening_since >= silent_s
+            if listened and await is_heard(timedelta(seconds=silent_s)):
+                while await mark_silent_offline(pool, offline_after, rules, clock) == LIMIT:
                     pass
             while await expire_listings(pool) == LIMIT:
                 pass
         except database_errors() as error:
-            listening_since = clock()
+            listening_since = monotonic_s()
             _log.warning("presence_not_checked", error=type(error).__name__)
         await asyncio.sleep(every_s)
 
 
 async def mark_silent_offline(
-    pool: Pool, offline_after: timedelta, rules: SellingRules = DEFAULT_RULES
+    pool: Pool,
+    offline_after: timedelta,
+    rules: SellingRules = DEFAULT_RULES,
+    clock: Clock = REAL_TIME,
 ) -> int:
     """Take devices offline that were silent for too long, and pause what follows them.
 
@@ -68,7 +74,7 @@ async def mark_silent_offline(
         async with pool.acquire() as conn, conn.transaction():
             silent = await device_states.lock_silent(conn, offline_after, device_ids)
             if silent:
-                await _take_offline(conn, silent, rules)
+                await _take_offline(conn, silent, rules, clock.now())
             return len(silent)
 
     silent = await device_states.silent(pool, offline_after, LIMIT)
@@ -86,10 +92,12 @@ async def expire_listings(pool: Pool) -> int:
     return await each_by_itself(pool, Queue.EXPIRY, overdue, expire) if overdue else 0
 
 
-async def _take_offline(conn: Connection, silent: Sequence[DeviceId], rules: SellingRules) -> None:
+async def _take_offline(
+    conn: Connection, silent: Sequence[DeviceId], rules: SellingRules, now: datetime
+) -> None:
     states = await device_states.lock(conn, silent)
     for state in states.values():
         state.status = DeviceStatus.OFFLINE
     await device_states.save(conn, list(states.values()))
-    await sync_listings(conn, states, [], datetime.now(UTC), rules)
+    await sync_listings(conn, states, [], now, rules)
     await outbox.add(conn, [status_event(state) for state in states.values()])

@@ -7,13 +7,14 @@ where a killed process left it, changes nothing.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
 import structlog
 
+from core.clock import REAL_TIME
 from core.enums import Queue
 from core.geo import neighbourhood
 from core.ids import ListingId
@@ -31,17 +32,17 @@ _FIRST = ListingId(UUID(int=0))
 _log = structlog.get_logger()
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
 async def watch(
-    pool: Pool, rules: PriceRules, *, clock: Callable[[], datetime] = now, every_s: float = 1.0
+    pool: Pool,
+    rules: PriceRules,
+    *,
+    now: Callable[[], datetime] = REAL_TIME.now,
+    every_s: float = 1.0,
 ) -> None:
     """Turn every slot once it has begun, until cancelled."""
     turned: datetime | None = None
     while True:
-        slot_start = slot_of(clock())
+        slot_start = slot_of(now())
         try:
             if slot_start != turned:
                 await turn(pool, rules, slot_start)

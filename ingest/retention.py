@@ -5,10 +5,11 @@ checkpoint a day is kept.
 """
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
+from core.clock import REAL_TIME, Clock
 from core.ids import DeviceId
 from db import checkpoints, locks, rejections
 from db.errors import database_errors
@@ -26,13 +27,15 @@ _DAY = timedelta(days=1)
 _log = structlog.get_logger()
 
 
-async def watch(pool: Pool, late_horizon: timedelta, *, every_s: float = 10.0) -> None:
+async def watch(
+    pool: Pool, late_horizon: timedelta, *, clock: Clock = REAL_TIME, every_s: float = 10.0
+) -> None:
     """Delete what is over the limits, until cancelled. Of several ingesters one does at a time."""
     while True:
         try:
             while await delete_expired(pool):
                 pass
-            await thin_checkpoints(pool, datetime.now(UTC) - late_horizon - _SETTLED_AFTER)
+            await thin_checkpoints(pool, clock.now() - late_horizon - _SETTLED_AFTER)
         except database_errors() as error:
             _log.warning("retention_failed", error=type(error).__name__)
         await asyncio.sleep(every_s)

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import perf_counter
 
 import structlog
 from prometheus_client import CollectorRegistry
 
+from core.clock import REAL_TIME, Clock
 from core.device_passwords import secret_of
 from core.dialects import Dialect
 from core.log import OncePerSecond
@@ -50,6 +51,7 @@ async def run(
     *,
     registry: CollectorRegistry,
     started: asyncio.Event,
+    clock: Clock = REAL_TIME,
 ) -> None:
     """Ingest until cancelled. What was not committed then is not acknowledged: it comes again."""
     metrics = IngestMetrics(registry)
@@ -67,23 +69,30 @@ async def run(
         subscriber: Subscriber | Group
         is_heard: Callable[[timedelta], Awaitable[bool]] = always
         if settings.ingest_group is None or settings.ingest_shared_subscription:
-            subscriber = Subscriber(settings, lanes, metrics)
-            tasks.create_task(SessionTakeover(settings, pool, lanes, metrics).run())
+            subscriber = Subscriber(settings, lanes, metrics, clock=clock)
+            tasks.create_task(SessionTakeover(settings, pool, lanes, metrics, clock).run())
         else:
-            subscriber = Group(settings, settings.ingest_group, pool, lanes, metrics)
+            subscriber = Group(settings, settings.ingest_group, pool, lanes, metrics, clock)
             is_heard = subscriber.is_heard
         tasks.create_task(subscriber.run(started))
         tasks.create_task(
-            watch(pool, settings.offline_after, settings.selling_rules, is_heard=is_heard)
+            watch(
+                pool,
+                settings.offline_after,
+                settings.selling_rules,
+                is_heard=is_heard,
+                clock=clock,
+            )
         )
-        tasks.create_task(pricing.watch(pool, _price_rules(settings)))
-        tasks.create_task(retention.watch(pool, settings.late_horizon))
-        tasks.create_task(flagging.watch(pool, settings.selling_rules, settings.late_horizon))
-        tasks.create_task(late_readings.watch(pool, database, settings.selling_rules, metrics))
+        tasks.create_task(pricing.watch(pool, _price_rules(settings), now=clock.now))
+        tasks.create_task(retention.watch(pool, settings.late_horizon, clock=clock))
+        rules = settings.selling_rules
+        tasks.create_task(flagging.watch(pool, rules, settings.late_horizon, clock=clock))
+        tasks.create_task(late_readings.watch(pool, database, rules, metrics, clock))
         tasks.create_task(keep_publishing(pool, subscriber.publish, started))
         answers = RejectionNotices(subscriber.publish, metrics)
         tasks.create_task(answers.run())
-        ingester = _Ingester(settings, pool, lanes, answers, metrics)
+        ingester = _Ingester(settings, pool, lanes, answers, metrics, clock)
         tasks.create_task(ingester.run())
         tasks.create_task(ingester.close_measurements())
         if (keeper := _keeper(settings, database, metrics)) is not None:
@@ -119,7 +128,9 @@ class _Ingester:
         lanes: Partitions,
         answers: RejectionNotices,
         metrics: IngestMetrics,
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._late_horizon = settings.late_horizon
         self._rules = settings.selling_rules
         self._pool = pool
@@ -141,7 +152,7 @@ class _Ingester:
         """Close what devices told in parts, once no more of it is awaited. Several ingesters may:
         it is closed under the device's lock."""
         while True:
-            now = datetime.now(UTC)
+            now = self._clock.now()
             due = await self._due(now)
             if due:
                 await self._ingest([nothing_more(name, now) for name in due])
@@ -226,4 +237,4 @@ class _Ingester:
             metrics.rejected.labels(rejection.refused.reason).inc(rejection.readings)
         metrics.batch_readings.observe(written.received)
         oldest = min(m.received_at for m in batch)
-        metrics.receipt_to_commit_seconds.observe((datetime.now(UTC) - oldest).total_seconds())
+        metrics.receipt_to_commit_seconds.observe(self._clock.real_s(self._clock.now() - oldest))

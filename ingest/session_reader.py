@@ -8,6 +8,7 @@ from functools import partial
 
 import structlog
 
+from core.clock import REAL_TIME, Clock
 from core.exceptions import root_cause
 from core.settings import IngestSettings
 from db.ingest_sessions import SharedSession
@@ -58,13 +59,14 @@ class SessionReader:
         group: str,
         session: SharedSession,
         phase: Phase,
+        clock: Clock = REAL_TIME,
     ) -> None:
         self.session = session
         self.kept = asyncio.Event()
         self._group = group
         self._phase = phase
         self._is_former = asyncio.Event()
-        self._subscriber_of = partial(Subscriber, settings, queue, metrics)
+        self._subscriber_of = partial(Subscriber, settings, queue, metrics, clock=clock)
         self._share = Share(session.share, session.shares)
         self.subscriber: Subscriber = self._subscriber_of(
             MqttSession(session.client_id, TOPIC_FILTERS, self._share)

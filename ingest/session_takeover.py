@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import structlog
 
+from core.clock import REAL_TIME, Clock
 from core.exceptions import root_cause
 from core.settings import IngestSettings
 from db import ingest_sessions, ingesters
@@ -35,11 +36,13 @@ class SessionTakeover:
         pool: Pool,
         batcher: MessageQueue,
         metrics: IngestMetrics,
+        clock: Clock = REAL_TIME,
     ) -> None:
         self._settings = settings
         self._pool = pool
         self._batcher = batcher
         self._metrics = metrics
+        self._clock = clock
         self._holder = uuid4()
         self._heartbeats = Heartbeats(settings.ingest_client_id, self._holder)
         self._has_looked = False
@@ -91,7 +94,7 @@ class SessionTakeover:
         """Take what the broker keeps for a member that is gone; cut off, leave it to the next."""
         _log.warning("inherits", client_id=client_id)
         session = replace(own_session(self._settings), client_id=client_id)
-        subscriber = Subscriber(self._settings, self._batcher, self._metrics, session)
+        subscriber = Subscriber(self._settings, self._batcher, self._metrics, session, self._clock)
         try:
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(subscriber.read_remaining(asyncio.Event()))

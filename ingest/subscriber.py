@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from core.clock import REAL_TIME, Clock
 from core.exceptions import root_cause
 from core.retry import Backoff
 from core.settings import IngestSettings
@@ -76,11 +77,13 @@ class Subscriber:
         queue: MessageQueue,
         metrics: IngestMetrics,
         session: MqttSession | None = None,
+        clock: Clock = REAL_TIME,
     ) -> None:
         self._broker = BrokerEndpoint.of(settings)
         self._session = session or own_session(settings)
         self._queue = queue
         self._metrics = metrics
+        self._clock = clock
         self._connection: MqttConnection | None = None
         self._is_unsubscribed = False
 
@@ -189,7 +192,7 @@ class Subscriber:
         async for received in connection.messages():
             # Not the message itself: its payload would be held until the commit.
             acknowledge = partial(connection.acknowledge, received.packet_id, received.size_bytes)
-            message = _decode(received, acknowledge)
+            message = _decode(received, acknowledge, self._clock)
             if message is None:
                 self._metrics.ignored.inc()
                 acknowledge()
@@ -197,7 +200,9 @@ class Subscriber:
                 await self._queue.put(message)
 
 
-def _decode(received: ReceivedPublish, acknowledge: Callable[[], None]) -> IngestMessage | None:
+def _decode(
+    received: ReceivedPublish, acknowledge: Callable[[], None], clock: Clock
+) -> IngestMessage | None:
     """Return None for a retained message, and for a topic that the hub does not read."""
     if received.is_retained:
         return None
@@ -205,6 +210,5 @@ def _decode(received: ReceivedPublish, acknowledge: Callable[[], None]) -> Inges
         topic = received.topic.decode()
     except UnicodeDecodeError:
         return None
-    return decode(
-        topic, received.payload, received_at=received.received_at, acknowledge=acknowledge
-    )
+    received_at = clock.at(received.received_at)
+    return decode(topic, received.payload, received_at=received_at, acknowledge=acknowledge)

@@ -7,11 +7,12 @@ stored in the history: a client that reconnects asks REST for earlier samples.
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
+from core.clock import REAL_TIME, Clock, real_now
 from core.events import ADMIN, EventType
 from core.units import rfc3339
 from db import flow, power
@@ -31,8 +32,16 @@ _log = structlog.get_logger()
 class ControlRoom:
     """Publishes `admin.flow` and `admin.power` to this process's clients."""
 
-    def __init__(self, pool: Pool, hub: Hub, listeners: ShardListeners, due: asyncio.Event) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        hub: Hub,
+        listeners: ShardListeners,
+        due: asyncio.Event,
+        clock: Clock = REAL_TIME,
+    ) -> None:
         self._pool = pool
+        self._clock = clock
         self._hub = hub
         self._listeners = listeners
         self._due = due
@@ -57,7 +66,7 @@ class ControlRoom:
             now = await power.now(conn)
             since = self._published_until or now - _OVERLAP
             samples = await flow.since(conn, since, limit=_SAMPLES_MAX)
-            powers = await power.since(conn, since - _OVERLAP)
+            powers = await power.since(conn, self._clock.at(since - _OVERLAP))
         self._published_until = samples[-1].time if samples else since
         for sample in samples:
             self._publish(EventType.ADMIN_FLOW, asdict(sample) | {"time": rfc3339(sample.time)})
@@ -71,7 +80,7 @@ class ControlRoom:
             self._publish(EventType.ADMIN_POWER, {"devices": devices})
 
     def _publish(self, kind: EventType, data: dict[str, Any]) -> None:
-        event = {"type": kind, "time": rfc3339(datetime.now(UTC)), "data": data}
+        event = {"type": kind, "time": rfc3339(real_now()), "data": data}
         self._hub.publish_unstored(ADMIN, event, self._listeners.received_until(ADMIN))
         self._due.set()
 

@@ -6,11 +6,12 @@ nothing, and a device appears at most once a second.
 
 import asyncio
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import structlog
 
+from core.clock import real_now
 from core.events import EventType, device_channel
 from core.ids import DeviceId, UserId
 from core.readings import FIELDS, Reading
@@ -80,7 +81,7 @@ class LiveTelemetry:
             source,
             {
                 "type": EventType.DEVICE_TELEMETRY,
-                "time": rfc3339(datetime.now(UTC)),
+                "time": rfc3339(real_now()),
                 "data": {"device_id": str(device_id), **_shown(reading)},
             },
             self._listeners.received_until(source),

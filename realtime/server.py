@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -12,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from core.clock import REAL_TIME, Clock, real_now
 from core.settings import DatabaseSettings, RealtimeSettings, RedisSettings
 from db import roles
 from db.pool import open_pool
@@ -42,11 +42,12 @@ async def run(
     *,
     registry: CollectorRegistry,
     started: asyncio.Event,
+    clock: Clock = REAL_TIME,
 ) -> None:
     """Serve the feed until cancelled, then close all clients with 1001 within `SHUTDOWN_S`."""
     metrics = HubMetrics(registry)
     monotonic = asyncio.get_running_loop().time
-    hub = Hub(text_frame, metrics, now=lambda: datetime.now(UTC), monotonic=monotonic)
+    hub = Hub(text_frame, metrics, now=real_now, monotonic=monotonic)
     connections = ConnectionRegistry(metrics)
     due = asyncio.Event()
 
@@ -73,7 +74,7 @@ async def run(
             tasks.create_task(_flush(hub, due))
             tasks.create_task(live_telemetry.run())
             tasks.create_task(active_users.run())
-            tasks.create_task(ControlRoom(pool, hub, listeners, due).run())
+            tasks.create_task(ControlRoom(pool, hub, listeners, due, clock).run())
             tasks.create_task(report(bus, metrics))
             tasks.create_task(_close_when_stale(listeners, connections))
             async with _serving(realtime, context, registry):

@@ -6,11 +6,11 @@ it by `end`. Deadlines (sign-in, expiry of the token) are timeouts of reading th
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol
 
 from websockets.exceptions import ConnectionClosed
 
+from core.clock import real_now
 from core.enums import UserRole
 from core.errors import Unauthenticated
 from core.ids import DeviceId
@@ -179,7 +179,7 @@ class ClientSession:
     async def _authenticate(self, token: object) -> None:
         """Sign in, or renew the sign-in with a fresh token of the same user. Raises Closing."""
         try:
-            identity = verify(self._context.secret, str(token), now=datetime.now(UTC))
+            identity = verify(self._context.secret, str(token), now=real_now())
         except Unauthenticated as refusal:
             raise Closing(CloseCode.AUTH, refusal.message) from None
         if self._identity is None:
@@ -187,7 +187,7 @@ class ClientSession:
         elif self._identity.user_id != identity.user_id:
             raise Closing(CloseCode.AUTH, "the token is another user's")
         self._identity = identity
-        left_s = (identity.expires_at - datetime.now(UTC)).total_seconds()
+        left_s = (identity.expires_at - real_now()).total_seconds()
         self._expires_at = self._loop.time() + left_s
         # A short-lived token gets its notice at half of its life, or it would be renewed at once.
         self._deadline = self._expires_at - min(EXPIRY_NOTICE_S, left_s / 2)

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 
+from core.clock import real_now
 from core.dialects import Dialect
 from simulators.device import Clock, SimulatedDevice, Weather
 from simulators.device_connection import ConnectionTally, DeviceConnector
@@ -23,10 +24,6 @@ from simulators.sun import Sky, SunClock
 _SAVE_EVERY_S = 20.0
 # Devices end by themselves after `duration_s`; this bounds how long their last messages may take.
 _END_WITHIN_S = 10.0
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ async def run(
     state_file: Path | None,
     tally: FleetTally,
     *,
-    now: Clock = utc_now,
+    now: Clock = real_now,
 ) -> None:
     """Register the homes, then let them publish until the time is up or it is cancelled.
 

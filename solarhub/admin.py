@@ -3,12 +3,13 @@
 import asyncio
 import secrets
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import bcrypt
 from pydantic import BaseModel, ValidationError
 
+from core.clock import real_now
 from core.enums import UserRole
 from core.errors import EmailTaken
 from core.settings import DatabaseSettings, PasswordSettings, load
@@ -66,7 +67,7 @@ async def sign_in_link(settings: DatabaseSettings, email: str, public_url: str) 
         user = await users.by_email(conn, email)
         if user is None:
             raise CommandError(f"no user account has the email {email}")
-        valid_until = datetime.now(UTC) + _LINK_LIFETIME
+        valid_until = real_now() + _LINK_LIFETIME
         await sign_in_codes.add(conn, user.id, hash_of(code), valid_until)
     return f"{public_url}/#code={code}"
 

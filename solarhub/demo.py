@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack, aclosing, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.live import Live
 
 from core import log
+from core.clock import real_now
 from core.feed import FeedEvent, Subscription
 from core.settings import DatabaseSettings, LogSettings, load
 from db.pool import open_pool
@@ -149,7 +149,9 @@ class Demo:
         since = float(os.environ.get(_SINCE) or psutil.Process().create_time())
         await _first_listing_updated(run, administrator)
         self._first_event.set()
-        self._console.print(f"first listing.updated on a socket after {time.time() - since:.1f} s")
+        self._console.print(
+            f"first listing.updated on a socket after {real_now().timestamp() - since:.1f} s"
+        )
 
     async def _table(self, watcher: DashboardWatcher) -> None:
         with Live(console=self._console, auto_refresh=False) as live:

@@ -1,7 +1,7 @@
 """The command `simulate replay`, whose options describe the columns of a recording."""
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from core.clock import real_now
 from simulators import replay
 from simulators.progress import show_progress
 from simulators.recorded_time import TimeFilter, between, on_day
@@ -228,7 +229,7 @@ def _send(
     mqtt_url: str | None,
 ) -> None:
     allow_connections(len(recording.series))
-    now = datetime.now(UTC)
+    now = real_now()
     series = replay.with_times(plan, recording.series, now)
     late = older_than(series, now - _LATE_HORIZON)
     if late:

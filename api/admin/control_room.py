@@ -1,6 +1,6 @@
 """Routes: what the control room shows beside what the other routes and the live feed tell."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Annotated, Literal
 from uuid import UUID
@@ -10,12 +10,13 @@ from pydantic import BaseModel, Field
 
 from api.http import routing
 from api.http.cursors import NEWEST, PageQuery
-from api.http.dependencies import Admin, PoolDep, ReadRoutingDep, SettingsDep
+from api.http.dependencies import Admin, ClockDep, PoolDep, ReadRoutingDep, SettingsDep
 from api.http.envelope import Answer, Page, ok
 from api.http.errors import answers
 from api.http.fields import ShownInstant, ShownKwh, ShownMoney, ShownPrice, View
 from api.listings.summary import ListingCounts
 from api.views import ListingView
+from core.clock import real_now
 from core.errors import Forbidden
 from core.ids import DeviceId, ListingId, UserId
 from core.units import price, slot_of
@@ -154,16 +155,16 @@ async def get_map(reads: ReadRoutingDep, settings: SettingsDep, _: Admin) -> Ans
 async def get_flow(pool: PoolDep, _: Admin) -> Answer[FlowView]:
     """How readings and events flowed in the last 15 minutes, about second by second."""
     async with pool.acquire() as conn:
-        samples = await flow.since(conn, datetime.now(UTC) - _FLOW_SPAN, limit=_FLOW_MAX)
+        samples = await flow.since(conn, real_now() - _FLOW_SPAN, limit=_FLOW_MAX)
     return ok(FlowView(samples=[FlowSampleView.model_validate(sample) for sample in samples]))
 
 
 @router.get("/market", responses=answers(Forbidden))
 async def get_market(
-    reads: ReadRoutingDep, _: Admin, query: Annotated[MarketQuery, Query()]
+    reads: ReadRoutingDep, clock: ClockDep, _: Admin, query: Annotated[MarketQuery, Query()]
 ) -> Answer[MarketView]:
     """Listings by status now, and what was traded in each 15-minute slot."""
-    since = slot_of(datetime.now(UTC) - timedelta(hours=query.hours))
+    since = slot_of(clock.now() - timedelta(hours=query.hours))
     counts = await reads.run(summary.listings_by_status)
     slots = await reads.run(lambda conn: control_room.slots(conn, since))
     return ok(

@@ -12,7 +12,7 @@ from api.admin.service import Decision
 from api.devices.routes import DeviceView
 from api.http import routing
 from api.http.cursors import NEWEST_ID, IdPageQuery
-from api.http.dependencies import Admin, DevicePathId, PoolDep, SettingsDep
+from api.http.dependencies import Admin, ClockDep, DevicePathId, PoolDep, SettingsDep
 from api.http.envelope import Answer, Page, ok
 from api.http.errors import answers
 from api.http.fields import Body, Flag, Instant, Reason, ShownInstant, View, without_default
@@ -139,6 +139,7 @@ async def get_any_device(
 async def decide_on_device(
     pool: PoolDep,
     settings: SettingsDep,
+    clock: ClockDep,
     admin: Admin,
     device_id: DevicePathId,
     body: DeviceDecision,
@@ -149,7 +150,9 @@ async def decide_on_device(
     """
     wanted = {name: getattr(body, name) for name in body.model_fields_set}
     wanted["flags_confirmed"] = tuple(body.flags_confirmed)
-    await admin_service.decide(pool, admin, device_id, Decision(**wanted), settings.selling_rules)
+    await admin_service.decide(
+        pool, admin, device_id, Decision(**wanted), settings.selling_rules, clock
+    )
     async with pool.acquire() as conn:
         return ok(await _judged(conn, device_id))
 

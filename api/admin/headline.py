@@ -1,6 +1,6 @@
 """Routes: the headline of the control room, and the totals of one device."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from api.devices.service import own_device
 from api.http import routing
-from api.http.dependencies import Admin, DevicePathId, ReadRoutingDep, SettingsDep
+from api.http.dependencies import Admin, ClockDep, DevicePathId, ReadRoutingDep, SettingsDep
 from api.http.envelope import Answer, ok
 from api.http.errors import answers
 from api.http.fields import Instant, ShownInstant, ShownKwh, ShownMoney, ShownPrice, View
@@ -92,11 +92,12 @@ class DeviceTotalsView(View):
 async def get_headline(
     reads: ReadRoutingDep,
     settings: SettingsDep,
+    clock: ClockDep,
     _: Admin,
     query: Annotated[PeriodQuery, Query()],
 ) -> Answer[HeadlineView]:
     """Return what the whole hub generated and traded in a period, against the grid's prices."""
-    now = datetime.now(UTC)
+    now = clock.now()
     since = query.start(now)
 
     async def read(conn: Connection) -> tuple[Decimal, summary.Traded]:
@@ -129,12 +130,13 @@ async def get_headline(
 )
 async def get_device_totals(
     reads: ReadRoutingDep,
+    clock: ClockDep,
     admin: Admin,
     device_id: DevicePathId,
     query: Annotated[PeriodQuery, Query()],
 ) -> Answer[DeviceTotalsView]:
     """Return what a device generated, exported, imported and sold, in a period and in total."""
-    since = query.start(datetime.now(UTC))
+    since = query.start(clock.now())
 
     async def read(conn: Connection) -> tuple[DeviceTotals, DeviceTotals]:
         await own_device(conn, admin, device_id)

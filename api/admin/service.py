@@ -4,9 +4,10 @@ id. While its state is held no reading is accounted.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from core.clock import REAL_TIME, Clock
 from core.enums import ActionSubject
 from core.errors import Invalid, NotFound
 from core.flags import FlagKind
@@ -33,7 +34,12 @@ class Decision:
 
 
 async def decide(
-    pool: Pool, admin: Identity, device_id: DeviceId, decision: Decision, rules: SellingRules
+    pool: Pool,
+    admin: Identity,
+    device_id: DeviceId,
+    decision: Decision,
+    rules: SellingRules,
+    clock: Clock = REAL_TIME,
 ) -> None:
     """Decide, put it on record, and have the device's listings follow. Raises NotFound, Invalid.
 
@@ -47,7 +53,7 @@ async def decide(
         after = _decided(before, decision)
         confirmed = await flags.confirm(conn, device_id, decision.flags_confirmed, admin.user_id)
         await _write(conn, device_id, before, after)
-        await device_decisions.apply_to_listings(conn, device_id, rules, datetime.now(UTC))
+        await device_decisions.apply_to_listings(conn, device_id, rules, clock.now())
         changed = _changes(before, after, confirmed)
         if changed is not None:
             await admin_actions.record(

@@ -11,7 +11,7 @@ from api.devices import service as devices_service
 from api.devices.service import own_device
 from api.http import routing
 from api.http.cursors import NEWEST, PageQuery
-from api.http.dependencies import CurrentUser, DevicePathId, Host, PoolDep, SettingsDep
+from api.http.dependencies import ClockDep, CurrentUser, DevicePathId, Host, PoolDep, SettingsDep
 from api.http.envelope import Answer, Page, created, ok
 from api.http.errors import answers
 from api.http.fields import (
@@ -211,6 +211,7 @@ async def get_device(
 async def change_device(
     pool: PoolDep,
     settings: SettingsDep,
+    clock: ClockDep,
     caller: CurrentUser,
     device_id: DevicePathId,
     body: DeviceChange,
@@ -221,7 +222,13 @@ async def change_device(
     """
     wanted = {field: getattr(body, field) for field in body.model_fields_set - {"reason"}}
     device = await devices_service.change(
-        pool, caller, device_id, wanted, rules=settings.selling_rules, reason=body.reason
+        pool,
+        caller,
+        device_id,
+        wanted,
+        rules=settings.selling_rules,
+        reason=body.reason,
+        clock=clock,
     )
     return ok(DeviceView.model_validate(device))
 

@@ -6,13 +6,13 @@ state is held no reading is accounted.
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
 from api.http.fields import check_together
 from api.http.usage_limits import Quota, check_quota
+from core.clock import REAL_TIME, Clock
 from core.device_passwords import hash_of, password_of, secret_of
 from core.enums import ActionSubject, UserRole
 from core.errors import CapacityFixed, DeviceFrozen, DeviceFunded, FundingTermsFixed, NotFound
@@ -75,6 +75,7 @@ async def change(
     *,
     rules: SellingRules,
     reason: str | None,
+    clock: Clock = REAL_TIME,
 ) -> Device:
     """Change what is in `wanted`. Raises NotFound, Invalid, CapacityFixed, FundingTermsFixed.
 
@@ -91,7 +92,7 @@ async def change(
             raise CapacityFixed
         await devices.change(conn, after)
         if after.capacity_w != before.capacity_w:
-            await _forget_approval(conn, device_id, rules)
+            await _forget_approval(conn, device_id, rules, clock)
         if caller.role is UserRole.ADMIN and after != before:
             was, became = _shown(before), _shown(after)
             changed = [name for name in wanted if was[name] != became[name]]
@@ -163,12 +164,14 @@ async def _was_accounted(conn: Connection, device_id: DeviceId) -> bool:
     return (await device_states.lock(conn, [device_id]))[device_id].account is not None
 
 
-async def _forget_approval(conn: Connection, device_id: DeviceId, rules: SellingRules) -> None:
+async def _forget_approval(
+    conn: Connection, device_id: DeviceId, rules: SellingRules, clock: Clock
+) -> None:
     """Another capacity is to be approved anew; until then nothing of it may be on offer."""
     decided = await device_decisions.lock(conn, device_id)
     assert decided is not None
     await device_decisions.decide(conn, device_id, replace(decided, capacity_approved=False))
-    await device_decisions.apply_to_listings(conn, device_id, rules, datetime.now(UTC))
+    await device_decisions.apply_to_listings(conn, device_id, rules, clock.now())
 
 
 async def _record(

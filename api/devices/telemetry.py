@@ -1,6 +1,6 @@
 """Routes: what a device of the caller's measured."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal, Self
 
 from fastapi import Query
@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 from api.devices.service import own_device
 from api.http import routing
 from api.http.cursors import NEWEST_ID, OLDEST, IdPageQuery, PartBefore
-from api.http.dependencies import CurrentUser, DevicePathId, ReadRoutingDep
+from api.http.dependencies import ClockDep, CurrentUser, DevicePathId, ReadRoutingDep
 from api.http.envelope import Answer, Page, ok
 from api.http.errors import answers
 from api.http.fields import Instant, ShownInstant, View
@@ -44,9 +44,9 @@ class TimeSpanQuery(BaseModel):
             raise Invalid(field="to", allowed="must be after from")
         return self
 
-    def bounds(self) -> tuple[datetime, datetime]:
+    def bounds(self, now: datetime) -> tuple[datetime, datetime]:
         """What is asked for, both ends excluded."""
-        until = self.until or datetime.now(UTC)
+        until = self.until or now
         since = self.since or until - timedelta(days=1)
         start = OLDEST.read(self.cursor) if self.cursor else since - _INSTANT_BEFORE
         return start, until
@@ -159,12 +159,13 @@ async def get_latest(
 @router.get("/telemetry", responses=answers(NotFound))
 async def get_telemetry(
     reads: ReadRoutingDep,
+    clock: ClockDep,
     caller: CurrentUser,
     device_id: DevicePathId,
     query: Annotated[TelemetrySpan, Query()],
 ) -> Answer[Page[ReadingView] | Page[BucketView]]:
     """Readings as they came (`raw`), or per 15 minutes, hour or day."""
-    after, until = query.bounds()
+    after, until = query.bounds(clock.now())
     limit = query.limit
 
     async def find(conn: Connection) -> Page[ReadingView] | Page[BucketView]:
@@ -185,12 +186,13 @@ async def get_telemetry(
 @router.get("/energy", responses=answers(NotFound))
 async def get_energy(
     reads: ReadRoutingDep,
+    clock: ClockDep,
     caller: CurrentUser,
     device_id: DevicePathId,
     query: Annotated[TimeSpanQuery, Query()],
 ) -> Answer[Page[SlotView]]:
     """Energy per 15-minute slot, with its quality and what the meter did."""
-    after, until = query.bounds()
+    after, until = query.bounds(clock.now())
 
     async def find(conn: Connection) -> list[Slot]:
         await own_device(conn, caller, device_id)

@@ -21,6 +21,7 @@ from api.payments import routes as payments_routes
 from api.purchases import routes as purchases_routes
 from api.users import routes as users_routes
 from api.wallet import routes as wallet_routes
+from core.clock import REAL_TIME, Clock
 from core.settings import ApiSettings
 
 _DESCRIPTION = """
@@ -55,7 +56,9 @@ _ROUTERS = (
 )
 
 
-def create_app(settings: ApiSettings, registry: CollectorRegistry) -> FastAPI:
+def create_app(
+    settings: ApiSettings, registry: CollectorRegistry, clock: Clock = REAL_TIME
+) -> FastAPI:
     """Return the app without its services, which `open_services` adds before it serves.
 
     Raises UnsupportedRoute when a module of routes is imported.
@@ -76,11 +79,13 @@ def create_app(settings: ApiSettings, registry: CollectorRegistry) -> FastAPI:
         # Not include_router: FastAPI would match an included router and then its routes.
         app.router.routes.extend(router.routes)
     app.router.routes.extend(static_pages.routes())
-    app.middleware_stack = surround(app.router, settings, app.state.metrics)
+    app.middleware_stack = surround(app.router, settings, app.state.metrics, clock)
     return app
 
 
-def surround(app: ASGIApp, settings: ApiSettings, metrics: ApiMetrics) -> ASGIApp:
+def surround(
+    app: ASGIApp, settings: ApiSettings, metrics: ApiMetrics, clock: Clock = REAL_TIME
+) -> ASGIApp:
     """Return the app within its layers.
 
     They replace Starlette's middleware and exception handlers, each of which costs time in every
@@ -97,5 +102,9 @@ def surround(app: ASGIApp, settings: ApiSettings, metrics: ApiMetrics) -> ASGIAp
         )
     behind_tls = settings.public_url.startswith("https://")
     return RequestContextMiddleware(
-        app, metrics=metrics, behind_tls=behind_tls, page_policy=static_pages.policy(settings)
+        app,
+        metrics=metrics,
+        behind_tls=behind_tls,
+        page_policy=static_pages.policy(settings),
+        clock=clock,
     )

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from fastapi import Request
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
@@ -20,6 +19,7 @@ from structlog.contextvars import bind_contextvars
 
 from api.http.metrics import ApiMetrics
 from api.http.usage_limits import WriteLimits
+from core.clock import real_now
 from core.errors import AccountInactive, BadToken, ExpiredToken, Forbidden
 from core.ids import UserId
 from core.tokens import Identity, Verifier
@@ -131,7 +131,7 @@ def identity_of(scope: Scope) -> Identity:
     if scheme.lower() != "bearer":
         raise BadToken
     access: AccessControl = scope["app"].state.access
-    return access.tokens.verify(token, now=datetime.now(UTC))
+    return access.tokens.verify(token, now=real_now())
 
 
 def user_id_of(scope: Scope) -> str | None:

@@ -11,6 +11,7 @@ from fastapi import Depends, Path, Request
 from api.http.authorization import RequireRole
 from api.http.read_routing import ReadRouting
 from api.http.services import Services
+from core.clock import Clock
 from core.enums import UserRole
 from core.ids import DeviceId, ListingId, UserId
 from core.settings import ApiSettings
@@ -35,6 +36,10 @@ async def _settings(request: Request) -> ApiSettings:
     return (await _services(request)).settings
 
 
+async def _clock(request: Request) -> Clock:
+    return (await _services(request)).clock
+
+
 async def _client_host(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
@@ -44,6 +49,7 @@ PoolDep = Annotated[Pool, Depends(_pool)]
 # For reads that change nothing: a replica may answer them.
 ReadRoutingDep = Annotated[ReadRouting, Depends(_reads)]
 SettingsDep = Annotated[ApiSettings, Depends(_settings)]
+ClockDep = Annotated[Clock, Depends(_clock)]
 # The address of the client, as trusted proxies report it.
 ClientHost = Annotated[str, Depends(_client_host)]
 

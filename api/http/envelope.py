@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from contextvars import ContextVar
 from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,9 +10,14 @@ from starlette.responses import JSONResponse, Response
 from structlog.contextvars import get_contextvars
 
 from api.http.fields import ShownInstant
+from core.clock import REAL_TIME, Clock
 from core.units import rfc3339
 
 T = TypeVar("T")
+
+# The hub's clock, which `RequestContextMiddleware` sets for each request: responses are made in
+# places that no services reach.
+answer_clock: ContextVar[Clock] = ContextVar("answer_clock", default=REAL_TIME)
 
 
 class Answer(BaseModel, Generic[T]):
@@ -24,7 +29,7 @@ class Answer(BaseModel, Generic[T]):
     status_code: Annotated[int, Field(serialization_alias="statusCode", examples=[200])] = 200
     message: Annotated[str, Field(examples=["Success"])] = "Success"
     data: T
-    timestamp: ShownInstant = Field(default_factory=lambda: datetime.now(UTC))
+    timestamp: ShownInstant = Field(default_factory=lambda: answer_clock.get().now())
 
 
 class Page(BaseModel, Generic[T]):
@@ -77,7 +82,7 @@ def ok_of_json(items: Sequence[str], next_cursor: str | None) -> Response:
     data = f'{{"items":[{",".join(items)}],"next_cursor":{json.dumps(next_cursor)}}}'
     body = (
         f'{{"success":true,"statusCode":200,"message":"Success","data":{data},'
-        f'"timestamp":"{rfc3339(datetime.now(UTC))}"}}'
+        f'"timestamp":"{rfc3339(answer_clock.get().now())}"}}'
     )
     return Response(body, media_type="application/json")
 
@@ -86,7 +91,7 @@ def created_of_json(data: str, headers: Mapping[str, str] | None = None) -> Resp
     """Return the response of `created` with data that is JSON already."""
     body = (
         f'{{"success":true,"statusCode":201,"message":"Created","data":{data},'
-        f'"timestamp":"{rfc3339(datetime.now(UTC))}"}}'
+        f'"timestamp":"{rfc3339(answer_clock.get().now())}"}}'
     )
     return Response(body, 201, headers, media_type="application/json")
 
@@ -110,7 +115,7 @@ def failure(
         "statusCode": kind.status,
         "message": message,
         "error": {"type": kind.type, "code": code, "details": list(details)},
-        "timestamp": rfc3339(datetime.now(UTC)),
+        "timestamp": rfc3339(answer_clock.get().now()),
         "requestId": get_contextvars().get("request_id", ""),
     }
     return JSONResponse(body, kind.status, headers)

@@ -18,9 +18,10 @@ from structlog.contextvars import bind_contextvars
 from api.http import errors
 from api.http.authorization import user_id_of
 from api.http.body_limits import BODY_MAX_BYTES, BodyBudgets, LimitedBody
-from api.http.envelope import Kind, failure
+from api.http.envelope import Kind, answer_clock, failure
 from api.http.metrics import ApiMetrics
 from api.http.static_pages import is_page
+from core.clock import REAL_TIME, Clock
 
 # The limit of a request, from its head to the end of its response.
 REQUEST_TIMEOUT_S = 15
@@ -51,10 +52,17 @@ class RequestContextMiddleware:
     """Adds the request id and the security headers, and records the request in log and metrics."""
 
     def __init__(
-        self, app: ASGIApp, *, metrics: ApiMetrics, behind_tls: bool, page_policy: str
+        self,
+        app: ASGIApp,
+        *,
+        metrics: ApiMetrics,
+        behind_tls: bool,
+        page_policy: str,
+        clock: Clock = REAL_TIME,
     ) -> None:
         self._app = app
         self._metrics = metrics
+        self._clock = clock
         hsts = {"Strict-Transport-Security": _HSTS} if behind_tls else {}
         self._headers = _raw(
             SECURITY_HEADERS | hsts | {"Content-Security-Policy": NO_CONTENT_POLICY}
@@ -80,6 +88,7 @@ class RequestContextMiddleware:
 
         # Not reset at the end: uvicorn runs each request in a task, which has a context of its own.
         bind_contextvars(request_id=request_id)
+        answer_clock.set(self._clock)
         try:
             await self._app(scope, receive, send_with_headers)
         finally:

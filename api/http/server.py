@@ -14,6 +14,7 @@ from api.http import expiry
 from api.http.app import create_app
 from api.http.connection_limits import ConnectionLimits, LimitedConnection, sweep
 from api.http.services import open_services
+from core.clock import REAL_TIME, Clock
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
 
 # Time for the requests in progress when the process stops.
@@ -30,6 +31,7 @@ async def run(
     *,
     registry: CollectorRegistry,
     started: asyncio.Event,
+    clock: Clock = REAL_TIME,
     limits: ConnectionLimits | None = None,
 ) -> None:
     """Serve until cancelled, then finish the requests in progress, within a few seconds.
@@ -38,7 +40,7 @@ async def run(
     fails, the server stops in the same way, and the failure is raised. Raises OSError if the port
     is in use.
     """
-    app = create_app(api, registry)
+    app = create_app(api, registry, clock)
     config = uvicorn.Config(
         app,
         http=cast(Any, partial(LimitedConnection, limits=limits or ConnectionLimits())),
@@ -54,7 +56,7 @@ async def run(
     )
     with _listening_socket(api.api_host, api.api_port) as listener:
         async with (
-            open_services(app, api, database, redis) as services,
+            open_services(app, api, database, redis, clock) as services,
             asyncio.TaskGroup() as tasks,
         ):
             background = [

@@ -16,6 +16,7 @@ from api.http.usage_limits import SignInLimits, WriteLimits
 from api.payments.providers import PaymentProviders
 from api.purchases.service import PurchaseBatcher, open_purchase_batcher
 from api.users.passwords import Passwords
+from core.clock import REAL_TIME, Clock
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
 from core.tokens import Verifier
 from db import roles
@@ -27,6 +28,7 @@ class Services:
     """The services of one API process, held in `app.state.services`."""
 
     settings: ApiSettings
+    clock: Clock
     pool: Pool
     database_faults: DatabaseFaults
     reads: ReadRouting
@@ -42,7 +44,11 @@ class Services:
 
 @contextlib.asynccontextmanager
 async def open_services(
-    app: FastAPI, settings: ApiSettings, database: DatabaseSettings, redis: RedisSettings | None
+    app: FastAPI,
+    settings: ApiSettings,
+    database: DatabaseSettings,
+    redis: RedisSettings | None,
+    clock: Clock = REAL_TIME,
 ) -> AsyncIterator[Services]:
     """Open the services, set them in `app.state`, and run their tasks until the block ends.
 
@@ -67,6 +73,7 @@ async def open_services(
         )
         app.state.services = Services(
             settings=settings,
+            clock=clock,
             pool=pool,
             database_faults=DatabaseFaults(pool),
             reads=reads,

@@ -21,6 +21,7 @@ from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from api.http.redis import REDIS_ERRORS, Client
+from core.clock import real_now
 from core.errors import QuotaExceeded, TooMany
 from core.ids import UserId
 from core.settings import ApiSettings
@@ -113,7 +114,7 @@ class _RedisWindows:
         self._unavailable = False
         if window is None:
             return None
-        return max(1, math.ceil(window.reset_time - time.time()))
+        return max(1, math.ceil(window.reset_time - real_now().timestamp()))
 
     def _is_paused(self) -> bool:
         now = time.monotonic()

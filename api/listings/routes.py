@@ -1,6 +1,6 @@
 """Routes: energy offered."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 from uuid import UUID
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from api.http import routing
 from api.http.cursors import LISTED, PageQuery, PartBefore
 from api.http.dependencies import (
+    ClockDep,
     CurrentUser,
     Host,
     ListingPathId,
@@ -93,9 +94,9 @@ class NewListing(Body):
         check_together(latitude=self.latitude, longitude=self.longitude)
         return self
 
-    def offer(self) -> Offer:
+    def offer(self, now: datetime) -> Offer:
         """Raises Invalid."""
-        check_window(self.available_from, self.available_to, datetime.now(UTC))
+        check_window(self.available_from, self.available_to, now)
         pricing = enums.Pricing(self.pricing)
         check_price(self.price_per_kwh, pricing, self.price_floor, self.price_cap)
         if self.auto_adjust and self.device_id is None:
@@ -141,13 +142,13 @@ class ListingQuery(PageQuery):
     ),
 )  # fmt: skip
 async def create_listing(
-    pool: PoolDep, settings: SettingsDep, host: Host, body: NewListing
+    pool: PoolDep, settings: SettingsDep, clock: ClockDep, host: Host, body: NewListing
 ) -> Answer[ListingView]:
     """Offer energy: an amount, or whatever a device measures."""
     listing = await listings_service.create(
         pool,
         host,
-        body.offer(),
+        body.offer(clock.now()),
         quota_open_listings=settings.quota_open_listings,
         rules=settings.selling_rules,
     )
@@ -193,13 +194,14 @@ async def get_listing(
 async def change_listing(
     pool: PoolDep,
     settings: SettingsDep,
+    clock: ClockDep,
     caller: CurrentUser,
     listing_id: ListingPathId,
     body: ListingChange,
 ) -> Answer[ListingView]:
     """Change price, amount, window, or pause and resume. The seller's."""
     listing = await listings_service.change(
-        pool, caller, listing_id, ListingPatch(**body.model_dump()), settings.selling_rules
+        pool, caller, listing_id, ListingPatch(**body.model_dump()), settings.selling_rules, clock
     )
     return ok(ListingView.to(caller.user_id, listing))
 

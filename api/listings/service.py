@@ -6,11 +6,12 @@ removed leaves an offer behind.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 
 import core.listings
 from api.http.usage_limits import Quota, check_quota
+from core.clock import REAL_TIME, Clock
 from core.enums import ListingStatus, PausedBy, Pricing
 from core.errors import AccountInactive, Forbidden, IllegalMove, NoLocation, NotFound
 from core.events import EventType
@@ -109,13 +110,14 @@ async def change(
     listing_id: ListingId,
     wanted: ListingPatch,
     rules: SellingRules = DEFAULT_RULES,
+    clock: Clock = REAL_TIME,
 ) -> Listing:
     """Raises NotFound, Forbidden, IllegalMove, Invalid, AccountInactive."""
     async with pool.acquire() as conn, conn.transaction():
         await _hold(conn, seller)
         serves = await _lock_what_serves(conn, listing_id, rules)
         listing = await _lock_own(conn, seller, listing_id)
-        changed = core.listings.change(listing, wanted, serves=serves, now=datetime.now(UTC))
+        changed = core.listings.change(listing, wanted, serves=serves, now=clock.now())
         if changed == listing:
             return listing
         changed = await listings.change(conn, changed)

@@ -1,6 +1,6 @@
 """Route: what the market came to."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from api.http import routing
-from api.http.dependencies import CurrentUser, ReadRoutingDep
+from api.http.dependencies import ClockDep, CurrentUser, ReadRoutingDep
 from api.http.envelope import Answer, ok
 from api.http.fields import Instant, ShownInstant, ShownKwh, ShownMoney, ShownPrice
 from core.enums import ListingStatus
@@ -29,9 +29,9 @@ class SummaryQuery(BaseModel):
     from_: Annotated[Instant | None, Field(alias="from", description="Its begin, included")] = None
     to: Annotated[Instant | None, Field(description="Its end, left out")] = None
 
-    def span(self) -> tuple[datetime, datetime]:
+    def span(self, now: datetime) -> tuple[datetime, datetime]:
         """Raises Invalid."""
-        end = self.to or datetime.now(UTC)
+        end = self.to or now
         begin = self.from_ or end - _SPAN
         if begin >= end:
             if self.to is None:
@@ -69,10 +69,10 @@ class SummaryView(BaseModel):
 
 @router.get("/summary")
 async def get_summary(
-    reads: ReadRoutingDep, _: CurrentUser, query: Annotated[SummaryQuery, Query()]
+    reads: ReadRoutingDep, clock: ClockDep, _: CurrentUser, query: Annotated[SummaryQuery, Query()]
 ) -> Answer[SummaryView]:
     """What the whole market traded in a span of time, and what is on offer now."""
-    begin, end = query.span()
+    begin, end = query.span(clock.now())
 
     async def look(conn: Connection) -> tuple[Traded, dict[ListingStatus, int], Decimal]:
         # One snapshot: what a purchase moves is counted on one side.

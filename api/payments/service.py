@@ -2,12 +2,13 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
 
 from api.http.idempotency import request_hash
 from api.payments.webhooks import WebhookEvent
+from core.clock import REAL_TIME, Clock
 from core.enums import PaymentKind, PaymentStatus, TransferKind
 from core.errors import Invalid, NotFound, PaymentsUnavailable, PayoutHeld
 from core.tokens import Identity
@@ -40,6 +41,7 @@ async def open_order(
     request: PaymentRequest,
     *,
     payout_delay: timedelta = timedelta(0),
+    clock: Clock = REAL_TIME,
 ) -> Opened:
     """Ask one of the providers for money, or to take some: it answers by webhook.
 
@@ -65,7 +67,8 @@ async def open_order(
             await wallets.check_room(conn, member.user_id, request.amount)
         else:
             if payout_delay:
-                await _check_payable(conn, member, request.amount, payout_delay)
+                held_since = clock.now() - payout_delay
+                await _check_payable(conn, member, request.amount, held_since)
             with refusals(total_price=request.amount):
                 transfer_id = await wallets.move(
                     conn,
@@ -107,10 +110,9 @@ async def settle(pool: Pool, provider: str, event: WebhookEvent) -> bool:
 
 
 async def _check_payable(
-    conn: Connection, member: Identity, amount: Decimal, payout_delay: timedelta
+    conn: Connection, member: Identity, amount: Decimal, held_since: datetime
 ) -> None:
     """Raises PayoutHeld where the balance would do, but was earned too lately."""
-    held_since = datetime.now(UTC) - payout_delay
     payable = await payouts.lock_payable(conn, member.user_id, held_since=held_since)
     if payable.available < amount <= payable.balance:
         raise PayoutHeld(held=payable.held, available=payable.available)

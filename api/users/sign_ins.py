@@ -6,11 +6,11 @@ account that is deactivated, leaves no sign-in behind that was under way.
 
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from api.http.usage_limits import Quota, WriteLimits, check_quota
 from core import tokens
+from core.clock import real_now
 from core.errors import BadCredentials, BadToken
 from core.settings import ApiSettings
 from core.tokens import hash_of
@@ -95,7 +95,7 @@ async def end(pool: Pool, refresh_token: str) -> None:
 async def _hand_out(
     conn: Connection, settings: ApiSettings, user: User, *, family_id: UUID
 ) -> SignIn:
-    now, refresh_token = datetime.now(UTC), secrets.token_urlsafe(32)
+    now, refresh_token = real_now(), secrets.token_urlsafe(32)
     await refresh_tokens.add(
         conn,
         family_id=family_id,

@@ -256,6 +256,7 @@ async def _order(
         member,
         request,
         payout_delay=services.settings.payout_delay,
+        clock=services.clock,
     )
     if opened.replayed:
         response.headers["Idempotent-Replayed"] = "true"

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import cast
 
+from core.clock import real_now
 from ingest.mqtt.codec import (
     DISCONNECT_PACKET,
     PACKET_ID_MAX,
@@ -201,7 +202,7 @@ class MqttConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._received_at_s = self._loop.time()
-        now = datetime.now(UTC)
+        now = real_now()
         try:
             for packet in self._stream.feed(bytes(self._chunk[:nbytes])):
                 self._receive(packet, now)

@@ -5,7 +5,7 @@ import sys
 
 import psutil
 
-from bench.cpu import Clock, postgres
+from bench.cpu import CpuClock, postgres
 from db.pool import Pool
 from tests.support.waiting import eventually
 
@@ -18,7 +18,7 @@ def test_what_its_children_used_counts_as_well() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
-        clock = Clock({"it": psutil.Process(process.pid)})
+        clock = CpuClock({"it": psutil.Process(process.pid)})
         assert process.stdout is not None
         assert process.stdout.readline() == b"done\n"
         assert clock.since_us({"it": 0.0}, items=1000)["it"] >= 200
@@ -27,7 +27,7 @@ def test_what_its_children_used_counts_as_well() -> None:
 
 async def test_the_server_behind_a_connection_is_found(pool: Pool) -> None:
     async with pool.acquire() as conn:
-        clock = Clock(await postgres(conn))
+        clock = CpuClock(await postgres(conn))
         began = clock.read_s()
 
         async def used() -> bool:

@@ -217,7 +217,7 @@ class Clock:
 
 @asynccontextmanager
 async def watching(pool: Pool, clock: Clock) -> AsyncIterator[None]:
-    task = asyncio.create_task(presence.watch(pool, SILENT, every_s=0.01, clock=clock))
+    task = asyncio.create_task(presence.watch(pool, SILENT, every_s=0.01, monotonic_s=clock))
     try:
         yield
     finally:

@@ -23,7 +23,7 @@ class Clock:
 @asynccontextmanager
 async def pricing_by(clock: Clock, pool: Pool, rules: PriceRules) -> AsyncIterator[None]:
     """The timer of the ingester, until the block ends."""
-    task = asyncio.create_task(pricing.watch(pool, rules, clock=clock, every_s=0.01))
+    task = asyncio.create_task(pricing.watch(pool, rules, now=clock, every_s=0.01))
     try:
         yield
     finally:

@@ -11,9 +11,12 @@ OF_COLUMNS = (
     "worse_quality",
 )  # fmt: skip
 
+# Functions of column defaults: the revision that sets the defaults runs them before.
+OF_DEFAULTS = ("hub_time", "hub_now", "hub_clock_timestamp")
+
 # Order matters where one calls another in a body that PostgreSQL checks when it creates a function.
 ALL = (
-    *OF_COLUMNS,
+    *OF_DEFAULTS, *OF_COLUMNS,
     "forbid_history_change", "check_transfer_sums_to_zero", "number_payment_settlement",
     "forbid_settled_payment_change", "notify_device_access", "notify_host_access", "store_meter",
     "delete_telemetry", "wake_relay", "wallet_json", "listing_members", "listing_text",

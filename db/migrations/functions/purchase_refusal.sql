@@ -16,7 +16,7 @@ BEGIN
     ELSIF p_listing.status <> 'active' THEN
         o_refusal := 'listing_not_active';
         o_facts := jsonb_build_object('status', p_listing.status);
-    ELSIF clock_timestamp() < p_listing.available_from OR clock_timestamp() >= p_listing.available_to THEN
+    ELSIF hub_clock_timestamp() < p_listing.available_from OR hub_clock_timestamp() >= p_listing.available_to THEN
         o_refusal := 'outside_window';
         o_facts := jsonb_build_object(
             'available_from', rfc3339(p_listing.available_from), 'available_to', rfc3339(p_listing.available_to));

@@ -30,7 +30,7 @@ BEGIN
          WHERE w.user_id = change.user_id RETURNING w AS wallet
     ), changed_listings AS (
         UPDATE energy_listings l
-           SET sold_kwh = sold_kwh + bought.energy_kwh, version = version + 1, updated_at = now(),
+           SET sold_kwh = sold_kwh + bought.energy_kwh, version = version + 1, updated_at = hub_now(),
                status = CASE WHEN energy_amount_kwh = bought.energy_kwh THEN 'sold' ELSE status END
           FROM (SELECT listing_id, sum(energy_kwh) AS energy_kwh FROM unnest(p_sales) GROUP BY listing_id) AS bought
          WHERE l.id = bought.listing_id RETURNING l AS listing

@@ -22,6 +22,6 @@ BEGIN
             SELECT coalesce(sum(amount), 0) FROM unnest(p_shares) WHERE transaction_id = p_order.id);
     END IF;
     v_sale.status := 'completed';
-    v_sale.created_at := now();
+    v_sale.created_at := hub_now();
     RETURN v_sale;
 END $$;

@@ -40,10 +40,10 @@ async def account(
     conn: Connection,
     states: Mapping[DeviceId, DeviceState],
     new_readings: Mapping[DeviceId, list[Reading]],
-    taken_back: Mapping[DeviceId, TakenBack],
+    retimed: Mapping[DeviceId, TakenBack],
     limits: Limits = LIMITS,
 ) -> list[SurplusChange]:
-    """Account readings that were just stored. `taken_back`: those that were deleted, by their time.
+    """Account readings that were just stored. `retimed`: those that were deleted, by their time.
 
     What is late, and changes too much, is noted and waits. Returns what changes of the surplus that
     may be sold.
@@ -51,7 +51,7 @@ async def account(
     late: dict[DeviceId, _Late] = {}
     for device_id, new in new_readings.items():
         new.sort(key=measured_at)
-        state, gone = states[device_id], taken_back.get(device_id, {})
+        state, gone = states[device_id], retimed.get(device_id, {})
         if gone or not state.measured_before(measured_at(new[0])):
             late[device_id] = _late(state, new, gone)
     changes = await _account_late(conn, states, late, limits) if late else []

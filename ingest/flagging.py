@@ -1,8 +1,9 @@
-"""Flags: look at devices whose energy changed, a few at a time, and raise what looks wrong.
+"""The timer that checks devices whose energy changed, and flags what looks wrong.
 
-Beside ingestion, and bounded: `LIMIT` devices a round, of each the slots that changed, up to the
-late horizon back, and `READINGS_MAX` readings. Several ingesters may: each takes devices that no
-other has. One that is killed looks at those it had taken when they tell of energy again.
+It runs beside the batches and is bounded: at most `DEVICES_MAX` devices per round, the changed
+slots of each as far back as the late horizon, and `READINGS_MAX` readings. Several ingesters may
+run it: each one claims devices that no other has claimed. If a process is killed, the devices that
+it had claimed are checked again when their energy changes next.
 """
 
 import asyncio
@@ -35,10 +36,10 @@ from db.flags import DueDevice
 from db.pool import Connection, Pool
 from ingest.accounting import measured_at
 
-LIMIT = 50
+DEVICES_MAX = 50
 READINGS_MAX = 5_000
 RECHECK_AFTER = timedelta(minutes=1)
-# What an administrator looked into is not raised again for so long.
+# A flag that an administrator has confirmed is not raised again within this time.
 CONFIRMED_FOR = timedelta(days=30)
 
 _MWH_PER_WH = 1000
@@ -54,17 +55,17 @@ async def watch(
     clock: Clock = REAL_TIME,
     every_s: float = 2.0,
 ) -> None:
-    """Look around until cancelled."""
+    """Check devices until cancelled."""
     while True:
         try:
-            while await look(pool, rules, late_horizon, clock=clock) == LIMIT:
+            while await check_devices(pool, rules, late_horizon, clock=clock) == DEVICES_MAX:
                 pass
         except database_errors() as error:
-            _log.warning("flags_not_looked_for", error=type(error).__name__)
+            _log.warning("flags_not_checked", error=type(error).__name__)
         await asyncio.sleep(every_s)
 
 
-async def look(
+async def check_devices(
     pool: Pool,
     rules: SellingRules,
     late_horizon: timedelta,
@@ -72,9 +73,9 @@ async def look(
     recheck_after: timedelta = RECHECK_AFTER,
     clock: Clock = REAL_TIME,
 ) -> int:
-    """Look at some devices. Returns how many."""
+    """Check some of the devices that are due, and return how many."""
     async with pool.acquire() as conn:
-        due = await flags.claim(conn, recheck_after=recheck_after, limit=LIMIT)
+        due = await flags.claim(conn, recheck_after=recheck_after, limit=DEVICES_MAX)
         oldest = clock.now() - late_horizon
         since = {one.device_id: max(one.due_from, oldest) - WINDOW for one in due}
         slots_of = await flags.slots_since(conn, since)
@@ -87,6 +88,7 @@ async def look(
                 findings += [found] if found is not None else []
             if findings:
                 await _raise(conn, one.device_id, findings, rules, clock)
+            # Checking is computation: let batches go on between two devices.
             await asyncio.sleep(0)
     return len(due)
 
@@ -94,26 +96,32 @@ async def look(
 async def _credits(
     conn: Connection, due: DueDevice, slots: Sequence[SlotEnergy]
 ) -> list[ReadingCredit]:
-    """What the readings of some slots credited: of those that hold most, as far as we look."""
+    """Return the energy that single readings credited, in the slots with most energy first.
+
+    Ends after `READINGS_MAX` readings.
+    """
     state = await device_states.look_at(conn, due.device_id)
     credited: list[ReadingCredit] = []
     left = READINGS_MAX
     for slot in sorted(slots, key=lambda one: -one.energy_wh):
         if left <= 0 or state is None:
             break
-        told = await readings.between(conn, due.device_id, slot.start, slot.start + SLOT)
-        left -= len(told)
-        if told:
-            before = await checkpoints.before(conn, due.device_id, measured_at(told[0]))
-            credited += _credited(state, before, told)
+        slot_readings = await readings.between(conn, due.device_id, slot.start, slot.start + SLOT)
+        left -= len(slot_readings)
+        if slot_readings:
+            before = await checkpoints.before(conn, due.device_id, measured_at(slot_readings[0]))
+            credited += _credited(state, before, slot_readings)
     return credited
 
 
 def _credited(
-    state: DeviceState, account: AccountingState | None, told: Sequence[Reading]
+    state: DeviceState, account: AccountingState | None, slot_readings: Sequence[Reading]
 ) -> Iterator[ReadingCredit]:
-    """Each reading by itself, but the first: the account before it may be older than the slot."""
-    for number, reading in enumerate(told):
+    """Yield the energy of each reading but the first.
+
+    The state before the first reading may be older than the slot, so its energy is of other slots.
+    """
+    for number, reading in enumerate(slot_readings):
         accounted = account_readings(account, [reading], state.capacity_w, state.terms)
         assert accounted is not None
         account = accounted.account
@@ -131,10 +139,10 @@ async def _raise(
     rules: SellingRules,
     clock: Clock,
 ) -> None:
-    """Locks: the device's state, its listings by id."""
+    """Raise flags for a device. Lock order: the device's state, then its listings by id."""
     async with conn.transaction():
         if device_id not in await device_states.lock(conn, [device_id]):
-            return  # removed meanwhile
+            return  # The device was deleted meanwhile.
         settled = await flags.settled(conn, device_id, CONFIRMED_FOR)
         raised = [
             finding.kind

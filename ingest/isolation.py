@@ -1,4 +1,4 @@
-"""Work that is done for many items in one transaction, and for each by itself where that fails."""
+"""Isolation of items that fail: work for many items in one transaction, bisected when it fails."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -13,44 +13,49 @@ from db.pool import Pool
 
 _log = structlog.get_logger()
 
-Id = TypeVar("Id", bound=UUID)
+ItemId = TypeVar("ItemId", bound=UUID)
 
 
-async def each_by_itself(
-    pool: Pool, queue: Queue, ids: Sequence[Id], work: Callable[[Sequence[Id]], Awaitable[int]]
+async def isolating_failures(
+    pool: Pool,
+    queue: Queue,
+    item_ids: Sequence[ItemId],
+    work: Callable[[Sequence[ItemId]], Awaitable[int]],
 ) -> int:
-    """Do `work`, a transaction of its own, for all of these. Returns for how many it was done.
+    """Do `work` for all items in one transaction, or for halves of them where that fails.
 
-    Where it fails because of some of them, or takes too long, it is done for halves, down to the
-    one that is to blame: that is tried again later, and set aside after some tries. Raises what
-    is no single item's fault.
+    `work` opens its own transaction and returns for how many items it did something. An item that
+    fails alone is recorded and retried later; after some tries it is set aside for administrators.
+    Returns the sum of what `work` returned. Raises errors that no single item can cause.
     """
     try:
-        done = await work(ids)
+        done = await work(item_ids)
     except database_errors(ArithmeticError) as error:
-        if not _may_be_due_to_one(error):
+        if not _may_be_caused_by_item(error):
             raise
-        if len(ids) > 1:
-            half = len(ids) // 2
-            return await each_by_itself(pool, queue, ids[:half], work) + await each_by_itself(
-                pool, queue, ids[half:], work
-            )
-        await _stand_aside(pool, queue, ids[0], error)
+        if len(item_ids) > 1:
+            half = len(item_ids) // 2
+            first = await isolating_failures(pool, queue, item_ids[:half], work)
+            return first + await isolating_failures(pool, queue, item_ids[half:], work)
+        await _record_failure(pool, queue, item_ids[0], error)
         return 0
-    await failed_items.forget(pool, queue, ids)
+    await failed_items.forget(pool, queue, item_ids)
     return done
 
 
-async def _stand_aside(pool: Pool, queue: Queue, item: UUID, error: Exception) -> None:
-    # Somebody else may hold what it waits for: that is not its fault.
+async def _record_failure(pool: Pool, queue: Queue, item_id: UUID, error: Exception) -> None:
+    # A timeout may come from another transaction's lock. Then the item is retried without end.
     patient = isinstance(error, UNAVAILABLE)
-    told = f"{type(error).__name__}: {error}"
-    set_aside = await failed_items.note(pool, queue, item, told, patient=patient)
-    _log.error("item_failed", queue=queue, item=str(item), error=told, set_aside=set_aside)
+    text = f"{type(error).__name__}: {error}"
+    set_aside = await failed_items.note(pool, queue, item_id, text, patient=patient)
+    _log.error("item_failed", queue=queue, item=str(item_id), error=text, set_aside=set_aside)
 
 
-def _may_be_due_to_one(error: Exception) -> bool:
-    """Data, or a statement that took too long or met another's lock: not the whole database."""
+def _may_be_caused_by_item(error: Exception) -> bool:
+    """Return whether an error may come from the data, or from a statement that took too long.
+
+    An unavailable database fails for every item, so bisecting would only multiply the load.
+    """
     if isinstance(error, (*BLAMES_ITS_DATA, ArithmeticError)):
         return True
     return undone(error) and isinstance(error, UNAVAILABLE)

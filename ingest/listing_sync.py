@@ -1,17 +1,22 @@
-"""Listings that follow a device, brought up to date with its meter and its condition."""
+"""Listings that follow a device, synchronized with its meter, its condition and the time."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from core.ids import DeviceId
+from core.enums import Queue
+from core.ids import DeviceId, ListingId
 from core.listing_adjustments import AdjustedListing, adjust
 from core.selling import SellingRules
 from db import listing_adjustments
 from db.device_states import DeviceState
 from db.intervals import SurplusChange
-from db.pool import Connection
+from db.pool import Connection, Pool
+from ingest.isolation import isolating_failures
+
+# Listings per transaction, so that it holds its locks only briefly.
+EXPIRE_MAX = 500
 
 
 async def sync_listings(
@@ -21,7 +26,10 @@ async def sync_listings(
     now: datetime,
     rules: SellingRules,
 ) -> None:
-    """Adjust the open auto-adjusted listings of these devices; one event each at most."""
+    """Adjust the open listings that follow these devices, with at most one event per listing.
+
+    The devices' states are locked; this locks the listings by id.
+    """
     changes_of = defaultdict(list)
     for change in changes:
         changes_of[change.device_id].append(change)
@@ -30,7 +38,7 @@ async def sync_listings(
         state = states[listing.device_id]
         adjustment = adjust(
             listing,
-            surplus_change_wh=_within(listing, changes_of[listing.device_id]),
+            surplus_change_wh=_change_in_window_wh(listing, changes_of[listing.device_id]),
             condition=state.condition(rules),
             now=now,
         )
@@ -40,8 +48,25 @@ async def sync_listings(
         await listing_adjustments.adjust(conn, adjustments)
 
 
-def _within(listing: AdjustedListing, changes: Iterable[SurplusChange]) -> Decimal:
-    """What changed within the time that the listing sells: nothing is sold in two listings."""
+async def expire_listings(pool: Pool) -> int:
+    """Close some of the listings whose window has passed, and return how many.
+
+    Listings that follow no device expire here too. Several ingesters may do so at once.
+    """
+
+    async def expire(listing_ids: Sequence[ListingId]) -> int:
+        async with pool.acquire() as conn, conn.transaction():
+            return await listing_adjustments.expire(conn, listing_ids)
+
+    overdue = await listing_adjustments.overdue(pool, EXPIRE_MAX)
+    return await isolating_failures(pool, Queue.EXPIRY, overdue, expire) if overdue else 0
+
+
+def _change_in_window_wh(listing: AdjustedListing, changes: Iterable[SurplusChange]) -> Decimal:
+    """Return the change of surplus within the window of a listing.
+
+    Listings of a device have separate windows, so no energy is sold in two of them.
+    """
     return sum(
         (
             change.change_wh

@@ -1,8 +1,8 @@
-"""Prices for every 15-minute slot: surveyed once, then taken by the dynamic listings in batches.
+"""The timer that computes prices for every 15-minute slot and applies them to dynamic listings.
 
-Any number of ingesters may: the first one to survey a slot commits what all go by, and a listing
-that has its price of a slot is not touched again in it. So turning a slot late, twice, or from
-where a killed process left it, changes nothing.
+Any number of ingesters may run it. The first one to claim a slot commits the prices that all use,
+and a listing that has its price of a slot is not changed again in that slot. So to run a slot late,
+twice, or from where a killed process stopped, changes nothing.
 """
 
 import asyncio
@@ -24,10 +24,11 @@ from db import failed_items, prices
 from db.errors import database_errors
 from db.pool import Pool
 from db.prices import DueListing
-from ingest.isolation import each_by_itself
+from ingest.isolation import isolating_failures
 
-LIMIT = 500
-_FIRST = ListingId(UUID(int=0))
+# Listings per transaction, so that it holds its locks only briefly.
+REPRICE_MAX = 500
+_LOWEST_ID = ListingId(UUID(int=0))
 
 _log = structlog.get_logger()
 
@@ -39,59 +40,63 @@ async def watch(
     now: Callable[[], datetime] = REAL_TIME.now,
     every_s: float = 1.0,
 ) -> None:
-    """Turn every slot once it has begun, until cancelled."""
-    turned: datetime | None = None
+    """Price every slot once it has begun, until cancelled."""
+    priced: datetime | None = None
     while True:
         slot_start = slot_of(now())
         try:
-            if slot_start != turned:
-                await turn(pool, rules, slot_start)
-                # What failed is tried again, which goes by prices that are made.
+            if slot_start != priced:
+                await price_slot(pool, rules, slot_start)
+                # The slot is priced again while listings that failed are due to be retried.
                 if not await failed_items.any_to_retry(pool, Queue.PRICES):
-                    turned = slot_start
+                    priced = slot_start
         except database_errors() as error:
-            _log.warning("prices_not_made", error=type(error).__name__)
+            _log.warning("slot_not_priced", error=type(error).__name__)
         await asyncio.sleep(every_s)
 
 
-async def turn(pool: Pool, rules: PriceRules, slot_start: datetime) -> int:
-    """Give every dynamic listing its price of a slot. Returns how many took one here."""
+async def price_slot(pool: Pool, rules: PriceRules, slot_start: datetime) -> int:
+    """Apply a slot's prices to all dynamic listings, and return how many were changed here."""
     await survey(pool, rules, slot_start)
-    repriced, after = 0, _FIRST
+    repriced, after = 0, _LOWEST_ID
     work = partial(reprice, pool, slot_start)
-    while due := await prices.due(pool, slot_start, after=after, limit=LIMIT):
-        repriced, after = repriced + await each_by_itself(pool, Queue.PRICES, due, work), due[-1]
+    while due := await prices.due(pool, slot_start, after=after, limit=REPRICE_MAX):
+        repriced, after = (
+            repriced + await isolating_failures(pool, Queue.PRICES, due, work),
+            due[-1],
+        )
     return repriced
 
 
 async def survey(pool: Pool, rules: PriceRules, slot_start: datetime) -> None:
-    """Make the prices of a slot, unless they are made. Locks nothing that others write."""
+    """Compute the prices of a slot unless another process has. Locks no row that others write."""
     async with pool.acquire() as conn, conn.transaction():
         if not await prices.claim(conn, slot_start):
             return
-        found = SupplyAndDemand()
+        supply_and_demand = SupplyAndDemand()
         async for place in prices.places(conn, slot_start, rules):
-            found.add(place)
-        await prices.save(conn, slot_start, list(found.neighbourhoods(rules.grid)))
+            supply_and_demand.add(place)
+        neighbourhoods = list(supply_and_demand.neighbourhoods(rules.grid))
+        await prices.save(conn, slot_start, neighbourhoods)
 
 
 async def reprice(pool: Pool, slot_start: datetime, listing_ids: Sequence[ListingId]) -> int:
-    """Let some listings take their price, in one transaction; they are locked by id.
+    """Apply a slot's prices to some listings in one transaction, and return how many.
 
-    Returns how many did.
+    Locks the listings by id.
     """
     async with pool.acquire() as conn, conn.transaction():
         due = await prices.lock_due(conn, slot_start, listing_ids)
         if due:
             cells = {one.id: neighbourhood(one.latitude, one.longitude) for one in due}
             sell = await prices.sell_prices(conn, slot_start, set(cells.values()))
-            taken = [_price_of(one, sell.get(cells[one.id])) for one in due]
-            await prices.reprice(conn, slot_start, list(zip(due, taken, strict=True)))
+            listing_prices = [_price_of(one, sell.get(cells[one.id])) for one in due]
+            await prices.reprice(conn, slot_start, list(zip(due, listing_prices, strict=True)))
         return len(due)
 
 
 def _price_of(due: DueListing, sell: Decimal | None) -> Decimal:
-    """What was not there yet when its neighbourhood was surveyed keeps its price."""
+    """Return the new price; a listing whose neighbourhood has no price keeps its own."""
     if sell is None:
         return due.price_per_kwh
     return listing_price(sell, due.price_floor, due.price_cap)

@@ -1,7 +1,7 @@
-"""What devices are told of refusals, on their `ack` topics: beside the batches, never in their way.
+"""Notices to devices about their rejected readings, on their `ack` topics.
 
-It is a courtesy, not a record. Of a broker that takes its time some answers are under way and some
-wait; what comes on top of these is dropped, and counted.
+A notice is best effort: the record of a rejection is in the database. Sending never delays a batch.
+While the broker is slow a limited number of notices waits; further ones are dropped and counted.
 """
 
 import asyncio
@@ -14,13 +14,16 @@ from core.units import rfc3339
 from db.readings import Rejection
 from ingest.metrics import IngestMetrics
 
-REFUSALS_MAX = 100  # in one answer
-AT_ONCE = 8
+REJECTIONS_PER_NOTICE_MAX = 100
+IN_FLIGHT_MAX = 8
 WAITING_MAX = 2_000
 
 
 class RejectionNotices:
-    """`publish` sends one; it does not raise, and does not take forever."""
+    """A bounded queue of notices with tasks that publish them.
+
+    `publish(topic, payload)` must not raise, and must return within a limited time.
+    """
 
     def __init__(
         self, publish: Callable[[str, str], Awaitable[None]], metrics: IngestMetrics
@@ -29,35 +32,36 @@ class RejectionNotices:
         self._metrics = metrics
         self._waiting: asyncio.Queue[tuple[str, str]] = asyncio.Queue(WAITING_MAX)
 
-    def tell(self, rejections: Iterable[Rejection]) -> None:
-        """Tell each device what was refused of it, soon."""
-        for answer in _answers(rejections):
+    def send(self, rejections: Iterable[Rejection]) -> None:
+        """Queue notices for the devices of these rejections; unknown devices get none."""
+        for notice in _notices(rejections):
             try:
-                self._waiting.put_nowait(answer)
+                self._waiting.put_nowait(notice)
             except asyncio.QueueFull:
                 self._metrics.answers_dropped.inc()
 
     async def run(self) -> None:
-        """Send until cancelled."""
+        """Publish notices until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(AT_ONCE):
-                tasks.create_task(self._send())
+            for _ in range(IN_FLIGHT_MAX):
+                tasks.create_task(self._publish_queued())
 
-    async def _send(self) -> None:
+    async def _publish_queued(self) -> None:
         while True:
-            topic, text = await self._waiting.get()
-            await self._publish(topic, text)
+            topic, payload = await self._waiting.get()
+            await self._publish(topic, payload)
 
 
-def _answers(rejections: Iterable[Rejection]) -> Iterator[tuple[str, str]]:
-    """Topics and payloads."""
-    refused: dict[DeviceId, list[dict[str, str | None]]] = defaultdict(list)
+def _notices(rejections: Iterable[Rejection]) -> Iterator[tuple[str, str]]:
+    """Yield topics and payloads."""
+    by_device: dict[DeviceId, list[dict[str, str | None]]] = defaultdict(list)
     for rejection in rejections:
         if rejection.device_id is not None:
             at = rejection.refused.time
-            refused[rejection.device_id].append(
+            by_device[rejection.device_id].append(
                 {"time": rfc3339(at) if at else None, "reason": str(rejection.refused)}
             )
-    for device_id, items in refused.items():
-        for n in range(0, len(items), REFUSALS_MAX):
-            yield f"solar/{device_id}/ack", json.dumps({"rejected": items[n : n + REFUSALS_MAX]})
+    for device_id, items in by_device.items():
+        for n in range(0, len(items), REJECTIONS_PER_NOTICE_MAX):
+            page = items[n : n + REJECTIONS_PER_NOTICE_MAX]
+            yield f"solar/{device_id}/ack", json.dumps({"rejected": page})

@@ -1,8 +1,9 @@
-"""Readings of an hour that a device's clock runs through twice: put into the pass that they are of.
+"""Readings of an hour that a device's clock shows twice, assigned to the pass that they are of.
 
-History that is told late says only what the clock showed. When such a reading arrives, all that the
-device has told of that hour is looked at again (`core.repeated_hour`), under the lock of its state.
-A stored reading that turns out to be of the other pass is taken back, and arrives again.
+History that arrives late states only the time that the clock showed. When such a reading arrives,
+all stored readings of that hour are decided again (`core.repeated_hour`), under the lock of the
+device's state. A stored reading that turns out to be of the other pass is deleted, and returned to
+be stored again with its right time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,15 +19,18 @@ from db import readings
 from db.device_states import DeviceState
 from db.pool import Connection
 
-# No clock is put back by more.
+# No zone puts its clocks back by more.
 _PUT_BACK_MAX = timedelta(hours=2)
-# Of a time that came twice, who tells later than this may mean either.
-_SECOND_FOR = timedelta(hours=1)
+# A reading that arrives later than this after its second instant is likely to be of the first.
+_PROMPT_WITHIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Unsure:
-    """A reading by a clock of that zone that may have been taken at `earlier_at` as well."""
+class AmbiguousReading:
+    """A reading that may have been measured at its own time or at `earlier_at`.
+
+    `zone` is that of the device's clock.
+    """
 
     reading: Reading
     received_at: datetime
@@ -36,59 +40,60 @@ class Unsure:
     @property
     def is_likely_first(self) -> bool:
         assert self.reading.time is not None
-        return self.received_at - self.reading.time > _SECOND_FOR
+        return self.received_at - self.reading.time > _PROMPT_WITHIN
 
 
 @dataclass(slots=True)
-class Passes:
-    """`at`: when the readings that arrived were taken, in their order.
+class AssignedPasses:
+    """The decided times of the readings that arrived, in their order.
 
-    `taken_back`: stored readings that were deleted, with the time that they have to get, by the
-    time that they had.
+    `retimed` are stored readings that were deleted, with their new times, by their old times.
     """
 
-    at: list[datetime] = field(default_factory=list)
-    taken_back: dict[datetime, Reading] = field(default_factory=dict)
+    times: list[datetime] = field(default_factory=list)
+    retimed: dict[datetime, Reading] = field(default_factory=dict)
 
 
-async def put_into_passes(conn: Connection, state: DeviceState, unsure: Sequence[Unsure]) -> Passes:
-    """Decide of readings that arrived of a device, and again of those that are stored."""
-    zone, times = unsure[0].zone, [one.earlier_at for one in unsure]
+async def assign_passes(
+    conn: Connection, state: DeviceState, ambiguous: Sequence[AmbiguousReading]
+) -> AssignedPasses:
+    """Decide the times of readings that arrived from a locked device, and of those stored."""
+    zone, times = ambiguous[0].zone, [one.earlier_at for one in ambiguous]
     stored = await readings.between(
         conn, state.device_id, min(times) - _PUT_BACK_MAX, max(times) + 2 * _PUT_BACK_MAX
     )
     shown = [one for reading in stored if (one := _shown(reading, zone)) is not None]
     arrived = [
         ClockReading(clock_of(one.earlier_at, zone), one.reading, one.is_likely_first, is_new=True)
-        for one in unsure
+        for one in ambiguous
     ]
     is_first = first_passes([*shown, *arrived], state.capacity_w)
-    at = [
+    decided = [
         instants(one.clock, zone)[0 if first else 1]
         for one, first in zip([*shown, *arrived], is_first, strict=True)
     ]
-    moved = {
-        one.reading.time: structs.replace(one.reading, time=to)
-        for one, to in zip(shown, at, strict=False)
-        if one.reading.time is not None and one.reading.time != to
+    retimed = {
+        one.reading.time: structs.replace(one.reading, time=at)
+        for one, at in zip(shown, decided, strict=False)
+        if one.reading.time is not None and one.reading.time != at
     }
-    moved = _to_where_there_is_room(moved, stored)
-    if moved:
-        await readings.take_back(conn, state.device_id, moved)
-    return Passes(at[len(shown) :], moved)
+    retimed = _without_conflicts(retimed, stored)
+    if retimed:
+        await readings.take_back(conn, state.device_id, retimed)
+    return AssignedPasses(decided[len(shown) :], retimed)
 
 
 def _shown(reading: Reading, zone: ZoneInfo) -> ClockReading | None:
-    """A stored reading of the hour; None: its clock showed that time but once."""
+    """Return a stored reading of the hour, or None if the clock showed its time only once."""
     assert reading.time is not None
     clock = clock_of(reading.time, zone)
     both = instants(clock, zone)
     return ClockReading(clock, reading, reading.time == both.first) if both.is_repeated else None
 
 
-def _to_where_there_is_room(
-    moved: Mapping[datetime, Reading], stored: Sequence[Reading]
+def _without_conflicts(
+    retimed: Mapping[datetime, Reading], stored: Sequence[Reading]
 ) -> dict[datetime, Reading]:
-    """Those that move to where no other reading stays."""
-    staying = {reading.time for reading in stored} - moved.keys()
-    return {was: reading for was, reading in moved.items() if reading.time not in staying}
+    """Return those whose new time is not that of a reading that stays."""
+    staying = {reading.time for reading in stored} - retimed.keys()
+    return {was: reading for was, reading in retimed.items() if reading.time not in staying}

@@ -1,6 +1,6 @@
-"""Sort a batch out before anything is stored: what is fresh, what is refused, how devices are.
+"""Validation of a batch before anything is stored: accepted readings, rejections and presence.
 
-Pure but for the device states that it is given, which it brings up to date.
+Pure, except that it updates the device states that it is given.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from msgspec import structs
 from core.enums import DeviceStatus
 from core.ids import DeviceId
 from core.readings import (
+    AcceptedTimes,
     Reading,
     RejectedReading,
     RejectionReason,
@@ -25,9 +26,12 @@ from ingest.messages import IngestMessage
 
 @dataclass(slots=True)
 class ValidatedBatch:
-    """What a batch holds. `fresh`: by device, each measurement time once: the first one wins."""
+    """The content of a batch: received = accepted + duplicates within the batch + rejected.
 
-    fresh: dict[DeviceId, dict[datetime, Reading]] = field(default_factory=dict)
+    `accepted` holds one reading per device and time of measurement: the first one that arrived.
+    """
+
+    accepted: dict[DeviceId, dict[datetime, Reading]] = field(default_factory=dict)
     rejections: list[Rejection] = field(default_factory=list)
     received: int = 0
 
@@ -35,91 +39,117 @@ class ValidatedBatch:
 def validate(
     batch: Sequence[IngestMessage], states: Mapping[DeviceId, DeviceState], late_horizon: timedelta
 ) -> ValidatedBatch:
-    intake = ValidatedBatch()
+    """Validate the messages in their order. `states` are those of the registered devices."""
+    validated = ValidatedBatch()
     for message in batch:
         state = states.get(message.device_id) if message.device_id else None
         if state is None:
-            _refuse_stranger(intake, message)
+            _reject_unknown_device(validated, message)
         else:
-            _take(intake, message, state, late_horizon)
-    return intake
+            _validate_message(validated, message, state, late_horizon)
+    return validated
 
 
-def _refuse_stranger(intake: ValidatedBatch, message: IngestMessage) -> None:
-    intake.received += message.weight
-    refused = RejectedReading(RejectionReason.UNKNOWN_DEVICE)
-    intake.rejections.append(_rejection(message, None, refused, readings=message.weight))
+def _reject_unknown_device(validated: ValidatedBatch, message: IngestMessage) -> None:
+    validated.received += message.weight
+    rejected = RejectedReading(RejectionReason.UNKNOWN_DEVICE)
+    validated.rejections.append(_rejection(message, None, rejected, readings=message.weight))
 
 
-def _take(
-    intake: ValidatedBatch, message: IngestMessage, state: DeviceState, late_horizon: timedelta
+def _validate_message(
+    validated: ValidatedBatch, message: IngestMessage, state: DeviceState, late_horizon: timedelta
 ) -> None:
-    decoded, received_at = message.decoded, message.received_at
-    _note_presence(state, message)
-    refusals = list(decoded.refused)
-    fresh = intake.fresh.setdefault(state.device_id, {})
-    span = accepted_times(received_at, late_horizon)
-    for reading in decoded.readings:
+    decoded = message.decoded
+    _update_presence(state, message)
+    accepted = validated.accepted.setdefault(state.device_id, {})
+    times = accepted_times(message.received_at, late_horizon)
+    rejected = [
+        *decoded.rejected,
+        *_accept_readings(accepted, state, decoded.readings, times, message.received_at),
+    ]
+    _record_rejections(validated, message, state, rejected)
+    validated.received += len(decoded.readings) + len(decoded.rejected)
+
+
+def _accept_readings(
+    accepted: dict[datetime, Reading],
+    state: DeviceState,
+    readings: Sequence[Reading],
+    times: AcceptedTimes,
+    received_at: datetime,
+) -> list[RejectedReading]:
+    """Accept the readings whose times are accepted, and return the others as rejected.
+
+    A reading without a time is of the time of receipt.
+    """
+    rejected: list[RejectedReading] = []
+    for reading in readings:
         at = reading.time or received_at
-        reason = rejection_by_time(at, span)
+        reason = rejection_by_time(at, times)
         if reason is not None:
-            refusals.append(RejectedReading(reason, time=at))
+            rejected.append(RejectedReading(reason, time=at))
             continue
         state.received += 1
-        if at in fresh:
+        if at in accepted:
             state.duplicate += 1
         else:
-            fresh[at] = reading if reading.time else structs.replace(reading, time=at)
-    _refuse(intake, message, state, refusals)
-    intake.received += len(decoded.readings) + len(decoded.refused)
+            accepted[at] = reading if reading.time else structs.replace(reading, time=at)
+    return rejected
 
 
-def _note_presence(state: DeviceState, message: IngestMessage) -> None:
-    """A fault is lifted by what the device says of itself, not by its going on measuring."""
-    said = message.decoded.status
-    if not message.tells_presence or (said is not None and _outdated(state, message)):
+def _update_presence(state: DeviceState, message: IngestMessage) -> None:
+    """Bring a device online or offline by what it reports.
+
+    A reading ends `offline`, but not `fault`: a device with a fault may go on measuring, so only
+    its own status ends the fault.
+    """
+    reported = message.decoded.status
+    if not message.shows_presence or (reported is not None and _is_outdated(state, message)):
         return
-    if said is not None:
-        state.status, state.fault_code = said.status, said.fault_code
+    if reported is not None:
+        state.status, state.fault_code = reported.status, reported.fault_code
     elif message.decoded.readings and state.status in (DeviceStatus.PENDING, DeviceStatus.OFFLINE):
         state.status = DeviceStatus.ONLINE
-    if said is None or said.status is not DeviceStatus.OFFLINE:
+    if reported is None or reported.status is not DeviceStatus.OFFLINE:
         state.last_seen_at = message.received_at
 
 
-def _outdated(state: DeviceState, message: IngestMessage) -> bool:
-    """Whether another ingester has heard the device since: of a last will and the word that it is
-    back, which a broker shares out in this order, either may be committed first."""
+def _is_outdated(state: DeviceState, message: IngestMessage) -> bool:
+    """Return whether a status was received before the device was last seen.
+
+    A shared subscription sends a device's last will and its next `online` to different ingesters,
+    which may commit them in either order. The order of receipt decides.
+    """
     return state.last_seen_at is not None and message.received_at < state.last_seen_at
 
 
-def _refuse(
-    intake: ValidatedBatch,
+def _record_rejections(
+    validated: ValidatedBatch,
     message: IngestMessage,
     state: DeviceState,
-    refusals: Sequence[RejectedReading],
+    rejected: Sequence[RejectedReading],
 ) -> None:
-    """Record what was refused of a message; its payload once, not with each of its readings."""
-    state.received += len(refusals)
-    state.rejected += len(refusals)
-    for refused in refusals:
-        intake.rejections.append(_rejection(message, state.device_id, refused))
+    """Record what was rejected of a message. Only the first record has the payload."""
+    state.received += len(rejected)
+    state.rejected += len(rejected)
+    for one in rejected:
+        validated.rejections.append(_rejection(message, state.device_id, one))
         message = replace(message, payload=b"")
 
 
 def _rejection(
     message: IngestMessage,
     device_id: DeviceId | None,
-    refused: RejectedReading,
+    rejected: RejectedReading,
     *,
     readings: int = 1,
 ) -> Rejection:
     return Rejection(
         device_id=device_id,
-        # A NUL is no character to PostgreSQL; MQTT forbids it in topics, brokers need not.
+        # PostgreSQL can't store a NUL. MQTT forbids it in topics, but brokers may let it pass.
         topic=message.topic.replace("\0", "\ufffd"),
         payload=message.payload,
-        refused=refused,
+        refused=rejected,
         received_at=message.received_at,
         readings=readings,
     )

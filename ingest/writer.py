@@ -1,7 +1,7 @@
-"""One batch, one transaction: readings, device states, intervals, listings, events, refusals.
+"""One batch in one transaction: readings, device states, intervals, listings, events, rejections.
 
-Lock order: device states by id, then listings by id. Writing the same batch again changes nothing
-but the counts of what was received and was there already.
+Lock order: device states by id, then listings by id. Writing a batch again changes nothing but the
+counts of received and duplicate readings.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,10 +26,10 @@ from ingest.validation import ValidatedBatch, validate
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What became of a batch: received = stored + duplicate + rejected.
+class WrittenBatch:
+    """The counts of a committed batch: received = stored + duplicate + rejected.
 
-    `ignored` messages of firmwares say nothing to us, or are of no registered device.
+    `ignored` counts messages of firmwares that hold nothing useful or are of no registered device.
     """
 
     received: int
@@ -48,8 +48,8 @@ async def write(
     late_horizon: timedelta,
     rules: SellingRules = DEFAULT_RULES,
     limits: Limits = LIMITS,
-) -> Written:
-    """Commit everything that a batch of messages means, or nothing of it."""
+) -> WrittenBatch:
+    """Commit everything that a batch of messages holds, or nothing of it."""
     device_ids = {m.device_id for m in batch if m.device_id is not None}
     names = {m.addressed.name for m in batch if m.addressed is not None}
     now = max(m.received_at for m in batch)
@@ -58,61 +58,65 @@ async def write(
         device_ids |= {device.id for device in named.values()}
         states = await device_states.lock(conn, device_ids)
         before = {s.device_id: (s.status, s.fault_code) for s in states.values()}
-        heard = await decode_batch(conn, batch, named, states) if names else DecodedBatch(batch)
-        intake = validate(heard.messages, states, late_horizon)
-        new_readings = await _store(conn, states, intake)
-        changes = await account(conn, states, new_readings, heard.taken_back, limits)
+        decoded = await decode_batch(conn, batch, named, states) if names else DecodedBatch(batch)
+        validated = validate(decoded.messages, states, late_horizon)
+        new_readings = await _store(conn, states, validated)
+        changes = await account(conn, states, new_readings, decoded.retimed, limits)
         await sync_listings(conn, states, changes, now, rules)
         await device_states.save(conn, list(states.values()))
-        if intake.rejections:
-            await readings.reject(conn, intake.rejections)
+        if validated.rejections:
+            await readings.reject(conn, validated.rejections)
         await _announce_statuses(conn, states, before)
-    again = sum(len(times) for times in heard.taken_back.values())
-    stored = sum(len(new) for new in new_readings.values()) - again
-    return Written(intake.received - again, stored, tuple(intake.rejections), heard.ignored)
+    # Readings that were stored before and got another time were neither received nor stored now.
+    retimed = sum(len(times) for times in decoded.retimed.values())
+    stored = sum(len(new) for new in new_readings.values()) - retimed
+    return WrittenBatch(
+        validated.received - retimed, stored, tuple(validated.rejections), decoded.ignored
+    )
 
 
 async def _store(
-    conn: Connection, states: Mapping[DeviceId, DeviceState], intake: ValidatedBatch
+    conn: Connection, states: Mapping[DeviceId, DeviceState], validated: ValidatedBatch
 ) -> dict[DeviceId, list[Reading]]:
-    """Store what is fresh; count it, and learn which of it is new.
+    """Store accepted readings, count them, and return those that are new.
 
-    What a device measured after all that is stored of it is new for certain, while it is locked.
+    While a device is locked, a reading that was measured after all its stored readings is new for
+    certain. Such readings are copied without a check, which is much faster.
     """
     certain: list[tuple[DeviceId, Reading]] = []
     to_check: list[tuple[DeviceId, Reading]] = []
-    for device_id, readings_of in intake.fresh.items():
-        if readings_of:
-            is_new = states[device_id].measured_before(min(readings_of))
-            fresh = certain if is_new else to_check
-            fresh += [(device_id, reading) for reading in readings_of.values()]
+    for device_id, accepted in validated.accepted.items():
+        if accepted:
+            is_new = states[device_id].measured_before(min(accepted))
+            rows = certain if is_new else to_check
+            rows += [(device_id, reading) for reading in accepted.values()]
     if certain:
         await readings.append(conn, certain)
     known = await readings.store(conn, to_check) if to_check else set()
     new_readings: dict[DeviceId, list[Reading]] = {}
-    for device_id, readings_of in intake.fresh.items():
+    for device_id, accepted in validated.accepted.items():
         state = states[device_id]
-        new = [r for at, r in readings_of.items() if not known or (device_id, at) not in known]
+        new = [r for at, r in accepted.items() if not known or (device_id, at) not in known]
         state.stored += len(new)
-        state.duplicate += len(readings_of) - len(new)
+        state.duplicate += len(accepted) - len(new)
         if new:
             new_readings[device_id] = new
-    await _note_charges(conn, states, new_readings)
+    await _update_charges(conn, states, new_readings)
     return new_readings
 
 
-async def _note_charges(
+async def _update_charges(
     conn: Connection,
     states: Mapping[DeviceId, DeviceState],
     new_readings: Mapping[DeviceId, list[Reading]],
 ) -> None:
-    """Keep each battery's charge as the newest measurement tells it, whenever it arrived."""
+    """Set each battery's charge to that of its latest measurement, in any order of arrival."""
     late = []
     for device_id, new in new_readings.items():
-        told = [r for r in new if r.battery_soc_pct is not None]
-        if not told:
+        with_charge = [r for r in new if r.battery_soc_pct is not None]
+        if not with_charge:
             continue
-        newest, state = max(told, key=measured_at), states[device_id]
+        newest, state = max(with_charge, key=measured_at), states[device_id]
         if state.measured_before(measured_at(newest)):
             state.battery_soc_pct = newest.battery_soc_pct
         else:
@@ -133,6 +137,7 @@ async def _announce_statuses(
 
 
 def status_event(state: DeviceState) -> Event:
+    """Return the event of a device's present status, for its followers, its owner and admins."""
     return Event(
         EventType.DEVICE_STATUS,
         (device_channel(state.device_id), user_channel(state.owner_id), ADMIN),

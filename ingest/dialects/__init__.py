@@ -1,9 +1,13 @@
-"""One pure decoder per firmware: from topic and payload to readings, and what was refused.
+"""A pure decoder per firmware: from an MQTT topic and payload to readings and rejections.
 
-A firmware's decoder is `decode(levels, payload, speaker, received_at)`: the levels of the topic
-behind the device's name, and what must be known of the device. It never raises, whatever it is
-given. A number that is null, no number, or text is absent, not zero; a message that says nothing
-of a measurement or of the device's presence is NOTHING, and is ignored.
+`firmwares` finds the firmware and the device's name in a topic; `native` decodes the hub's own
+format. The decoder of a firmware is `decode(levels, payload, device, received_at)`: the levels of
+the topic after the device's name, and what it must know of the device. `values` holds what decoders
+share.
+
+Invariants: a decoder never raises, whatever the payload is. A value that is null, text or no finite
+number is absent, never zero. A message that holds no measurement and no presence gives NOTHING, and
+is ignored. Imported by the rest of `ingest`; needs `core` only.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +23,7 @@ from core.readings import Reading, RejectedReading, RejectionReason
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a device says of itself: `online`, `offline` or `fault`, with the fault's code."""
+    """The status that a device reports: online, offline, or fault with the fault's code."""
 
     status: DeviceStatus
     fault_code: str | None = None
@@ -27,20 +31,24 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a message says. `received` readings are either in `readings` or in `refused`."""
+    """The content of a message. Each of its readings is in `readings` or in `rejected`.
+
+    `fields_ignored` counts fields of native readings that the hub does not know.
+    """
 
     readings: tuple[Reading, ...] = ()
-    refused: tuple[RejectedReading, ...] = ()
+    rejected: tuple[RejectedReading, ...] = ()
     status: Status | None = None
     fields_ignored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceContext:
-    """What a decoder must know of the device: its name, and where its clock hangs.
+    """The properties of a device that its decoder needs.
 
-    `is_meter`: it measures what the house draws and feeds in, not what panels make. What such a
-    device counts forwards was drawn, and its power is positive when the house draws.
+    `is_meter`: the device measures what the house draws and feeds in, not what panels produce. Its
+    forward counter is import, and its power is positive while the house draws.
+    `zone` is that of the device's clock.
     """
 
     external_id: str
@@ -50,13 +58,14 @@ class DeviceContext:
 
 @dataclass(frozen=True, slots=True)
 class DecodeResult:
-    """What a message of a firmware says: whole readings, or part of one.
+    """The content of a firmware's message: whole readings, or a part of one.
 
-    `earlier_at`: when else its reading may have been taken, by a clock that was put back.
+    `earlier_at` is set if the clock showed the reading's time twice, because it was put back
+    between them: the reading may have been measured then too.
     """
 
     decoded: Decoded = field(default_factory=Decoded)
-    part: PartialReading | None = None
+    partial: PartialReading | None = None
     earlier_at: datetime | None = None
 
 
@@ -67,5 +76,6 @@ ONLINE = DecodeResult(Decoded(status=Status(DeviceStatus.ONLINE)))
 OFFLINE = DecodeResult(Decoded(status=Status(DeviceStatus.OFFLINE)))
 
 
-def refuse(reason: RejectionReason, detail: str, at: datetime | None = None) -> DecodeResult:
-    return DecodeResult(Decoded(refused=(RejectedReading(reason, detail, at),)))
+def reject(reason: RejectionReason, detail: str, at: datetime | None = None) -> DecodeResult:
+    """Return the result of a message whose content is rejected as a whole."""
+    return DecodeResult(Decoded(rejected=(RejectedReading(reason, detail, at),)))

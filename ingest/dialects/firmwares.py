@@ -1,4 +1,4 @@
-"""Which firmware a topic is of, whose message it is, and how it is to be read."""
+"""The registered firmwares: their topics, decoders and reporting patterns."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,8 +17,9 @@ from ingest.dialects import (
     victron,
 )
 
-# What the hub listens to for them. Of a Victron's hundreds of topics only those that are of use
-# are asked for; of the others all, so that what is of no use is seen and counted.
+# The topic filters that the hub subscribes to for firmwares. A Victron publishes hundreds of
+# topics, so only the useful ones are subscribed. Of the others all are: the metric of ignored
+# messages then shows a device that publishes something else than expected.
 FILTERS = (
     "solar/+/+/+",
     "shellies/+/#",
@@ -44,18 +45,22 @@ FILTERS = (
 
 @dataclass(frozen=True, slots=True)
 class Firmware:
-    """`rhythm` says how parts of its measurements are laid together; only topics whose first level
-    behind the name is among `heeds` can be of use (None: all)."""
+    """A firmware's decoder, and the pattern by which parts of its measurements are merged.
+
+    Only topics whose first level after the device's name is in `first_levels` can be useful; None
+    means that all can.
+    """
 
     decode: Decode
-    rhythm: ReportingPattern
-    heeds: frozenset[str] | None = None
+    pattern: ReportingPattern
+    first_levels: frozenset[str] | None = None
 
 
 _BURST = ReportingPattern(timedelta(seconds=2))
 
 FIRMWARES = {
-    # All of a measurement's topics are sent within a publishing interval of 5 s and more.
+    # OpenDTU and AhoyDTU publish all topics of a measurement within seconds, and pause for 5 s or
+    # more before the next measurement.
     Dialect.OPENDTU: Firmware(
         opendtu.decode, ReportingPattern(timedelta(seconds=4)), frozenset({"0", "status"})
     ),
@@ -74,7 +79,7 @@ FIRMWARES = {
         ReportingPattern(timedelta(seconds=4)),
         frozenset({"ch0", "available", "last_success"}),
     ),
-    # It never pauses: what changed in a while is one measurement.
+    # A Victron never pauses: the changes of 5 s are one measurement.
     Dialect.VICTRON: Firmware(
         victron.decode,
         ReportingPattern(timedelta(seconds=5), last_wins=True, power_w=victron.power_w),
@@ -84,10 +89,11 @@ FIRMWARES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Addressed:
-    """A firmware's message: whose it is, and the levels of its topic behind the name.
+class AddressedMessage:
+    """A firmware's message with the name of its device.
 
-    `levels` is None where nothing more is said: what the device has told is to be closed.
+    `levels` are those of the topic after the name. None stands for no message: it asks to close the
+    device's open measurement if that is complete (see `firmware_decoding.close_request`).
     """
 
     dialect: Dialect
@@ -100,17 +106,22 @@ class Addressed:
         return self.dialect, self.external_id
 
 
-def addressed(topic: str, payload: bytes) -> Addressed | None:
-    """None: no firmware's topic, one that is of no use, or a name that no device can have."""
+def resolve_topic(topic: str, payload: bytes) -> AddressedMessage | None:
+    """Find the firmware and the device's name in a topic.
+
+    Returns None for a topic of no firmware, for one that holds nothing useful, and for a name that
+    no device can have.
+    """
     first, *rest = topic.split("/")
     if first == "energy":
-        return _growatt(rest, payload)
+        return _growatt_address(rest, payload)
     dialect = _FIRST_LEVELS.get(first)
     if dialect is None:
-        return _named(Dialect.SHELLY2, first, rest, payload)
-    return _named(dialect, rest[0], rest[1:], payload) if rest else None
+        return _address(Dialect.SHELLY2, first, rest, payload)
+    return _address(dialect, rest[0], rest[1:], payload) if rest else None
 
 
+# Any other first level is the name of a second-generation Shelly.
 _FIRST_LEVELS = {
     "solar": Dialect.OPENDTU,
     "shellies": Dialect.SHELLY1,
@@ -122,24 +133,27 @@ _FIRST_LEVELS = {
 }
 
 
-def _growatt(levels: list[str], payload: bytes) -> Addressed | None:
-    """On plain `energy/growatt` the record says whose it is: no device may publish there, only
-    whom the operator trusts to speak for all of them."""
+def _growatt_address(levels: list[str], payload: bytes) -> AddressedMessage | None:
+    """Take the serial from the topic, or on plain `energy/growatt` from the record itself.
+
+    No device may publish on the plain topic, only a client that the operator trusts to publish for
+    all inverters.
+    """
     match levels:
         case ["growatt"]:
-            return _named(Dialect.GROTT, grott.device_of(payload), [], payload)
+            return _address(Dialect.GROTT, grott.device_of(payload), [], payload)
         case ["growatt", serial]:
-            return _named(Dialect.GROTT, serial, [], payload)
+            return _address(Dialect.GROTT, serial, [], payload)
         case _:
             return None
 
 
-def _named(
+def _address(
     dialect: Dialect, name: str | None, levels: list[str], payload: bytes
-) -> Addressed | None:
-    heeds = FIRMWARES[dialect].heeds
-    if heeds is not None and (not levels or levels[0] not in heeds):
+) -> AddressedMessage | None:
+    useful = FIRMWARES[dialect].first_levels
+    if useful is not None and (not levels or levels[0] not in useful):
         return None
     if name is None or external_id_fault(dialect, name) is not None:
         return None
-    return Addressed(dialect, name, tuple(levels), payload)
+    return AddressedMessage(dialect, name, tuple(levels), payload)

@@ -1,15 +1,15 @@
-"""Growatt through grott: `energy/growatt/<serial>`, raw registers of the inverter as JSON.
+"""Growatt through grott: `energy/growatt/<serial>`, the inverter's raw registers as JSON.
 
-Registers are tenths (0.1 W, 0.1 V, 0.1 kWh), frequency of an inverter hundredths. `time` is the
-inverter's wall clock. `buffered: "yes"` is history that is sent late, out of order and more than
-once: its time tells it apart, as it does live records.
+Registers are tenths (0.1 W, 0.1 V, 0.1 kWh); an inverter's frequency is in hundredths. `time` is
+the inverter's wall clock. `buffered: "yes"` marks history, which is sent late, out of order and
+more than once; its `time` is that of the measurement, as in live records.
 
-Counters: `pvenergytotal` (on some `eactotal`) is what the inverter put out. Of a hybrid inverter
-that is what its battery gave back too, which the grid may have charged: `eacharge_total` counts
-that, and is taken off. Not used: `epvtotal`, which counts ahead of the inverter's losses. With a
-meter a hybrid inverter has `etogrid_tot`, export, and `etouser_tot`, import; without one they stay
-0, and say nothing. A smart meter sends records of its own: `rev_act_energy` is export,
-`pos_act_energy` import, and its power is what the house draws.
+Counters: `pvenergytotal` (on some models `eactotal`) is the inverter's output. The output of a
+hybrid inverter includes what its battery returned, which the grid may have charged:
+`eacharge_total` counts that charge, and is subtracted. Not used: `epvtotal`, which counts before
+the inverter's losses. A hybrid inverter with a meter has `etogrid_tot`, export, and `etouser_tot`,
+import; without a meter both stay 0, which is treated as absent. A smart meter sends records of its
+own: `rev_act_energy` is export, `pos_act_energy` is import, and its power is what the house draws.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,47 +17,47 @@ from datetime import datetime
 from typing import Any
 
 from core.readings import RETURN, RejectionReason
-from ingest.dialects import DecodeResult, DeviceContext, refuse
+from ingest.dialects import DecodeResult, DeviceContext, reject
 from ingest.dialects.values import (
     device_time,
-    document,
-    maybe_earlier,
+    json_object,
+    nested_object,
     number,
-    object_in,
-    reading,
     scaled,
+    whole_reading,
+    with_earlier_time,
 )
 
 _WH = 100.0
 
 
 def device_of(payload: bytes) -> str | None:
-    """Whose record a payload is, where the topic doesn't say."""
-    message = document(payload)
+    """Return the serial in a record whose topic has none."""
+    message = json_object(payload)
     device = message.get("device") if message else None
     return device if isinstance(device, str) else None
 
 
 def decode(
-    _: Sequence[str], payload: bytes, speaker: DeviceContext, received_at: datetime
+    _: Sequence[str], payload: bytes, device: DeviceContext, received_at: datetime
 ) -> DecodeResult:
-    message = document(payload)
+    message = json_object(payload)
     if message is None:
-        return refuse(RejectionReason.MALFORMED, "payload must be a JSON object")
-    if message.get("device") != speaker.external_id:
-        return refuse(RejectionReason.MALFORMED, "device: must be the serial that is in the topic")
+        return reject(RejectionReason.MALFORMED, "payload must be a JSON object")
+    if message.get("device") != device.external_id:
+        return reject(RejectionReason.MALFORMED, "device: must be the serial that is in the topic")
     time, is_late = message.get("time"), message.get("buffered") == "yes"
-    at = device_time(time, speaker.zone, received_at)
+    at = device_time(time, device.zone, received_at)
     if at is None:
-        return refuse(
+        return reject(
             RejectionReason.BAD_TIME, "time: must be a date and time such as 2026-03-01T06:30:00"
         )
-    values = object_in(message, "values")
+    values = nested_object(message, "values")
     if "rev_act_energy" in values:
-        heard = reading(at, _meter(values))
+        result = whole_reading(at, _meter(values))
     else:
-        heard = reading(at, _inverter(values), _with_battery(values))
-    return maybe_earlier(heard, time, speaker.zone, received_at, is_late=is_late)
+        result = whole_reading(at, _inverter(values), _battery_counters(values))
+    return with_earlier_time(result, time, device.zone, received_at, is_late=is_late)
 
 
 def _inverter(values: Mapping[str, Any]) -> dict[str, float | None]:
@@ -74,24 +74,27 @@ def _inverter(values: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def _generated_wh(values: Mapping[str, Any]) -> float | None:
-    """All that a record tells; None where it doesn't tell all, or one of its counters is off."""
-    put_out_wh, charged_wh = _put_out_wh(values), _charged_wh(values)
+    """Return the generation, or None if a counter is missing or below the one it contains.
+
+    A record with `eacharge_total` is of a hybrid inverter.
+    """
+    output_wh, charged_wh = _output_wh(values), _charged_wh(values)
     if "eacharge_total" not in values:
-        return put_out_wh
-    if put_out_wh is None or charged_wh is None or put_out_wh < charged_wh:
+        return output_wh
+    if output_wh is None or charged_wh is None or output_wh < charged_wh:
         return None
-    return put_out_wh - charged_wh
+    return output_wh - charged_wh
 
 
-def _with_battery(values: Mapping[str, Any]) -> dict[str, float]:
-    """What a hybrid inverter put out, and what of it the grid had charged its battery with."""
+def _battery_counters(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return a hybrid inverter's counters: its output, and the grid's charge of its battery."""
     if "eacharge_total" not in values:
         return {}
-    counters = {"energy_wh:ac": _put_out_wh(values), f"energy_wh:ac{RETURN}": _charged_wh(values)}
+    counters = {"energy_wh:ac": _output_wh(values), f"energy_wh:ac{RETURN}": _charged_wh(values)}
     return {key: wh for key, wh in counters.items() if wh is not None}
 
 
-def _put_out_wh(values: Mapping[str, Any]) -> float | None:
+def _output_wh(values: Mapping[str, Any]) -> float | None:
     name = "pvenergytotal" if "pvenergytotal" in values else "eactotal"
     return scaled(number(values.get(name)), _WH)
 

@@ -1,4 +1,4 @@
-"""The native payload: one JSON object per reading, or an array of them; plain words for status."""
+"""The hub's own format: a JSON object per reading, or an array of them; a word for the status."""
 
 from datetime import UTC
 from typing import Any
@@ -18,48 +18,49 @@ MESSAGE_MAX_READINGS = 1000
 STATUSES = (DeviceStatus.ONLINE, DeviceStatus.OFFLINE, DeviceStatus.FAULT)
 FAULT_CODE_MAX_LENGTH = 64
 
-_FLAWLESS = Decoder(Reading | list[Reading])
-_KNOWN = frozenset(FIELDS)
+_VALID = Decoder(Reading | list[Reading])
+_KNOWN_FIELDS = frozenset(FIELDS)
 
 
 def decode_telemetry(payload: bytes) -> Decoded:
-    """The readings of one message. What is wrong with one reading does not refuse the others."""
+    """Decode the readings of one message. An invalid reading does not affect the others."""
     if len(payload) > MESSAGE_MAX_BYTES:
-        return _refuse_all(
+        return _reject_all(
             RejectionReason.TOO_LARGE, f"at most {MESSAGE_MAX_BYTES} bytes are allowed"
         )
     try:
         document = _parse(payload)
     except ValueError:
-        return _refuse_all(RejectionReason.MALFORMED, "payload must be JSON")
+        return _reject_all(RejectionReason.MALFORMED, "payload must be JSON")
     items = document if isinstance(document, list) else [document]
     if len(items) > MESSAGE_MAX_READINGS:
-        return _refuse_all(
+        return _reject_all(
             RejectionReason.TOO_MANY, f"at most {MESSAGE_MAX_READINGS} readings are allowed"
         )
     if not items:
-        return _refuse_all(RejectionReason.NO_MEASUREMENT, "the array is empty")
+        return _reject_all(RejectionReason.NO_MEASUREMENT, "the array is empty")
     return _decode_items(items)
 
 
 def _parse(payload: bytes) -> Any:
-    """Readings if all are flawless; else whatever JSON it is, to be looked at one by one."""
+    """Return readings if all are valid, otherwise the JSON document, to be decoded one by one."""
     try:
-        return _FLAWLESS.decode(payload)
+        return _VALID.decode(payload)
     except DecodeError:
-        return from_json(payload)  # takes NaN: a flaw of one reading, not of the document
+        # This parser accepts NaN, so that it rejects one reading and not the whole document.
+        return from_json(payload)
 
 
-def _refuse_all(reason: RejectionReason, detail: str) -> Decoded:
-    return Decoded(refused=(RejectedReading(reason, detail),))
+def _reject_all(reason: RejectionReason, detail: str) -> Decoded:
+    return Decoded(rejected=(RejectedReading(reason, detail),))
 
 
 def _decode_items(items: list[Any]) -> Decoded:
     outcomes = [_decode_item(item) for item in items]
     return Decoded(
         readings=tuple(o for o in outcomes if isinstance(o, Reading)),
-        refused=tuple(o for o in outcomes if isinstance(o, RejectedReading)),
-        fields_ignored=sum(len(i.keys() - _KNOWN) for i in items if isinstance(i, dict)),
+        rejected=tuple(o for o in outcomes if isinstance(o, RejectedReading)),
+        fields_ignored=sum(len(i.keys() - _KNOWN_FIELDS) for i in items if isinstance(i, dict)),
     )
 
 
@@ -67,7 +68,7 @@ def _decode_item(item: Any) -> Reading | RejectedReading:
     try:
         reading = item if isinstance(item, Reading) else _convert(item)
     except ValidationError as error:
-        return _refuse(error)
+        return _rejection_of(error)
     if not reading.has_measurement:
         fields = "power_w, energy_wh, export_wh, import_wh"
         return RejectedReading(
@@ -77,13 +78,13 @@ def _decode_item(item: Any) -> Reading | RejectedReading:
 
 
 def _convert(item: Any) -> Reading:
-    """Raises ValidationError."""
+    """Convert a JSON value, without its unknown fields. Raises ValidationError."""
     if isinstance(item, dict):
-        item = {name: item[name] for name in item.keys() & _KNOWN}
+        item = {name: item[name] for name in item.keys() & _KNOWN_FIELDS}
     return convert(item, Reading)
 
 
-def _refuse(error: ValidationError) -> RejectedReading:
+def _rejection_of(error: ValidationError) -> RejectedReading:
     field, fault = fault_of(error)
     reason = RejectionReason.BAD_TIME if field == "time" else RejectionReason.BAD_VALUE
     return RejectedReading(reason, f"{field}: {fault}")
@@ -95,13 +96,11 @@ def _in_utc(reading: Reading) -> Reading | RejectedReading:
     try:
         return replace(reading, time=reading.time.astimezone(UTC))
     except OverflowError:
-        return RejectedReading(
-            RejectionReason.BAD_TIME, "time: must lie in the years that a calendar has"
-        )
+        return RejectedReading(RejectionReason.BAD_TIME, "time: must be in the years 1 to 9999")
 
 
 def decode_status(payload: bytes) -> Decoded:
-    """`online`, `offline` or `fault`, bare or as `{"status": …, "code": …}`."""
+    """Decode `online`, `offline` or `fault`, as a word or as `{"status": …, "code": …}`."""
     text = payload[:MESSAGE_MAX_BYTES].decode("utf-8", "replace").strip()
     if text in STATUSES:
         return Decoded(status=Status(DeviceStatus(text)))
@@ -111,7 +110,8 @@ def decode_status(payload: bytes) -> Decoded:
         document = None
     if not isinstance(document, dict) or document.get("status") not in STATUSES:
         allowed = ", ".join(STATUSES)
-        return _refuse_all(RejectionReason.MALFORMED, f"status must be one of {allowed}")
+        return _reject_all(RejectionReason.MALFORMED, f"status must be one of {allowed}")
     code = document.get("code")
-    known = code[:FAULT_CODE_MAX_LENGTH].replace("\0", "") if isinstance(code, str) else None
-    return Decoded(status=Status(DeviceStatus(document["status"]), known))
+    # PostgreSQL cannot store a NUL in text.
+    fault_code = code[:FAULT_CODE_MAX_LENGTH].replace("\0", "") if isinstance(code, str) else None
+    return Decoded(status=Status(DeviceStatus(document["status"]), fault_code))

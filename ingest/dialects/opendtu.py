@@ -1,15 +1,15 @@
 """OpenDTU: `solar/<serial>/0/<field>`, one bare number per topic; `status/last_update` is the time.
 
-Counters: `yieldtotal` is generation, in kWh though `yieldday` is in Wh. At night and after a
-restart it may read 0. Not used: sums over inverters (`solar/ac/…`, which lack those that are out
-of reach), the panels' own figures (`1` to `4`), and the day's yield.
+Counters: `yieldtotal` is generation, in kWh (unlike `yieldday`, which is in Wh). It may read 0 at
+night and after a restart. Not used: sums over inverters (`solar/ac/…`), because they lack inverters
+that are out of reach; values per panel (`1` to `4`); and the day's yield.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 
 from ingest.dialects import NOTHING, OFFLINE, ONLINE, DecodeResult, DeviceContext
-from ingest.dialects.values import bare_number, part, unix_time
+from ingest.dialects.values import bare_number, partial_reading, unix_time
 
 _FIELDS = {
     "power": ("power_w", 1.0),
@@ -27,12 +27,13 @@ def decode(levels: Sequence[str], payload: bytes, _: DeviceContext, __: datetime
         case ("0", field) if field in _FIELDS:
             name, factor = _FIELDS[field]
             value = bare_number(payload)
-            return NOTHING if value is None else part({name: value * factor})
+            return NOTHING if value is None else partial_reading({name: value * factor})
         case ("status", "last_update"):
-            return part({}, unix_time(bare_number(payload)))
+            return partial_reading({}, unix_time(bare_number(payload)))
         case ("status", "reachable"):
             return _PRESENCE.get(payload.strip(), NOTHING)
+        # The last will of the DTU. Its "online" does not mean that the inverter is reachable.
         case ("status", "dtu") if payload.strip() == b"offline":
-            return OFFLINE  # Its last will; that it is back doesn't say that the inverter is.
+            return OFFLINE
         case _:
             return NOTHING

@@ -1,10 +1,10 @@
 """SenML (RFC 8428, JSON): `senml/<external_id>`, an array of records that share base fields.
 
-Records of one time are one reading. The unit says what a number is (W, kW, J, Wh, kWh, V, A, Hz,
-Cel, %EL), the name which one: a power with `load` in its name is what the house draws; an energy
-with `export` or `import` in it is that counter. Other energies are generation, or import where the
-device is a meter; not used are those named `net`, `day` or `today`. A sum `s` of watts is a counter
-too, in watt-seconds. Times below 2^28 are relative to now.
+Records of the same time are one reading. The unit selects the kind of value (W, kW, J, Wh, kWh, V,
+A, Hz, Cel, %EL), the name selects the field. A power with `load` in its name is what the house
+draws. An energy with `export` or `import` in its name is that counter; any other energy is
+generation, or import if the device is a meter. Energies named `net`, `day` or `today` are not used.
+A sum `s` of watts is a counter too, in watt-seconds. Times below 2^28 are relative to now.
 """
 
 import re
@@ -16,10 +16,16 @@ from typing import Any
 from pydantic_core import from_json
 
 from core.readings import Reading, RejectedReading, RejectionReason
-from ingest.dialects import NOTHING, Decoded, DecodeResult, DeviceContext, refuse
-from ingest.dialects.directions import forwards, power
-from ingest.dialects.values import number, reading, unix_time
+from ingest.dialects import NOTHING, Decoded, DecodeResult, DeviceContext, reject
+from ingest.dialects.values import (
+    forward_counter,
+    number,
+    produced_power,
+    unix_time,
+    whole_reading,
+)
 
+# Limits of one message, so that a small payload of short records cannot take long to decode.
 RECORDS_MAX = 10_000
 READINGS_MAX = 1000
 _VERSION_MAX = 10
@@ -39,13 +45,13 @@ _COUNTERS = frozenset({"energy_wh", "export_wh", "import_wh"})
 _NOT_LIFETIME = frozenset({"net", "day", "daily", "today"})
 
 
-class _Unreadable(ValueError):
-    """The pack as a whole can't be read; the text says why."""
+class _InvalidPackError(ValueError):
+    """The reason why the whole pack is rejected."""
 
 
 @dataclass(slots=True)
 class _Base:
-    """The base fields as they stand at a record."""
+    """The base fields that apply to a record: those of the latest record that sets them."""
 
     name: str = ""
     unit: str = ""
@@ -56,7 +62,7 @@ class _Base:
 
 @dataclass(slots=True)
 class _Measurement:
-    """What the records of one time say; `fault`: what is wrong with them."""
+    """The values of the records of one time. `fault` is the reason why they are rejected."""
 
     at: datetime
     fields: dict[str, float | None] = field(default_factory=dict)
@@ -64,56 +70,57 @@ class _Measurement:
 
 
 def decode(
-    _: Sequence[str], payload: bytes, speaker: DeviceContext, received_at: datetime
+    _: Sequence[str], payload: bytes, device: DeviceContext, received_at: datetime
 ) -> DecodeResult:
     try:
-        measurements = _measurements(payload, speaker, received_at)
-    except _Unreadable as error:
-        return refuse(RejectionReason.MALFORMED, str(error))
+        measurements = _measurements(payload, device, received_at)
+    except _InvalidPackError as error:
+        return reject(RejectionReason.MALFORMED, str(error))
     if len(measurements) > READINGS_MAX:
-        return refuse(RejectionReason.TOO_MANY, f"at most {READINGS_MAX} readings are allowed")
+        return reject(RejectionReason.TOO_MANY, f"at most {READINGS_MAX} readings are allowed")
     readings: list[Reading] = []
-    refused: list[RejectedReading] = []
+    rejected: list[RejectedReading] = []
     for measurement in measurements:
         if measurement.fault is not None:
-            refused.append(
+            rejected.append(
                 RejectedReading(RejectionReason.BAD_VALUE, measurement.fault, measurement.at)
             )
             continue
-        heard = reading(measurement.at, measurement.fields).decoded
-        readings += heard.readings
-        refused += heard.refused
-    if not readings and not refused:
+        result = whole_reading(measurement.at, measurement.fields).decoded
+        readings += result.readings
+        rejected += result.rejected
+    if not readings and not rejected:
         return NOTHING
-    return DecodeResult(Decoded(tuple(readings), tuple(refused)))
+    return DecodeResult(Decoded(tuple(readings), tuple(rejected)))
 
 
 def _measurements(
-    payload: bytes, speaker: DeviceContext, received_at: datetime
+    payload: bytes, device: DeviceContext, received_at: datetime
 ) -> list[_Measurement]:
     try:
         pack = from_json(payload)
     except (ValueError, RecursionError) as error:
-        raise _Unreadable("payload must be JSON") from error
+        raise _InvalidPackError("payload must be JSON") from error
     if not isinstance(pack, list) or not all(isinstance(record, dict) for record in pack):
-        raise _Unreadable("payload must be an array of records")
+        raise _InvalidPackError("payload must be an array of records")
     if len(pack) > RECORDS_MAX:
-        raise _Unreadable(f"at most {RECORDS_MAX} records are allowed")
+        raise _InvalidPackError(f"at most {RECORDS_MAX} records are allowed")
     base = _Base()
     by_time: dict[datetime, _Measurement] = {}
     for record in pack:
-        _rebase(base, record)
+        _update_base(base, record)
         at = _time(base, record, received_at)
-        _add(by_time.setdefault(at, _Measurement(at)), base, record, speaker)
+        _add(by_time.setdefault(at, _Measurement(at)), base, record, device)
     return list(by_time.values())
 
 
-def _rebase(base: _Base, record: Mapping[str, Any]) -> None:
+def _update_base(base: _Base, record: Mapping[str, Any]) -> None:
+    # RFC 8428, 4.4: a receiver rejects a pack with such a field unless it knows the field.
     if any(key.endswith("_") for key in record):
-        raise _Unreadable("a field that must be understood is not")
+        raise _InvalidPackError("fields whose names end in _ are not supported")
     version = record.get("bver", _VERSION_MAX)
     if not isinstance(version, int) or not 0 < version <= _VERSION_MAX:
-        raise _Unreadable(f"bver: versions up to {_VERSION_MAX} are understood")
+        raise _InvalidPackError(f"bver: must be a version from 1 to {_VERSION_MAX}")
     base.name = _text(record, "bn", base.name)
     base.unit = _text(record, "bu", base.unit)
     base.time_s = _number(record, "bt", base.time_s)
@@ -124,14 +131,14 @@ def _rebase(base: _Base, record: Mapping[str, Any]) -> None:
 def _text(record: Mapping[str, Any], key: str, default: str) -> str:
     value = record.get(key, default)
     if not isinstance(value, str):
-        raise _Unreadable(f"{key}: must be text")
+        raise _InvalidPackError(f"{key}: must be text")
     return value
 
 
 def _number(record: Mapping[str, Any], key: str, default: float) -> float:
     value = number(record.get(key, default))
     if value is None:
-        raise _Unreadable(f"{key}: must be a number")
+        raise _InvalidPackError(f"{key}: must be a number")
     return value
 
 
@@ -146,47 +153,47 @@ def _time(base: _Base, record: Mapping[str, Any], received_at: datetime) -> date
             return received_at + timedelta(seconds=time_s)
         except OverflowError:
             pass
-    raise _Unreadable("t: must lie in the years that a calendar has")
+    raise _InvalidPackError("t: must be in the years 1 to 9999")
 
 
 def _add(
-    measurement: _Measurement, base: _Base, record: Mapping[str, Any], speaker: DeviceContext
+    measurement: _Measurement, base: _Base, record: Mapping[str, Any], device: DeviceContext
 ) -> None:
     unit = _text(record, "u", base.unit)
     words = frozenset(_WORD.findall((base.name + _text(record, "n", "")).lower()))
     value, integral = number(record.get("v")), number(record.get("s"))
     if value is not None or ("bv" in record and "s" not in record):
-        _say(measurement, unit, words, base.value + (value or 0.0), speaker)
+        _set(measurement, unit, words, base.value + (value or 0.0), device)
     if integral is not None and unit in _WATTS:
-        _say(measurement, "J", words, (base.sum + integral) * _WATTS[unit], speaker)
+        _set(measurement, "J", words, (base.sum + integral) * _WATTS[unit], device)
 
 
-def _say(
+def _set(
     measurement: _Measurement,
     unit: str,
     words: frozenset[str],
     value: float,
-    speaker: DeviceContext,
+    device: DeviceContext,
 ) -> None:
     if unit in _WH:
-        name, value = _counter(words, speaker), value * _WH[unit]
+        name, value = _counter(words, device), value * _WH[unit]
     elif unit in _WATTS:
         name, value = "load_w" if "load" in words else "power_w", value * _WATTS[unit]
         if name == "power_w":
-            value = power(value, speaker) or 0.0
+            value = produced_power(value, device) or 0.0
     else:
         name = _OTHERS.get(unit)
     if name is None:
         return
     if name in _COUNTERS and measurement.fields.get(name, value) != value:
-        measurement.fault = f"{name}: two records of one time tell this counter"
+        measurement.fault = f"{name}: records of the same time must not differ in this counter"
     measurement.fields.setdefault(name, value)
 
 
-def _counter(words: frozenset[str], speaker: DeviceContext) -> str | None:
+def _counter(words: frozenset[str], device: DeviceContext) -> str | None:
     if words & _NOT_LIFETIME:
         return None
     for direction in ("export", "import"):
         if direction in words:
             return f"{direction}_wh"
-    return forwards(speaker)
+    return forward_counter(device)

@@ -1,16 +1,17 @@
 """Victron GX: `N/<portal>/<service>/<instance>/<path>`, `{"value": …}`, one quantity per topic.
 
-It speaks only while it is asked to (`keepalive`), says what changed, and has no clock. `null` means
-that a quantity is not valid now, an empty payload that it is gone; neither is zero.
+A GX publishes only while it is asked to (`victron_keepalive`), only what changed, and without a
+time. `null` means that a quantity is not valid now, an empty payload that it no longer exists;
+neither means zero.
 
-Counters, in kWh, each phase and device by itself: `pvinverter/…/Energy/Forward` and, of panels on a
-battery, `solarcharger/…/Yield/System` are generation, `grid/…/Energy/Reverse` export,
+Counters, in kWh, one per phase and device: `pvinverter/…/Energy/Forward` and, for panels on a
+battery, `solarcharger/…/Yield/System` are generation; `grid/…/Energy/Reverse` is export and
 `grid/…/Energy/Forward` import. Not used: the sums that some devices send beside their phases
-(`Ac/Energy/…`), a charger's `Yield/User`, which its owner may set to 0, and settings.
+(`Ac/Energy/…`), a charger's `Yield/User`, which its owner may reset, and settings.
 
-Power is that of the inverters (`pvinverter/<i>/Ac/Power`, all phases of one), or else what the GX
-adds up by phase (`system/0/Ac/PvOnGrid/L1/Power`), and that of the chargers. The power of one phase
-of several is not the device's.
+Power is that of the inverters (`pvinverter/<i>/Ac/Power`, all phases of one), or else the GX's sum
+by phase (`system/0/Ac/PvOnGrid/L1/Power`), plus that of the chargers. The power of one phase out of
+several is not the device's power.
 """
 
 import re
@@ -19,8 +20,14 @@ from datetime import datetime
 
 from core.assembly import Known
 from core.readings import RejectionReason
-from ingest.dialects import NOTHING, DecodeResult, DeviceContext, refuse
-from ingest.dialects.values import document, gone, number, part_or_gone, total
+from ingest.dialects import NOTHING, DecodeResult, DeviceContext, reject
+from ingest.dialects.values import (
+    json_object,
+    number,
+    partial_reading_or_unknown,
+    removed_part,
+    total,
+)
 
 _INSTANCE = re.compile(r"[0-9]{1,5}")
 _PHASES = ("L1", "L2", "L3")
@@ -31,16 +38,16 @@ def decode(levels: Sequence[str], payload: bytes, _: DeviceContext, __: datetime
     if name is None:
         return NOTHING
     if not payload:
-        return gone(name)
-    message = document(payload)
+        return removed_part(name)
+    message = json_object(payload)
     if message is None:
-        return refuse(RejectionReason.MALFORMED, "payload must be a JSON object")
+        return reject(RejectionReason.MALFORMED, "payload must be a JSON object")
     value = number(message.get("value"))
-    return part_or_gone({name: None if value is None else value * factor})
+    return partial_reading_or_unknown({name: None if value is None else value * factor})
 
 
 def _quantity(levels: Sequence[str]) -> tuple[str | None, float]:
-    """The part of a reading that a topic tells, and its unit in ours."""
+    """Return the part of a reading that a topic holds, and the factor to its unit."""
     match tuple(levels):
         case ("system", "0", "Ac", "PvOnGrid" | "PvOnOutput" as side, phase, "Power"):
             return (f"power_w:{side}.{phase}" if phase in _PHASES else None), 1
@@ -65,20 +72,21 @@ def _quantity(levels: Sequence[str]) -> tuple[str | None, float]:
 
 
 def power_w(known: Known) -> float | None:
-    """What the panels make: on inverters, and on chargers."""
+    """Return the power of all panels, on inverters and chargers. None while a part is unknown."""
     powers = {name.partition(":")[2]: w for name, w in known.items() if name.startswith("power_w:")}
     charged = [w for name, w in powers.items() if name == "Dc"]
     inverters = [name for name in powers if name.isdecimal()]
     phases = [name for name in powers if "." in name]
     if not inverters and not phases:
         return total(charged)
+    # An inverter or a phase with a counter contributes to the sum, so its power must be known too.
     counting = [name for name in known if name.startswith("energy_wh:")]
     counting_inverters = {
         name.partition(":")[2].partition(".")[0] for name in counting if ".L" in name
     }
     by_inverter = [powers.get(name) for name in counting_inverters.union(inverters)]
-    told_phases = {name.partition(".")[2] for name in phases}
+    known_phases = {name.partition(".")[2] for name in phases}
     counting_phases = {name.partition(".")[2] for name in counting}.intersection(_PHASES)
-    by_phase = [powers[name] for name in phases] if counting_phases <= told_phases else []
-    on_ac = total(by_inverter)
-    return total([total(by_phase) if on_ac is None else on_ac, *charged])
+    by_phase = [powers[name] for name in phases] if counting_phases <= known_phases else []
+    ac_w = total(by_inverter)
+    return total([total(by_phase) if ac_w is None else ac_w, *charged])

@@ -52,9 +52,9 @@ async def test_it_begins_with_its_sellers_price_which_holds_until_the_next_slot(
     made = await api.post(LISTINGS, host, offer())
     assert made["price_per_kwh"] == "5.0000"
     next_slot = await slot_after(pool)
-    await pricing.turn(pool, RULES, next_slot - SLOT)
+    await pricing.price_slot(pool, RULES, next_slot - SLOT)
     assert (await api.get(f"{LISTINGS}/{made['id']}", host))["price_per_kwh"] == "5.0000"
-    await pricing.turn(pool, RULES, next_slot)
+    await pricing.price_slot(pool, RULES, next_slot)
     found = await api.get(f"{LISTINGS}/{made['id']}", host)
     assert (found["price_per_kwh"], found["version"]) == ("4.5000", 2)
     [event] = await pool.fetch("SELECT data FROM outbox WHERE type = 'listing.updated'")
@@ -74,9 +74,9 @@ async def test_a_price_that_its_seller_changes_holds_until_the_next_slot_as_well
     changed = data_of(await api.call("PATCH", path, host, json={"price_per_kwh": "6"}))
     assert changed["price_per_kwh"] == "6.0000"
     next_slot = await slot_after(pool)
-    await pricing.turn(pool, RULES, next_slot - SLOT)
+    await pricing.price_slot(pool, RULES, next_slot - SLOT)
     assert (await api.get(path, host))["price_per_kwh"] == "6.0000"
-    await pricing.turn(pool, RULES, next_slot)
+    await pricing.price_slot(pool, RULES, next_slot)
     assert (await api.get(path, host))["price_per_kwh"] == "4.0000"
 
 
@@ -86,7 +86,7 @@ async def test_what_is_changed_but_its_price_does_not_hold_the_price(api: Api, p
     await pool.execute("UPDATE energy_listings SET price_slot = price_slot - $1::interval", SLOT)
     path, slot_start = f"{LISTINGS}/{listing_id}", await slot_after(pool)
     assert (await api.call("PATCH", path, host, json={"energy_amount_kwh": 20})).is_success
-    assert await pricing.turn(pool, RULES, slot_start) == 1
+    assert await pricing.price_slot(pool, RULES, slot_start) == 1
 
 
 async def test_who_could_not_have_enough_wanted_it_all_the_same(api: Api, pool: Pool) -> None:
@@ -149,7 +149,9 @@ async def test_nobody_pays_more_than_they_meant_to_when_the_price_turns_meanwhil
     slot_start = await slot_after(pool)
     orders = [buy(api, buyer, listing_id, "0.1", max_price_per_kwh=5) for buyer in buyers]
     first = await asyncio.gather(*orders[:20])
-    *answers, repriced = await asyncio.gather(*orders[20:], pricing.turn(pool, RULES, slot_start))
+    *answers, repriced = await asyncio.gather(
+        *orders[20:], pricing.price_slot(pool, RULES, slot_start)
+    )
     assert repriced == 1
     price = await pool.fetchval("SELECT price_per_kwh FROM energy_listings")
     assert price > 5

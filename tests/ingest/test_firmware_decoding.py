@@ -6,9 +6,9 @@ from uuid import UUID
 
 from core.units import slot_of
 from db.pool import Pool, Record
-from ingest.firmware_decoding import nothing_more
+from ingest.firmware_decoding import close_request
 from ingest.messages import IngestMessage
-from ingest.writer import Written, write
+from ingest.writer import WrittenBatch, write
 from tests.ingest.world import add_following_listing, add_named, intervals_of, message
 
 HORIZON = timedelta(days=7)
@@ -16,7 +16,7 @@ SLOT_START = slot_of(datetime.now(UTC)) - timedelta(hours=1)
 SERIAL = "114182940773"
 
 
-async def ingest(pool: Pool, *batch: IngestMessage) -> Written:
+async def ingest(pool: Pool, *batch: IngestMessage) -> WrittenBatch:
     return await write(pool, batch, HORIZON)
 
 
@@ -55,7 +55,7 @@ async def test_a_measurement_on_many_topics_is_one_reading(pool: Pool) -> None:
         at = SLOT_START + timedelta(minutes=n)
         for told in measurement(at, 300 + n, 100 + n / 100):
             await ingest(pool, told)
-    await ingest(pool, nothing_more(("opendtu", SERIAL), at + timedelta(seconds=4)))
+    await ingest(pool, close_request(("opendtu", SERIAL), at + timedelta(seconds=4)))
     readings = await readings_of(pool, device)
     assert [row["time"] for row in readings] == [
         SLOT_START + timedelta(minutes=n) for n in (0, 1, 2)
@@ -108,7 +108,7 @@ async def test_a_clock_that_is_years_off_is_rejected_with_the_reason(pool: Pool)
     at = datetime.now(UTC)
     await ingest(
         pool, opendtu("status/last_update", 73630, at), opendtu("0/yieldtotal", 5, at),
-        nothing_more(("opendtu", SERIAL), at + timedelta(seconds=5)),
+        close_request(("opendtu", SERIAL), at + timedelta(seconds=5)),
     )  # fmt: skip
     state = await state_of(pool, device)
     assert (state["received"], state["rejected"]) == (1, 1)
@@ -123,7 +123,7 @@ async def test_an_inverter_that_was_never_reached_has_no_reading(pool: Pool) -> 
     at = datetime.now(UTC)
     await ingest(
         pool, opendtu("status/last_update", 0, at), opendtu("0/yieldtotal", 0, at),
-        nothing_more(("opendtu", SERIAL), at + timedelta(seconds=5)),
+        close_request(("opendtu", SERIAL), at + timedelta(seconds=5)),
     )  # fmt: skip
     assert (await state_of(pool, device))["received"] == 0
 
@@ -134,7 +134,7 @@ async def test_what_was_told_before_a_device_went_does_not_bring_it_back(pool: P
     await ingest(pool, *measurement(at, 1, 100))
     assert (await state_of(pool, device))["status"] == "online"
     await ingest(pool, opendtu("status/reachable", 0, at))
-    await ingest(pool, nothing_more(("opendtu", SERIAL), at + timedelta(seconds=4)))
+    await ingest(pool, close_request(("opendtu", SERIAL), at + timedelta(seconds=4)))
     assert len(await readings_of(pool, device)) == 1
     assert (await state_of(pool, device))["status"] == "offline"
 

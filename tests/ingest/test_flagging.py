@@ -15,7 +15,7 @@ from core.units import SLOT, slot_of
 from db import flags, meters
 from db.flags import Flag
 from db.pool import Pool
-from ingest.flagging import look, watch
+from ingest.flagging import check_devices, watch
 from ingest.writer import write
 from tests.ingest.world import add_following_listing, counting, telemetry
 from tests.support.people import BANGALORE, add_device, add_listing, add_user
@@ -36,7 +36,7 @@ MIDNIGHT = min(_DAY, key=lambda slot: elevation_deg(slot, *BANGALORE))
 
 async def flagged(pool: Pool, device_id: UUID, rules: SellingRules = RULES) -> list[Flag]:
     """What a look at all devices that are due leaves open of one."""
-    while await look(pool, rules, HORIZON, recheck_after=AT_ONCE):
+    while await check_devices(pool, rules, HORIZON, recheck_after=AT_ONCE):
         pass
     async with pool.acquire() as conn:
         return await flags.newest(
@@ -190,9 +190,9 @@ async def test_ingesters_side_by_side_look_at_each_device_once(pool: Pool) -> No
     for device in devices:
         await tell(pool, device, *counting(MIDNIGHT, range(1000, 1500, 100)))
     looked = await asyncio.gather(
-        *(look(pool, RULES, HORIZON, recheck_after=AT_ONCE) for _ in range(4))
+        *(check_devices(pool, RULES, HORIZON, recheck_after=AT_ONCE) for _ in range(4))
     )
-    looked += [await look(pool, RULES, HORIZON, recheck_after=AT_ONCE)]
+    looked += [await check_devices(pool, RULES, HORIZON, recheck_after=AT_ONCE)]
     assert sum(looked) == 60
     assert await pool.fetchval("SELECT count(*) FROM flags") == 60
 
@@ -201,7 +201,7 @@ async def test_a_device_is_looked_at_once_a_minute_at_most(pool: Pool) -> None:
     device = await add_inverter(pool)
     for n in range(2):
         await tell(pool, device, *counting(NOON + n * timedelta(hours=1), [1000.0, 1100.0]))
-        assert await look(pool, RULES, HORIZON) == (0 if n else 1)
+        assert await check_devices(pool, RULES, HORIZON) == (0 if n else 1)
 
 
 async def test_an_ingester_looks_by_itself(pool: Pool) -> None:

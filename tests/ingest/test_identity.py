@@ -25,7 +25,7 @@ from db.audit import audit
 from db.locks import AdvisoryLock
 from db.pool import Pool
 from ingest import retention
-from ingest.firmware_decoding import nothing_more
+from ingest.firmware_decoding import close_request
 from ingest.messages import IngestMessage
 from solarhub.process import metrics_served
 from tests.api.conftest import serving
@@ -156,7 +156,7 @@ async def test_it_holds_for_a_firmware_whose_measurements_come_in_parts(
     garbage = message("tele/plug/SENSOR", b'{"Time": "today", "ENERGY": 7')
     old = sensor(minutes=60 * 24 * 9)
     await ingest(pool, sensor(30), sensor(20), sensor(20), garbage, old, sensor(10))
-    await ingest(pool, sensor(20), nothing_more((Dialect.TASMOTA, "plug"), NOW + DAY))
+    await ingest(pool, sensor(20), close_request((Dialect.TASMOTA, "plug"), NOW + DAY))
     counts = await pool.fetchrow(_COUNTS, device)
     assert counts is not None
     assert counts["stored"] == await pool.fetchval("SELECT count(*) FROM telemetry") > 0
@@ -203,7 +203,9 @@ async def test_only_the_newest_refusals_are_kept_and_all_are_counted(
     for _ in range(3):
         await ingest(pool, garbage(noisy, 10), garbage(quiet), garbage(uuid4(), 5))
     newest = await pool.fetch("SELECT id FROM rejections WHERE device_id = $1 ORDER BY 1", noisy)
-    while await retention.delete_expired(pool, kept=4, kept_of_strangers=2, limit=7):
+    while await retention.delete_surplus_rejections(
+        pool, per_device_max=4, of_unknown_max=2, limit=7
+    ):
         pass
     kept = await pool.fetch("SELECT id FROM rejections WHERE device_id = $1 ORDER BY 1", noisy)
     assert kept == newest[-4:]
@@ -225,7 +227,7 @@ async def test_refusals_are_dropped_while_an_ingester_keeps_accounts_at_the_brok
     await ingest(pool, garbage(device, 10))
     async with pool.acquire() as keeper:
         assert await locks.try_lock(keeper, AdvisoryLock.BROKER_ACCOUNTS)
-        assert await retention.delete_expired(pool, kept=5) == 5
+        assert await retention.delete_surplus_rejections(pool, per_device_max=5) == 5
 
 
 async def test_several_ingesters_tidy_up_while_refusals_come_in(
@@ -239,10 +241,10 @@ async def test_several_ingesters_tidy_up_while_refusals_come_in(
 
     async def tidy() -> None:
         for _ in range(20):
-            await retention.delete_expired(pool, kept=5, limit=8)
+            await retention.delete_surplus_rejections(pool, per_device_max=5, limit=8)
 
     await asyncio.gather(send(), tidy(), tidy(), tidy())
-    while await retention.delete_expired(pool, kept=5, limit=8):
+    while await retention.delete_surplus_rejections(pool, per_device_max=5, limit=8):
         pass
     assert await pool.fetchval("SELECT count(*) FROM rejections") == 5
     assert await broken_checks(pool, database) == {}

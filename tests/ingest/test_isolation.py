@@ -15,8 +15,9 @@ from db import failed_items
 from db.failed_items import TRIES
 from db.pool import Pool, open_pool
 from ingest import pricing
-from ingest.isolation import each_by_itself
-from ingest.presence import expire_listings, mark_silent_offline
+from ingest.isolation import isolating_failures
+from ingest.listing_sync import expire_listings
+from ingest.presence import take_silent_devices_offline
 from tests.ingest.world import add_device
 from tests.support import market
 from tests.support.market import RULES, add_dynamic_listing, slot_after
@@ -71,7 +72,7 @@ async def test_a_device_that_can_not_be_taken_offline_keeps_none_online(pool: Po
     poison = sorted(devices)[0]
     await pool.execute(_SILENCE)
     await break_row(pool, "device_states", "device_id", poison)
-    turn = partial(mark_silent_offline, offline_after=SILENT)
+    turn = partial(take_silent_devices_offline, offline_after=SILENT)
     assert await turn(pool) == 6
     online = "SELECT device_id FROM device_states WHERE status = 'online'"
     assert [row[0] for row in await pool.fetch(online)] == [poison]
@@ -106,7 +107,7 @@ async def test_a_listing_that_takes_no_price_keeps_no_other_from_its_own(pool: P
 
 
 async def _turn(slot_start: datetime, pool: Pool) -> int:
-    return await pricing.turn(pool, RULES, slot_start)
+    return await pricing.price_slot(pool, RULES, slot_start)
 
 
 async def test_a_row_that_somebody_holds_is_no_ones_fault(
@@ -138,7 +139,7 @@ async def test_what_is_the_whole_databases_fault_sets_nothing_aside(pool: Pool) 
         raise asyncpg.UndefinedTableError("nothing is there")
 
     with pytest.raises(asyncpg.UndefinedTableError):
-        await each_by_itself(pool, Queue.EXPIRY, [UUID(int=1), UUID(int=2)], work)
+        await isolating_failures(pool, Queue.EXPIRY, [UUID(int=1), UUID(int=2)], work)
     assert await tries_of(pool) == []
 
 
@@ -153,7 +154,7 @@ async def test_of_a_thousand_one_is_found_in_a_few_tries(pool: Pool) -> None:
             raise asyncpg.DataError("bad")
         return len(some)
 
-    assert await each_by_itself(pool, Queue.EXPIRY, ids, work) == 1023
+    assert await isolating_failures(pool, Queue.EXPIRY, ids, work) == 1023
     assert calls <= 21
 
 

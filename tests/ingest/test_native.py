@@ -18,7 +18,7 @@ AT = datetime(2026, 3, 1, 6, 30, tzinfo=UTC)
 def reasons(payload: bytes) -> list[str]:
     decoded = decode_telemetry(payload)
     assert decoded.readings == ()
-    return [str(refused) for refused in decoded.refused]
+    return [str(refused) for refused in decoded.rejected]
 
 
 def test_a_reading_is_taken_as_it_is_written() -> None:
@@ -74,13 +74,13 @@ def test_what_else_a_message_holds_does_not_change_how_a_reading_is_read(
     together = decode_telemetry(json.dumps([*items, {"power_w": 1, "unknown": 1}]).encode())
     *readings, _ = together.readings
     assert readings == [reading for decoded in alone for reading in decoded.readings]
-    assert together.refused == tuple(r for decoded in alone for r in decoded.refused)
+    assert together.rejected == tuple(r for decoded in alone for r in decoded.rejected)
 
 
 def test_one_bad_reading_does_not_refuse_the_others() -> None:
     decoded = decode_telemetry(b'[{"power_w": 1}, {"power_w": NaN}, 7, {"energy_wh": 2}]')
     assert decoded.readings == (Reading(power_w=1.0), Reading(energy_wh=2.0))
-    assert [r.reason for r in decoded.refused] == [
+    assert [r.reason for r in decoded.rejected] == [
         RejectionReason.BAD_VALUE,
         RejectionReason.BAD_VALUE,
     ]
@@ -137,7 +137,7 @@ def test_a_fault_may_have_a_code() -> None:
 def test_another_word_is_no_status(payload: bytes) -> None:
     decoded = decode_status(payload)
     assert decoded.status is None
-    assert decoded.refused[0].reason is RejectionReason.MALFORMED
+    assert decoded.rejected[0].reason is RejectionReason.MALFORMED
 
 
 json_values = st.recursive(
@@ -150,5 +150,5 @@ json_values = st.recursive(
 @given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
 def test_no_payload_raises(payload: bytes) -> None:
     decoded = decode_telemetry(payload)
-    assert decoded.readings or decoded.refused
+    assert decoded.readings or decoded.rejected
     decode_status(payload)

@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import replace
 from uuid import uuid4
 
+from ingest.batcher import PARTITIONS, Partitions
 from ingest.messages import IngestMessage
-from ingest.partitions import LANES, Partitions
 from tests.ingest.world import message
 
 
@@ -39,7 +39,7 @@ async def test_all_that_a_device_says_takes_one_lane_in_order_and_devices_take_a
         assert batch == [m for m in sent if m in batch]
         for each in batch:
             assert lane_of.setdefault(each.device_id, lane) == lane
-    assert set(lane_of.values()) == set(range(LANES))
+    assert set(lane_of.values()) == set(range(PARTITIONS))
     assert len(lane_of) == 50
 
 
@@ -77,7 +77,7 @@ async def test_what_was_given_up_while_it_waited_for_room_holds_nobody_up() -> N
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])
-    batch = await anext(aiter(all_lanes.batchers[hash(None) % LANES].batches()))
+    batch = await anext(aiter(all_lanes.batchers[hash(None) % PARTITIONS].batches()))
     await all_lanes.put(last)
     all_lanes.acknowledge([*batch, last])
     assert acknowledged == [0, 2]

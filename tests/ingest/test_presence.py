@@ -20,8 +20,9 @@ from db import listings, purchases
 from db.pool import Pool
 from db.purchases import Purchase, PurchaseOrder
 from ingest import presence
+from ingest.listing_sync import expire_listings
 from ingest.messages import IngestMessage
-from ingest.presence import expire_listings, mark_silent_offline
+from ingest.presence import take_silent_devices_offline
 from tests.ingest.test_service import holds, ingesting
 from tests.ingest.test_writer import ingest
 from tests.ingest.world import add_device, add_following_listing, counting, message, telemetry
@@ -172,9 +173,9 @@ async def test_of_a_will_and_a_return_the_later_counts_whoever_commits_first(poo
 
 async def test_who_was_silent_for_too_long_is_offline_and_says_so_once(pool: Pool) -> None:
     device, listing_id = await a_seller(pool)
-    assert await mark_silent_offline(pool, SILENT) == 0
+    assert await take_silent_devices_offline(pool, SILENT) == 0
     await pool.execute("UPDATE device_states SET last_seen_at = now() - $1::interval", LONG_AGO)
-    marked = await asyncio.gather(*(mark_silent_offline(pool, SILENT) for _ in range(4)))
+    marked = await asyncio.gather(*(take_silent_devices_offline(pool, SILENT) for _ in range(4)))
     assert sum(marked) == 1
     assert await state_of(pool, device) == ("offline", None)
     assert (await listing_of(pool, listing_id)).paused_by == "device"
@@ -184,7 +185,7 @@ async def test_who_was_silent_for_too_long_is_offline_and_says_so_once(pool: Poo
 async def test_who_only_ever_sent_a_status_goes_silent_as_well(pool: Pool) -> None:
     device = await add_device(pool)
     await ingest(pool, status(device, "online", ago=LONG_AGO))
-    assert await mark_silent_offline(pool, SILENT) == 1
+    assert await take_silent_devices_offline(pool, SILENT) == 1
     assert await state_of(pool, device) == ("offline", None)
 
 
@@ -193,7 +194,7 @@ async def test_who_is_not_online_has_nothing_to_lose_by_silence(pool: Pool, word
     device = await add_device(pool)
     never_seen = await add_device(pool)
     await ingest(pool, status(device, word, ago=LONG_AGO))
-    assert await mark_silent_offline(pool, SILENT) == 0
+    assert await take_silent_devices_offline(pool, SILENT) == 0
     assert (await state_of(pool, device))[0] == word
     assert (await state_of(pool, never_seen))[0] == "pending"
 
@@ -202,7 +203,7 @@ async def test_a_catch_up_with_old_readings_is_presence_now(pool: Pool) -> None:
     device, _ = await a_seller(pool)
     old = counting(START - timedelta(days=2), range(100, 200, 10))
     await ingest(pool, telemetry(device, *old))
-    assert await mark_silent_offline(pool, SILENT) == 0
+    assert await take_silent_devices_offline(pool, SILENT) == 0
     newest = "SELECT max(time) FROM telemetry WHERE device_id = $1"
     assert await pool.fetchval(newest, device) == START + timedelta(minutes=5)
 

@@ -72,7 +72,7 @@ async def price_of(pool: Pool, listing_id: UUID) -> Decimal:
 
 
 async def turn(pool: Pool) -> int:
-    return await pricing.turn(pool, RULES, await slot_after(pool))
+    return await pricing.price_slot(pool, RULES, await slot_after(pool))
 
 
 def expected(offered: int, wanted: int) -> Decimal:
@@ -263,9 +263,9 @@ async def test_nobody_wanted_more_than_the_listing_ever_had(pool: Pool) -> None:
 async def test_a_price_holds_until_the_next_slot(pool: Pool) -> None:
     here = await add_dynamic_listing(pool, await host(pool), price_per_kwh=5)
     slot_start = await slot_after(pool) - SLOT
-    await pricing.turn(pool, RULES, slot_start)
+    await pricing.price_slot(pool, RULES, slot_start)
     assert await price_of(pool, here) == 5
-    await pricing.turn(pool, RULES, slot_start + SLOT)
+    await pricing.price_slot(pool, RULES, slot_start + SLOT)
     assert await price_of(pool, here) == GRID.export
 
 
@@ -287,10 +287,10 @@ async def test_prices_of_open_listings_follow_and_others_stay(pool: Pool) -> Non
 async def test_a_slot_that_is_turned_again_changes_nothing(pool: Pool) -> None:
     here = await add_dynamic_listing(pool, await host(pool), kwh=4)
     slot_start = await slot_after(pool)
-    assert await pricing.turn(pool, RULES, slot_start) == 1
+    assert await pricing.price_slot(pool, RULES, slot_start) == 1
     before = await pool.fetchrow("SELECT * FROM energy_listings")
     await want(pool, here, 100, before=0)
-    assert await pricing.turn(pool, RULES, slot_start) == 0
+    assert await pricing.price_slot(pool, RULES, slot_start) == 0
     assert await pool.fetchrow("SELECT * FROM energy_listings") == before
     assert await pool.fetchval("SELECT count(*) FROM outbox") == 1
 
@@ -306,7 +306,7 @@ async def test_who_ends_in_the_middle_is_finished_by_another_at_the_same_prices(
     assert await pricing.reprice(pool, slot_start, first) == 2
     # What happens to supply meanwhile is for the next slot.
     await pool.execute("UPDATE energy_listings SET stated_kwh = 900")
-    assert await pricing.turn(pool, RULES, slot_start) == 3
+    assert await pricing.price_slot(pool, RULES, slot_start) == 3
     found = await pool.fetch("SELECT DISTINCT price_per_kwh FROM energy_listings")
     assert [row[0] for row in found] == [expected(5, 10)]
     assert await pool.fetchval("SELECT count(*) FROM outbox") == 5
@@ -322,7 +322,7 @@ async def test_several_ingesters_turn_each_listing_once_in_id_order(pool: Pool) 
         " FROM energy_listings, generate_series(1, 1299)"
     )
     slot_start = await slot_after(pool)
-    turned = await asyncio.gather(*(pricing.turn(pool, RULES, slot_start) for _ in range(4)))
+    turned = await asyncio.gather(*(pricing.price_slot(pool, RULES, slot_start) for _ in range(4)))
     assert sum(turned) == 1300
     events = await pool.fetch("SELECT data->>'id' AS id FROM outbox ORDER BY id")
     assert len({event["id"] for event in events}) == len(events) == 1300
@@ -345,7 +345,7 @@ async def test_figures_are_kept_for_a_day(pool: Pool) -> None:
     await add_dynamic_listing(pool, await host(pool))
     first = await slot_after(pool)
     for slot_start in (first, first + SLOT, first + SLOT + timedelta(days=1)):
-        await pricing.turn(pool, RULES, slot_start)
+        await pricing.price_slot(pool, RULES, slot_start)
     kept = await pool.fetch("SELECT slot_start FROM neighbourhood_prices ORDER BY 1")
     assert [row[0] for row in kept] == [first + SLOT, first + SLOT + timedelta(days=1)]
 
@@ -369,7 +369,7 @@ async def test_the_timer_turns_a_slot_once_it_has_begun_and_survives_the_databas
         with capture_logs() as logs:
             await pool.execute("ALTER TABLE price_slots RENAME TO away")
             clock.at = next_slot
-            await eventually(lambda: "prices_not_made" in {line["event"] for line in logs})
+            await eventually(lambda: "slot_not_priced" in {line["event"] for line in logs})
             await pool.execute("ALTER TABLE away RENAME TO price_slots")
             await eventually(lambda: turned_until(next_slot))
             await eventually(lambda: taken(GRID.export))

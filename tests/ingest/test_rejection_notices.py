@@ -12,7 +12,12 @@ from prometheus_client import CollectorRegistry
 from core.readings import RejectedReading, RejectionReason
 from db.readings import Rejection
 from ingest.metrics import IngestMetrics
-from ingest.rejection_notices import AT_ONCE, REFUSALS_MAX, WAITING_MAX, RejectionNotices
+from ingest.rejection_notices import (
+    IN_FLIGHT_MAX,
+    REJECTIONS_PER_NOTICE_MAX,
+    WAITING_MAX,
+    RejectionNotices,
+)
 from tests.support.waiting import eventually
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -54,21 +59,21 @@ def refused(device: UUID | None, minute: int = 0) -> Rejection:
 async def test_a_slow_broker_holds_nobody_up_and_what_is_too_much_is_dropped() -> None:
     broker, registry, more = SlowBroker(), CollectorRegistry(), 25
     async with answering(broker, registry) as answers:
-        answers.tell([refused(uuid4()) for _ in range(AT_ONCE)])
-        await eventually(lambda: broker.under_way == AT_ONCE)
-        answers.tell([refused(uuid4()) for _ in range(WAITING_MAX + more)])
+        answers.send([refused(uuid4()) for _ in range(IN_FLIGHT_MAX)])
+        await eventually(lambda: broker.under_way == IN_FLIGHT_MAX)
+        answers.send([refused(uuid4()) for _ in range(WAITING_MAX + more)])
         assert registry.get_sample_value("solarhub_answers_dropped_total") == more
         broker.confirms.set()
-        await eventually(lambda: len(broker.confirmed) == AT_ONCE + WAITING_MAX)
+        await eventually(lambda: len(broker.confirmed) == IN_FLIGHT_MAX + WAITING_MAX)
 
 
 async def test_a_device_is_told_of_many_refusals_in_parts_and_nobody_of_a_stranger() -> None:
     broker, device = SlowBroker(), uuid4()
     broker.confirms.set()
     async with answering(broker, CollectorRegistry()) as answers:
-        many = [refused(device, minute % 60) for minute in range(2 * REFUSALS_MAX + 1)]
-        answers.tell([refused(None), *many])
+        many = [refused(device, minute % 60) for minute in range(2 * REJECTIONS_PER_NOTICE_MAX + 1)]
+        answers.send([refused(None), *many])
         await eventually(lambda: len(broker.confirmed) == 3)
     assert {topic for topic, _ in broker.confirmed} == {f"solar/{device}/ack"}
     told = [len(json.loads(payload)["rejected"]) for _, payload in broker.confirmed]
-    assert told == [REFUSALS_MAX, REFUSALS_MAX, 1]
+    assert told == [REJECTIONS_PER_NOTICE_MAX, REJECTIONS_PER_NOTICE_MAX, 1]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.broker import BrokerEndpoint
-from ingest.dialects.firmwares import addressed
+from ingest.dialects.firmwares import resolve_topic
 from ingest.mqtt.codec import ReceivedPublish
 from ingest.mqtt.connection import MqttConnection
 from ingest.shares import Share, ShareBuffer, device_name
@@ -30,7 +30,7 @@ SHARE = Share(0, 2)
 
 def test_all_topics_of_a_device_belong_to_one_share() -> None:
     read_topics = {
-        topic: to for topic in EVERY_TOPIC if (to := addressed(topic, b"{}")) is not None
+        topic: to for topic in EVERY_TOPIC if (to := resolve_topic(topic, b"{}")) is not None
     }
     assert len(read_topics) > 20
     for topic, to in read_topics.items():

@@ -13,6 +13,7 @@ from core.settings import DatabaseSettings
 from core.units import slot_of
 from db.audit import audit
 from db.pool import Pool
+from ingest.firmware_decoding import close_request
 from ingest.messages import IngestMessage
 from ingest.writer import write
 from tests.ingest.test_firmware_decoding import (
@@ -20,7 +21,6 @@ from tests.ingest.test_firmware_decoding import (
     SERIAL,
     ingest,
     measurement,
-    nothing_more,
     state_of,
 )
 from tests.ingest.world import add_named, intervals_of, message
@@ -128,7 +128,7 @@ async def test_an_inverter_that_a_gx_lost_for_a_while_is_no_reset_of_the_others(
     await ingest(pool, gx(0, 20, 5000), gx(0, 21, 70))
     await ingest(pool, gx(5, 20, 5000.1), gx(5, 21, None))
     await ingest(pool, gx(10, 20, 5000.2), gx(15, 20, 5000.3), gx(15, 21, 70.5))
-    await ingest(pool, nothing_more(("victron", "c0619aba2ebd"), minute(16)))
+    await ingest(pool, close_request(("victron", "c0619aba2ebd"), minute(16)))
     assert await generated_wh(pool, device) == 300 + 500
     assert await reasons(pool, device) == set()
 
@@ -150,13 +150,13 @@ async def test_what_a_plug_draws_at_night_is_no_generation_though_it_counts_it(
         (20, two_ways(20, 10_024)),
         (30, two_ways(30, 10_048, 548)),
     ):
-        await ingest(pool, counted, nothing_more(("shelly2", "plug"), minute(n + 1)))
+        await ingest(pool, counted, close_request(("shelly2", "plug"), minute(n + 1)))
     assert (await generated_wh(pool, device), await surplus_wh(pool, device)) == (0, 0)
     told = await pool.fetch("SELECT energy_wh, import_wh FROM telemetry ORDER BY time")
     assert [tuple(row) for row in told] == [
         (9500, 500), (9500, 512), (None, None), (9500, 548),
     ]  # fmt: skip
-    await ingest(pool, two_ways(35, 10_150, 550), nothing_more(("shelly2", "plug"), minute(36)))
+    await ingest(pool, two_ways(35, 10_150, 550), close_request(("shelly2", "plug"), minute(36)))
     assert await generated_wh(pool, device) == 100
     async with pool.acquire() as conn:
         assert [check async for check in audit(conn, database) if not check.ok] == []
@@ -181,7 +181,7 @@ async def test_what_a_house_draws_is_never_energy(pool: Pool) -> None:
         await ingest(
             pool,
             *shelly(n, [1000, 1000, 400], "power"),
-            nothing_more(("shelly1", "em"), minute(n) + timedelta(seconds=2)),
+            close_request(("shelly1", "em"), minute(n) + timedelta(seconds=2)),
         )
     assert (await generated_wh(pool, meter), await surplus_wh(pool, meter)) == (0, 0)
     told = await pool.fetch("SELECT power_w, energy_wh, import_wh FROM telemetry ORDER BY time")
@@ -200,7 +200,7 @@ async def test_totals_that_read_0_at_night_count_nothing(pool: Pool) -> None:
     device = await add_named(pool, "opendtu", SERIAL)
     for n, total in enumerate([457.094, 457.100, 0, 0, 457.100, 457.106]):
         await ingest(pool, *measurement(minute(n), 5, total))
-    await ingest(pool, nothing_more(("opendtu", SERIAL), minute(9)))
+    await ingest(pool, close_request(("opendtu", SERIAL), minute(9)))
     assert await generated_wh(pool, device) == 12
     assert await reasons(pool, device) == {"zero"}
 
@@ -239,7 +239,7 @@ async def test_a_relay_that_forgets_at_a_restart_goes_on_from_there(pool: Pool) 
             pool,
             message("shellies/plug-s/relay/0/energy", str(watt_minutes).encode(),
                     received_at=minute(n)),
-            nothing_more(("shelly1", "plug-s"), minute(n) + timedelta(seconds=2)),
+            close_request(("shelly1", "plug-s"), minute(n) + timedelta(seconds=2)),
         )  # fmt: skip
     assert await generated_wh(pool, device) == 10 + 5 + 10
 
@@ -264,7 +264,7 @@ async def test_whatever_is_delivered_again_after_a_crash_changes_no_energy(
     ]
     for batch in delivered(stream, random):
         await write(pool, batch, HORIZON)
-    await ingest(pool, nothing_more(("opendtu", SERIAL), minute(60)))
+    await ingest(pool, close_request(("opendtu", SERIAL), minute(60)))
     assert await generated_wh(pool, device) == 19 * 6
     async with pool.acquire() as conn:
         checks = [check async for check in audit(conn, database) if not check.ok]

@@ -14,7 +14,7 @@ from core.units import slot_of
 from db.audit import audit
 from db.pool import Pool
 from ingest.messages import IngestMessage
-from ingest.writer import Written, write
+from ingest.writer import WrittenBatch, write
 from tests.ingest.world import (
     add_device,
     add_following_listing,
@@ -28,7 +28,7 @@ HORIZON = timedelta(days=7)
 START = slot_of(datetime.now(UTC)) - timedelta(hours=3)
 
 
-async def ingest(pool: Pool, *batch: IngestMessage) -> Written:
+async def ingest(pool: Pool, *batch: IngestMessage) -> WrittenBatch:
     return await write(pool, batch, HORIZON)
 
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from core.assembly import PartialReading
 from core.readings import FIELDS, Reading
 from ingest.dialects import DecodeResult, DeviceContext
-from ingest.dialects.firmwares import FIRMWARES, addressed
+from ingest.dialects.firmwares import FIRMWARES, resolve_topic
 
 NOW = datetime(2026, 3, 1, 6, 30, tzinfo=UTC)
 
@@ -23,7 +23,7 @@ def hear(
 ) -> DecodeResult | None:
     """None: not heeded. Objects and arrays are sent as JSON."""
     raw = payload if isinstance(payload, bytes) else _written(payload)
-    to = addressed(topic, raw)
+    to = resolve_topic(topic, raw)
     if to is None or to.levels is None:
         return None
     speaker = DeviceContext(to.external_id, is_meter, ZoneInfo(zone))
@@ -36,8 +36,8 @@ def _written(payload: object) -> bytes:
 
 def part(heard: DecodeResult | None) -> PartialReading:
     assert heard is not None
-    assert heard.part is not None
-    return heard.part
+    assert heard.partial is not None
+    return heard.partial
 
 
 def said(heard: DecodeResult | None) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def fields(heard: DecodeResult | None) -> dict[str, float]:
 
 def refusals(heard: DecodeResult | None) -> list[str]:
     assert heard is not None
-    return [str(refused) for refused in heard.decoded.refused]
+    return [str(refused) for refused in heard.decoded.rejected]
 
 
 def status(heard: DecodeResult | None) -> str | None:

@@ -87,9 +87,9 @@ def check(heard: DecodeResult | None) -> None:
         assert reading.has_measurement
         assert reading.time is None or reading.time.utcoffset() is not None
         convert({name: getattr(reading, name) for name in FIELDS}, Reading)
-    for refused in heard.decoded.refused:
+    for refused in heard.decoded.rejected:
         assert str(refused).encode("utf-8", "strict")
-    for name, value in (heard.part.values if heard.part else {}).items():
+    for name, value in (heard.partial.values if heard.partial else {}).items():
         field = name.partition(":")[0]
         assert field in FIELDS
         assert value is None or isfinite(value)

@@ -10,7 +10,7 @@ import pytest
 
 from core.readings import RejectionReason
 from ingest.dialects import NOTHING
-from ingest.dialects.firmwares import addressed
+from ingest.dialects.firmwares import resolve_topic
 from tests.ingest.dialects.decoding import fields, hear, part, reading, said
 
 PAYLOADS = next(
@@ -58,7 +58,9 @@ def test_every_message_is_read_or_ignored_and_none_is_unreadable(family: str) ->
     for topic, payload, _ in samples(family):
         heard = hear(topic, payload)
         if heard is not None:
-            assert [r for r in heard.decoded.refused if r.reason is RejectionReason.MALFORMED] == []
+            assert [
+                r for r in heard.decoded.rejected if r.reason is RejectionReason.MALFORMED
+            ] == []
 
 
 def test_an_ahoys_total_is_in_kwh() -> None:
@@ -69,7 +71,7 @@ def test_an_ahoys_total_is_in_kwh() -> None:
 def test_sums_of_a_dtu_are_nobodys() -> None:
     for topic, payload, _ in samples("hoymiles_opendtu_ahoy"):
         if topic.startswith(("solar/ac", "solar/dc", "inverter/total")) or topic.count("/") == 1:
-            assert addressed(topic, payload.encode()) is None
+            assert resolve_topic(topic, payload.encode()) is None
 
 
 def test_a_shelly_em_counts_watt_hours() -> None:

@@ -3,10 +3,10 @@
 What runs: `service.run`, in one process, or in several with `INGEST_GROUP`. Then a `group` divides
 the devices among sessions that its members read; with a shared subscription `session_takeover`
 reads the sessions of members that are missing.
-A message goes `mqtt.connection` → `subscriber` → its device's dialect (pure) → `partitions`, a
-bounded `batcher` each → `writer` (one transaction) → commit → acknowledged. Messages of a firmware
-are decoded in the transaction (`firmware_decoding`): one may be a part of a measurement that
-another message began, or belong to an hour that came twice (`repeated_hour`).
+A message goes `mqtt.connection` → `subscriber` → its device's dialect (pure) → a bounded partition
+of `batcher` → `committer` → `writer` (one transaction) → commit → acknowledged. Messages of a
+firmware are decoded in the transaction (`firmware_decoding`): one may be a part of a measurement
+that another message began, or belong to an hour that came twice (`repeated_hour`).
 Timers run beside it: `presence` (silent devices, windows that pass), `pricing` (each slot) and
 `victron_keepalive` (devices that publish only while asked to).
 

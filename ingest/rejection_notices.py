@@ -16,6 +16,7 @@ from ingest.metrics import IngestMetrics
 
 REJECTIONS_PER_NOTICE_MAX = 100
 IN_FLIGHT_MAX = 8
+# Notices that wait for the broker. Further ones are dropped, so a slow broker costs no memory.
 WAITING_MAX = 2_000
 
 
@@ -38,7 +39,7 @@ class RejectionNotices:
             try:
                 self._waiting.put_nowait(notice)
             except asyncio.QueueFull:
-                self._metrics.answers_dropped.inc()
+                self._metrics.notices_dropped.inc()
 
     async def run(self) -> None:
         """Publish notices until cancelled."""

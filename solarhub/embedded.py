@@ -34,7 +34,7 @@ from solarhub.child import (
 from solarhub.errors import CommandError
 
 if TYPE_CHECKING:
-    from ingest.embedded_broker.limits import Limits
+    from ingest.embedded_broker.limits import BrokerLimits
 
 # The builtin locale: the same collation and case rules on every operating system.
 _INITDB = (
@@ -249,7 +249,7 @@ async def broker(
     port: int,
     hub_password: str,
     hub_first: bool = False,
-    limits: "Limits | None" = None,
+    limits: "BrokerLimits | None" = None,
 ) -> AsyncIterator[None]:
     """Run the MQTT broker in the current event loop; it holds one connection of `pool`.
 
@@ -257,9 +257,9 @@ async def broker(
     would be lost. The default `limits` allow as many connections as this process may open files.
     """
     from ingest.embedded_broker import listener
-    from ingest.embedded_broker.limits import Limits
+    from ingest.embedded_broker.limits import BrokerLimits
 
-    limits = limits or Limits().within(_open_files_max())
+    limits = limits or BrokerLimits().within(_open_files_max())
     async with listener.running(
         pool,
         host=host,

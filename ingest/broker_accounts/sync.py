@@ -158,8 +158,8 @@ class BrokerAccountSync:
             await self._apply_batch(conn, plugin, urgent, listed)
             backlog = pending_changes(wanted, listed, self._secret)
             has_more = await self._apply_batch(conn, plugin, backlog, listed)
-            self._metrics.accounts.set(len(wanted))
-            self._metrics.accounts_behind.set(count_outdated(wanted, listed))
+            self._metrics.broker_accounts.set(len(wanted))
+            self._metrics.broker_accounts_behind.set(count_outdated(wanted, listed))
             if not has_more:
                 await changes.wait(_POLL_S)
 
@@ -216,7 +216,7 @@ class BrokerAccountSync:
         return failed
 
     def _adapt_batch_size(self, changes: int, took_s: float) -> None:
-        self._metrics.account_changes.inc(changes)
+        self._metrics.broker_account_changes.inc(changes)
         if took_s < _BATCH_SHORT_S and changes == self._batch_size:
             self._batch_size = min(2 * self._batch_size, _BATCH_MAX)
         elif took_s > _BATCH_LONG_S:

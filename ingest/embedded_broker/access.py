@@ -1,4 +1,4 @@
-"""Who a client proves to be, and what it may publish and read then."""
+"""Authentication of MQTT clients, and the topics that each user may publish in and read."""
 
 import hmac
 from collections.abc import Collection
@@ -18,14 +18,15 @@ HUB_USER = "hub"
 
 
 class AccessUndecidedError(Exception):
-    """The database can't be asked who that is."""
+    """The database is unavailable, so a client can be neither authenticated nor refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerUser:
-    """A device with what it signed in with; without `access` the hub itself, who may do everything.
+    """An authenticated device with its credentials and topics, or the hub itself.
 
-    `username` is the device's id in its usual spelling, however the client spelt it.
+    The hub has no `access` and may use every topic. `username` of a device is its id in the
+    canonical spelling, whatever spelling the client sent.
     """
 
     username: str
@@ -37,7 +38,7 @@ class BrokerUser:
         return self.access is None
 
     @property
-    def speaks_a_firmware(self) -> bool:
+    def uses_firmware(self) -> bool:
         return self.access is not None and self.access.dialect != Dialect.NATIVE
 
     def may_publish(self, topic: str) -> bool:
@@ -48,14 +49,14 @@ class BrokerUser:
 
 
 class Access:
-    """Asks the database at every sign-in; what it said then stays with the connection."""
+    """Authenticates clients against the database. The result is valid until access changes."""
 
     def __init__(self, pool: Pool, hub_password: str) -> None:
         self._pool = pool
         self._hub_password = hub_password.encode()
 
     async def sign_in(self, username: str, password: str) -> BrokerUser | None:
-        """Who proves to be that user; None: nobody. Raises AccessUndecidedError."""
+        """Return the user, or None for wrong credentials. Raises AccessUndecidedError."""
         if username == HUB_USER:
             proven = hmac.compare_digest(password.encode(), self._hub_password)
             return BrokerUser(username) if proven else None
@@ -74,7 +75,7 @@ class Access:
 
 
 async def current(conn: Connection, usernames: Collection[str]) -> dict[str, BrokerUser]:
-    """Those of these devices that may still sign in, as they would now, by user name."""
+    """Return those of these devices that may still sign in, with their present access, by name."""
     found = await device_credentials.access_of(
         conn, [DeviceId(UUID(username)) for username in usernames]
     )
@@ -83,7 +84,7 @@ async def current(conn: Connection, usernames: Collection[str]) -> dict[str, Bro
 
 
 def _user_of(access: DeviceAccess) -> BrokerUser | None:
-    """None where it speaks what a newer hub knows."""
+    """Return the user of a device, or None if only a newer hub knows its dialect."""
     if access.dialect not in set(Dialect):
         return None
     topics = topics_of(access.id, Dialect(access.dialect), access.external_id)

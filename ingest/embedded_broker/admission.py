@@ -1,22 +1,22 @@
-"""Which connections are let in, and who has to make room for them. Pure."""
+"""Admission of connections: limits in total and per address, and eviction. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Generic, Protocol, TypeVar
 
-from ingest.embedded_broker.limits import Limits
+from ingest.embedded_broker.limits import BrokerLimits
 
-# What one household or host gets of IPv6: whoever has one address there has them all.
+# The IPv6 network of one household or host, which may use every address in it.
 _IPV6_PREFIX = 64
 
 
 class NoRoomError(Exception):
-    """There are too many connections, and none that could make room."""
+    """There are too many connections, and none that may be evicted."""
 
 
 class Admitted(Protocol):
-    """A connection. `is_signing_in`: it has sent its CONNECT, and is left alone."""
+    """A connection. One that `is_signing_in` has sent its CONNECT, so it is not evicted."""
 
     @property
     def address(self) -> str: ...
@@ -28,13 +28,17 @@ ConnectionT = TypeVar("ConnectionT", bound=Admitted)
 
 
 class Admission(Generic[ConnectionT]):
-    """Counts connections, by address too; who has not signed in makes room for others."""
+    """Counts connections, in total and per address.
 
-    def __init__(self, limits: Limits) -> None:
+    At a limit, the oldest connection that has sent no CONNECT is evicted for a new one. So clients
+    that connect and stay silent cannot keep others out.
+    """
+
+    def __init__(self, limits: BrokerLimits) -> None:
         self._limits = limits
         self._all: set[ConnectionT] = set()
         self._by_address: Counter[str] = Counter()
-        # Of each address those that have not signed in, the oldest first.
+        # By address: connections that have not signed in, the oldest first.
         self._pending: dict[str, dict[ConnectionT, None]] = {}
         self._pending_count = 0
 
@@ -42,20 +46,20 @@ class Admission(Generic[ConnectionT]):
         return len(self._all)
 
     def admit(self, connection: ConnectionT) -> ConnectionT | None:
-        """Let it in; returns another that is to be ended for it. Raises NoRoomError."""
+        """Admit a connection, and return the one to end for it, if any. Raises NoRoomError."""
         address = connection.address
-        victim = None
+        evicted = None
         if self._is_full_for(address):
-            victim = self._make_room([address])
+            evicted = self._evict([address])
         elif self._is_full():
-            victim = self._make_room(
+            evicted = self._evict(
                 sorted(self._pending, key=lambda a: len(self._pending[a]), reverse=True)
             )
         self._all.add(connection)
         self._by_address[address] += 1
         self._pending.setdefault(address, {})[connection] = None
         self._pending_count += 1
-        return victim
+        return evicted
 
     def signed_in(self, connection: ConnectionT) -> None:
         self._no_longer_pending(connection)
@@ -80,8 +84,8 @@ class Admission(Generic[ConnectionT]):
             or pending >= self._limits.pending_per_address_max
         )
 
-    def _make_room(self, addresses: Iterable[str]) -> ConnectionT:
-        """Give up the oldest connection of the first address that has one to give up."""
+    def _evict(self, addresses: Iterable[str]) -> ConnectionT:
+        """Remove the oldest connection of the first address with one that may be evicted."""
         for address in addresses:
             for connection in self._pending.get(address, ()):
                 if not connection.is_signing_in:
@@ -99,7 +103,7 @@ class Admission(Generic[ConnectionT]):
 
 
 def address_of(host: str) -> str:
-    """What counts as one address."""
+    """Return the address or network that a host is counted under."""
     address = ip_address(host.partition("%")[0])
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:

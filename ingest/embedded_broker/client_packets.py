@@ -1,7 +1,7 @@
-"""What MQTT clients send, checked to the letter of MQTT 3.1.1, and what they are answered. Pure.
+"""The server's side of MQTT 3.1.1: strict decoding of clients' packets, and the answers. Pure.
 
-The checks are strict because the router behind them is not: it believes a packet's fields more than
-its length, and would read a message that is hidden behind a field as a packet of its own.
+The checks are strict because the router behind them is not. It trusts a packet's fields more than
+its length, and would read bytes that are hidden behind the last field as a packet of its own.
 Section numbers are those of the OASIS standard, MQTT Version 3.1.1.
 """
 
@@ -23,8 +23,7 @@ from ingest.mqtt.codec import (
 ACCEPTED, BAD_LEVEL, BAD_CLIENT_ID, UNAVAILABLE, NOT_AUTHORIZED = 0, 1, 2, 3, 5
 REFUSED_FILTER = 0x80
 
-# Of the level, the highest bit says that a bridge connects (Mosquitto's and others'): it is no
-# level of its own.
+# Bridges of Mosquitto and others set the highest bit of the level.
 _LEVEL, _BRIDGE = 4, 0x80
 # The names of MQTT 3.1.1 and 5, and of MQTT 3.1, with their lengths.
 _OPENINGS = (b"\0\4MQTT", b"\0\6MQIsdp")
@@ -36,7 +35,7 @@ _ANSWER_BYTES = 4
 
 
 class UnsupportedLevelError(Exception):
-    """A CONNECT of another version of MQTT, to be refused with BAD_LEVEL (3.1.2.2)."""
+    """A CONNECT is of another version of MQTT. It is refused with BAD_LEVEL (3.1.2.2)."""
 
 
 class Will(NamedTuple):
@@ -47,7 +46,7 @@ class Will(NamedTuple):
 
 
 class Connect(NamedTuple):
-    """`client_id` may be empty. `password` is empty where there is none."""
+    """A request to connect (3.1). `client_id` may be empty; an absent password is empty."""
 
     client_id: str
     username: str
@@ -58,7 +57,7 @@ class Connect(NamedTuple):
 
 
 class Publish(NamedTuple):
-    """`packet_id` is 0 at QoS 0."""
+    """A message from or to a client (3.3). `packet_id` is 0 at QoS 0."""
 
     topic: str
     payload: bytes
@@ -68,7 +67,7 @@ class Publish(NamedTuple):
 
 
 class Subscribe(NamedTuple):
-    """Filters, each with the QoS that is asked for."""
+    """A request to subscribe (3.8): filters, each with the requested QoS."""
 
     packet_id: int
     filters: Sequence[tuple[str, int]]
@@ -80,7 +79,7 @@ class Unsubscribe(NamedTuple):
 
 
 class PacketBuffer:
-    """Cuts what comes in into packets of at most `packet_max_bytes`."""
+    """Cuts received bytes into packets of at most `packet_max_bytes`."""
 
     def __init__(self, packet_max_bytes: int) -> None:
         self.packet_max_bytes = packet_max_bytes
@@ -88,7 +87,7 @@ class PacketBuffer:
 
     @property
     def unfinished_bytes(self) -> int:
-        """How much is here of a packet that has not come to its end."""
+        """The size of the incomplete packet at the end."""
         return len(self._begun)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -100,7 +99,7 @@ class PacketBuffer:
             while at < len(begun) and (size := packet_size(begun, at)) is not None:
                 if size > self.packet_max_bytes:
                     raise MalformedPacketError(
-                        f"a packet of more than {self.packet_max_bytes} bytes"
+                        f"a packet has more than {self.packet_max_bytes} bytes"
                     )
                 if at + size > len(begun):
                     return
@@ -111,7 +110,7 @@ class PacketBuffer:
 
 
 class _Fields:
-    """Reads a packet's fields in turn. Raises MalformedPacketError where one is not all there."""
+    """Reads a packet's fields one after another. Raises MalformedPacketError."""
 
     def __init__(self, packet: bytes) -> None:
         self._packet = packet
@@ -120,7 +119,7 @@ class _Fields:
     def data(self, size: int) -> bytes:
         taken = self._packet[self._at : self._at + size]
         if len(taken) < size:
-            raise MalformedPacketError("a packet that ends in a field")
+            raise MalformedPacketError("a packet ends within a field")
         self._at += size
         return taken
 
@@ -144,18 +143,18 @@ class _Fields:
 
     def end(self) -> None:
         if self.are_left:
-            raise MalformedPacketError("more in a packet than its fields")
+            raise MalformedPacketError("a packet is longer than its fields")
 
 
 def check_opening(begun: bytes) -> None:
-    """Raise as soon as it shows that what began can't become a CONNECT of MQTT 3.1.1.
+    """Check that the bytes so far can become a CONNECT of MQTT 3.1.1.
 
     The first `OPENING_BYTES` are enough. Raises MalformedPacketError, UnsupportedLevelError.
     """
     if not begun:
         return
     if begun[0] != CONNECT:
-        raise MalformedPacketError("something else than a CONNECT")
+        raise MalformedPacketError("the first packet is not a CONNECT")
     if packet_size(begun, 0) is None:
         return
     opened = begun[body_at(begun) :]
@@ -167,8 +166,8 @@ def check_opening(begun: bytes) -> None:
         raise UnsupportedLevelError
 
 
-def connect_of(packet: bytes) -> Connect:
-    """What a CONNECT says (3.1) that has passed `check_opening`. Raises MalformedPacketError."""
+def decode_connect(packet: bytes) -> Connect:
+    """Decode a CONNECT (3.1) that has passed `check_opening`. Raises MalformedPacketError."""
     fields = _Fields(packet)
     fields.sized()
     fields.number(1)
@@ -182,7 +181,7 @@ def connect_of(packet: bytes) -> Connect:
             _topic(fields.text()), fields.sized(), _will_qos(flags), bool(flags & _WILL_RETAIN)
         )
     username = _identifier(fields.text()) if flags & _USERNAME else ""
-    # Binary to the standard; ours are text, and what is none is a wrong one.
+    # The standard allows binary passwords. The hub's are text, so any other is a wrong one.
     password = fields.sized().decode("utf-8", "replace") if flags & _PASSWORD else ""
     fields.end()
     return Connect(client_id, username, password, bool(flags & _CLEAN), keep_alive_s, will)
@@ -202,8 +201,8 @@ def _will_qos(flags: int) -> int:
     return flags >> 3 & 0x03
 
 
-def publish_of(packet: bytes) -> Publish:
-    """What a PUBLISH says (3.3). Raises MalformedPacketError, for a topic with wildcards too."""
+def decode_publish(packet: bytes) -> Publish:
+    """Decode a PUBLISH (3.3). Raises MalformedPacketError, also for a topic with wildcards."""
     qos = packet[0] >> 1 & 0x03
     if qos > _QOS_MAX:
         raise MalformedPacketError("a PUBLISH at QoS 3")
@@ -211,7 +210,7 @@ def publish_of(packet: bytes) -> Publish:
     id_at = topic_at + int.from_bytes(packet[topic_at - 2 : topic_at])
     payload_at = id_at + 2 if qos else id_at
     if payload_at > len(packet):
-        raise MalformedPacketError("a PUBLISH that ends in its topic")
+        raise MalformedPacketError("a PUBLISH ends before its payload")
     packet_id = int.from_bytes(packet[id_at:payload_at])
     if qos and not packet_id:
         raise MalformedPacketError("a packet id of 0")
@@ -219,21 +218,21 @@ def publish_of(packet: bytes) -> Publish:
     return Publish(topic, packet[payload_at:], qos, packet_id, bool(packet[0] & 0x01))
 
 
-def subscribe_of(packet: bytes) -> Subscribe:
-    """What a SUBSCRIBE asks for (3.8). Raises MalformedPacketError."""
+def decode_subscribe(packet: bytes) -> Subscribe:
+    """Decode a SUBSCRIBE (3.8). Raises MalformedPacketError."""
     fields = _Fields(packet)
     packet_id = fields.packet_id()
     filters: list[tuple[str, int]] = []
     while fields.are_left or not filters:
         topic_filter, qos = fields.text(), fields.number(1)
         if not topic_filter or qos > _QOS_MAX:
-            raise MalformedPacketError("a SUBSCRIBE to no filter, or at no QoS")
+            raise MalformedPacketError("a SUBSCRIBE with an empty filter or an invalid QoS")
         filters.append((topic_filter, qos))
     return Subscribe(packet_id, filters)
 
 
-def unsubscribe_of(packet: bytes) -> Unsubscribe:
-    """What an UNSUBSCRIBE takes back (3.10). Raises MalformedPacketError."""
+def decode_unsubscribe(packet: bytes) -> Unsubscribe:
+    """Decode an UNSUBSCRIBE (3.10). Raises MalformedPacketError."""
     fields = _Fields(packet)
     packet_id = fields.packet_id()
     filters: list[str] = []
@@ -242,10 +241,13 @@ def unsubscribe_of(packet: bytes) -> Unsubscribe:
     return Unsubscribe(packet_id, filters)
 
 
-def answered_id(packet: bytes) -> int:
-    """The id in a PUBACK, PUBREC, PUBREL or PUBCOMP (3.4 to 3.7). Raises MalformedPacketError."""
+def decode_answer(packet: bytes) -> int:
+    """Return the packet id of a PUBACK, PUBREC, PUBREL or PUBCOMP (3.4 to 3.7).
+
+    Raises MalformedPacketError.
+    """
     if len(packet) != _ANSWER_BYTES:
-        raise MalformedPacketError("an answer with more or less than a packet id")
+        raise MalformedPacketError("an answer holds more or less than a packet id")
     return _Fields(packet).packet_id()
 
 
@@ -254,13 +256,13 @@ def check_empty(packet: bytes) -> None:
     _Fields(packet).end()
 
 
-def kind_of(packet: bytes) -> int:
-    """A packet's type with the flags that it must have (2.2); a PUBLISH's flags are its own."""
+def packet_type(packet: bytes) -> int:
+    """Return a packet's type with its required flags (2.2), and without a PUBLISH's own flags."""
     return PUBLISH if packet[0] & ~_FLAGS == PUBLISH else packet[0]
 
 
 def is_filter(topic_filter: str) -> bool:
-    """Whether wildcards stand where they may (4.7.1)."""
+    """Return whether wildcards are only where they are allowed (4.7.1)."""
     levels = topic_filter.split("/")
     return all(
         not ("#" in level or "+" in level)
@@ -270,46 +272,46 @@ def is_filter(topic_filter: str) -> bool:
     )
 
 
-def connack(code: int, *, session_present: bool = False) -> bytes:
+def encode_connack(code: int, *, session_present: bool = False) -> bytes:
     return bytes([CONNACK, 2, session_present, code])
 
 
-def answer(kind: int, packet_id: int) -> bytes:
-    """A PUBACK, PUBREC, PUBCOMP or UNSUBACK."""
+def encode_answer(kind: int, packet_id: int) -> bytes:
+    """Encode a PUBACK, PUBREC, PUBCOMP or UNSUBACK."""
     return bytes([kind, 2]) + packet_id.to_bytes(2)
 
 
-def suback(packet_id: int, codes: Iterable[int]) -> bytes:
+def encode_suback(packet_id: int, codes: Iterable[int]) -> bytes:
     return packet_of(SUBACK, packet_id.to_bytes(2) + bytes(codes))
 
 
-def published(message: Publish, *, is_duplicate: bool = False) -> bytes:
-    """A PUBLISH."""
+def encode_publish(message: Publish, *, is_duplicate: bool = False) -> bytes:
+    """Encode a PUBLISH."""
     header = PUBLISH | is_duplicate << 3 | message.qos << 1 | message.retain
     packet_id = message.packet_id.to_bytes(2) if message.qos else b""
     return packet_of(header, sized(message.topic) + packet_id + message.payload)
 
 
 def _text(data: bytes) -> str:
-    """Text as MQTT has it (1.5.3): UTF-8 without surrogates and without null characters."""
+    """Decode text (1.5.3): UTF-8 without surrogates and null characters."""
     try:
         value = data.decode()
     except UnicodeDecodeError:
-        raise MalformedPacketError("text that is no UTF-8") from None
+        raise MalformedPacketError("text is not UTF-8") from None
     if "\0" in value:
-        raise MalformedPacketError("text with a null character")
+        raise MalformedPacketError("text contains a null character")
     return value
 
 
 def _identifier(value: str) -> str:
-    """Without control characters, which have no place in a name, nor in a log (1.5.3)."""
+    """Check that a name has no control characters (1.5.3): names are logged."""
     if any(character < " " or "\x7f" <= character <= "\x9f" for character in value):
-        raise MalformedPacketError("a name with control characters")
+        raise MalformedPacketError("a name contains control characters")
     return value
 
 
 def _topic(value: str) -> str:
-    """A topic to publish in (3.3.2.1): not empty, no wildcards."""
+    """Check that a topic to publish in is not empty and has no wildcards (3.3.2.1)."""
     if not value or "+" in value or "#" in value:
-        raise MalformedPacketError("a topic with wildcards, or an empty one")
+        raise MalformedPacketError("a topic is empty or has wildcards")
     return value

@@ -11,9 +11,7 @@ import structlog
 from ingest.embedded_broker import client_packets as packets
 from ingest.embedded_broker.access import Access, AccessUndecidedError, BrokerUser
 from ingest.embedded_broker.client_packets import Connect, PacketBuffer, UnsupportedLevelError, Will
-from ingest.embedded_broker.deadlines import Deadlines
-from ingest.embedded_broker.limits import Limits
-from ingest.embedded_broker.pace import PublishPace
+from ingest.embedded_broker.limits import BrokerLimits, Deadlines, PublishRate
 from ingest.embedded_broker.packet_handler import LimitExceededError, PacketHandler
 from ingest.embedded_broker.retained import RetainedMessages
 from ingest.embedded_broker.router import Router
@@ -23,11 +21,12 @@ from ingest.mqtt.codec import MalformedPacketError
 
 READ_BYTES = 64 * 1024
 _BEHIND_POLL_S = 0.1
-_FLUSH_S = 1.0  # for what was answered before the end
-# Of a client's pace, in messages: these have the router, and what is retained, looked through.
+# Answers that were sent before the end may go out for this long.
+_FLUSH_S = 1.0
+# Their cost in messages of the rate limit: they search all subscriptions and retained messages.
 _COSTS = {codec.SUBSCRIBE: 20, codec.UNSUBSCRIBE: 20}
 
-# After these no will is published: the client said goodbye, or has no say any more.
+# After these reasons no will is published (3.1.2.5): the client disconnected, or may not publish.
 DISCONNECTED, REVOKED, STOPPING = "disconnected", "revoked", "stopping"
 CLOSED = "closed by the client"
 _WITHOUT_WILL = {DISCONNECTED, REVOKED, STOPPING}
@@ -36,7 +35,7 @@ _log = structlog.get_logger()
 
 
 class RefusedError(Exception):
-    """A CONNECT that is answered with a code; the message is for the log."""
+    """A CONNECT is refused with a return code. The message is for the log."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -45,33 +44,33 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BrokerParts:
-    """What all connections share.
+    """The objects that all connections share.
 
-    `hub_first`: devices are let in once the hub reads what they say; it would be lost before.
-    `now_s` is the event loop's clock; `orders` number the CONNECTs.
+    `hub_first`: devices may sign in only once the hub has subscribed, as messages that they publish
+    before would be lost. `now_s` is the event loop's clock. `orders` number the CONNECTs.
     """
 
     access: Access
     sessions: Sessions
     router: Router
     retained: RetainedMessages
-    limits: Limits
+    limits: BrokerLimits
     hub_first: bool
     now_s: Callable[[], float]
     orders: Iterator[int] = field(default_factory=count)
 
     @property
     def hub_is_behind(self) -> bool:
-        """Whether so much waits to be routed, or for the hub, that devices have to wait."""
+        """True if so much waits to be routed or acknowledged by the hub that devices must wait."""
         queued_bytes = self.router.unrouted_bytes + self.sessions.hub_queued_bytes
         return queued_bytes > self.limits.queued_max_bytes
 
 
 class ClientConnection:
-    """Nothing that a client sends reaches a session, or the router, before it has signed in.
+    """A client's connection. Before it has signed in, no packet reaches a session or the router.
 
-    `username`: who it says it is. `user`: who it has proven to be. `end_reason`: why it ends; from
-    then on none of its packets counts.
+    `username`: as the CONNECT states it. `user`: set once authenticated. `end_reason`: set when the
+    connection begins to end; later packets have no effect.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class ClientConnection:
         self._ending = asyncio.Event()
         self._ended = asyncio.Event()
         self._deadlines = Deadlines(parts.limits)
-        self._pace = PublishPace(
+        self._rate = PublishRate(
             messages_per_s=parts.limits.messages_per_device_per_s,
             bytes_per_s=parts.limits.bytes_per_device_per_s,
             now_s=parts.now_s(),
@@ -102,7 +101,7 @@ class ClientConnection:
         return self._buffer.unfinished_bytes
 
     def end(self, reason: str) -> None:
-        """Begin to end it. What was answered before may still go out for a second."""
+        """Begin to end the connection. Answers sent before may still go out for a second."""
         if self.end_reason is None:
             self.end_reason = reason
             self._ending.set()
@@ -114,13 +113,13 @@ class ClientConnection:
         await self._ended.wait()
 
     def overdue(self) -> str | None:
-        """Why it has to end by now."""
+        """Return the reason to end the connection, or None."""
         if self.user is None:
-            return None  # signing in has a deadline of its own
+            return None  # Signing in has a deadline of its own.
         return self._deadlines.overdue(self._parts.now_s())
 
     async def run(self, signed_in: Callable[[], None]) -> None:
-        """Serve the client; `signed_in` is called once it has. What it does wrong ends it here."""
+        """Serve the client until the connection ends. Calls `signed_in` when it has signed in."""
         try:
             await self._serve(signed_in)
         except (MalformedPacketError, LimitExceededError, RefusedError) as error:
@@ -142,10 +141,10 @@ class ClientConnection:
             try:
                 connect, user = await self._sign_in()
             except UnsupportedLevelError:
-                self._writer.write(packets.connack(packets.BAD_LEVEL))
+                self._writer.write(packets.encode_connack(packets.BAD_LEVEL))
                 raise
             except RefusedError as refusal:
-                self._writer.write(packets.connack(refusal.code))
+                self._writer.write(packets.encode_connack(refusal.code))
                 raise
             session, resumes = await self._parts.sessions.claim(
                 user, connect.client_id, self, is_clean=connect.is_clean
@@ -160,13 +159,13 @@ class ClientConnection:
                 send=self._send, end=self.end,
             )  # fmt: skip
             handler.begin(resumes=resumes)
-            await self._attend(handler, connect.will)
+            await self._serve_session(handler, connect.will)
         finally:
             self._parts.sessions.release(session)
 
     async def _sign_in(self) -> tuple[Connect, BrokerUser]:
-        """Raises what `_serve` answers, or ends with."""
-        connect = packets.connect_of(await self._read_connect())
+        """Authenticate the client. Raises the errors that `_serve` and `run` handle."""
+        connect = packets.decode_connect(await self._read_connect())
         self.is_signing_in = True
         self.username = connect.username
         self.order = next(self._parts.orders)
@@ -178,25 +177,28 @@ class ClientConnection:
         if user is None:
             raise RefusedError(packets.NOT_AUTHORIZED, "wrong user name or password")
         if self._parts.hub_first and not user.is_hub and not self._parts.sessions.hub_reads:
-            raise RefusedError(packets.UNAVAILABLE, "the hub does not read yet")
+            raise RefusedError(packets.UNAVAILABLE, "the hub has not subscribed yet")
         will = connect.will
-        if will is not None and not (user.may_publish(will.topic) or user.speaks_a_firmware):
-            # Some firmwares have a will that can't be set up: they come without it.
-            raise RefusedError(packets.NOT_AUTHORIZED, "a will in a topic of others")
+        if will is not None and not (user.may_publish(will.topic) or user.uses_firmware):
+            # Some firmwares have a will that can't be configured: they connect, and it is dropped.
+            raise RefusedError(packets.NOT_AUTHORIZED, "a will in a topic that is not allowed")
         return connect, user
 
     async def _read_connect(self) -> bytes:
-        """Raises MalformedPacketError, UnsupportedLevelError: as soon as that shows."""
+        """Return the CONNECT.
+
+        Raises MalformedPacketError and UnsupportedLevelError as early as possible.
+        """
         begun = b""
         while data := await self._reader.read(READ_BYTES):
             begun = (begun + data)[: packets.OPENING_BYTES]
             packets.check_opening(begun)
             for packet in self._buffer.feed(data):
                 return packet
-        raise MalformedPacketError("no whole CONNECT")
+        raise MalformedPacketError("no complete CONNECT")
 
-    async def _attend(self, handler: PacketHandler, will: Will | None) -> None:
-        """Serve a client that has its session, until one of the two ends it."""
+    async def _serve_session(self, handler: PacketHandler, will: Will | None) -> None:
+        """Handle packets until either side ends the connection; then publish the will if due."""
         try:
             await self._read_packets(handler)
         except (MalformedPacketError, LimitExceededError, OSError) as error:
@@ -206,14 +208,17 @@ class ClientConnection:
             await handler.publish_will(will)
 
     async def _read_packets(self, handler: PacketHandler) -> None:
-        """Read until the end. Raises MalformedPacketError, LimitExceededError, OSError."""
-        data = b""  # some packets may have come with the CONNECT
+        """Handle packets until the connection ends.
+
+        Raises MalformedPacketError, LimitExceededError, OSError.
+        """
+        data = b""  # Packets may have arrived together with the CONNECT.
         while True:
             count = 0
             for packet in self._buffer.feed(data):
                 if self.end_reason is not None:
                     return
-                count += _COSTS.get(packets.kind_of(packet), 1)
+                count += _COSTS.get(packets.packet_type(packet), 1)
                 await handler.handle(packet)
                 if handler.is_disconnected:
                     self.end(DISCONNECTED)
@@ -225,20 +230,21 @@ class ClientConnection:
                 return
 
     async def _slow_down(self, messages: int, size_bytes: int) -> None:
-        """Wait for a device to read its answers, while it sends too fast, and for the hub.
+        """Delay a device that reads slowly or sends too fast, or while the hub is behind.
 
-        Never for the hub: with its database away it leaves all unread, and says that it lives.
+        The hub's own connection is never delayed: while its database is unavailable it leaves all
+        messages unread, and its pings must still be answered.
         """
         if not self._writer.is_closing():
             await self._writer.drain()
-        wait_s = self._pace.wait_s(messages, size_bytes, self._parts.now_s())
+        wait_s = self._rate.wait_s(messages, size_bytes, self._parts.now_s())
         if wait_s > 0:
             await self._pause(wait_s)
         while self._parts.hub_is_behind and self.end_reason is None:
             await self._pause(_BEHIND_POLL_S)
 
     async def _pause(self, pause_s: float) -> None:
-        """Read nothing for a while, in which no silence counts."""
+        """Read nothing for a while. The deadlines are extended by it."""
         self._deadlines.pause(self._parts.now_s() + pause_s)
         with suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
@@ -251,12 +257,12 @@ class ClientConnection:
         if self.user is not None and not self.user.is_hub:
             unread_bytes = self._writer.transport.get_write_buffer_size()
             if unread_bytes > self._parts.limits.unread_max_bytes:
-                self.end("does not read what it is sent")
+                self.end("does not read its messages")
 
 
 def _check_client_id(connect: Connect, max_bytes: int) -> None:
-    """Raises RefusedError (3.1.3.1): a session to keep needs a client id."""
+    """Raise RefusedError for a long client id, or a persistent session without one (3.1.3.1)."""
     if len(connect.client_id.encode()) > max_bytes:
-        raise RefusedError(packets.BAD_CLIENT_ID, f"a client id of more than {max_bytes} bytes")
+        raise RefusedError(packets.BAD_CLIENT_ID, f"the client id has more than {max_bytes} bytes")
     if not connect.client_id and not connect.is_clean:
-        raise RefusedError(packets.BAD_CLIENT_ID, "a session to keep, without a client id")
+        raise RefusedError(packets.BAD_CLIENT_ID, "a persistent session without a client id")

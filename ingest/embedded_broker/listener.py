@@ -1,4 +1,4 @@
-"""The embedded broker's socket: who is let in, and who is ended."""
+"""The embedded broker's socket: it admits connections, and ends those over a limit or revoked."""
 
 import asyncio
 import socket
@@ -23,7 +23,7 @@ from ingest.embedded_broker.connection import (
     BrokerParts,
     ClientConnection,
 )
-from ingest.embedded_broker.limits import Limits
+from ingest.embedded_broker.limits import BrokerLimits
 from ingest.embedded_broker.retained import RetainedMessages
 from ingest.embedded_broker.sessions import Sessions
 
@@ -31,7 +31,7 @@ _BACKLOG = 512
 _ACCESS_POLL_S = 5.0
 _RETRY_S = 0.5
 _STOP_S = 3.0
-# In a line of the log.
+# User names in a log line, and their length: clients choose both.
 _NAMED_MAX = 5
 _NAME_LENGTH_MAX = 64
 _USUAL = {DISCONNECTED, CLOSED, STOPPING}
@@ -41,9 +41,9 @@ _log = structlog.get_logger()
 
 @asynccontextmanager
 async def running(
-    pool: Pool, *, host: str, port: int, hub_password: str, hub_first: bool, limits: Limits
+    pool: Pool, *, host: str, port: int, hub_password: str, hub_first: bool, limits: BrokerLimits
 ) -> AsyncIterator[None]:
-    """Serve MQTT there as long as the block lasts; `pool` lends a connection all the while.
+    """Serve MQTT on an address for the duration of the block; it holds one connection of `pool`.
 
     `hub_first`: see `BrokerParts`.
     """
@@ -81,7 +81,7 @@ async def running(
 
 
 class BrokerListener:
-    """All connections of a socket."""
+    """Accepts the connections of a socket, and owns them until they end."""
 
     def __init__(self, parts: BrokerParts) -> None:
         self._parts = parts
@@ -93,10 +93,10 @@ class BrokerListener:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection, if there is room for it."""
         peer = writer.get_extra_info("peername")
-        if peer is None:  # gone already
+        if peer is None:  # The client has disconnected already.
             writer.transport.abort()
             return
-        # A client that may be silent can vanish without a word.
+        # A client without a keep-alive time may vanish silently; TCP finds out.
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connection = ClientConnection(self._parts, reader, writer, address_of(peer[0]))
         try:
@@ -106,7 +106,7 @@ class BrokerListener:
             writer.transport.abort()
             return
         if oldest is not None:
-            oldest.end("made room for another")
+            oldest.end("evicted for another connection")
         self._connections.add(connection)
         try:
             await connection.run(lambda: self._admission.signed_in(connection))
@@ -125,20 +125,20 @@ class BrokerListener:
             _log.warning("mqtt_connection_ended", username=connection.user.username, reason=reason)
 
     async def sweep(self) -> None:
-        """Look at the time until cancelled, and end what has had its time."""
+        """End connections that are overdue, and drop sessions that are, until cancelled."""
         while True:
             await asyncio.sleep(self._parts.limits.sweep_every_s)
             for connection in self._connections:
                 if reason := connection.overdue():
                     connection.end(reason)
             self._bound_unfinished()
-            await self._parts.sessions.tidy()
+            await self._parts.sessions.drop_overdue()
             self._log_refused()
             if self._parts.hub_is_behind:
                 _log.warning("mqtt_hub_is_behind", bytes=self._parts.sessions.hub_queued_bytes)
 
     def _log_refused(self) -> None:
-        """Log what was refused since the last time: one line, however many strangers there are."""
+        """Log the connections refused since the last call, in one line however many there were."""
         if self._refused:
             _log.warning(
                 "mqtt_connections_refused",
@@ -149,17 +149,17 @@ class BrokerListener:
             self._refused_usernames.clear()
 
     def _bound_unfinished(self) -> None:
-        """End who holds most of what has begun to come, while it is too much together."""
+        """End connections with the largest incomplete packets while they exceed the limit."""
         unfinished = {c: c.unfinished_bytes for c in self._connections if c.unfinished_bytes}
         surplus = sum(unfinished.values()) - self._parts.limits.unfinished_max_bytes
         for connection in sorted(unfinished, key=unfinished.__getitem__, reverse=True):
             if surplus <= 0:
                 return
             surplus -= unfinished[connection]
-            connection.end("too much that is unfinished")
+            connection.end("too many bytes of incomplete packets")
 
     async def watch_access(self, pool: Pool) -> None:
-        """Until cancelled, end whoever signed in as what is no longer so."""
+        """End connections and sessions whose access has changed, until cancelled."""
         while True:
             try:
                 async with pool.acquire() as conn, device_credentials.changes(conn) as changes:
@@ -172,7 +172,7 @@ class BrokerListener:
             await asyncio.sleep(_RETRY_S)
 
     async def _end_revoked(self, conn: Connection) -> None:
-        """End connections that could not sign in so now, and forget what is nobody's any more."""
+        """End connections whose access differs now; drop revoked sessions and retained messages."""
         connections = [c for c in self._connections if c.user is not None and not c.user.is_hub]
         sessions = [s for s in self._parts.sessions if not s.user.is_hub]
         usernames = {c.user.username for c in connections if c.user is not None}
@@ -190,6 +190,7 @@ class BrokerListener:
             self._parts.retained.forget(username)
 
     async def end_all(self) -> None:
+        """End all connections, and wait a limited time until they have ended."""
         connections = [*self._connections]
         for connection in connections:
             connection.end(STOPPING)

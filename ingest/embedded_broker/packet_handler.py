@@ -1,11 +1,11 @@
-"""What a signed-in client's packets do: they are checked, and what is left goes to the router."""
+"""The handler of a signed-in client's packets: it checks permissions and limits, and answers."""
 
 from collections.abc import Callable, Iterator, Sequence
 
 from ingest.embedded_broker import client_packets as packets
 from ingest.embedded_broker.access import BrokerUser
 from ingest.embedded_broker.client_packets import Publish, Subscribe, Unsubscribe, Will
-from ingest.embedded_broker.limits import Limits
+from ingest.embedded_broker.limits import BrokerLimits
 from ingest.embedded_broker.retained import RetainedMessage, RetainedMessages
 from ingest.embedded_broker.router import Router, RouterSession
 from ingest.embedded_broker.sessions import BrokerSession
@@ -13,20 +13,24 @@ from ingest.mqtt import codec
 from ingest.mqtt.codec import MalformedPacketError
 
 _QOS_2 = 2
-# To deliver exactly once is granted to nobody: a reading that comes twice counts once.
+# QoS 2 is granted to no subscriber: the hub counts a reading once even if it arrives twice.
 _GRANTED_QOS_MAX = 1
 
 
 class LimitExceededError(Exception):
-    """A client that asks for more than it may have; its connection ends."""
+    """A client asks for more than its limits allow. Its connection ends."""
 
 
 class PacketHandler:
-    """Of one connection. `send` writes to the client, `end` ends the connection."""
+    """Handles the packets of one connection. `send` writes to the client, `end` closes.
+
+    Packets are handled one after another. Answers to SUBSCRIBE and UNSUBSCRIBE come later, when the
+    router has changed the subscriptions.
+    """
 
     def __init__(
         self, user: BrokerUser, session: BrokerSession, router: Router, retained: RetainedMessages,
-        limits: Limits, *, send: Callable[[bytes], None], end: Callable[[str], None],
+        limits: BrokerLimits, *, send: Callable[[bytes], None], end: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.is_disconnected = False
         self._user = user
@@ -36,27 +40,28 @@ class PacketHandler:
         self._limits = limits
         self._send = send
         self._end = end
+        # Packet ids of SUBSCRIBE and UNSUBSCRIBE packets that are not answered yet.
         self._unanswered: set[int] = set()
 
     def begin(self, *, resumes: bool) -> None:
-        """Answer the CONNECT, and go on with what waits for the session."""
-        self._send(packets.connack(packets.ACCEPTED, session_present=resumes))
-        self._session.sink = self._deliver
+        """Answer the CONNECT, and send the messages that wait for the session."""
+        self._send(packets.encode_connack(packets.ACCEPTED, session_present=resumes))
+        self._session.send_to_client = self._deliver
         self._send_all(self._session.outbox.resume())
 
     async def handle(self, packet: bytes) -> None:
-        """Take a packet of the client. Raises MalformedPacketError, LimitExceededError."""
-        match packets.kind_of(packet):
+        """Handle a packet of the client. Raises MalformedPacketError, LimitExceededError."""
+        match packets.packet_type(packet):
             case codec.PUBLISH:
-                await self._on_publish(packets.publish_of(packet))
+                await self._on_publish(packets.decode_publish(packet))
             case codec.PUBACK:
-                self._send_all(self._session.outbox.acknowledge(packets.answered_id(packet)))
+                self._send_all(self._session.outbox.acknowledge(packets.decode_answer(packet)))
             case codec.PUBREL:
-                self._on_release(packets.answered_id(packet))
+                self._on_release(packets.decode_answer(packet))
             case codec.SUBSCRIBE:
-                self._on_subscribe(packets.subscribe_of(packet))
+                self._on_subscribe(packets.decode_subscribe(packet))
             case codec.UNSUBSCRIBE:
-                self._on_unsubscribe(packets.unsubscribe_of(packet))
+                self._on_unsubscribe(packets.decode_unsubscribe(packet))
             case codec.PINGREQ:
                 packets.check_empty(packet)
                 self._send(codec.PINGRESP_PACKET)
@@ -64,17 +69,17 @@ class PacketHandler:
                 packets.check_empty(packet)
                 self.is_disconnected = True
             case _:
-                raise MalformedPacketError("a packet that no client sends")
+                raise MalformedPacketError("a packet that a client must not send")
 
     async def publish_will(self, will: Will) -> None:
-        """Publish a will as if the client did so now."""
+        """Publish a will as if the client published it now."""
         await self._publish(Publish(will.topic, will.payload, will.qos, 0, will.retain))
 
     async def _on_publish(self, message: Publish) -> None:
         if message.qos < _QOS_2:
             await self._publish(message)
             if message.qos:
-                self._send(packets.answer(codec.PUBACK, message.packet_id))
+                self._send(packets.encode_answer(codec.PUBACK, message.packet_id))
             return
         received = self._session.received
         if message.packet_id not in received:
@@ -82,10 +87,10 @@ class PacketHandler:
                 raise LimitExceededError("too many messages at QoS 2 that are not released")
             received.add(message.packet_id)
             await self._publish(message)
-        self._send(packets.answer(codec.PUBREC, message.packet_id))
+        self._send(packets.encode_answer(codec.PUBREC, message.packet_id))
 
     async def _publish(self, message: Publish) -> None:
-        """Publish what the client may; the rest is taken and dropped (3.3.5)."""
+        """Publish a message, or drop it if its topic is not allowed (3.3.5)."""
         topic, payload = message.topic, message.payload
         if not self._user.may_publish(topic):
             return
@@ -95,7 +100,7 @@ class PacketHandler:
 
     def _on_release(self, packet_id: int) -> None:
         self._session.received.discard(packet_id)
-        self._send(packets.answer(codec.PUBCOMP, packet_id))
+        self._send(packets.encode_answer(codec.PUBCOMP, packet_id))
 
     def _on_subscribe(self, request: Subscribe) -> None:
         if len(request.filters) > self._limits.filters_per_request_max:
@@ -103,7 +108,7 @@ class PacketHandler:
         granted = [self._granted_qos(name, qos) for name, qos in request.filters]
         asked = zip(request.filters, granted, strict=True)
         names = [*{name: 0 for (name, _), qos in asked if qos != packets.REFUSED_FILTER}]
-        answer = packets.suback(request.packet_id, granted)
+        answer = packets.encode_suback(request.packet_id, granted)
         if names:
             self._await_answer(request.packet_id)
             self._routes.subscribe(names, lambda: self._on_subscribed(request, names, answer))
@@ -111,7 +116,7 @@ class PacketHandler:
             self._send(answer)
 
     def _granted_qos(self, name: str, qos: int) -> int:
-        """Grant a filter, or refuse it."""
+        """Return the granted QoS of a filter, or REFUSED_FILTER."""
         subscriptions = self._session.subscriptions
         if not packets.is_filter(name) or not self._user.may_read(name):
             return packets.REFUSED_FILTER
@@ -125,14 +130,14 @@ class PacketHandler:
     def _on_subscribed(self, request: Subscribe, names: Sequence[str], answer: bytes) -> None:
         self._unanswered.discard(request.packet_id)
         self._send(answer)
-        if self._session.sink != self._deliver:
-            return  # the session has another connection by now, or none
+        if self._session.send_to_client != self._deliver:
+            return  # The session has another connection by now, or none.
         self._session.has_subscribed = True
         for name in names:
             granted_qos = self._session.subscriptions.get(name, 0)
-            for kept in self._retained.matching(name):
-                qos = min(kept.qos, granted_qos)
-                self._deliver(Publish(kept.topic, kept.payload, qos, 0, retain=True))
+            for retained in self._retained.matching(name):
+                qos = min(retained.qos, granted_qos)
+                self._deliver(Publish(retained.topic, retained.payload, qos, 0, retain=True))
 
     def _on_unsubscribe(self, request: Unsubscribe) -> None:
         self._await_answer(request.packet_id)
@@ -142,7 +147,7 @@ class PacketHandler:
 
     def _on_unsubscribed(self, packet_id: int) -> None:
         self._unanswered.discard(packet_id)
-        self._send(packets.answer(codec.UNSUBACK, packet_id))
+        self._send(packets.encode_answer(codec.UNSUBACK, packet_id))
 
     @property
     def _routes(self) -> RouterSession:
@@ -159,11 +164,11 @@ class PacketHandler:
     def _deliver(self, message: Publish) -> None:
         outbox = self._session.outbox
         if not message.qos:
-            self._send(packets.published(message))
+            self._send(packets.encode_publish(message))
         elif self._user.is_hub or len(outbox) < self._limits.waiting_messages_max:
             self._send_all(outbox.add(message))
         else:
-            self._end("does not acknowledge what it is sent")
+            self._end("does not acknowledge messages")
 
     def _send_all(self, outgoing: Iterator[bytes]) -> None:
         for packet in outgoing:

@@ -1,4 +1,4 @@
-"""Retained messages: the last one of each topic, for who subscribes later. Pure; in memory."""
+"""Retained messages: the last one of each topic, for later subscribers. Pure; in memory."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class RetainedMessage:
 
 
 class RetainedMessages:
-    """Keeps so many topics and bytes of each user."""
+    """The retained messages of all users, with limits on the topics and bytes of each user."""
 
     def __init__(self, *, topics_per_user_max: int, bytes_per_user_max: int) -> None:
         self._topics_per_user_max = topics_per_user_max
@@ -30,9 +30,9 @@ class RetainedMessages:
         self._bytes: dict[str, int] = {}
 
     def keep(self, message: RetainedMessage) -> bool:
-        """Keep it in place of the one before; an empty one only removes that (3.3.1.3).
+        """Replace the retained message of a topic. An empty message only removes it (3.3.1.3).
 
-        False: its user has too many, and the topic has none now.
+        Returns False if the user is over a limit: then the topic has no retained message.
         """
         self._remove(message.topic)
         if not message.payload:
@@ -48,10 +48,11 @@ class RetainedMessages:
         return True
 
     def matching(self, topic_filter: str) -> Iterator[RetainedMessage]:
+        """Yield the retained messages whose topics match a filter."""
         if topic_filter in self._by_topic:
             yield self._by_topic[topic_filter]
         elif "#" in topic_filter or "+" in topic_filter:
-            # Most topics are told apart by what comes before the first wildcard, and its `/`.
+            # A cheap comparison of the part before the first wildcard rules out most topics.
             beginning = re.split("/?[#+]", topic_filter, maxsplit=1)[0]
             for topic, message in [*self._by_topic.items()]:
                 if topic.startswith(beginning) and covers(topic_filter, topic):
@@ -59,11 +60,11 @@ class RetainedMessages:
 
     @property
     def usernames(self) -> set[str]:
-        """Whose messages are kept."""
+        """The users with retained messages."""
         return set(self._topics)
 
     def forget(self, username: str) -> None:
-        """Forget what a user had retained."""
+        """Remove a user's retained messages."""
         for topic in [*self._topics.get(username, ())]:
             self._remove(topic)
 

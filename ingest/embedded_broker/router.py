@@ -1,12 +1,12 @@
-"""amqtt behind the listener: it knows who has subscribed to what, and hands messages on.
+"""The router of messages to subscribers: amqtt behind the listener.
 
-It listens nowhere. Each session of the listener is one of its own, connected at QoS 0 and without
-a break, with packets that the listener makes; what an MQTT session owes to its client beyond that
-is the listener's. Only amqtt's public interface is used: an external listener, adapters, and
-`internal_message_broadcast`.
+amqtt opens no socket. Each session of the listener has a session in amqtt, which is always
+connected, at QoS 0, with packets that the listener encodes. The listener does everything else that
+an MQTT session guarantees. Only amqtt's public interface is used: an external listener, adapters,
+and `internal_message_broadcast`.
 
-Topics are checked before, so amqtt has no topic plugin, and nothing is retained there: so it never
-waits while it goes through all subscriptions, where it fails if somebody subscribes meanwhile.
+The listener checks topics, so amqtt has no topic plugin, and it retains nothing. Therefore amqtt
+never awaits while it iterates over subscriptions; it would fail if one were added meanwhile.
 """
 
 import asyncio
@@ -28,9 +28,10 @@ from ingest.mqtt import codec
 
 _LISTENER = "default"
 _PACKET_ID_MAX = 65_535
-# After so many messages goes one of ours, which comes back when those before it are routed.
+# After this many messages the router sends a mark, which returns once they are all routed.
 _MARK_EVERY = 64
-_OVERHEAD_BYTES = 1024  # a message's task takes as much beside its bytes
+# The memory of a message's task in amqtt, beside its bytes.
+_OVERHEAD_BYTES = 1024
 _MARK_TOPIC = "$router/mark"
 
 Deliver = Callable[[str, bytes], None]
@@ -39,7 +40,7 @@ _log = structlog.get_logger()
 
 
 class SignedInBefore(BaseAuthPlugin):
-    """Lets everybody in: who gets here has signed in at the listener."""
+    """Accepts every session: the listener has authenticated its client before."""
 
     @dataclass
     class Config:
@@ -50,9 +51,9 @@ class SignedInBefore(BaseAuthPlugin):
 
 
 class Router:
-    """Messages in; each session gets those that it has subscribed to.
+    """Routes each message to the sessions that have subscribed to its topic.
 
-    `unrouted_bytes`: how much was taken and has yet to be handed on.
+    `unrouted_bytes`: size of the messages that were accepted and not routed yet.
     """
 
     def __init__(self, broker: Broker, tasks: asyncio.TaskGroup) -> None:
@@ -64,7 +65,7 @@ class Router:
         self.open(self._on_mark).subscribe([_MARK_TOPIC], lambda: None)
 
     async def publish(self, topic: str, payload: bytes) -> None:
-        """Take a message for every session that has subscribed to it."""
+        """Accept a message for the sessions that have subscribed to its topic."""
         await self._broker.internal_message_broadcast(topic, payload)
         size_bytes = len(payload) + _OVERHEAD_BYTES
         self.unrouted_bytes += size_bytes
@@ -79,7 +80,7 @@ class Router:
         self.unrouted_bytes -= int(routed_bytes)
 
     def open(self, deliver: Deliver) -> "RouterSession":
-        """Begin a session, of which `deliver` gets the messages until it is closed."""
+        """Open a session; `deliver` is called with its messages until it is closed."""
         session = RouterSession(self._broker, next(self._names), deliver)
         running = self._tasks.create_task(session.run())
         self._running.add(running)
@@ -102,14 +103,15 @@ class RouterSession:
         self._incoming = _Incoming()
         self._unanswered: dict[int, Callable[[], None]] = {}
         self._packet_id = 0
-        # An end that amqtt reads before it has answered a ping, it would wait for in vain.
+        # Set when amqtt has answered the first ping. If it read the end of the stream before that,
+        # it would wait for ever.
         self._is_serving = self._is_closed = False
         self._incoming.feed(
             codec.encode_connect(name, clean_session=True, keep_alive_s=0) + codec.PINGREQ_PACKET
         )
 
     def subscribe(self, filters: Sequence[str], done: Callable[[], None]) -> None:
-        """Subscribe to filters that are allowed and well-formed; `done` is called once it has."""
+        """Subscribe to valid, allowed filters; `done` is called when amqtt has subscribed."""
         packet_id = self._await_answer(done)
         self._incoming.feed(codec.encode_subscribe(packet_id, [(f, 0) for f in filters]))
 
@@ -118,16 +120,16 @@ class RouterSession:
         self._incoming.feed(codec.encode_unsubscribe(packet_id, filters))
 
     def close(self) -> None:
-        """End it; nothing is delivered from now on."""
+        """Close the session. Nothing is delivered from now on."""
         self._is_closed = True
         if self._is_serving:
             self._incoming.feed_eof()
 
     async def run(self) -> None:
-        """Serve until it is closed."""
+        """Run the session in amqtt until it is closed."""
         try:
             await self._broker.external_connected(self._incoming, _Outgoing(self._take), _LISTENER)
-        except Exception:  # noqa: BLE001 - whatever it stumbles over ends one session only.
+        except Exception:  # noqa: BLE001 - a defect of amqtt must end one session only.
             _log.exception("mqtt_router_failed")
 
     def _await_answer(self, done: Callable[[], None]) -> int:
@@ -136,13 +138,13 @@ class RouterSession:
         return self._packet_id
 
     def _take(self, packet: bytes) -> None:
-        """Take a packet that amqtt has written."""
-        match packets.kind_of(packet):
+        """Handle a packet that amqtt has written."""
+        match packets.packet_type(packet):
             case codec.PUBLISH if not self._is_closed:
-                message = packets.publish_of(packet)
+                message = packets.decode_publish(packet)
                 self._deliver(message.topic, message.payload)
             case codec.SUBACK | codec.UNSUBACK:
-                self._unanswered.pop(packets.answered_id(packet[:4]))()
+                self._unanswered.pop(packets.decode_answer(packet[:4]))()
             case codec.PINGRESP:
                 self._is_serving = True
                 if self._is_closed:
@@ -150,7 +152,7 @@ class RouterSession:
 
 
 class _Incoming(ReaderAdapter):
-    """Packets that were handed in, as amqtt reads them."""
+    """A stream of packets for amqtt to read."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -179,7 +181,7 @@ class _Incoming(ReaderAdapter):
 
 
 class _Outgoing(WriterAdapter):
-    """Where amqtt writes whole packets; it never has to wait for them to be taken."""
+    """A stream that hands every packet of amqtt to a function, so amqtt never waits to write."""
 
     def __init__(self, take: Callable[[bytes], None]) -> None:
         self._take = take
@@ -202,7 +204,7 @@ class _Outgoing(WriterAdapter):
 
 @asynccontextmanager
 async def running() -> AsyncIterator[Router]:
-    """A router, as long as the block lasts."""
+    """Run a router for the duration of the block."""
     broker = Broker(
         BrokerConfig(
             listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)},

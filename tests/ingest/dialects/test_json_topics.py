@@ -350,7 +350,9 @@ def test_a_pack_that_can_not_be_understood_is_refused(record: object, why: str) 
 
 def test_two_counters_that_might_be_meant_are_refused_rather_than_guessed() -> None:
     heard = senml({"n": "a", "u": "Wh", "v": 1}, {"n": "b", "u": "Wh", "v": 2})
-    assert refusals(heard) == ["bad_value: energy_wh: two records of one time tell this counter"]
+    assert refusals(heard) == [
+        "bad_value: energy_wh: records of the same time must not differ in this counter"
+    ]
 
 
 def test_a_pack_of_too_many_readings_is_refused() -> None:

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from ingest.embedded_broker import client_packets as packets
 from ingest.embedded_broker.admission import Admission, NoRoomError, address_of
 from ingest.embedded_broker.client_packets import Publish
-from ingest.embedded_broker.deadlines import Deadlines
-from ingest.embedded_broker.limits import Limits
-from ingest.embedded_broker.pace import PublishPace
+from ingest.embedded_broker.limits import BrokerLimits, Deadlines, PublishRate
 from ingest.embedded_broker.retained import RetainedMessage, RetainedMessages
 from ingest.embedded_broker.send_buffer import Outbox
 
@@ -24,7 +22,7 @@ class Caller:
 
 
 SMALL = replace(
-    Limits(), connections_max=6, connections_per_address_max=4, pending_max=4,
+    BrokerLimits(), connections_max=6, connections_per_address_max=4, pending_max=4,
     pending_per_address_max=3,
 )  # fmt: skip
 
@@ -121,7 +119,7 @@ def test_a_network_of_ipv6_is_one_address(host: str, address: str) -> None:
 
 
 def ids(sent: Iterator[bytes]) -> list[int]:
-    return [packets.publish_of(packet).packet_id for packet in sent]
+    return [packets.decode_publish(packet).packet_id for packet in sent]
 
 
 def message(number: int) -> Publish:
@@ -214,7 +212,7 @@ def test_retained_messages_are_found_by_filters(topic_filter: str, expected: lis
 
 
 def test_a_pace_lets_a_second_pass_at_once_and_then_so_much_a_second() -> None:
-    pace = PublishPace(messages_per_s=10, bytes_per_s=1000, now_s=0)
+    pace = PublishRate(messages_per_s=10, bytes_per_s=1000, now_s=0)
     assert pace.wait_s(10, 100, 0) == 0
     assert pace.wait_s(5, 50, 0) == pytest.approx(0.5)
     assert pace.wait_s(0, 0, 0.5) == 0
@@ -224,7 +222,7 @@ def test_a_pace_lets_a_second_pass_at_once_and_then_so_much_a_second() -> None:
 
 
 def test_a_deadline_is_that_of_whole_packets() -> None:
-    deadlines = Deadlines(replace(Limits(), packet_within_s=60))
+    deadlines = Deadlines(replace(BrokerLimits(), packet_within_s=60))
     deadlines.begin(keep_alive_s=10, now_s=0)
     assert deadlines.overdue(15) is None
     assert deadlines.overdue(15.1)
@@ -235,7 +233,7 @@ def test_a_deadline_is_that_of_whole_packets() -> None:
 
 
 def test_who_may_be_silent_may_not_be_slow() -> None:
-    deadlines = Deadlines(replace(Limits(), packet_within_s=60))
+    deadlines = Deadlines(replace(BrokerLimits(), packet_within_s=60))
     deadlines.begin(keep_alive_s=0, now_s=0)
     assert deadlines.overdue(1e6) is None
     deadlines.read(0, 1, 1e6)

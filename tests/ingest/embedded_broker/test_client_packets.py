@@ -29,12 +29,12 @@ def test_a_connect_says_all_that_is_in_it() -> None:
         "user", "password", client_id="roof", clean=False, keep_alive_s=90,
         will=raw_mqtt.Will("a/b", b"gone", qos=2, retain=True),
     )  # fmt: skip
-    connect = packets.connect_of(sent)
+    connect = packets.decode_connect(sent)
     assert connect == ("roof", "user", "password", False, 90, Will("a/b", b"gone", 2, True))
 
 
 def test_a_connect_may_say_next_to_nothing() -> None:
-    assert packets.connect_of(codec.encode_connect("", clean_session=True, keep_alive_s=0)) == (
+    assert packets.decode_connect(codec.encode_connect("", clean_session=True, keep_alive_s=0)) == (
         "",
         "",
         "",
@@ -94,27 +94,27 @@ def test_a_publish_comes_back_as_it_went(
     topic: str, payload: bytes, qos: int, packet_id: int, retain: bool
 ) -> None:
     message = Publish(topic, payload, qos, packet_id if qos else 0, retain)
-    packet = packets.published(message)
+    packet = packets.encode_publish(message)
     assert packet == raw_mqtt.publish(topic, payload, qos=qos, packet_id=packet_id, retain=retain)
-    assert packets.publish_of(packet) == message
+    assert packets.decode_publish(packet) == message
 
 
 @given(st.integers(1, 65_535), st.lists(st.tuples(TEXT, st.integers(0, 2)), min_size=1))
 def test_a_subscribe_comes_back_as_it_went(packet_id: int, filters: list[tuple[str, int]]) -> None:
     subscribe = codec.encode_subscribe(packet_id, filters)
-    assert packets.subscribe_of(subscribe) == Subscribe(packet_id, filters)
+    assert packets.decode_subscribe(subscribe) == Subscribe(packet_id, filters)
     names = [name for name, _ in filters]
     unsubscribe = codec.encode_unsubscribe(packet_id, names)
-    assert packets.unsubscribe_of(unsubscribe) == Unsubscribe(packet_id, names)
+    assert packets.decode_unsubscribe(unsubscribe) == Unsubscribe(packet_id, names)
 
 
 READERS: tuple[tuple[int, Callable[[bytes], object]], ...] = (
-    (codec.CONNECT, packets.connect_of),
-    (codec.PUBLISH, packets.publish_of),
-    (codec.PUBLISH | 0x02, packets.publish_of),
-    (codec.PUBACK, packets.answered_id),
-    (codec.SUBSCRIBE, packets.subscribe_of),
-    (codec.UNSUBSCRIBE, packets.unsubscribe_of),
+    (codec.CONNECT, packets.decode_connect),
+    (codec.PUBLISH, packets.decode_publish),
+    (codec.PUBLISH | 0x02, packets.decode_publish),
+    (codec.PUBACK, packets.decode_answer),
+    (codec.SUBSCRIBE, packets.decode_subscribe),
+    (codec.UNSUBSCRIBE, packets.decode_unsubscribe),
     (codec.PINGREQ, packets.check_empty),
 )
 
@@ -128,11 +128,11 @@ def cuts(packet: bytes) -> Iterator[bytes]:
 @pytest.mark.parametrize(
     ("read", "packet"),
     [
-        (packets.connect_of, raw_mqtt.connect("u", "p", will=raw_mqtt.Will("w"))),
-        (packets.subscribe_of, raw_mqtt.subscribe("a")),
-        (packets.unsubscribe_of, raw_mqtt.unsubscribe("a")),
-        (packets.answered_id, raw_mqtt.packet(codec.PUBACK, b"\0\1")),
-        (packets.publish_of, raw_mqtt.publish("a", b"")),
+        (packets.decode_connect, raw_mqtt.connect("u", "p", will=raw_mqtt.Will("w"))),
+        (packets.decode_subscribe, raw_mqtt.subscribe("a")),
+        (packets.decode_unsubscribe, raw_mqtt.unsubscribe("a")),
+        (packets.decode_answer, raw_mqtt.packet(codec.PUBACK, b"\0\1")),
+        (packets.decode_publish, raw_mqtt.publish("a", b"")),
     ],
 )
 def test_a_packet_that_lacks_its_end_is_malformed(

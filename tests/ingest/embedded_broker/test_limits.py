@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from db.pool import Pool
-from ingest.embedded_broker.limits import Limits
+from ingest.embedded_broker.limits import BrokerLimits
 from solarhub import embedded
 from tests.conftest import Broker
 from tests.support.broker_clients import received
@@ -48,7 +48,7 @@ async def device_id(pool: Pool) -> UUID:
 async def limited(pool: Pool, *, hub_first: bool = False, **limits: float) -> AsyncIterator[Broker]:
     """A broker with these limits, which looks at the time often."""
     broker = Broker(free(), "hub-password")
-    taken = Limits(sweep_every_s=0.05, **limits)  # type: ignore[arg-type]
+    taken = BrokerLimits(sweep_every_s=0.05, **limits)  # type: ignore[arg-type]
     async with embedded.broker(
         pool, port=broker.port, hub_password=broker.hub_password, hub_first=hub_first, limits=taken
     ):
@@ -56,12 +56,12 @@ async def limited(pool: Pool, *, hub_first: bool = False, **limits: float) -> As
 
 
 def test_a_connect_has_ten_seconds() -> None:
-    assert Limits().connect_within_s == 10
+    assert BrokerLimits().connect_within_s == 10
 
 
 def test_a_process_keeps_open_files_for_other_things_than_connections() -> None:
-    assert Limits().within(1024).connections_max == 768
-    assert Limits().within(sys.maxsize).connections_max == Limits().connections_max
+    assert BrokerLimits().within(1024).connections_max == 768
+    assert BrokerLimits().within(sys.maxsize).connections_max == BrokerLimits().connections_max
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x10", b"\x10\x30\x00\x04MQTT", "all but a byte"])

@@ -149,7 +149,7 @@ def test_a_publish_without_its_end_is_malformed_or_has_a_shorter_payload(
 
 @given(st.booleans(), st.integers(0, 255))
 def test_a_connack_of_a_broker_is_decoded(session_present: bool, code: int) -> None:
-    connack = client_packets.connack(code, session_present=session_present)
+    connack = client_packets.encode_connack(code, session_present=session_present)
     assert decode_connack(connack) == Connack(session_present, code)
 
 
@@ -166,7 +166,7 @@ def test_a_connack_of_a_broker_is_decoded(session_present: bool, code: int) -> N
     ],
 )
 def test_each_refusal_has_its_reason(code: int, refusal: str | None) -> None:
-    assert decode_connack(client_packets.connack(code)).refusal == refusal
+    assert decode_connack(client_packets.encode_connack(code)).refusal == refusal
 
 
 @pytest.mark.parametrize(
@@ -180,13 +180,13 @@ def test_a_first_packet_that_is_no_connack_is_malformed(first: bytes) -> None:
 
 @given(IDS, st.lists(st.sampled_from([0, 1, 2, 128]), min_size=1, max_size=200))
 def test_a_suback_of_a_broker_is_decoded(packet_id: int, codes: list[int]) -> None:
-    suback = client_packets.suback(packet_id, codes)
+    suback = client_packets.encode_suback(packet_id, codes)
     assert decode_suback(suback) == Suback(packet_id, tuple(codes))
 
 
 @given(st.sampled_from([codec.PUBACK, codec.UNSUBACK]), IDS)
 def test_the_packet_id_of_an_answer_is_decoded(kind: int, packet_id: int) -> None:
-    assert decode_packet_id(client_packets.answer(kind, packet_id)) == packet_id
+    assert decode_packet_id(client_packets.encode_answer(kind, packet_id)) == packet_id
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_connect_contains_all_its_arguments(
     )  # fmt: skip
     client_packets.check_opening(connect)
     sent_password = (password or "") if username is not None else ""
-    assert client_packets.connect_of(connect) == (
+    assert client_packets.decode_connect(connect) == (
         client_id, username or "", sent_password, clean, keep_alive_s, None
     )  # fmt: skip
 
@@ -226,7 +226,7 @@ def test_a_publish_comes_back_as_it_went(topic: str, payload: bytes, packet_id: 
     encoded = codec.encode_publish(topic, payload, packet_id)
     qos = 0 if packet_id is None else 1
     assert encoded == raw_mqtt.publish(topic, payload, qos=qos, packet_id=packet_id or 0)
-    assert client_packets.publish_of(encoded) == (topic, payload, qos, packet_id or 0, False)
+    assert client_packets.decode_publish(encoded) == (topic, payload, qos, packet_id or 0, False)
     received = decode_publish(encoded, NOW)
     assert (received.topic.decode(), received.payload) == (topic, payload)
 
@@ -236,17 +236,17 @@ def test_a_subscription_comes_back_as_it_went(
     packet_id: int, filters: list[tuple[str, int]]
 ) -> None:
     subscribe = codec.encode_subscribe(packet_id, filters)
-    assert client_packets.subscribe_of(subscribe) == (packet_id, filters)
+    assert client_packets.decode_subscribe(subscribe) == (packet_id, filters)
     names = [name for name, _ in filters]
     unsubscribe = codec.encode_unsubscribe(packet_id, names)
-    assert client_packets.unsubscribe_of(unsubscribe) == (packet_id, names)
+    assert client_packets.decode_unsubscribe(unsubscribe) == (packet_id, names)
 
 
 @given(st.lists(IDS, max_size=50))
 def test_acknowledgements_come_back_in_their_order(packet_ids: list[int]) -> None:
     acknowledgements = cut([codec.encode_pubacks(packet_ids)])
     assert list(map(decode_packet_id, acknowledgements)) == packet_ids
-    assert list(map(client_packets.answered_id, acknowledgements)) == packet_ids
+    assert list(map(client_packets.decode_answer, acknowledgements)) == packet_ids
 
 
 def test_packets_without_fields_are_empty() -> None:

@@ -1,13 +1,15 @@
-"""How fast it is, measured against a floor or a peer in the same run.
+"""Benchmarks: the hub against a floor or a peer, in the same run on the same machine.
 
-What runs: `solarhub bench [CASE]` (`cli`), one case after the other. A case starts what it
-measures as the processes that users start (`processes`, `broker`, `database`), fills them with
-data, loads contestants in turns, audits the books, and shows, writes and plots a `result.Result`.
+What runs: `solarhub bench [CASE]…` (`cli`), one case after the other (`suite`). A case starts the
+same processes that users start (`processes`, `mqtt`, `database`), inserts data (`seed`), loads its
+contestants in turns, runs the audit, and returns a `result.Result`, which `report` prints, writes
+and plots.
 
-Invariants: contestants of a case share one machine, one database server and one broker, and take
-turns, so that a slow minute hits all of them; what is counted is what the database holds
-afterwards; a run leaves no process and no database behind.
+Invariants: the contestants of a case share one machine, one database server and one broker, and
+take turns, so that a slow minute affects all of them. Work counts only if the database contains it
+afterwards. A run leaves no process and no database behind.
 
-How it fails: with one line that says which tool is missing or which process ended, and the tail
-of its log; exit code 1 when the audit fails. Imported by `solarhub.cli` only.
+How it fails: with one line that names the missing program or the process that ended, and the end
+of its log. The exit code is 1 when an audit fails. Nothing imports this package: `solarhub` finds
+its command as an entry point in pyproject.toml.
 """

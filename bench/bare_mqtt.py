@@ -1,6 +1,6 @@
-"""The floor of ingestion: a bare aiomqtt loop that acknowledges each message by hand, and no more.
+"""The floor of ingestion: a plain aiomqtt loop that only acknowledges each message manually.
 
-    python -m bench.floor PORT CLIENT_ID MESSAGES
+    python -m bench.bare_mqtt PORT CLIENT_ID MESSAGES
 
 Prints messages per second between the first and the last, and CPU microseconds per message.
 """

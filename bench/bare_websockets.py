@@ -1,6 +1,6 @@
-"""What the websockets library holds for a connection by itself: a server that does nothing.
+"""The floor of memory per socket: a server of the websockets library that does nothing.
 
-python -m bench.bare PORT
+python -m bench.bare_websockets PORT
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from websockets.asyncio.server import ServerConnection, serve
 from bench.machine import raise_open_files_limit
 
 
-async def attend(connection: ServerConnection) -> None:
+async def hold(connection: ServerConnection) -> None:
     await connection.wait_closed()
 
 
 async def run(port: int) -> None:
-    async with serve(attend, "127.0.0.1", port, compression=None):
+    async with serve(hold, "127.0.0.1", port, compression=None):
         await asyncio.Event().wait()
 
 

@@ -1,8 +1,8 @@
--- Load of the cases that browse, for wrk: one path after the other on each connection, again and again.
+-- wrk script of the browsing cases: each connection requests one path after the other.
 --   wrk … URL -- PATHS TOKEN
--- PATHS: a file with a path on each line.
+-- PATHS: a file with one path per line.
 
-local paths, asked, headers = {}, 0, {}
+local paths, sent, headers = {}, 0, {}
 
 function init(args)
   for path in io.lines(args[1]) do
@@ -12,8 +12,8 @@ function init(args)
 end
 
 function request()
-  asked = asked + 1
-  return wrk.format("GET", paths[asked % #paths + 1], headers)
+  sent = sent + 1
+  return wrk.format("GET", paths[sent % #paths + 1], headers)
 end
 
 function done(summary, latency)

@@ -1,4 +1,4 @@
-"""Cases `nearby` and `listings`: people who look at what is on offer, on keep-alive connections."""
+"""Cases `nearby` and `listings`: users who browse listings on keep-alive connections."""
 
 import random
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 
 import httpx
 
-from bench import cpu, load, markets, peers, seed
+from bench import cpu, http_load, peers, seed
 from bench.database import audit, connected
-from bench.http_comparison import Turn, api, measure, timed
+from bench.http_load import Turn, api, measure_turns, with_cpu_time
 from bench.options import Options
 from bench.processes import Served
 from bench.result import Contestant, Result, Target, ratio
@@ -23,42 +23,44 @@ FEW = 10_000
 RADIUS_KM, PLACES = 5, 1_000
 PAGE, PAGE_ROWS, ROWS_MAX = 1_000, 20, 100
 _NEARBY, _LISTINGS = "/api/v1/location/nearby-listings", "/api/v1/marketplace/listings"
-_EDGE = 0.05  # degrees of longitude
-_CHANCE = 1
+# Degrees of longitude that are wider than a radius.
+_EDGE = 0.05
+_SEED = 1
 
 _HUB, _EXPRESS = "hub", "Express"
 _ABOUT = {
-    _HUB: "one API process, which looks up who asks",
+    _HUB: "one API process, which checks the user",
     _EXPRESS: "one Express 5 process, seed design",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class _Market:
-    """So many listings in the hub's database, and whoever shows them: the hub first."""
+    """A market in the hub's database, and the contestants that serve it: the hub first."""
 
     database: DatabaseSettings
-    onlooker: UserId
+    user: UserId
     served: dict[str, Served]
     clocks: dict[str, cpu.CpuClock]
 
-    def asked(self, options: Options, who: str, name: str, paths: Iterable[str]) -> Turn:
-        """A turn in which `who` is asked for these, again and again."""
-        file = options.work / f"{who}.{name}"
+    def turn(self, options: Options, contestant: str, name: str, paths: Iterable[str]) -> Turn:
+        """Return a turn in which the contestant is sent these paths, again and again."""
+        file = options.work / f"{contestant}.{name}"
         file.write_text("".join(f"{path}\n" for path in paths))
-        turn = partial(load.browse, options, self.served[who].port, file, self.onlooker)
-        return timed(self.clocks[who], turn)
+        turn = partial(http_load.browse, options, self.served[contestant].port, file, self.user)
+        return with_cpu_time(self.clocks[contestant], turn)
 
 
 async def nearby(options: Options) -> Result:
-    """The nearest 20 of about 65 listings within 5 km, where there are few and where many."""
+    """Measure the nearest 20 of about 65 listings within 5 km, in a small and a large market."""
     contest: dict[tuple[str, str], Turn] = {}
     async with AsyncExitStack() as stack:
         markets = []
         for size in (FEW, options.listings):
             market = await stack.enter_async_context(_market(options, size))
-            for who in market.served:
-                contest[who, f"{size:,}"] = market.asked(options, who, str(size), _circles(size))
+            for name in market.served:
+                turn = market.turn(options, name, str(size), _circles(size))
+                contest[name, f"{size:,}"] = turn
             markets.append(market)
         contestants = await _measure(options, contest)
         passed = all([await audit(market.database) for market in markets])
@@ -75,13 +77,14 @@ async def nearby(options: Options) -> Result:
 
 
 async def listings(options: Options) -> Result:
-    """Page 1 of all active listings, and page 1,000."""
+    """Measure page 1 of all active listings, and page 1,000."""
     contest: dict[tuple[str, str], Turn] = {}
     async with _market(options, options.listings) as market:
         for number in (1, PAGE):
-            for who in market.served:
-                path = await _page(options, market, who, number)
-                contest[who, f"page {number:,}"] = market.asked(options, who, str(number), [path])
+            for name in market.served:
+                path = await _page(options, market, name, number)
+                turn = market.turn(options, name, str(number), [path])
+                contest[name, f"page {number:,}"] = turn
         contestants = await _measure(options, contest)
         passed = await audit(market.database)
     return Result(
@@ -106,15 +109,15 @@ def _parameters(options: Options) -> dict[str, int | float | str]:
 
 
 async def _measure(options: Options, contest: dict[tuple[str, str], Turn]) -> list[Contestant]:
-    named = {f"{who}, {what}": turn for (who, what), turn in contest.items()}
-    about = {f"{who}, {what}": _ABOUT[who] for who, what in contest}
-    return await measure(options, named, about)
+    named = {f"{name}, {what}": turn for (name, what), turn in contest.items()}
+    about = {f"{name}, {what}": _ABOUT[name] for name, what in contest}
+    return await measure_turns(options, named, about)
 
 
 def _targets(
     contestants: Sequence[Contestant], *, of_express: float, growth: float
 ) -> tuple[Target, ...]:
-    """The hub against its peer, and its time for the larger task against that for the smaller."""
+    """Return targets: the hub against its peer, and its large task against its small one."""
     hub = [c for c in contestants if c.name.startswith(_HUB)]
     express = [c for c in contestants if c.name.startswith(_EXPRESS)]
     pairs = zip(hub, express, strict=False)  # no peer without Node
@@ -126,48 +129,48 @@ def _targets(
 
 @asynccontextmanager
 async def _market(options: Options, size: int) -> AsyncIterator[_Market]:
-    west, east = markets.meridians(size)
+    west, east = seed.meridians(size)
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(markets.offers(options.server, size))
+        database = await stack.enter_async_context(seed.market_of_size(options.server, size))
         conn = await stack.enter_async_context(connected(database))
-        [onlooker] = await seed.people(conn, BUYER, 1)
+        [user] = await seed.people(conn, BUYER, 1)
         served = {_HUB: await stack.enter_async_context(api(options, database))}
         if peers.has_node():
-            offers = peers.seed_offers(options.server, listings=size, west=west, east=east)
-            peer = await stack.enter_async_context(offers)
+            listings = peers.seed_listings(options.server, listings=size, west=west, east=east)
+            peer = await stack.enter_async_context(listings)
             served[_EXPRESS] = await stack.enter_async_context(peers.express(options, peer))
         postgres = await cpu.postgres(conn)
         names = {_HUB: "API", _EXPRESS: _EXPRESS}
         clocks = {
-            who: cpu.CpuClock({names[who]: its.child.psutil} | postgres)
-            for who, its in served.items()
+            name: cpu.CpuClock({names[name]: its.child.psutil} | postgres)
+            for name, its in served.items()
         }  # fmt: skip
-        yield _Market(database, onlooker, served, clocks)
+        yield _Market(database, user, served, clocks)
 
 
 def _circles(size: int) -> Iterator[str]:
-    """Circles anywhere in a market, but not over its edge; the same in every run."""
-    chance, (west, east) = random.Random(_CHANCE), markets.meridians(size)
+    """Yield random circles that lie inside a market, the same in every run."""
+    rng, (west, east) = random.Random(_SEED), seed.meridians(size)
     for _ in range(PLACES):
         place = {
-            "lat": round(chance.uniform(12.55, 13.45), 4),
-            "lon": round(chance.uniform(west + _EDGE, east - _EDGE), 4),
+            "lat": round(rng.uniform(12.55, 13.45), 4),
+            "lon": round(rng.uniform(west + _EDGE, east - _EDGE), 4),
         }
         yield f"{_NEARBY}?{urlencode(place | {'radius_km': RADIUS_KM})}"
 
 
-async def _page(options: Options, market: _Market, who: str, number: int) -> str:
-    """The path of a page: by its number for the peer, by a cursor for the hub."""
-    if who == _EXPRESS:
+async def _page(options: Options, market: _Market, contestant: str, number: int) -> str:
+    """Return the path of a page: by number for the peer, by cursor for the hub."""
+    if contestant == _EXPRESS:
         return f"{_LISTINGS}?page={number}"
-    token = load.token_of(options.jwt_secret, market.onlooker)
+    token = http_load.token_of(options.jwt_secret, market.user)
     url = f"http://127.0.0.1:{market.served[_HUB].port}{_LISTINGS}"
     query = {"status": "active"}
     async with httpx.AsyncClient(headers={"Authorization": f"Bearer {token}"}) as http:
-        before = (number - 1) * PAGE_ROWS
-        while before:
-            limit = min(before, ROWS_MAX)
-            answer = await http.get(url, params=query | {"limit": str(limit)})
-            query["cursor"] = answer.raise_for_status().json()["data"]["next_cursor"]
-            before -= limit
+        rows_before = (number - 1) * PAGE_ROWS
+        while rows_before:
+            limit = min(rows_before, ROWS_MAX)
+            response = await http.get(url, params=query | {"limit": str(limit)})
+            query["cursor"] = response.raise_for_status().json()["data"]["next_cursor"]
+            rows_before -= limit
     return f"{_LISTINGS}?{urlencode(query)}"

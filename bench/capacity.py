@@ -1,22 +1,26 @@
-"""What a hub needs for so many devices, calculated from what things cost. Pure."""
+"""The capacity model: resources that a fleet needs, calculated from measured costs. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
-# What is assumed of a fleet and its people, at its busiest: a clear noon.
+# Assumptions about a fleet and its users at the busiest time, a clear noon.
 REPORT_EVERY_S = 10
-FOLLOWED = 0.5  # of the devices have an offer that follows them, so that each report changes it
-SOCKETS = 0.1  # open for each device, each watching 5 km around somebody
-OFFERS_IN_SIGHT = 65
-PAGE_EVERY_S = 30  # for each open socket
-PURCHASES_A_DAY, PEAK = 1, 4  # for each device; the busiest hour, to the mean
+# Part of the devices with a metered listing, which changes with every reading.
+FOLLOWED = 0.5
+# Open sockets per device, each watching a radius of 5 km.
+SOCKETS = 0.1
+LISTINGS_IN_RADIUS = 65
+# Per open socket.
+PAGE_EVERY_S = 30
+# Per device; ratio of the busiest hour to the mean.
+PURCHASES_A_DAY, PEAK = 1, 4
 
-# Of processes that use one core, and of servers: what they are given at most.
+# Highest load of a process that uses one core, and of a primary.
 BUSY = 0.6
 PRIMARY_CORES, PRIMARY_LOG_MB = 8, 200
-# Telemetry on TimescaleDB: raw as long as readings may be late, then compressed, then dropped.
-RAW_DAYS, KEPT_DAYS, COMPRESSED = 8, 90, 15
+# Telemetry on TimescaleDB: raw while readings may be late, then compressed, then dropped.
+RAW_DAYS, RETAINED_DAYS, COMPRESSED = 8, 90, 15
 
 DAY_S = 86_400
 _S, _MB = 1e-6, 1e6
@@ -24,7 +28,7 @@ _S, _MB = 1e-6, 1e6
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """CPU time in microseconds, sizes in bytes or KiB; of one reading, event, page and so on."""
+    """CPU time in microseconds and sizes in bytes or KiB, per reading, event, page and so on."""
 
     broker_us: float
     ingester_us: float
@@ -48,7 +52,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Of so many devices. Cores are those that are at work, without any to spare."""
+    """Needs of a fleet of `devices`. Cores are fully used ones, without headroom."""
 
     devices: int
     costs: Costs
@@ -67,7 +71,7 @@ class Needs:
 
     @property
     def frames(self) -> float:
-        return self.sockets * OFFERS_IN_SIGHT / REPORT_EVERY_S
+        return self.sockets * LISTINGS_IN_RADIUS / REPORT_EVERY_S
 
     @property
     def pages(self) -> float:
@@ -117,27 +121,30 @@ class Needs:
 
     @property
     def regions(self) -> int:
-        """Hubs of their own, so that none needs more than one relay, Redis node or primary has."""
+        """Return the number of hubs of which none exceeds one relay, Redis node or primary."""
         return ceil(max(fullness for _, fullness in self.limits()))
 
     def limits(self) -> Iterator[tuple[str, float]]:
-        """What there is one of in a region, and how many of it this needs."""
+        """Yield the parts of which a region has only one, and how many of each the fleet needs."""
         yield "the relay", self.relay_cores / BUSY
         yield "the Redis node that `listings` is on", self.redis_cores / BUSY
         yield "the primary's cores", self.primary_cores / PRIMARY_CORES
-        yield "the primary's log", self.log_mb / PRIMARY_LOG_MB
+        yield "the primary's WAL", self.log_mb / PRIMARY_LOG_MB
 
     @property
     def hubs(self) -> int:
-        """Each hears every event of its region, and has what is left for its sockets."""
-        hearing = self.events / self.regions * self.costs.hub_event_us * _S
-        telling = self.frames / self.regions * self.costs.hub_frame_us * _S
-        return self.regions * ceil(telling / (BUSY - hearing))
+        """Return the number of `realtime` processes.
+
+        Each receives every event of its region; the rest of its core is for its sockets.
+        """
+        receiving = self.events / self.regions * self.costs.hub_event_us * _S
+        sending = self.frames / self.regions * self.costs.hub_frame_us * _S
+        return self.regions * ceil(sending / (BUSY - receiving))
 
     @property
     def hub_cores(self) -> float:
-        hearing = self.hubs * self.events / self.regions * self.costs.hub_event_us
-        return _S * (hearing + self.frames * self.costs.hub_frame_us)
+        receiving = self.hubs * self.events / self.regions * self.costs.hub_event_us
+        return _S * (receiving + self.frames * self.costs.hub_frame_us)
 
     @property
     def cores(self) -> float:
@@ -151,10 +158,10 @@ class Needs:
         return self.readings * DAY_S * self.costs.telemetry_bytes
 
     @property
-    def kept_bytes(self) -> float:
-        return self.disk_bytes_a_day * (RAW_DAYS + (KEPT_DAYS - RAW_DAYS) / COMPRESSED)
+    def retained_bytes(self) -> float:
+        return self.disk_bytes_a_day * (RAW_DAYS + (RETAINED_DAYS - RAW_DAYS) / COMPRESSED)
 
 
 def carried_by(cores: float, costs: Costs) -> int:
-    """Devices that so many cores carry on one machine, kept from being busier than processes."""
+    """Return the devices that one machine with `cores` can serve at a load of BUSY."""
     return int(cores * BUSY / Needs(1_000_000, costs).cores * 1_000_000)

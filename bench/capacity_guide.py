@@ -1,8 +1,9 @@
-"""The tables of docs/capacity.md: what things cost, and what fleets need at that.
+"""The tables of docs/capacity.md: measured costs, and what fleets need at these costs.
 
     python -m bench.capacity_guide bench/results docs/capacity.md
 
-Reads what the cases and `bench.footprint` found, and writes the tables between the guide's markers.
+Reads the results of the cases and of `bench.footprint`, and writes the tables between the markers
+of the guide.
 """
 
 import json
@@ -16,35 +17,37 @@ from typing import Any
 
 from bench.capacity import BUSY, COMPRESSED, Costs, Needs, carried_by
 
-MACHINES = (2, 8, 32)  # cores
-FLEETS = (10**4, 10**6, 10**7)  # devices
+# Cores.
+MACHINES = (2, 8, 32)
+# Devices.
+FLEETS = (10**4, 10**6, 10**7)
 BEGIN, END = "<!-- figures: python -m bench.capacity_guide -->", "<!-- end of figures -->"
 _KIB, _MB, _GB, _TB = 1024, 1e6, 1e9, 1e12
 
-_WHAT = {
-    "broker_us": "a message, from its device to the ingester: Mosquitto, µs",
+_LABELS = {
+    "broker_us": "a message from its device to the ingester: Mosquitto, µs",
     "ingester_us": "a reading: ingester, µs",
     "postgres_reading_us": "a reading: PostgreSQL, µs",
     "relay_us": "an event: relay, µs",
     "redis_us": "an event: Redis, µs",
-    "postgres_event_us": "an event, from the outbox: PostgreSQL, µs",
-    "hub_event_us": "an event, in each hub: µs",
-    "hub_frame_us": "a frame for a socket that watches a circle of its own: hub, µs",
-    "api_page_us": "a page of what is nearby: API, µs",
-    "postgres_page_us": "a page of what is nearby: PostgreSQL, µs",
+    "postgres_event_us": "an event in the outbox: PostgreSQL, µs",
+    "hub_event_us": "an event in each hub: µs",
+    "hub_frame_us": "a frame for a socket with a radius of its own: hub, µs",
+    "api_page_us": "a page of nearby listings: API, µs",
+    "postgres_page_us": "a page of nearby listings: PostgreSQL, µs",
     "api_purchase_us": "a purchase: API, µs",
     "postgres_purchase_us": "a purchase: PostgreSQL, µs",
     "message_bytes": "a message on the wire, without TCP and TLS: bytes",
     "telemetry_bytes": "a reading on disk, with its index: bytes",
-    "wal_bytes": "a reading in PostgreSQL's log, with what it changes: bytes",
+    "wal_bytes": "a reading in PostgreSQL's WAL, with the rows it changes: bytes",
     "socket_kib": "a socket of the feed: KiB",
-    "session_kib": "a device at the broker, without the kernel's buffers and TLS: KiB",
+    "session_kib": "a device at the broker, without kernel buffers and TLS: KiB",
     "ingester_mb": "an ingester: MB",
 }
 
 
 def measured(results: Path) -> Costs:
-    """From the files that the cases left."""
+    """Read the costs from the result files."""
     footprint: dict[str, float] = json.loads((results / "footprint.json").read_text())
     reading = _cpu_us(results, "scale", "10,000 devices")
     page = _cpu_us(results, "nearby", "hub, 1,000,000")
@@ -76,7 +79,7 @@ def _cpu_us(results: Path, case: str, contestant: str) -> dict[str, float]:
 
 
 def _rows(needs: Needs) -> Iterator[tuple[str, str]]:
-    """Everything that the guide tells of it."""
+    """Yield the rows of the guide for one fleet."""
     first = max(needs.limits(), key=lambda limit: limit[1])
     yield "readings/s", f"{needs.readings:,.0f}"
     yield "listing events/s", f"{needs.events:,.0f}"
@@ -84,28 +87,29 @@ def _rows(needs: Needs) -> Iterator[tuple[str, str]]:
     yield "pages/s", f"{needs.pages:,.0f}"
     yield "open sockets", f"{needs.sockets:,.0f}"
     yield "frames/s", f"{needs.frames:,.0f}"
-    yield "from devices, Mbit/s", _figure(needs.readings * needs.costs.message_bytes * 8 / _MB)
+    traffic = needs.readings * needs.costs.message_bytes * 8 / _MB
+    yield "traffic from devices, Mbit/s", _figure(traffic)
     yield "regions", f"{needs.regions}"
     yield "first limit", f"{first[0]}, {first[1] / needs.regions:.0%} full"
     yield "broker: cores · nodes", _pool(needs.broker_cores, needs.regions)
     yield "`ingest`: cores · processes", _pool(needs.ingester_cores, needs.regions)
     yield "PostgreSQL primaries: cores", _figure(needs.primary_cores)
-    yield "their log, MB/s", _figure(needs.log_mb)
+    yield "WAL of the primaries, MB/s", _figure(needs.log_mb)
     yield "PostgreSQL replicas: cores", _figure(needs.replica_cores)
     yield "`api`: cores · processes", _pool(needs.api_cores, needs.regions)
     yield "`relay`: cores · active", f"{_figure(needs.relay_cores)} · {needs.regions}"
     yield "Redis: cores", _figure(needs.redis_cores)
     yield "`realtime`: cores · processes", f"{_figure(needs.hub_cores)} · {needs.hubs}"
-    yield "all cores at work", _figure(needs.cores)
+    yield "all cores in use", _figure(needs.cores)
     yield "telemetry a day, raw", _size(needs.disk_bytes_a_day)
     yield "telemetry a day, compressed", _size(needs.disk_bytes_a_day / COMPRESSED)
-    yield "kept for 90 days, all but the last 8 compressed", _size(needs.kept_bytes)
+    yield "stored for 90 days, all but the last 8 compressed", _size(needs.retained_bytes)
     yield "memory of sockets", _size(needs.sockets * needs.costs.socket_kib * _KIB)
-    yield "memory of devices at the broker", _size(needs.devices * needs.costs.session_kib * _KIB)
+    yield "memory of the brokers for devices", _size(needs.devices * needs.costs.session_kib * _KIB)
 
 
 def _pool(cores: float, regions: int) -> str:
-    """Processes that use one core each, at least one in each region."""
+    """Describe cores, and processes that use one core each, at least one per region."""
     return f"{_figure(cores)} · {regions * ceil(cores / regions / BUSY)}"
 
 
@@ -121,14 +125,14 @@ def _size(size_bytes: float) -> str:
 
 
 def tables(costs: Costs) -> str:
-    """Costs, what one machine carries, and what fleets need, as Markdown."""
-    stated = [(_WHAT[field.name], f"{getattr(costs, field.name):g}") for field in fields(costs)]
+    """Return three Markdown tables: costs, devices per machine, and needs of fleets."""
+    stated = [(_LABELS[field.name], f"{getattr(costs, field.name):g}") for field in fields(costs)]
     carried = [(f"{n} cores", f"{carried_by(n, costs):,}") for n in MACHINES]
     needed = [list(_rows(Needs(devices, costs))) for devices in FLEETS]
     figures = [(rows[0][0], *(value for _, value in rows)) for rows in zip(*needed, strict=True)]
     return "\n".join(
         [
-            *_table(("what one costs", "CPU time, size"), stated), "",
+            *_table(("cost of one", "CPU time, size"), stated), "",
             *_table(("one machine", "devices"), carried), "",
             *_table(("devices", *(f"{size:,}" for size in FLEETS)), figures),
         ]
@@ -141,11 +145,11 @@ def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[st
 
 
 def stated_in(guide: str) -> Costs:
-    """The costs that a guide's first table states."""
+    """Return the costs that the first table of a guide states."""
     cells = dict(
         line.strip("| ").split(" | ") for line in guide.split("\n") if line.count("|") == 3
     )
-    return Costs(**{name: float(cells[what].replace(",", "")) for name, what in _WHAT.items()})
+    return Costs(**{name: float(cells[what].replace(",", "")) for name, what in _LABELS.items()})
 
 
 def between_markers(guide: str) -> str:

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Case(StrEnum):
-    """A case of `solarhub bench`."""
+    """A case of `solarhub bench`, as named on the command line."""
 
     INGEST = "ingest"
     INGEST_BATCHED = "ingest-batched"

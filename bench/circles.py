@@ -1,4 +1,4 @@
-"""What a hub spends on clients that each watch a circle of their own: a frame for each of them."""
+"""CPU time of a hub whose clients watch different circles, so that each gets its own frames."""
 
 import random
 import socket
@@ -26,8 +26,8 @@ EVENTS, WINDOW_EVENTS = 2_000, 100
 _DATAGRAM_BYTES = 1400
 
 
-class _Watcher:
-    """A client that takes what it is told as far as the kernel."""
+class _Client:
+    """A client whose frames are sent to the kernel, but to no process."""
 
     def __init__(self, sink: socket.socket) -> None:
         self._sink = sink
@@ -45,45 +45,45 @@ class _Watcher:
 
 
 def costs() -> dict[str, float]:
-    """CPU time of an event that nobody wants, and of a frame for somebody who does."""
-    alone_us, _ = _told(1)
-    us, frames = _told(CLIENTS)
+    """Return microseconds per event that is in no circle, and per frame of one that is."""
+    alone_us, _ = _publish(1)
+    us, frames = _publish(CLIENTS)
     return {
         "hub_event_us": round(alone_us, 1),
         "hub_frame_us": round((us - alone_us) / frames, 1),
     }
 
 
-def _told(clients: int) -> tuple[float, float]:
-    """CPU time of an event, and how many frames it makes."""
-    chance = random.Random(1)
+def _publish(clients: int) -> tuple[float, float]:
+    """Return the CPU time of an event in microseconds, and its number of frames."""
+    rng = random.Random(1)
     metrics = HubMetrics(CollectorRegistry())
     hub = Hub(text_frame, metrics, now=lambda: datetime.now(UTC), monotonic=monotonic)
     hub.open(LISTINGS)
     with ExitStack() as stack:
-        watchers = [_Watcher(sink) for sink in [_sink(stack)] * clients]
-        for watcher in watchers:
-            circle = SubscribedCircle(*_anywhere(chance), RADIUS_KM)
+        clients_ = [_Client(sink) for sink in [_sink(stack)] * clients]
+        for watcher in clients_:
+            circle = SubscribedCircle(*_random_place(rng), RADIUS_KM)
             hub.attach(watcher, Channel(NEAR, LISTINGS, circle=circle), ORIGIN)
-        entries = [_event(number, *_anywhere(chance)) for number in range(1, EVENTS + 1)]
+        entries = [_event(number, *_random_place(rng)) for number in range(1, EVENTS + 1)]
         began_s = process_time()
         for first in range(0, EVENTS, WINDOW_EVENTS):
             hub.publish(LISTINGS, entries[first : first + WINDOW_EVENTS])
             hub.flush_all()
         used_us = (process_time() - began_s) * US_PER_S
-    return used_us / EVENTS, sum(watcher.frames for watcher in watchers) / EVENTS
+    return used_us / EVENTS, sum(watcher.frames for watcher in clients_) / EVENTS
 
 
 def _sink(stack: ExitStack) -> socket.socket:
-    """The kernel drops what its other end does not read."""
+    """Return a socket whose peer reads nothing: the kernel drops what it cannot buffer."""
     end, sink = (stack.enter_context(socket.socket(type=socket.SOCK_DGRAM)) for _ in range(2))
     end.bind(("127.0.0.1", 0))
     sink.connect(end.getsockname())
     return sink
 
 
-def _anywhere(chance: random.Random) -> tuple[float, float]:
-    return 12 + chance.uniform(0, SPREAD), 77 + chance.uniform(0, SPREAD)
+def _random_place(rng: random.Random) -> tuple[float, float]:
+    return 12 + rng.uniform(0, SPREAD), 77 + rng.uniform(0, SPREAD)
 
 
 def _event(number: int, latitude: float, longitude: float) -> FeedEntry:

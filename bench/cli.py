@@ -50,7 +50,7 @@ def bench(
 
     from bench import machine
     from bench.options import Options
-    from bench.run import every_case, run_cases
+    from bench.suite import every_case, run_cases
     from solarhub.errors import CommandError
 
     machine.raise_open_files_limit()

@@ -1,8 +1,8 @@
-"""Case `control-room`: how the page of a busy hub feels in a browser.
+"""Case `control-room`: the control room's page of a busy hub in a browser.
 
-2,000 devices measure each second, and a tenth of as many offers change with them. There is no
-contestant: what counts is what a person notices. First paint; the longest time that the page
-answered to nothing (long tasks, as browsers count them); what its memory grows by.
+2,000 devices report every second, and 200 of their listings change. There is no contestant. The
+case measures what a user notices: the first paint, the longest time for which the page did not
+respond (long tasks, as browsers define them), and the growth of its memory.
 """
 
 import asyncio
@@ -35,8 +35,9 @@ _LATE_HORIZON = timedelta(days=7)
 _SPREAD = """
 UPDATE devices SET latitude = 12.8 + random() * 0.4, longitude = 77.4 + random() * 0.5
 """
-_SPREAD_OFFERS = """
-UPDATE energy_listings l SET latitude = d.latitude, longitude = d.longitude, stated_kwh = 10
+_SPREAD_LISTINGS = """
+UPDATE energy_listings l
+   SET exact_latitude = d.latitude, exact_longitude = d.longitude, stated_kwh = 10
   FROM devices d WHERE d.id = l.device_id
 """
 _CHANGE = """
@@ -47,7 +48,7 @@ WITH changed AS (
 SELECT count(announce_listing('listing.updated', l))
   FROM changed JOIN energy_listings l USING (id)
 """
-_WATCH = """
+_OBSERVE_LONG_TASKS = """
 window.longest = 0;
 new PerformanceObserver((list) => {
   for (const task of list.getEntries()) window.longest = Math.max(window.longest, task.duration);
@@ -59,15 +60,16 @@ performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? Infinity
 
 
 async def control_room(options: Options) -> Result:
+    """Measure the page for `page_seconds`."""
     async with options.server.hub_database() as database:
         async with connected(database) as conn:
-            devices = await _homes(conn)
-        async with _hub(options, database) as api_url, _life(database, devices):
-            found = await _look(options, database, api_url)
+            devices = await _devices(conn)
+        async with _hub(options, database) as api_url, _activity(database, devices):
+            found = await _observe(options, database, api_url)
         passed = await audit(database)
     return Result(
         case="control-room",
-        what=f"the page, {DEVICES:,} devices and as many offers",
+        what=f"the page, {DEVICES:,} devices and as many listings",
         unit="pages/s",
         contestants=[Contestant("hub", "Chromium, headless", [Sample(1000 / found["painted_ms"])])],
         targets=(
@@ -80,19 +82,19 @@ async def control_room(options: Options) -> Result:
     )
 
 
-async def _homes(conn: Connection) -> list[DeviceId]:
+async def _devices(conn: Connection) -> list[DeviceId]:
     devices = await seed.fleet(
         conn, devices=DEVICES, began_at=datetime.now(UTC) - timedelta(minutes=30)
     )
     await conn.execute(_SPREAD)
-    await conn.execute(_SPREAD_OFFERS)
+    await conn.execute(_SPREAD_LISTINGS)
     await analyze(conn)
     return devices
 
 
 @asynccontextmanager
 async def _hub(options: Options, database: DatabaseSettings) -> AsyncIterator[str]:
-    """API, relay and live feed, each a process; where the API is."""
+    """Run API, relay and live feed as processes; yield the URL of the API."""
     api_port, feed_port = free_port(), free_port()
     async with AsyncExitStack() as stack:
         redis = stack.enter_context(embedded.valkey(options.work / "valkey", durable=False))
@@ -115,38 +117,40 @@ async def _hub(options: Options, database: DatabaseSettings) -> AsyncIterator[st
 
 
 @asynccontextmanager
-async def _life(database: DatabaseSettings, devices: list[DeviceId]) -> AsyncIterator[None]:
-    """Every device measures each second, as the ingester would write it, and some offers change."""
+async def _activity(database: DatabaseSettings, devices: list[DeviceId]) -> AsyncIterator[None]:
+    """Write a reading of every device each second, as an ingester does, and change listings."""
     async with open_pool(database, application_name="bench", max_size=2) as pool:
 
-        async def live() -> None:
+        async def change() -> None:
             for second in count():
-                await write(pool, _spoken(devices, second), _LATE_HORIZON)
+                await write(pool, _messages(devices, second), _LATE_HORIZON)
                 await pool.execute(_CHANGE, _CHANGED_PER_S)
                 await asyncio.sleep(1)
 
-        living = asyncio.create_task(live())
+        changing = asyncio.create_task(change())
         try:
             yield
         finally:
-            living.cancel()
-            await asyncio.wait([living])
-            if not living.cancelled():
-                living.result()
+            changing.cancel()
+            await asyncio.wait([changing])
+            if not changing.cancelled():
+                changing.result()
 
 
-def _spoken(devices: list[DeviceId], second: int) -> list[IngestMessage]:
+def _messages(devices: list[DeviceId], second: int) -> list[IngestMessage]:
     now = datetime.now(UTC)
     payloads = (f'{{"power_w": {random.uniform(0, 4000)}, "energy_wh": {second}}}' for _ in devices)
     messages = (
-        decode(f"solar/{one}/telemetry", said.encode(), received_at=now, acknowledge=lambda: None)
-        for one, said in zip(devices, payloads, strict=True)
+        decode(
+            f"solar/{device}/telemetry", payload.encode(), received_at=now, acknowledge=lambda: None
+        )
+        for device, payload in zip(devices, payloads, strict=True)
     )
     return [message for message in messages if message is not None]
 
 
-async def _look(options: Options, database: DatabaseSettings, api_url: str) -> dict[str, float]:
-    """Sign in, wait until the page is live, and watch it."""
+async def _observe(options: Options, database: DatabaseSettings, api_url: str) -> dict[str, float]:
+    """Sign in, wait until the page is live, and measure it."""
     from playwright.async_api import async_playwright
 
     program = shutil.which("chromium")
@@ -159,7 +163,7 @@ async def _look(options: Options, database: DatabaseSettings, api_url: str) -> d
             executable_path=program, args=["--no-sandbox", "--disable-gpu"]
         )
         page = await browser.new_page(viewport={"width": 1440, "height": 900})
-        await page.add_init_script(_WATCH)
+        await page.add_init_script(_OBSERVE_LONG_TASKS)
         await page.goto(link)
         await page.locator("#devices button").nth(99).wait_for()
         painted_ms = await page.evaluate(_PAINTED_MS)
@@ -171,15 +175,15 @@ async def _look(options: Options, database: DatabaseSettings, api_url: str) -> d
         longest_ms = await page.evaluate("window.longest")
         grown_mb = await _heap_mb(page) - before_mb
         await browser.close()
-    figures = {
+    found = {
         "painted_ms": painted_ms, "loading_ms": loading_ms, "longest_ms": longest_ms,
         "heap_mb": before_mb, "grown_mb": grown_mb,
     }  # fmt: skip
-    return {name: round(value, 1) for name, value in figures.items()}
+    return {name: round(value, 1) for name, value in found.items()}
 
 
 async def _heap_mb(page: Any) -> float:
-    """What the page's scripts hold, once garbage is collected."""
+    """Return the memory of the page's scripts after a garbage collection."""
     session = await page.context.new_cdp_session(page)
     await session.send("HeapProfiler.collectGarbage")
     used = await session.send("Runtime.getHeapUsage")

@@ -1,4 +1,4 @@
-"""Databases to measure on: fresh, migrated, and gone afterwards."""
+"""Databases for the cases: created, migrated, copied, and dropped at the end."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ from solarhub.audit import audit as run_audit
 
 Fill = Callable[[DatabaseSettings], Awaitable[None]]
 
-_END_OTHERS = """
+_END_OTHER_SESSIONS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
  WHERE datname = $1 AND pid <> pg_backend_pid()
 """
@@ -23,9 +23,10 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 
 @dataclass(frozen=True, slots=True)
 class BenchDatabaseServer:
-    """A PostgreSQL server on which we may create databases; `url` names one to connect to first."""
+    """A PostgreSQL server on which databases are created; `url` names an existing one."""
 
     url: str
+    # Name of the filled database by key, from which copies are made.
     _filled: dict[str, str] = field(default_factory=dict)
 
     @asynccontextmanager
@@ -37,11 +38,11 @@ class BenchDatabaseServer:
             await self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     @asynccontextmanager
-    async def copy_of(self, what: str, fill: Fill) -> AsyncIterator[DatabaseSettings]:
-        """A database as `fill` leaves an empty one: that is done once, each case gets a copy."""
-        if what not in self._filled:
-            self._filled[what] = await self._template(fill)
-        name = await self._create(f'TEMPLATE "{self._filled[what]}"')
+    async def copy_of(self, key: str, fill: Fill) -> AsyncIterator[DatabaseSettings]:
+        """Create a copy of a database that `fill` has filled; it is filled once per key."""
+        if key not in self._filled:
+            self._filled[key] = await self._template(fill)
+        name = await self._create(f'TEMPLATE "{self._filled[key]}"')
         try:
             yield self._settings(name)
         finally:
@@ -50,13 +51,13 @@ class BenchDatabaseServer:
     async def _template(self, fill: Fill) -> str:
         name = await self._create()
         await fill(self._settings(name))
-        # With TimescaleDB its scheduler sits in the database, and would come back.
+        # TimescaleDB's scheduler connects to every database, again and again.
         await self._execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-        await self._execute(_END_OTHERS, name)
+        await self._execute(_END_OTHER_SESSIONS, name)
         return name
 
     async def drop_filled(self) -> None:
-        """What copies were made of."""
+        """Drop the databases from which copies were made."""
         for name in self._filled.values():
             await self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
@@ -73,7 +74,7 @@ class BenchDatabaseServer:
         return DatabaseSettings(database_url=urlsplit(self.url)._replace(path=f"/{name}").geturl())
 
     async def lasting_hub_database(self) -> DatabaseSettings:
-        """One that goes with its server."""
+        """Create a migrated database that is not dropped: its server's data are deleted."""
         settings = self._settings(await self._create())
         await schema.migrate(settings)
         return settings
@@ -87,7 +88,7 @@ class BenchDatabaseServer:
 
 @asynccontextmanager
 async def server(url: str | None, directory: Path) -> AsyncIterator[BenchDatabaseServer]:
-    """The server that the user names, or else an embedded one as it ships, in `directory`."""
+    """Use the server at `url`, or else run an embedded one in `directory`, as durable as usual."""
     if url is not None:
         named = BenchDatabaseServer(url)
         try:
@@ -106,7 +107,7 @@ async def connected(settings: DatabaseSettings) -> AsyncIterator[Connection]:
 
 
 async def analyze(conn: Connection) -> None:
-    """What autovacuum would do a minute later: tell the planner of what was just loaded."""
+    """Update the planner's statistics, as autovacuum would a minute later."""
     await conn.execute("ANALYZE")
 
 
@@ -116,12 +117,12 @@ async def audit(settings: DatabaseSettings) -> bool:
 
 
 def environment(settings: DatabaseSettings) -> dict[str, str]:
-    """Settings for our own processes."""
+    """Return environment variables for the hub's processes."""
     return {"SOLARHUB_DATABASE_URL": settings.database_url}
 
 
 def libpq_environment(settings: DatabaseSettings) -> dict[str, str]:
-    """The same for programs that read PostgreSQL's variables."""
+    """Return environment variables for programs that use libpq."""
     url = urlsplit(settings.database_url)
     query = {key: values[0] for key, values in parse_qs(url.query).items()}
     variables = {

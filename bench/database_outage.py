@@ -1,4 +1,4 @@
-"""Second half of case `memory`: what an ingester holds while its database is away."""
+"""Second half of case `memory`: memory of an ingester while its database is unavailable."""
 
 import asyncio
 from contextlib import AsyncExitStack, ExitStack
@@ -9,7 +9,6 @@ from statistics import linear_regression, median
 from time import perf_counter
 
 from bench import mqtt, seed
-from bench.broker import mosquitto
 from bench.database import BenchDatabaseServer, audit, connected, environment
 from bench.ingest import TOPICS
 from bench.options import Options
@@ -25,9 +24,9 @@ RSS_MAX_MB = 300
 GROWTH_MAX_MB = 2
 _CLIENT = "bench-away"
 _AGO = timedelta(minutes=20)
-# Devices that were offline come first, with all that they have: far more than may be held.
+# First, devices that were offline send all their readings: far more than fits into memory limits.
 _CATCH_UPS, _READINGS_PER_CATCH_UP = 2, 1_000
-_BEGINS_WITHIN_S = 120
+_STORED_WITHIN_S = 120
 _DRAINED_PER_S = 1_000
 _POLL_S = 0.05
 _POINTS_MAX = 120
@@ -35,12 +34,12 @@ _S_PER_HOUR = 3600
 _MB = 1e6
 
 _STORED = "SELECT coalesce(sum(stored), 0)::bigint FROM device_states"
-_KEPT = "SELECT count(*) FROM telemetry"
-_AGAIN = "SELECT coalesce(sum(duplicate), 0)::bigint FROM device_states"
+_ROWS = "SELECT count(*) FROM telemetry"
+_DUPLICATES = "SELECT coalesce(sum(duplicate), 0)::bigint FROM device_states"
 
 
 class _Postgres:
-    """A server of this case's own: the others' must not go away."""
+    """A server for this case alone, because it is stopped."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -55,7 +54,7 @@ class _Postgres:
 
 @dataclass(frozen=True, slots=True)
 class _Site:
-    """An ingester that has stored what its devices said, and may lose its database."""
+    """An ingester, its devices and broker, and a database that can be stopped."""
 
     postgres: _Postgres
     database: DatabaseSettings
@@ -65,14 +64,14 @@ class _Site:
     devices: list[DeviceId]
     began_at: datetime
 
-    def stretch(self, first_tick: int, ticks: int) -> FleetReadings:
+    def readings(self, first_tick: int, ticks: int) -> FleetReadings:
         return FleetReadings(self.devices, self.began_at, first_tick, ticks)
 
-    async def publish(self, stretch: FleetReadings, readings_each: int = 1) -> None:
-        messages = stretch.messages(readings_each)
+    async def publish(self, readings: FleetReadings, readings_each: int = 1) -> None:
+        messages = readings.messages(readings_each)
         await asyncio.to_thread(mqtt.publish, self.broker.port, messages)
 
-    async def stores(self, goal: int, *, within_s: float) -> None:
+    async def wait_stored(self, goal: int, *, within_s: float) -> None:
         deadline = perf_counter() + within_s
         async with connected(self.database) as conn:
             while (stored := await conn.fetchval(_STORED)) < goal:
@@ -83,21 +82,21 @@ class _Site:
 
 
 async def ingester(options: Options) -> Result:
-    """Its database is away for `memory_seconds`, in which every device measures once a second."""
+    """Stop the database for `memory_seconds`, in which every device reports once a second."""
     caught_up = _CATCH_UPS * _READINGS_PER_CATCH_UP
     async with AsyncExitStack() as stack:
         site = await _site(stack, options, ticks=1 + caught_up + options.memory_seconds)
-        await site.publish(site.stretch(0, 1))
-        await site.stores(len(site.devices), within_s=_BEGINS_WITHIN_S)
+        await site.publish(site.readings(0, 1))
+        await site.wait_stored(len(site.devices), within_s=_STORED_WITHIN_S)
         began_mb = _rss_mb(site.ingester)
         site.postgres.stop()
-        await site.publish(site.stretch(1, caught_up), _READINGS_PER_CATCH_UP)
-        rss_mb = await _live(site, 1 + caught_up, options.memory_seconds)
+        await site.publish(site.readings(1, caught_up), _READINGS_PER_CATCH_UP)
+        rss_mb = await _report_live(site, 1 + caught_up, options.memory_seconds)
         site.postgres.start()
-        said = len(site.devices) * (1 + caught_up + options.memory_seconds)
-        await site.stores(said, within_s=_BEGINS_WITHIN_S + said / _DRAINED_PER_S)
+        sent = len(site.devices) * (1 + caught_up + options.memory_seconds)
+        await site.wait_stored(sent, within_s=_STORED_WITHIN_S + sent / _DRAINED_PER_S)
         async with connected(site.database) as conn:
-            kept, again = await conn.fetchval(_KEPT), await conn.fetchval(_AGAIN)
+            rows, duplicates = await conn.fetchval(_ROWS), await conn.fetchval(_DUPLICATES)
         passed = await audit(site.database)
     return Result(
         case="memory-ingester",
@@ -107,14 +106,14 @@ async def ingester(options: Options) -> Result:
         targets=(
             Target("MB at most", RSS_MAX_MB, max(rss_mb), at_most=True),
             Target("MB more at the end than in the middle", GROWTH_MAX_MB, _grown_mb(rss_mb), True),
-            Target("readings lost", 0, said - kept, at_most=True),
+            Target("readings lost", 0, sent - rows, at_most=True),
         ),
         audit_passed=passed,
         parameters={
             "seconds": options.memory_seconds,
             "readings_per_s": len(site.devices),
-            "readings": said,
-            "readings_sent_again": again,
+            "readings": sent,
+            "readings_sent_again": duplicates,
             "reconnects": site.log.read_text().count("broker_lost"),
             "mb_with_database": round(began_mb, 1),
             "mb_at_the_end": round(rss_mb[-1], 1),
@@ -125,12 +124,12 @@ async def ingester(options: Options) -> Result:
 
 
 async def _site(stack: AsyncExitStack, options: Options, *, ticks: int) -> _Site:
-    """All of it, to end with the stack: devices that have yet to say what fits into `ticks`."""
+    """Start everything on the stack, with devices whose readings fit into `ticks`."""
     began_at = slot_of(datetime.now(UTC) - ticks * STEP - _AGO)
     postgres = _Postgres(options.work / "postgres")
     stack.callback(postgres.stop)
     database = await postgres.start().lasting_hub_database()
-    broker = await stack.enter_async_context(mosquitto(options.work))
+    broker = await stack.enter_async_context(mqtt.mosquitto(options.work))
     async with connected(database) as conn:
         devices = await seed.fleet(conn, devices=options.devices, began_at=began_at)
     await asyncio.to_thread(mqtt.open_session, broker.port, _CLIENT, TOPICS)
@@ -145,11 +144,11 @@ async def _site(stack: AsyncExitStack, options: Options, *, ticks: int) -> _Site
     return _Site(postgres, database, broker, child, options.work / "ingest.log", devices, began_at)
 
 
-async def _live(site: _Site, first_tick: int, seconds: int) -> list[float]:
-    """Let every device say something each second; the ingester's memory, as often."""
+async def _report_live(site: _Site, first_tick: int, seconds: int) -> list[float]:
+    """Publish a reading of every device each second; return the ingester's memory after each."""
     began, rss_mb = perf_counter(), []
     for second in range(seconds):
-        await site.publish(site.stretch(first_tick + second, 1))
+        await site.publish(site.readings(first_tick + second, 1))
         await asyncio.sleep(max(0, began + second + 1 - perf_counter()))
         site.ingester.ensure_running()
         rss_mb.append(_rss_mb(site.ingester))
@@ -162,7 +161,7 @@ def _rss_mb(child: BenchProcess) -> float:
 
 
 def _tenths(rss_mb: list[float]) -> list[Sample]:
-    """The median of each tenth of the time."""
+    """Return the median of each tenth of the time."""
     parts = (rss_mb[n * len(rss_mb) // 10 : (n + 1) * len(rss_mb) // 10] for n in range(10))
     return [Sample(median(part)) for part in parts]
 
@@ -178,7 +177,7 @@ def _slope_mb_per_h(rss_mb: list[float]) -> float:
 
 
 def _course(rss_mb: list[float]) -> Course:
-    """At most so many points, each the most of its stretch."""
+    """Reduce to at most _POINTS_MAX points, each the maximum of its part of the time."""
     each = -(-len(rss_mb) // _POINTS_MAX)
     begins = range(0, len(rss_mb), each)
     return Course(

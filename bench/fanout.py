@@ -1,4 +1,4 @@
-"""Case `fanout`: a burst of events, committed at once, to everybody who listens."""
+"""Case `fanout`: a burst of events, committed at once, to all subscribed sockets."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from bench import cpu, peers, seed
 from bench.database import audit, connected
-from bench.feed_load import SOCKETS_PER_USER, BenchFeed, WebSocketLoadProcess, crowd, feed
+from bench.feed_load import SOCKETS_PER_USER, BenchFeed, WebSocketLoadProcess, feed, open_sockets
 from bench.options import Options
 from bench.processes import BenchError
 from bench.result import Contestant, Result, Sample, Target, ratio, turns
@@ -23,7 +23,7 @@ from core.units import rfc3339
 from db import outbox
 from db.pool import Connection
 
-# Clients, and the events of a burst.
+# Sockets, and the events of a burst to them.
 SIZES = {100: 1000, 1_000: 300, 5_000: 100}
 _HUB, _PEER = "hub", "Socket.IO"
 _ABOUT = {
@@ -31,12 +31,12 @@ _ABOUT = {
     _PEER: "Redis, Socket.IO with its Redis adapter",
 }
 
-# Lets listings be known. Returns when that began.
-Tell = Callable[[Sequence[dict[str, Any]]], Awaitable[float]]
+# Publishes listings; returns the time at which publishing began.
+Publish = Callable[[Sequence[dict[str, Any]]], Awaitable[float]]
 
 
 async def burst(options: Options) -> Result:
-    """Events that can't be merged, for all clients alike; until the last of them has the last."""
+    """Measure events that cannot be merged, until the last socket has the last event."""
     samples: dict[str, list[Sample]] = {}
     async with options.server.hub_database() as database, connected(database) as conn:
         users = await seed.people(conn, BUYER, max(SIZES) // SOCKETS_PER_USER)
@@ -64,11 +64,11 @@ async def burst(options: Options) -> Result:
 
 
 class _Contest:
-    """Where each contestant is, and how it is told of a burst."""
+    """The port, the publisher and the processes of each contestant."""
 
     def __init__(self) -> None:
         self.ports: dict[str, int] = {}
-        self.bursts: dict[str, Tell] = {}
+        self.publishers: dict[str, Publish] = {}
         self.clocks: dict[str, cpu.CpuClock] = {}
 
 
@@ -79,7 +79,7 @@ async def _contest(
     async with AsyncExitStack() as stack:
         contest, running = _Contest(), await stack.enter_async_context(ours)
         contest.ports[_HUB] = running.hub.port
-        contest.bursts[_HUB] = lambda events: _commit(conn, events)
+        contest.publishers[_HUB] = lambda events: _commit(conn, events)
         contest.clocks[_HUB] = running.clock(await cpu.postgres(conn))
         if peers.has_node():
             url = f"redis://127.0.0.1:{running.redis.port}"
@@ -89,26 +89,28 @@ async def _contest(
                 {_PEER: peer.child.psutil, "Redis": running.redis.child.psutil}
             )
             redis = await stack.enter_async_context(Redis.from_url(url))
-            contest.bursts[_PEER] = lambda events: _publish(redis, events)
+            contest.publishers[_PEER] = lambda events: _publish(redis, events)
         yield contest
 
 
 async def _measure(
     options: Options, contest: _Contest, clients: int, users: list[UserId]
 ) -> dict[str, list[Sample]]:
-    """All in, they take turns; a first burst does not count."""
+    """Open all sockets, then measure bursts in turns; a first burst does not count."""
     samples: dict[str, list[Sample]] = {name: [] for name in contest.ports}
     async with AsyncExitStack() as stack:
-        crowds = {}
+        sockets = {}
         for name, port in contest.ports.items():
-            speech = "hub" if name == _HUB else "socketio"
-            crowds[name] = await stack.enter_async_context(
-                crowd(options, port, clients, speech=speech, users=users, channels=[LISTINGS])
+            protocol = "hub" if name == _HUB else "socketio"
+            sockets[name] = await stack.enter_async_context(
+                open_sockets(
+                    options, port, clients, protocol=protocol, users=users, channels=[LISTINGS]
+                )
             )
         for number in range(-1, options.rounds):
-            for name in turns(list(crowds), number):
+            for name in turns(list(sockets), number):
                 sample = await _burst(
-                    crowds[name], contest.bursts[name], contest.clocks[name], clients
+                    sockets[name], contest.publishers[name], contest.clocks[name], clients
                 )
                 if number >= 0:
                     samples[name].append(sample)
@@ -116,16 +118,16 @@ async def _measure(
 
 
 async def _burst(
-    listening: WebSocketLoadProcess, tell: Tell, clock: cpu.CpuClock, clients: int
+    sockets: WebSocketLoadProcess, publish: Publish, clock: cpu.CpuClock, clients: int
 ) -> Sample:
     count = SIZES[clients]
     events = [listing(ListingId(uuid4())) for _ in range(count)]
-    await listening.ask("burst", events[-1]["id"], str(count))
+    await sockets.send("burst", events[-1]["id"], str(count))
     cpu_began = clock.read_s()
-    began_at = await tell(events)
-    found = await listening.answer()
+    began_at = await publish(events)
+    found = await sockets.result()
     if not found["complete"]:
-        raise BenchError(f"not everybody heard everything: {found}")
+        raise BenchError(f"not every socket received every event: {found}")
     deliveries = clients * count
     return Sample(
         deliveries / (found["last_at"] - began_at), cpu_us=clock.since_us(cpu_began, deliveries)
@@ -133,7 +135,7 @@ async def _burst(
 
 
 def listing(listing_id: ListingId) -> dict[str, Any]:
-    """As REST shows one."""
+    """Return a listing in the form of the REST API."""
     now = rfc3339(datetime.now(UTC))
     return {
         "id": str(listing_id), "version": 7, "status": "active", "seller_id": str(uuid4()),
@@ -144,15 +146,15 @@ def listing(listing_id: ListingId) -> dict[str, Any]:
 
 
 async def _commit(conn: Connection, events: Sequence[dict[str, Any]]) -> float:
-    """In one transaction. Returns when it began to commit."""
+    """Add the events to the outbox in one transaction; return the time before its commit."""
     async with conn.transaction():
-        told = [Event(EventType.LISTING_UPDATED, (LISTINGS,), data) for data in events]
-        await outbox.add(conn, told)
+        rows = [Event(EventType.LISTING_UPDATED, (LISTINGS,), data) for data in events]
+        await outbox.add(conn, rows)
         return time()
 
 
 async def _publish(redis: Redis, events: Sequence[dict[str, Any]]) -> float:
-    """What the hub would tell of the same. Returns when that began."""
+    """Publish the same events on Redis; return the time before that."""
     pipeline, now = redis.pipeline(transaction=False), rfc3339(datetime.now(UTC))
     for data in events:
         event = {"type": EventType.LISTING_UPDATED, "time": now, "data": data}

@@ -1,4 +1,4 @@
-"""The feed with many clients: Redis, a relay, a hub and `bench.websocket_load` as processes."""
+"""The live feed under load: Redis, a relay, a hub and many WebSockets, each a process."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from bench import cpu, load
+from bench import cpu, http_load
 from bench.database import environment
 from bench.options import Options
 from bench.processes import BenchError, Served, free_port, listens, running, solarhub
@@ -22,25 +22,27 @@ from core.settings import DatabaseSettings
 from solarhub import embedded
 
 SOCKETS_PER_USER = 20
-_ENTER_WITHIN_S = 180
+_CONNECT_WITHIN_S = 180
 _MARGIN_S = 10
 
 
 @dataclass(frozen=True, slots=True)
 class BenchFeed:
+    """The processes of the feed."""
+
     hub: Served
     relay: Served
     redis: Served
 
     def clock(self, others: Mapping[str, psutil.Process]) -> cpu.CpuClock:
-        """Of all that an event goes through here, and these."""
-        ours = {"hub": self.hub, "relay": self.relay, "Redis": self.redis}
-        return cpu.CpuClock({**{name: its.child.psutil for name, its in ours.items()}, **others})
+        """Return a clock of the feed's processes and `others`."""
+        feed = {"hub": self.hub, "relay": self.relay, "Redis": self.redis}
+        return cpu.CpuClock({**{name: its.child.psutil for name, its in feed.items()}, **others})
 
 
 @asynccontextmanager
 async def feed(options: Options, database: DatabaseSettings) -> AsyncIterator[BenchFeed]:
-    """One relay and one hub, as they ship, on a Redis in memory."""
+    """Run one relay and one hub with default settings, on a Redis in memory."""
     redis_port, hub_port, metrics_port = free_port(), free_port(), free_port()
     env = environment(database) | {
         "SOLARHUB_REDIS_URL": f"redis://127.0.0.1:{redis_port}",
@@ -66,50 +68,52 @@ async def feed(options: Options, database: DatabaseSettings) -> AsyncIterator[Be
 
 
 class WebSocketLoadProcess:
-    """Clients that are in."""
+    """A process of `bench.websocket_load`, whose sockets are connected."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
 
-    async def ask(self, *words: str) -> None:
-        """Have it wait for something that happens from now on; `answer` says what came of it."""
+    async def send(self, *words: str) -> None:
+        """Send a command; events count once this returns. `result` waits for the outcome."""
         assert self._process.stdin is not None
         self._process.stdin.write((" ".join(words) + "\n").encode())
-        await self.says(_MARGIN_S)
+        await self.read_line(_MARGIN_S)
 
-    async def answer(self) -> Any:
-        return json.loads(await self.says(WITHIN_S + _MARGIN_S))
+    async def result(self) -> Any:
+        return json.loads(await self.read_line(WITHIN_S + _MARGIN_S))
 
-    async def says(self, within_s: float) -> bytes:
+    async def read_line(self, within_s: float) -> bytes:
         assert self._process.stdout is not None
         async with timeout(within_s):
             line = await self._process.stdout.readline()
         if not line:
-            raise BenchError("the crowd has left: see what it wrote above")
+            raise BenchError("the process with the sockets ended: its output is above")
         return line
 
 
 @asynccontextmanager
-async def crowd(
+async def open_sockets(
     options: Options,
     port: int,
     clients: int,
     *,
-    speech: str = "hub",
+    protocol: str = "hub",
     users: Sequence[UserId] = (),
     channels: Sequence[str] = (),
 ) -> AsyncIterator[WebSocketLoadProcess]:
-    """So many clients on one port; users are taken in turns."""
+    """Open `clients` sockets to a port, signed in as the users in turn."""
     tokens = options.work / "tokens"
-    tokens.write_text("".join(f"{load.token_of(options.jwt_secret, user)}\n" for user in users))
+    tokens.write_text(
+        "".join(f"{http_load.token_of(options.jwt_secret, user)}\n" for user in users)
+    )
     process = await create_subprocess_exec(
         sys.executable, "-m", "bench.websocket_load",
-        speech, str(port), str(clients), str(tokens), ",".join(channels), stdin=PIPE, stdout=PIPE,
+        protocol, str(port), str(clients), str(tokens), ",".join(channels), stdin=PIPE, stdout=PIPE,
     )  # fmt: skip
     try:
-        entered = WebSocketLoadProcess(process)
-        await entered.says(_ENTER_WITHIN_S)
-        yield entered
+        sockets = WebSocketLoadProcess(process)
+        await sockets.read_line(_CONNECT_WITHIN_S)
+        yield sockets
     finally:
         if process.returncode is None:
             process.kill()

@@ -1,9 +1,9 @@
-"""What the capacity guide needs to know beside the cases: bytes, and what has no peer.
+"""Costs that the capacity guide needs and no case measures: bytes, and CPU time per event.
 
     python -m bench.footprint
 
-Writes `bench/results/footprint.json`, which `bench.capacity` reads. What is counted is bytes and
-CPU time of single processes, so a busy machine changes little.
+Writes `bench/results/footprint.json`, which `bench.capacity_guide` reads. Bytes and CPU time of
+single processes vary little, even on a busy machine.
 """
 
 import asyncio
@@ -17,7 +17,6 @@ from uuid import uuid4
 import psutil
 
 from bench import circles, cpu, database, mqtt, seed
-from bench.broker import mosquitto
 from bench.cpu import US_PER_S
 from bench.feed_load import feed
 from bench.machine import raise_open_files_limit
@@ -40,14 +39,14 @@ _KIB = 1024
 
 _TELEMETRY = "SELECT pg_total_relation_size('telemetry')::float8 / count(*) FROM telemetry"
 _EVENTS = "SELECT count(*) FROM outbox"
-_LEFT = "SELECT EXISTS (SELECT FROM outbox)"
+_HAS_EVENTS = "SELECT EXISTS (SELECT FROM outbox)"
 _POLL_S = 0.2
 
 
 async def of_readings(settings: DatabaseSettings) -> dict[str, float]:
-    """Written as an ingester does when each of 1,000 devices has one reading in a batch.
+    """Measure a reading, written in batches with one reading of each of 1,000 devices.
 
-    Leaves in the outbox what they change of listings.
+    Leaves the events of changed listings in the outbox.
     """
     await schema.migrate(settings)
     began_at = slot_of(datetime.now(UTC) - TICKS * STEP - timedelta(minutes=20))
@@ -59,19 +58,19 @@ async def of_readings(settings: DatabaseSettings) -> dict[str, float]:
             messages = list(_messages(FleetReadings(devices, began_at, tick, 1)))
             await write(pool, messages, _LATE_HORIZON)
         async with pool.acquire() as conn:
-            return await _kept(conn, before, DEVICES * TICKS)
+            return await _stored_bytes(conn, before, DEVICES * TICKS)
 
 
-def _messages(stretch: FleetReadings) -> Iterator[IngestMessage]:
+def _messages(readings: FleetReadings) -> Iterator[IngestMessage]:
     now = datetime.now(UTC)
-    for topic, payload in stretch.messages():
+    for topic, payload in readings.messages():
         message = decode(topic, payload, received_at=now, acknowledge=lambda: None)
         assert message is not None
         yield message
 
 
-async def _kept(conn: Connection, before: int, readings: int) -> dict[str, float]:
-    """Of a reading: its row with its part of the index, the log, and events to be published."""
+async def _stored_bytes(conn: Connection, before: int, readings: int) -> dict[str, float]:
+    """Return bytes of a row with its index, bytes of WAL, and events, all per reading."""
     return {
         "telemetry_bytes": round(await conn.fetchval(_TELEMETRY)),
         "wal_bytes": round((await replicas.written(conn) - before) / readings),
@@ -80,14 +79,14 @@ async def _kept(conn: Connection, before: int, readings: int) -> dict[str, float
 
 
 async def of_the_relay(settings: DatabaseSettings, work: Path) -> dict[str, float]:
-    """Of an event that it publishes, among as many as the outbox holds."""
+    """Measure the events in the outbox while the relay publishes them."""
     options = Options(database.BenchDatabaseServer(settings.database_url), work)
     async with database.connected(settings) as conn:
         events, postgres = await conn.fetchval(_EVENTS), await cpu.postgres(conn)
         async with feed(options, settings) as running:
             clock = running.clock(postgres)
             began_s = {**clock.read_s(), "relay": 0.0, "Redis": 0.0}
-            while await conn.fetchval(_LEFT):
+            while await conn.fetchval(_HAS_EVENTS):
                 running.relay.child.ensure_running()
                 await asyncio.sleep(_POLL_S)
             used_us = clock.since_us(began_s, events)
@@ -96,17 +95,17 @@ async def of_the_relay(settings: DatabaseSettings, work: Path) -> dict[str, floa
 
 
 async def of_the_broker(work: Path) -> dict[str, float]:
-    """Of a device that is connected and silent, and of a message on a connection of its own."""
-    async with mosquitto(work) as broker:
+    """Measure an idle connection of a device, and a message on its own connection."""
+    async with mqtt.mosquitto(work) as broker:
         process = broker.child.psutil
         devices = [_device(broker.port, number) for number in range(FIRST_SESSIONS)]
         before_bytes = process.memory_info().rss
         devices += [_device(broker.port, FIRST_SESSIONS + number) for number in range(SESSIONS)]
         held_bytes = process.memory_info().rss - before_bytes
         mqtt.open_session(broker.port, "away", ["solar/+/telemetry"])
-        began_s = _ran_s(process)
+        began_s = _cpu_s(process)
         message_bytes = await asyncio.to_thread(_publish, devices)
-        used_s = _ran_s(process) - began_s
+        used_s = _cpu_s(process) - began_s
         for device in devices:
             device.close()
     return {
@@ -124,9 +123,9 @@ def _device(port: int, number: int) -> socket.socket:
 
 
 def _publish(devices: list[socket.socket]) -> int:
-    """One after the other, each acknowledged. Returns how long a packet is."""
-    stretch = FleetReadings([DeviceId(uuid4())], datetime.now(UTC), 0, 1)
-    [(topic, payload)] = stretch.messages()
+    """Publish messages one after the other, each acknowledged; return the bytes of a packet."""
+    readings = FleetReadings([DeviceId(uuid4())], datetime.now(UTC), 0, 1)
+    [(topic, payload)] = readings.messages()
     packet = mqtt.publish_packet(1, topic, payload)
     for number in range(MESSAGES):
         device = devices[number % len(devices)]
@@ -135,7 +134,7 @@ def _publish(devices: list[socket.socket]) -> int:
     return len(packet)
 
 
-def _ran_s(process: psutil.Process) -> float:
+def _cpu_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
 

@@ -1,4 +1,4 @@
-"""Cases `ingest` and `ingest-batched`: a full queue at the broker, drained into the database."""
+"""Cases `ingest` and `ingest-batched`: one ingester drains a full queue into the database."""
 
 import asyncio
 import sys
@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter, process_time
 
 from bench import cpu, mqtt, seed
-from bench.broker import mosquitto
 from bench.database import analyze, audit, connected, environment
 from bench.options import Options
 from bench.processes import BenchError, BenchProcess, Served, output_of, running, solarhub
@@ -26,6 +25,7 @@ READINGS_PER_ARRAY = 50
 DRAIN_WITHIN_S = 300
 RSS_MAX_MB = 300
 _HUB_CLIENT, _FLOOR_CLIENT = "bench-hub", "bench-floor"
+# Time between the last reading and now, so that none lies in the future.
 _AGO = timedelta(minutes=20)
 _POLL_S = 0.05
 _MB = 1e6
@@ -36,8 +36,8 @@ _COPY_TABLE = "CREATE TABLE IF NOT EXISTS copied (LIKE telemetry INCLUDING ALL)"
 
 
 async def singles(options: Options) -> Result:
-    """One reading per message, against a loop that only acknowledges."""
-    async with fleet_of(options, readings_each=1) as fleet:
+    """Measure messages with one reading, against a loop that only acknowledges."""
+    async with queued_fleet(options, readings_each=1) as fleet:
         samples = await fleet.measure({"hub": fleet.hub, "floor": fleet.floor})
         passed = await audit(fleet.database)
     hub = Contestant("hub", "decode, dedupe, account, adjust, commit, ack", samples["hub"])
@@ -58,8 +58,8 @@ async def singles(options: Options) -> Result:
 
 
 async def arrays(options: Options) -> Result:
-    """Fifty readings per message, against COPY of the same rows."""
-    async with fleet_of(options, readings_each=READINGS_PER_ARRAY) as fleet:
+    """Measure messages with fifty readings, against COPY of the same rows."""
+    async with queued_fleet(options, readings_each=READINGS_PER_ARRAY) as fleet:
         samples = await fleet.measure({"hub": fleet.hub, "COPY": fleet.copy})
         passed = await audit(fleet.database)
     hub = Contestant("hub", "decode, dedupe, account, adjust, commit, ack", samples["hub"])
@@ -80,24 +80,26 @@ async def arrays(options: Options) -> Result:
 
 
 @asynccontextmanager
-async def fleet_of(options: Options, *, readings_each: int) -> AsyncIterator["Fleet"]:
-    """A broker that queues for the hub and the floor, and devices that have yet to say a word."""
+async def queued_fleet(options: Options, *, readings_each: int) -> AsyncIterator["QueuedFleet"]:
+    """Run a broker with queues for hub and floor; insert devices without readings."""
     ticks = options.readings // options.devices // readings_each * readings_each
     span = options.rounds * ticks * STEP
     began_at = slot_of(datetime.now(UTC) - span - _AGO)
     async with (
-        mosquitto(options.work) as broker,
+        mqtt.mosquitto(options.work) as broker,
         options.server.hub_database() as database,
         connected(database) as conn,
     ):
         for client_id in (_HUB_CLIENT, _FLOOR_CLIENT):
             await asyncio.to_thread(mqtt.open_session, broker.port, client_id, TOPICS)
         devices = await seed.fleet(conn, devices=options.devices, began_at=began_at)
-        yield Fleet(options, database, conn, broker, devices, began_at, ticks, readings_each)
+        yield QueuedFleet(options, database, conn, broker, devices, began_at, ticks, readings_each)
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class QueuedFleet:
+    """Devices whose readings the broker queues, and the contestants that process them."""
+
     options: Options
     database: DatabaseSettings
     conn: Connection
@@ -121,33 +123,33 @@ class Fleet:
     ) -> dict[str, list[Sample]]:
         samples: dict[str, list[Sample]] = {name: [] for name in contestants}
         for number in range(self.options.rounds):
-            stretch = await self.queue(number)
+            readings = await self.queue(number)
             for name in turns(list(contestants), number):
-                samples[name].append(await contestants[name](stretch))
+                samples[name].append(await contestants[name](readings))
         return samples
 
     async def queue(self, number: int) -> FleetReadings:
-        """Fill the broker's queues with what the fleet says in a round."""
-        stretch = FleetReadings(self.devices, self.began_at, number * self.ticks, self.ticks)
-        messages = stretch.messages(self.readings_each)
+        """Fill the broker's queues with the readings of a round."""
+        readings = FleetReadings(self.devices, self.began_at, number * self.ticks, self.ticks)
+        messages = readings.messages(self.readings_each)
         await asyncio.to_thread(mqtt.publish, self.broker.port, messages)
         await analyze(self.conn)
-        return stretch
+        return readings
 
-    async def hub(self, stretch: FleetReadings) -> Sample:
+    async def hub(self, readings: FleetReadings) -> Sample:
         env = environment(self.database) | {
             "SOLARHUB_MQTT_URL": f"mqtt://127.0.0.1:{self.broker.port}",
             "SOLARHUB_INGEST_CLIENT_ID": _HUB_CLIENT,
             "SOLARHUB_LOG_LEVEL": "warning",
         }
-        goal = await self._stored() + stretch.readings
+        goal = await self._stored() + readings.count
         async with running(
             "ingest", *solarhub("ingest"), logs=self.options.work, env=env
         ) as ingester:
             return await self._rate(ingester, goal)
 
     async def _rate(self, ingester: BenchProcess, goal: int) -> Sample:
-        """From the first commit on, so that the start of the process does not count."""
+        """Measure from the first commit on, so that the start of the process does not count."""
         clock = cpu.CpuClock(
             {"ingester": ingester.psutil, "Mosquitto": self.broker.child.psutil}
             | await cpu.postgres(self.conn)
@@ -161,10 +163,10 @@ class Fleet:
             rss = max(rss, ingester.psutil.memory_info().rss)
             if perf_counter() > deadline:
                 raise BenchError(f"the ingester stored {stored} of {goal} readings in time")
-        readings = stored - first
+        count = stored - first
         return Sample(
-            readings / (perf_counter() - began),
-            cpu_us=clock.since_us(cpu_began, readings),
+            count / (perf_counter() - began),
+            cpu_us=clock.since_us(cpu_began, count),
             rss_mb=rss / _MB if rss else None,
         )
 
@@ -177,21 +179,21 @@ class Fleet:
         stored: int = await self.conn.fetchval(_STORED)
         return stored
 
-    async def floor(self, stretch: FleetReadings) -> Sample:
+    async def floor(self, readings: FleetReadings) -> Sample:
         argv = (sys.executable, "-m", "bench.bare_mqtt", str(self.broker.port), _FLOOR_CLIENT)
-        messages = stretch.readings // self.readings_each
-        said = await output_of(*argv, str(messages), within_s=DRAIN_WITHIN_S)
-        per_s, cpu_us = map(float, said.split())
+        messages = readings.count // self.readings_each
+        output = await output_of(*argv, str(messages), within_s=DRAIN_WITHIN_S)
+        per_s, cpu_us = map(float, output.split())
         return Sample(per_s, cpu_us={"floor": cpu_us})
 
-    async def copy(self, stretch: FleetReadings) -> Sample:
+    async def copy(self, readings: FleetReadings) -> Sample:
         await self.conn.execute(_COPY_TABLE)
-        rows = list(stretch.rows())
+        rows = list(readings.rows())
         clock = cpu.CpuClock(await cpu.postgres(self.conn))
-        began, cpu_began, ours_began = perf_counter(), clock.read_s(), process_time()
+        began, cpu_began, client_began = perf_counter(), clock.read_s(), process_time()
         await self.conn.copy_records_to_table(
             "copied", records=rows, columns=("device_id", *FIELDS)
         )
-        seconds, ours_s = perf_counter() - began, process_time() - ours_began
-        used_us = {"client": ours_s / len(rows) * cpu.US_PER_S}
+        seconds, client_s = perf_counter() - began, process_time() - client_began
+        used_us = {"client": client_s / len(rows) * cpu.US_PER_S}
         return Sample(len(rows) / seconds, cpu_us=used_us | clock.since_us(cpu_began, len(rows)))

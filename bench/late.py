@@ -1,4 +1,4 @@
-"""Case `late`: one late reading before a week of one-second readings, while others report."""
+"""Case `late`: one late reading into a week of one-second readings, while other devices report."""
 
 import asyncio
 import sys
@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bench import mqtt, seed
-from bench.broker import mosquitto
 from bench.database import analyze, audit, connected, environment
 from bench.ingest import TOPICS
 from bench.options import Options
@@ -47,7 +46,7 @@ SELECT coalesce(sum(stored) FILTER (WHERE device_id <> $1), 0)::bigint AS of_oth
 
 
 async def late_reading(options: Options) -> Result:
-    """Measure other devices alone, then while a late reading is accounted."""
+    """Measure the other devices without, then with a late reading, in each round."""
     async with _site(options) as site:
         alone, beside = [], []
         for number in range(options.rounds):
@@ -77,10 +76,12 @@ async def late_reading(options: Options) -> Result:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """One measurement. `longest_ms`: longest delay of the event loop."""
+    """One turn of the other devices."""
 
     sample: Sample
+    # The longest delay of the event loop.
     longest_ms: float
+    # Time until the late reading was accounted; 0 without one.
     accounted_s: float
 
 
@@ -92,8 +93,8 @@ def _longest_ms(turns: Sequence[_Turn]) -> float:
     return max(turn.longest_ms for turn in turns)
 
 
-def _ratio(ours: float | None, other: float | None) -> float:
-    return (ours or 0) / other if other else 0
+def _ratio(one: float | None, other: float | None) -> float:
+    return (one or 0) / other if other else 0
 
 
 @dataclass(slots=True)
@@ -103,7 +104,7 @@ class _Site:
     database: DatabaseSettings
     conn: Connection
     port: int
-    watched: Path
+    loop_log: Path
     device: DeviceId
     others: Sequence[DeviceId]
     began_at: datetime
@@ -111,22 +112,22 @@ class _Site:
     def late(self, number: int) -> tuple[str, bytes]:
         """Return topic and payload of a late reading, earlier than that of the round before.
 
-        It contains export, which no other reading does, so that no later checkpoint is unchanged.
+        It has an export counter, which no other reading has, so that all later intervals change.
         """
         at = self.began_at + timedelta(minutes=30 - number) + _SECOND / 2
         payload = f'{{"time":"{rfc3339(at)}","export_wh":{_START_WH - number}}}'
         return f"solar/{self.device}/telemetry", payload.encode()
 
     async def turn(self, seconds: int, late: tuple[str, bytes] | None = None) -> _Turn:
-        """Let the others report for `seconds` at least, until the late reading is accounted."""
+        """Let the others report for at least `seconds`, and until the late reading is accounted."""
         began_at = time.time()
-        with mqtt.Line(self.port) as line:
+        with mqtt.Publisher(self.port) as publisher:
             if late is not None:
-                line.publish(*late)
+                publisher.publish(*late)
             stop = asyncio.Event()
             sent_at: list[float] = []
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._report(line, sent_at, stop))
+                tasks.create_task(self._report(publisher, sent_at, stop))
                 watching = self._watch(sent_at, stop, seconds, is_late=late is not None)
                 took_s, accounted_s = await watching
         latencies, count = sorted(took_s), len(took_s)
@@ -137,8 +138,10 @@ class _Site:
         )
         return _Turn(sample, self._longest_ms(began_at), accounted_s)
 
-    async def _report(self, line: mqtt.Line, sent_at: list[float], stop: asyncio.Event) -> None:
-        """Publish one reading of each other device per second, evenly spread."""
+    async def _report(
+        self, publisher: mqtt.Publisher, sent_at: list[float], stop: asyncio.Event
+    ) -> None:
+        """Publish one reading of each other device per second, one after the other."""
         began = time.time()
         while not stop.is_set():
             for device_id in self.others:
@@ -148,13 +151,16 @@ class _Site:
                 sent_at.append(time.time())
                 energy_wh = _START_WH + at.timestamp() % 1e6 / 2
                 payload = f'{{"time":"{rfc3339(at)}","power_w":1800,"energy_wh":{energy_wh:.3f}}}'
-                line.publish(f"solar/{device_id}/telemetry", payload.encode())
+                publisher.publish(f"solar/{device_id}/telemetry", payload.encode())
 
     async def _watch(
         self, sent_at: Sequence[float], stop: asyncio.Event, seconds: int, *, is_late: bool
     ) -> tuple[list[float], float]:
-        """Return the seconds from sending to commit of each reading, in the order of sending, and
-        those until the late reading was accounted."""
+        """Wait until all is stored and accounted.
+
+        Return how long each reading took until it was committed, in the order of sending, and how
+        long the late reading took until it was accounted.
+        """
         began = time.time()
         first = await self._progress()
         took_s: list[float] = []
@@ -178,16 +184,16 @@ class _Site:
         return row["of_others"], row["of_device"], row["waits"]
 
     def _longest_ms(self, since: float) -> float:
-        lines = (line.split() for line in self.watched.read_text().splitlines())
+        lines = (line.split() for line in self.loop_log.read_text().splitlines())
         return max((float(ms) for at, ms in lines if float(at) > since), default=0.0)
 
 
 @asynccontextmanager
 async def _site(options: Options) -> AsyncIterator[_Site]:
     began_at = slot_of(datetime.now(UTC) - options.late_readings * _SECOND - _AGO)
-    watched = options.work / "event_loop"
+    loop_log = options.work / "event_loop"
     async with (
-        mosquitto(options.work) as broker,
+        mqtt.mosquitto(options.work) as broker,
         options.server.hub_database() as database,
         connected(database) as conn,
     ):
@@ -201,9 +207,9 @@ async def _site(options: Options) -> AsyncIterator[_Site]:
             "SOLARHUB_LATE_HORIZON": "30d",
             "SOLARHUB_LOG_LEVEL": "warning",
         }
-        argv = (sys.executable, "-m", "bench.watched", str(watched))
+        argv = (sys.executable, "-m", "bench.watched", str(loop_log))
         async with running("ingest", *argv, logs=options.work, env=env):
-            site = _Site(database, conn, broker.port, watched, device, others, began_at)
+            site = _Site(database, conn, broker.port, loop_log, device, others, began_at)
             await site.turn(1)
             yield site
 
@@ -211,7 +217,7 @@ async def _site(options: Options) -> AsyncIterator[_Site]:
 async def _fill(
     database: DatabaseSettings, device: DeviceId, began_at: datetime, readings: int
 ) -> None:
-    """Store the device's history as an ingester does."""
+    """Store the history of the device as an ingester does."""
     async with open_pool(database, application_name="bench", max_size=1) as pool:
         for message in _history(device, began_at, readings):
             await write(pool, [message], _HORIZON)

@@ -1,4 +1,4 @@
-"""The machine that was measured on, and its limits raised for the load."""
+"""Facts about this machine, and its limit of open files."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ Facts = dict[str, str | int]
 
 
 def raise_open_files_limit() -> None:
-    """Let this process and its children open as many sockets as the system allows."""
+    """Raise the soft limit of this process and its children to the hard limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

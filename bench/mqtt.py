@@ -1,16 +1,42 @@
-"""A publisher that is faster than any broker: MQTT 3.1.1 packets, made ahead, on a bare socket.
+"""Mosquitto, and a publisher that is faster than any broker.
 
-Section numbers are those of the OASIS standard, MQTT Version 3.1.1.
+The publisher writes MQTT 3.1.1 packets that were encoded in advance to a plain socket. Section
+numbers are those of the OASIS standard, MQTT Version 3.1.1.
 """
 
+import getpass
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Self
 
-# One acknowledgement is 4 bytes: those of a whole window fit into the socket's receive buffer,
-# and so the broker never has to wait for us to read while we write.
+from bench.processes import Served, free_port, listens, running
+
+# Above what an ingester holds unacknowledged, so that the broker never waits for it.
+INFLIGHT_MAX = 4000
+
+# Set up as deployments should set Mosquitto up for the hub, but without authentication.
+_CONFIG = """
+listener {port} 127.0.0.1
+allow_anonymous true
+user {user}
+persistence true
+persistence_location {directory}/
+max_inflight_messages {inflight_max}
+max_queued_messages 0
+max_queued_bytes 0
+set_tcp_nodelay true
+log_dest stderr
+log_type error
+log_type warning
+"""
+
+# Messages sent before their acknowledgements are read. An acknowledgement has 4 bytes: those of a
+# whole window fit into the socket's receive buffer, so the broker never blocks on the publisher.
 WINDOW = 5000
 TIMEOUT_S = 30
 
@@ -20,13 +46,28 @@ _PACKET_ID_MAX = 65_535
 _QOS = 1
 
 
+@asynccontextmanager
+async def mosquitto(directory: Path) -> AsyncIterator[Served]:
+    """Run a broker with its queue in `directory`."""
+    port = free_port()
+    config = directory / "mosquitto.conf"
+    config.write_text(
+        _CONFIG.format(
+            port=port, user=getpass.getuser(), directory=directory, inflight_max=INFLIGHT_MAX
+        )
+    )
+    async with running("mosquitto", "mosquitto", "-c", str(config), logs=directory) as child:
+        await child.ready(partial(listens, port))
+        yield Served(port, child)
+
+
 def _text(value: str) -> bytes:
     encoded = value.encode()
     return struct.pack("!H", len(encoded)) + encoded
 
 
 def _packet(kind: int, body: bytes) -> bytes:
-    """A fixed header and its body (section 2.2.3: the length in groups of seven bits)."""
+    """Encode a fixed header and a body (section 2.2.3: the length in groups of seven bits)."""
     length, header = len(body), bytearray([kind])
     while True:
         length, group = divmod(length, 128)
@@ -52,7 +93,7 @@ def publish_packet(packet_id: int, topic: str, payload: bytes) -> bytes:
 
 
 def open_session(port: int, client_id: str, topics: Sequence[str]) -> None:
-    """Leave a persistent session behind: the broker queues for it what is published from now on."""
+    """Create a persistent session, for which the broker queues messages from now on."""
     with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as sock:
         sock.sendall(connect_packet(client_id, clean_session=False))
         _receive(sock, 4)
@@ -62,7 +103,7 @@ def open_session(port: int, client_id: str, topics: Sequence[str]) -> None:
 
 
 def publish(port: int, messages: Iterable[tuple[str, bytes]]) -> int:
-    """Publish (topic, payload) at QoS 1; returns how many, once the broker has acknowledged all."""
+    """Publish (topic, payload) with QoS 1; return their number once all are acknowledged."""
     published = 0
     with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as sock:
         sock.sendall(connect_packet("bench-publisher", clean_session=True))
@@ -75,13 +116,15 @@ def publish(port: int, messages: Iterable[tuple[str, bytes]]) -> int:
     return published
 
 
-class Line:
-    """A connection to publish on at QoS 1, now and then: nothing waits for the acknowledgements,
-    which are read at the end."""
+class Publisher:
+    """A connection that publishes single messages with QoS 1.
+
+    `publish` does not wait for the acknowledgement; acknowledgements are read at the end.
+    """
 
     def __init__(self, port: int) -> None:
         self._sock = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
-        self._sock.sendall(connect_packet("bench-line", clean_session=True))
+        self._sock.sendall(connect_packet("bench-single-publisher", clean_session=True))
         _receive(self._sock, 4)
         self._unread = 0
         self._packet_id = 0

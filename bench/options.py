@@ -1,4 +1,4 @@
-"""What the person who runs the benchmarks may choose."""
+"""Options of the benchmarks, most of them from the command line."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -10,12 +10,15 @@ from bench.database import BenchDatabaseServer
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`work` is a scratch directory for logs and queues; `seconds` is the time of one turn."""
+    """Options of one case."""
 
     server: BenchDatabaseServer
+    # Scratch directory for logs and queues.
     work: Path
     rounds: int = 3
+    # Length of one turn over HTTP.
     seconds: int = 5
+    # Readings of one round.
     readings: int = 60_000
     listings: int = 1_000_000
     devices: int = 200

@@ -1,4 +1,4 @@
-"""The seed design of the marketplace: on Express, and its bare statements by pgbench. Socket.IO."""
+"""Peers: the seed design on Express, its bare statements by pgbench, and Socket.IO."""
 
 import re
 import shutil
@@ -32,7 +32,7 @@ ALTER TABLE se ADD PRIMARY KEY (n);
 ANALYZE;
 """
 
-# Its own ten thousand stand between 77.1 and 78.1 degrees east; more, around them, as densely.
+# The schema inserts ten thousand between 77.1 and 78.1 degrees east; more are added on both sides.
 _MORE_LISTINGS = """
 INSERT INTO energy_listings (seller_id, latitude, longitude, energy_amount_kwh, price_per_kwh,
                              available_from, available_to)
@@ -41,7 +41,9 @@ SELECT (ARRAY(SELECT id FROM users WHERE role = 'host'))[1 + n % 500],
        1e6, 5 + random() * 5, now(), now() + interval '1 day'
   FROM (SELECT n, random() * ($2::float8 - $1 - 1) AS span FROM generate_series(1, $3::int) n) AS s
 """
-_MADE_AT_ANY_TIME = "UPDATE energy_listings SET created_at = now() - random() * interval '30 days'"
+_RANDOM_CREATION_TIMES = (
+    "UPDATE energy_listings SET created_at = now() - random() * interval '30 days'"
+)
 _SEEDED = 10_000
 
 _BUYERS = "SELECT id FROM bu ORDER BY n"
@@ -52,7 +54,7 @@ _LISTINGS = "SELECT id FROM li ORDER BY n"
 async def seed_design(
     server: BenchDatabaseServer,
 ) -> AsyncIterator[tuple[DatabaseSettings, Market]]:
-    """A database as the seed document has it, and who buys what there."""
+    """Create a database as in the seed document, with its buyers and listings."""
     async with server.empty_database() as settings:
         async with connected(settings) as conn:
             await conn.execute((_EXPRESS / "schema.sql").read_text())
@@ -65,16 +67,16 @@ async def seed_design(
 
 
 @asynccontextmanager
-async def seed_offers(
+async def seed_listings(
     server: BenchDatabaseServer, *, listings: int, west: float, east: float
 ) -> AsyncIterator[DatabaseSettings]:
-    """Such a database with listings evenly between two meridians."""
+    """Create such a database with listings evenly distributed between two meridians."""
 
     async def fill(settings: DatabaseSettings) -> None:
         async with connected(settings) as conn:
             await conn.execute((_EXPRESS / "schema.sql").read_text())
             await conn.execute(_MORE_LISTINGS, west, east, listings - _SEEDED)
-            await conn.execute(_MADE_AT_ANY_TIME)
+            await conn.execute(_RANDOM_CREATION_TIMES)
             await conn.execute("VACUUM ANALYZE")
 
     async with server.copy_of(f"Express, {listings}", fill) as settings:
@@ -86,14 +88,14 @@ def has_node() -> bool:
 
 
 def absent(*peers: str) -> tuple[str, ...]:
-    """What a result says of those that could not take part."""
+    """Return a sentence for each peer that cannot take part."""
     needs = "is not measured against: it needs Node and npm, which are not installed"
     return () if has_node() else tuple(f"{peer} {needs}" for peer in peers)
 
 
 @asynccontextmanager
 async def express(options: Options, database: DatabaseSettings) -> AsyncIterator[Served]:
-    """The peer on one worker, as our API runs on one."""
+    """Run the peer on one worker, as the hub's API runs in one process."""
     await _install(_EXPRESS)
     port = free_port()
     env = libpq_environment(database) | {
@@ -110,7 +112,7 @@ async def express(options: Options, database: DatabaseSettings) -> AsyncIterator
 
 @asynccontextmanager
 async def socketio(options: Options, redis_url: str) -> AsyncIterator[Served]:
-    """The peer of the feed in one process, as our hub is one."""
+    """Run the peer of the feed in one process, as the hub does."""
     await _install(_SOCKETIO)
     port = free_port()
     env = {"PORT": str(port), "REDIS_URL": redis_url, "NODE_ENV": "production"}
@@ -129,15 +131,15 @@ async def _install(peer: Path) -> None:
 async def pgbench(
     options: Options, database: DatabaseSettings, listings: int, seconds: int
 ) -> Sample:
-    """The peer's statements from as many clients, without HTTP, without looking at the answers."""
-    said = await output_of(
+    """Run the peer's statements from as many clients, without HTTP and without reading rows."""
+    output = await output_of(
         *(str(embedded.postgres_programs() / "pgbench"), "--no-vacuum", "--protocol=prepared"),
         *(f"--client={options.connections}", "--jobs=1", f"--time={seconds}"),
         *(f"--define=listings={listings}", f"--file={_EXPRESS / 'purchase.pgbench'}"),
         env=libpq_environment(database),
         within_s=seconds + _MARGIN_S,
     )
-    rate = re.search(r"^tps = ([0-9.]+)", said, re.MULTILINE)
+    rate = re.search(r"^tps = ([0-9.]+)", output, re.MULTILINE)
     if rate is None:
-        raise BenchError(f"pgbench did not say how fast it was: {said}")
+        raise BenchError(f"pgbench printed no rate: {output}")
     return Sample(float(rate[1]))

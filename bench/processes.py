@@ -1,4 +1,4 @@
-"""Child processes that end with the block that they are used in, and free ports for them."""
+"""Child processes that end with the block in which they are used, and free ports for them."""
 
 import asyncio
 import contextlib
@@ -22,11 +22,11 @@ _POLL_S = 0.05
 
 
 class BenchError(CommandError):
-    """A case can't run, or came to nothing."""
+    """A case cannot run, or its measurement is not valid."""
 
 
 class BenchProcess:
-    """A running process and the file that it logs to."""
+    """A running process and its log file."""
 
     def __init__(self, name: str, process: Process, log: Path) -> None:
         self.name = name
@@ -35,7 +35,7 @@ class BenchProcess:
         self._log = log
 
     async def ready(self, check: Callable[[], Awaitable[bool]], *, within_s: float = 30) -> None:
-        """Wait until `check` holds. Raises BenchError when the process ends before, or too late."""
+        """Wait until `check` holds. Raises BenchError if the process ends first, or on timeout."""
         deadline = asyncio.get_running_loop().time() + within_s
         while not await check():
             self.ensure_running()
@@ -49,12 +49,12 @@ class BenchProcess:
 
     def _tail(self) -> str:
         text = self._log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
-        return text or "it said nothing"
+        return text or "its log is empty"
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A process of ours that listens on a port of this machine."""
+    """A child process that listens on a port of this machine."""
 
     port: int
     child: BenchProcess
@@ -64,15 +64,15 @@ class Served:
 async def running(
     name: str, *argv: str, logs: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> AsyncIterator[BenchProcess]:
-    """Run a process in a group of its own; the whole group is gone when the block ends.
+    """Run a process in a group of its own; end the whole group with the block.
 
-    Also when we are killed (Linux): the process is on a leash.
+    The kernel ends the process if the benchmark is killed (Linux).
     """
     log = logs / f"{name}.log"
-    leash = (sys.executable, "-m", "solarhub.parent_death_signal", str(os.getpid()), "-")
+    launcher = (sys.executable, "-m", "solarhub.parent_death_signal", str(os.getpid()), "-")
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            *leash,
+            *launcher,
             program(argv[0]),
             *argv[1:],
             env={**os.environ, **(env or {})},
@@ -104,7 +104,7 @@ async def _stop(process: Process) -> None:
 async def output_of(
     *argv: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, within_s: float
 ) -> str:
-    """What a command printed. Raises BenchError when it fails or takes longer."""
+    """Return what a command prints. Raises BenchError when it fails or takes longer."""
     process = await asyncio.create_subprocess_exec(
         *argv,
         env={**os.environ, **(env or {})},
@@ -122,13 +122,13 @@ async def output_of(
         if process.returncode is None:
             await _stop(process)
     if process.returncode != 0:
-        said = (err or out)[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
-        raise BenchError(f"{Path(argv[0]).name} ended with {process.returncode}: {said}")
+        message = (err or out)[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
+        raise BenchError(f"{Path(argv[0]).name} ended with {process.returncode}: {message}")
     return out.decode()
 
 
 def program(name: str) -> str:
-    """The path of a program. Raises BenchError when it is not installed."""
+    """Return the path of a program. Raises BenchError when it is not installed."""
     found = _find(name)
     if found is None:
         raise BenchError(f"{name} is not installed: install your system's package of that name")
@@ -140,12 +140,12 @@ def is_installed(name: str) -> bool:
 
 
 def _find(name: str) -> str | None:
-    # Debian puts some where only root's PATH leads.
+    # On Debian some programs are in directories that only root's PATH contains.
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
 
 
 def solarhub(*command: str) -> tuple[str, ...]:
-    """The command line of one of our own processes."""
+    """Return the command line of one of the hub's own processes."""
     return (sys.executable, "-m", "solarhub", *command)
 
 

@@ -1,6 +1,6 @@
--- Load of the purchase cases, for wrk: one order after the other on each connection.
+-- wrk script of the purchase cases: each connection sends one order after the other.
 --   wrk … URL -- ORDERS KEYS
--- ORDERS: a file with lines "<access token> <listing id>"; KEYS: a prefix that no other run uses.
+-- ORDERS: a file with lines "<access token> <listing id>"; KEYS: a prefix of idempotency keys that no other run uses.
 
 local orders, sent, keys = {}, 0, ""
 

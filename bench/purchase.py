@@ -1,4 +1,4 @@
-"""Cases `purchase` and `purchase-hot`: buyers on keep-alive connections, order after order."""
+"""Cases `purchase` and `purchase-hot`: orders of many buyers on keep-alive connections."""
 
 import random
 from collections.abc import AsyncIterator
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 
-from bench import cpu, load, peers, seed
+from bench import cpu, http_load, peers, seed
 from bench.database import analyze, audit, connected
-from bench.http_comparison import Turn, api, measure, timed
+from bench.http_load import Turn, api, measure_turns, with_cpu_time
 from bench.options import Options
 from bench.result import Result, Target, ratio
 from bench.seed import Market
@@ -19,7 +19,7 @@ from db.pool import Connection
 HOSTS, BUYERS, LISTINGS = 500, 300, 2_000
 ORDERS = 6_000
 _BALANCE = Decimal(1_000_000)
-_CHANCE = 1
+_SEED = 1
 
 _HUB, _EXPRESS, _PGBENCH = "hub", "Express", "pgbench"
 _ABOUT = {
@@ -30,9 +30,9 @@ _ABOUT = {
 
 
 async def spread(options: Options) -> Result:
-    """Orders for 2,000 listings, against Express and its bare statements."""
+    """Measure orders for 2,000 listings, against Express and its bare statements."""
     async with _contest(options, LISTINGS, with_express=peers.has_node()) as contest:
-        contestants = await measure(options, contest.turns, _ABOUT)
+        contestants = await measure_turns(options, contest.turns, _ABOUT)
         passed = await audit(contest.database)
     hub, *others = contestants
     wanted = {_EXPRESS: 2.0, _PGBENCH: 0.4}
@@ -52,9 +52,9 @@ async def spread(options: Options) -> Result:
 
 
 async def hot(options: Options) -> Result:
-    """All orders for one listing, against the bare statements on one row."""
+    """Measure orders for one listing, against the bare statements on one row."""
     async with _contest(options, 1, with_express=False) as contest:
-        contestants = await measure(options, contest.turns, _ABOUT)
+        contestants = await measure_turns(options, contest.turns, _ABOUT)
         passed = await audit(contest.database)
     hub, floor = contestants
     return Result(
@@ -80,7 +80,7 @@ def _parameters(options: Options, listings: int) -> dict[str, int | float | str]
 
 @dataclass(frozen=True, slots=True)
 class _Contest:
-    """The hub's database, and what each contestant does when it is its turn."""
+    """The hub's database, and the turn of each contestant."""
 
     database: DatabaseSettings
     turns: dict[str, Turn]
@@ -90,7 +90,7 @@ class _Contest:
 async def _contest(
     options: Options, listings: int, *, with_express: bool
 ) -> AsyncIterator[_Contest]:
-    """All contestants up and idle, the hub first, on one database server."""
+    """Start all contestants, the hub first, on one database server."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(options.server.hub_database())
         conn = await stack.enter_async_context(connected(database))
@@ -98,14 +98,18 @@ async def _contest(
         market = await _market(conn, listings)
         hub = await stack.enter_async_context(api(options, database))
         clock = cpu.CpuClock({"API": hub.child.psutil} | postgres)
-        contest: dict[str, Turn] = {_HUB: timed(clock, _orders(options, _HUB, hub.port, market))}
+        contest: dict[str, Turn] = {
+            _HUB: with_cpu_time(clock, _orders(options, _HUB, hub.port, market))
+        }
         peer, market = await stack.enter_async_context(peers.seed_design(options.server))
         if with_express:
             express = await stack.enter_async_context(peers.express(options, peer))
             clock = cpu.CpuClock({_EXPRESS: express.child.psutil} | postgres)
-            contest[_EXPRESS] = timed(clock, _orders(options, _EXPRESS, express.port, market))
+            contest[_EXPRESS] = with_cpu_time(
+                clock, _orders(options, _EXPRESS, express.port, market)
+            )
         statements = partial(peers.pgbench, options, peer, listings)
-        contest[_PGBENCH] = timed(cpu.CpuClock(postgres), statements)
+        contest[_PGBENCH] = with_cpu_time(cpu.CpuClock(postgres), statements)
         yield _Contest(database, contest)
 
 
@@ -118,9 +122,9 @@ async def _market(conn: Connection, listings: int) -> Market:
 
 
 def _orders(options: Options, name: str, port: int, market: Market) -> Turn:
-    """Orders by any buyer for any listing, the same in every run."""
-    chance = random.Random(_CHANCE)
+    """Return a turn with orders of random buyers for random listings, the same in every run."""
+    rng = random.Random(_SEED)
     path = options.work / f"{name}.orders"
-    pairs = ((chance.choice(market.buyers), chance.choice(market.listings)) for _ in range(ORDERS))
-    load.write_orders(path, pairs, options.jwt_secret)
-    return partial(load.send, options, port, path)
+    pairs = ((rng.choice(market.buyers), rng.choice(market.listings)) for _ in range(ORDERS))
+    http_load.write_orders(path, pairs, options.jwt_secret)
+    return partial(http_load.send_orders, options, port, path)

@@ -1,4 +1,4 @@
-"""What a fleet says in a round: plausible power, and counters that only rise."""
+"""Readings of a fleet: plausible power, and counters that only rise."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,7 @@ CAPACITY_W = 5000
 _MEAN_W = 2500.0
 _SWING_W = 2000.0
 _TICKS_PER_WAVE = 4000
+# Part of the generated energy that is exported.
 _EXPORTED = 0.6
 _START_WH = 1_000_000.0
 
@@ -29,11 +30,11 @@ class FleetReadings:
     ticks: int
 
     @property
-    def readings(self) -> int:
+    def count(self) -> int:
         return len(self.devices) * self.ticks
 
     def messages(self, readings_each: int = 1) -> Iterator[tuple[str, bytes]]:
-        """(topic, payload) in the order of time; arrays where a message holds several readings."""
+        """Yield (topic, payload) in order of time; the payload is an array for several readings."""
         for first in range(self.first_tick, self.first_tick + self.ticks, readings_each):
             texts = [self._text(tick) for tick in range(first, first + readings_each)]
             payload = (f"[{','.join(texts)}]" if readings_each > 1 else texts[0]).encode()
@@ -41,7 +42,7 @@ class FleetReadings:
                 yield f"solar/{device_id}/telemetry", payload
 
     def rows(self) -> Iterator[Row]:
-        """The same readings as rows of `telemetry`."""
+        """Yield the same readings as rows of `telemetry`."""
         for tick in range(self.first_tick, self.first_tick + self.ticks):
             at, values = self.began_at + tick * STEP, tuple(_values(tick).values())
             for device_id in self.devices:
@@ -53,7 +54,7 @@ class FleetReadings:
 
 
 def _values(tick: int) -> dict[str, float]:
-    """All fields of a reading but its time, in the order of `telemetry`'s columns."""
+    """Return all fields of a reading but its time, in the order of `telemetry`'s columns."""
     turn = 2 * math.pi / _TICKS_PER_WAVE
     power_w = _MEAN_W + _SWING_W * math.sin(tick * turn)
     hours = tick * STEP.total_seconds() / 3600

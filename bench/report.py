@@ -1,4 +1,4 @@
-"""A result as a table on the terminal, as JSON and as a plot."""
+"""Output of a result: a table on the terminal, a JSON file and a plot."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ _HUB = "#c98500"
 
 
 def show(result: Result, console: Console) -> None:
-    console.print(_figures(result))
+    console.print(_table(result))
     for absent in result.absent:
         console.print(absent, style="yellow", markup=False, soft_wrap=True)
     for target in result.targets:
@@ -27,7 +27,7 @@ def show(result: Result, console: Console) -> None:
     )
 
 
-def _figures(result: Result) -> Table:
+def _table(result: Result) -> Table:
     about = "\n".join(f"{c.name}: {c.what}" for c in result.contestants)
     table = Table(
         title=f"{result.case}: {result.what}",
@@ -44,7 +44,7 @@ def _figures(result: Result) -> Table:
 
 
 def _columns(result: Result) -> dict[str, list[str]]:
-    """Cells by heading; latencies where contestants were asked one by one."""
+    """Return the cells of each column by heading, without columns that are empty."""
     contestants, ratios = result.contestants, [value for _, value in result.ratios()]
     columns = {
         "": [c.name for c in contestants],
@@ -72,16 +72,16 @@ def _microseconds(value: float) -> str:
 
 def _verdict(target: Target) -> str:
     verdict = "[green]met   [/]" if target.met else "[red]missed[/]"
-    return f"{verdict} {told(target)}"
+    return f"{verdict} {describe(target)}"
 
 
-def told(target: Target) -> str:
+def describe(target: Target) -> str:
     sign = "≤" if target.at_most else "≥"
-    found, wanted = _figure(target.found), _figure(target.wanted)
+    found, wanted = _number(target.found), _number(target.wanted)
     return f"{target.what}: {found}, wanted {sign} {wanted}"
 
 
-def _figure(value: float) -> str:
+def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

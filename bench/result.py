@@ -1,4 +1,4 @@
-"""What a case found: samples of contestants that took turns, ratios, targets."""
+"""The result of a case: samples of contestants that took turns, ratios, targets."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,22 +13,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One contestant's turn in one round; latencies where it was asked one by one.
-
-    `cpu_us`: CPU time per item of each process that took part, by name, where it could be read.
-    `rss_mb`: the most memory that the contestant held, where it was watched.
-    """
+    """One contestant's turn in one round."""
 
     per_s: float
+    # Latencies, if requests were sent one by one.
     p50_ms: float | None = None
     p99_ms: float | None = None
+    # CPU time per item by process, of the processes on this machine.
     cpu_us: Mapping[str, float] = field(default_factory=dict)
+    # The highest resident memory of the contestant, if it was observed.
     rss_mb: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """Who took part, what it does in a few words, and its samples in the order of rounds."""
+    """A contestant: its name, what it does in a few words, and its samples by round."""
 
     name: str
     what: str
@@ -68,15 +67,18 @@ def _median_of(values: Sequence[float]) -> float | None:
     return median(values) if values else None
 
 
-def ratio(ours: Contestant, other: Contestant) -> float:
-    """Ours to the other: the median over rounds, so that a slow minute counts on both sides."""
-    pairs = zip(ours.samples, other.samples, strict=True)
+def ratio(one: Contestant, other: Contestant) -> float:
+    """Return the median over rounds of one's rate to the other's.
+
+    Both turns of a round are close in time, so a slow minute affects both.
+    """
+    pairs = zip(one.samples, other.samples, strict=True)
     return median(mine.per_s / its.per_s for mine, its in pairs)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A figure that we want to reach: at least `wanted`, or at most where `at_most`."""
+    """A measured value `found` that should be at least `wanted`, or at most if `at_most`."""
 
     what: str
     wanted: float
@@ -90,7 +92,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How the hub's figure went: its value at so many seconds from the beginning."""
+    """A value of the hub over time, in seconds from the start."""
 
     seconds: Sequence[float]
     values: Sequence[float]
@@ -98,7 +100,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A case's outcome; the first contestant is the hub."""
+    """The result of a case; the first contestant is the hub."""
 
     case: str
     what: str
@@ -107,14 +109,16 @@ class Result:
     targets: Sequence[Target]
     audit_passed: bool
     parameters: dict[str, int | float | str]
-    absent: Sequence[str] = ()  # who took no part, and what it needs
-    course: Course | None = None  # plotted in place of the contestants
+    # One sentence per contestant that could not take part, with what it needs.
+    absent: Sequence[str] = ()
+    # Plotted instead of the contestants.
+    course: Course | None = None
     machine: Facts = field(default_factory=facts)
     measured_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat("T", "seconds"))
 
     def ratios(self) -> Iterator[tuple[Contestant, float]]:
-        ours, *others = self.contestants
-        return ((other, ratio(ours, other)) for other in others)
+        hub, *others = self.contestants
+        return ((other, ratio(hub, other)) for other in others)
 
     def as_json(self) -> dict[str, Any]:
         document = asdict(self)
@@ -125,5 +129,5 @@ class Result:
 
 
 def turns(contestants: Sequence[T], round_number: int) -> Sequence[T]:
-    """Who goes first changes with the round."""
+    """Return the contestants in the order of this round: the first one alternates."""
     return contestants if round_number % 2 == 0 else contestants[::-1]

@@ -1,4 +1,4 @@
-"""Case `scale`: what a reading costs as the fleet grows, and a purchase as the market does."""
+"""Case `scale`: the cost of a reading as the fleet grows, and of a purchase as the market grows."""
 
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 
-from bench import cpu, load, markets, seed
+from bench import cpu, http_load, seed
 from bench.database import analyze, audit, connected
-from bench.http_comparison import Turn, api, measure, timed
-from bench.ingest import Fleet, fleet_of
+from bench.http_load import Turn, api, measure_turns, with_cpu_time
+from bench.ingest import QueuedFleet, queued_fleet
 from bench.options import Options
 from bench.result import Contestant, Result, Sample, Target, ratio, turns
 from core.settings import DatabaseSettings
@@ -19,20 +19,20 @@ DEVICES = (100, 1_000, 10_000)
 COST_MAX = 1.2
 FEW_LISTINGS, BUYERS = 10_000, 300
 _BALANCE = Decimal(1_000_000)
-# As many in each market, so that each has as much at hand from the orders before.
-_WANTED = "SELECT id FROM energy_listings ORDER BY id LIMIT $1"
-_CHANCE = 1
+# The same number in every market: what earlier orders leave in caches is then the same too.
+_ORDERED_LISTINGS = "SELECT id FROM energy_listings ORDER BY id LIMIT $1"
+_SEED = 1
 
 
 async def devices(options: Options) -> Result:
-    """Single readings of 100, 1,000 and 10,000 devices, each fleet in its own database."""
+    """Measure single readings of 100, 1,000 and 10,000 devices, each fleet in its own database."""
     async with AsyncExitStack() as stack:
-        fleets: dict[int, Fleet] = {}
+        fleets: dict[int, QueuedFleet] = {}
         for count in DEVICES:
             work = options.work / str(count)
             work.mkdir()
             sized = replace(options, work=work, devices=count)
-            fleets[count] = await stack.enter_async_context(fleet_of(sized, readings_each=1))
+            fleets[count] = await stack.enter_async_context(queued_fleet(sized, readings_each=1))
         samples: dict[int, list[Sample]] = {count: [] for count in DEVICES}
         for number in range(options.rounds):
             for count in turns(DEVICES, number):
@@ -55,7 +55,7 @@ async def devices(options: Options) -> Result:
 
 
 async def purchases(options: Options) -> Result:
-    """Orders by 300 buyers in a small and in a large market, each in its own database."""
+    """Measure orders of 300 buyers in a small and a large market, each in its own database."""
     async with AsyncExitStack() as stack:
         markets = {
             f"{size:,} listings": await stack.enter_async_context(_market(options, size))
@@ -63,7 +63,7 @@ async def purchases(options: Options) -> Result:
         }
         about = dict.fromkeys(markets, "one API process, any of 10,000 of them")
         contest: Mapping[str, Turn] = {name: market.turn for name, market in markets.items()}
-        contestants = await measure(options, contest, about)
+        contestants = await measure_turns(options, contest, about)
         passed = all([await audit(market.database) for market in markets.values()])
     return Result(
         case="scale-purchases",
@@ -80,7 +80,7 @@ async def purchases(options: Options) -> Result:
 
 
 def _within(item: str, contestants: Sequence[Contestant]) -> tuple[Target, ...]:
-    """What one costs, to what it costs the smallest."""
+    """Return targets for the cost of an item, relative to the smallest contestant."""
     smallest, *larger = contestants
     return tuple(
         Target(f"time of a {item}, {c.name}", COST_MAX, ratio(smallest, c), at_most=True)
@@ -97,15 +97,16 @@ class _Market:
 @asynccontextmanager
 async def _market(options: Options, size: int) -> AsyncIterator[_Market]:
     async with (
-        markets.offers(options.server, size) as database,
+        seed.market_of_size(options.server, size) as database,
         connected(database) as conn,
         api(options, database) as served,
     ):
         buyers = await seed.customers(conn, BUYERS, _BALANCE)
         await analyze(conn)
-        wanted = [row["id"] for row in await conn.fetch(_WANTED, FEW_LISTINGS)]
-        chance, path = random.Random(_CHANCE), options.work / f"{size}.orders"
-        orders = ((chance.choice(buyers), listing) for listing in wanted)
-        load.write_orders(path, orders, options.jwt_secret)
+        listings = [row["id"] for row in await conn.fetch(_ORDERED_LISTINGS, FEW_LISTINGS)]
+        rng, path = random.Random(_SEED), options.work / f"{size}.orders"
+        orders = ((rng.choice(buyers), listing) for listing in listings)
+        http_load.write_orders(path, orders, options.jwt_secret)
         clock = cpu.CpuClock({"API": served.child.psutil} | await cpu.postgres(conn))
-        yield _Market(database, timed(clock, partial(load.send, options, served.port, path)))
+        send = partial(http_load.send_orders, options, served.port, path)
+        yield _Market(database, with_cpu_time(clock, send))

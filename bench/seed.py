@@ -1,13 +1,21 @@
-"""People, devices and listings for a case, straight into the schema, in sets."""
+"""Users, devices and listings of a case, inserted into the schema in large statements."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from bench.database import BenchDatabaseServer, connected
 from bench.readings import CAPACITY_W
 from core.enums import UserRole
 from core.ids import DeviceId, ListingId, UserId
+from core.settings import DatabaseSettings
+from db import schema
 from db.pool import Connection
+
+# Hosts of a market of any size; listings per degree of longitude, around this one.
+_HOSTS, _PER_DEGREE, _CENTRE_EAST = 500, 10_000, 77.6
 
 HOST, BUYER = UserRole.HOST, UserRole.BUYER
 
@@ -47,7 +55,7 @@ SELECT owner_id, 'Roof', 'inverter', $2, 12.97, 77.59, '' FROM unnest($1::uuid[]
 RETURNING id
 """
 
-# Fleets of a case tell of hours before they were made, and sell what they tell.
+# Readings of a case are older than its devices, and their energy is to be sold.
 _DEVICE_STATES = """
 INSERT INTO device_states (device_id, earns_from) SELECT unnest($1::uuid[]), '2000-01-01Z'
 """
@@ -69,8 +77,8 @@ SELECT ($1::uuid[])[1 + n % cardinality($1)], 1000000, 5 + n % 50 * 0.1,
 RETURNING id
 """
 
-# Between 12.5 and 13.5 degrees north, made one after the other.
-_OFFERS = """
+# Between 12.5 and 13.5 degrees north, with distinct creation times.
+_SPREAD_LISTINGS = """
 INSERT INTO energy_listings (seller_id, stated_kwh, price_per_kwh, exact_latitude, exact_longitude,
                              available_from, available_to, created_at)
 SELECT ($1::uuid[])[1 + n % cardinality($1)], 1000000, 5 + n % 50 * 0.1,
@@ -78,17 +86,19 @@ SELECT ($1::uuid[])[1 + n % cardinality($1)], 1000000, 5 + n % 50 * 0.1,
        now() - interval '1 hour', now() + interval '30 days', now() - n * interval '1 second'
   FROM generate_series($4::int, $5::int) n
 """
-_OFFERS_AT_ONCE = 50_000
+_SPREAD_LISTINGS_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Market:
+    """Buyers with money, and listings that never sell out."""
+
     buyers: list[UserId]
     listings: list[ListingId]
 
 
 async def fleet(conn: Connection, *, devices: int, began_at: datetime) -> list[DeviceId]:
-    """Devices of as many hosts, each with a listing that follows it from `began_at` on."""
+    """Insert devices of as many hosts, each with a listing that follows it from `began_at` on."""
     async with conn.transaction():
         owners = await people(conn, HOST, devices)
         rows = await conn.fetch(_DEVICES, owners, CAPACITY_W)
@@ -101,7 +111,7 @@ async def fleet(conn: Connection, *, devices: int, began_at: datetime) -> list[D
 async def market(
     conn: Connection, *, hosts: int, buyers: int, listings: int, balance: Decimal
 ) -> Market:
-    """Listings that never sell out, and buyers that can pay for all that they will buy."""
+    """Insert listings that never sell out, and buyers who can pay for all their orders."""
     async with conn.transaction():
         sellers = await people(conn, HOST, hosts)
         rows = await conn.fetch(_LISTINGS, sellers, listings)
@@ -110,23 +120,49 @@ async def market(
 
 
 async def customers(conn: Connection, count: int, balance: Decimal) -> list[UserId]:
-    """Buyers with so much money each."""
+    """Insert buyers with this balance each."""
     ids = await people(conn, BUYER, count)
     await conn.execute(_TOP_UP, ids, balance)
     return ids
 
 
-async def offers(conn: Connection, *, hosts: int, listings: int, west: float, east: float) -> None:
-    """Active listings evenly between two meridians."""
+async def spread_listings(
+    conn: Connection, *, hosts: int, listings: int, west: float, east: float
+) -> None:
+    """Insert active listings, evenly distributed between two meridians."""
     sellers = await people(conn, HOST, hosts)
-    for first in range(1, listings + 1, _OFFERS_AT_ONCE):
-        last = min(listings, first + _OFFERS_AT_ONCE - 1)
-        await conn.execute(_OFFERS, sellers, west, east, first, last)
+    for first in range(1, listings + 1, _SPREAD_LISTINGS_AT_ONCE):
+        last = min(listings, first + _SPREAD_LISTINGS_AT_ONCE - 1)
+        await conn.execute(_SPREAD_LISTINGS, sellers, west, east, first, last)
 
 
 async def people(conn: Connection, role: UserRole, count: int) -> list[UserId]:
-    """Users who can't sign in, with their profile and an empty wallet."""
+    """Insert users without a usable password, with their profile and an empty wallet."""
     ids = [row["id"] for row in await conn.fetch(_PEOPLE, role, count)]
     await conn.execute(_HOST_PROFILES if role == HOST else _BUYER_PROFILES, ids)
     await conn.execute(_WALLETS, ids)
     return ids
+
+
+def meridians(size: int) -> tuple[float, float]:
+    """Return the degrees east between which a market of `size` listings lies.
+
+    All markets are equally dense: a larger one is wider.
+    """
+    half = size / _PER_DEGREE / 2
+    return _CENTRE_EAST - half, _CENTRE_EAST + half
+
+
+@asynccontextmanager
+async def market_of_size(server: BenchDatabaseServer, size: int) -> AsyncIterator[DatabaseSettings]:
+    """Create a hub's database with `size` active listings; filled once per run, then copied."""
+    west, east = meridians(size)
+
+    async def fill(settings: DatabaseSettings) -> None:
+        await schema.migrate(settings)
+        async with connected(settings) as conn:
+            await spread_listings(conn, hosts=_HOSTS, listings=size, west=west, east=east)
+            await conn.execute("VACUUM ANALYZE")
+
+    async with server.copy_of(f"hub, {size}", fill) as settings:
+        yield settings

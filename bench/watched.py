@@ -1,9 +1,9 @@
-"""An ingester that records the delays of its event loop.
+"""An ingester that logs the delay of its event loop.
 
     python -m bench.watched FILE
 
-Appends a line to FILE for every tenth of a second: its end in seconds since 1970, and the longest
-delay of the loop in milliseconds.
+Appends a line to the file for every tenth of a second: its end as Unix time in seconds, and the
+longest delay of the event loop within it in milliseconds.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _LINE_EVERY_S = 0.1
 
 async def _ingest(file: Path) -> None:
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_watch(file))
+        tasks.create_task(_log_delays(file))
         tasks.create_task(
             run(
                 IngestSettings(),
@@ -32,7 +32,7 @@ async def _ingest(file: Path) -> None:
         )
 
 
-async def _watch(file: Path) -> None:
+async def _log_delays(file: Path) -> None:
     loop = asyncio.get_running_loop()
     with file.open("a", buffering=1) as lines:
         while True:

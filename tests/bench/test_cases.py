@@ -1,4 +1,4 @@
-"""A case runs from one command, says what it found, and leaves nothing behind."""
+"""Tests of whole cases: one command runs them, writes their results, and leaves nothing behind."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.support.mosquitto import find
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    """Where a run keeps its data, with a path that is short enough for sockets."""
+    """A directory for a run's data, with a path that is short enough for sockets."""
     with temporary_directory() as directory:
         yield directory
 
@@ -35,7 +35,7 @@ def bench(scratch: Path, *arguments: str, **env: str) -> subprocess.CompletedPro
     )
 
 
-def written(scratch: Path, case: str) -> dict[str, Any]:
+def read_result(scratch: Path, case: str) -> dict[str, Any]:
     assert (scratch / f"{case}.png").read_bytes().startswith(b"\x89PNG")
     document: dict[str, Any] = json.loads((scratch / f"{case}.json").read_text())
     return document
@@ -52,7 +52,7 @@ def test_ingestion_is_measured_against_its_floors(scratch: Path) -> None:
     run = bench(scratch, "ingest", "ingest-batched", "--readings=10000")
     assert run.returncode == 0, run.stderr
     for case, other in (("ingest", "floor"), ("ingest-batched", "COPY")):
-        result = written(scratch, case)
+        result = read_result(scratch, case)
         assert result["audit_passed"]
         assert [c["name"] for c in result["contestants"]] == ["hub", other]
         assert result["ratios"][other] > 0
@@ -64,16 +64,16 @@ def test_ingestion_is_measured_against_its_floors(scratch: Path) -> None:
 
 
 @pytest.mark.slow
-def test_readings_and_purchases_are_measured_as_fleet_and_market_grow(scratch: Path) -> None:
+def test_costs_are_measured_as_fleet_and_market_grow(scratch: Path) -> None:
     require("mosquitto", find())
     require("wrk", shutil.which("wrk"))
     run = bench(scratch, "scale", "--readings=10000", "--listings=30000", "--seconds=1")
     assert run.returncode == 0, run.stderr
-    result = written(scratch, "scale")
+    result = read_result(scratch, "scale")
     assert result["audit_passed"]
     assert [c["name"] for c in result["contestants"]][-1] == "10,000 devices"
     assert all(c["samples"][0]["rss_mb"] > 0 for c in result["contestants"])
-    result = written(scratch, "scale-purchases")
+    result = read_result(scratch, "scale-purchases")
     assert result["audit_passed"]
     assert [c["name"] for c in result["contestants"]] == ["10,000 listings", "30,000 listings"]
     assert all(c["samples"][0]["cpu_us"]["PostgreSQL"] > 0 for c in result["contestants"])
@@ -86,7 +86,7 @@ def test_purchases_are_measured_against_bare_statements(scratch: Path) -> None:
     require("wrk", shutil.which("wrk"))
     run = bench(scratch, "purchase-hot", "--seconds=1")
     assert run.returncode == 0, run.stderr
-    result = written(scratch, "purchase-hot")
+    result = read_result(scratch, "purchase-hot")
     assert result["audit_passed"]
     assert [c["name"] for c in result["contestants"]] == ["hub", "pgbench"]
     assert result["contestants"][0]["samples"][0]["p99_ms"] > 0
@@ -94,7 +94,7 @@ def test_purchases_are_measured_against_bare_statements(scratch: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_node_the_hub_is_measured_against_the_floor_alone_and_it_says_so(
+def test_without_node_the_result_names_the_absent_peer(
     scratch: Path,
 ) -> None:
     programs = scratch / "programs"
@@ -102,7 +102,7 @@ def test_without_node_the_hub_is_measured_against_the_floor_alone_and_it_says_so
     (programs / "wrk").symlink_to(require("wrk", shutil.which("wrk")))
     run = bench(scratch, "purchase", "--seconds=1", PATH=str(programs))
     assert run.returncode == 0, run.stderr
-    result = written(scratch, "purchase")
+    result = read_result(scratch, "purchase")
     assert [c["name"] for c in result["contestants"]] == ["hub", "pgbench"]
     assert [target["what"] for target in result["targets"]] == ["of pgbench", "p99 ms"]
     [absent] = result["absent"]
@@ -119,7 +119,7 @@ def test_browsing_is_measured_in_small_and_large_markets(scratch: Path) -> None:
         ("nearby", ["hub, 10,000", "hub, 30,000"]),
         ("listings", ["hub, page 1", "hub, page 1,000"]),
     ):
-        result = written(scratch, case)
+        result = read_result(scratch, case)
         assert result["audit_passed"]
         hub = [c for c in result["contestants"] if c["name"].startswith("hub")]
         assert [c["name"] for c in hub] == names
@@ -128,7 +128,7 @@ def test_browsing_is_measured_in_small_and_large_markets(scratch: Path) -> None:
     assert left_running(scratch) == []
 
 
-def test_what_is_missing_is_named(scratch: Path) -> None:
+def test_a_missing_program_is_named(scratch: Path) -> None:
     run = bench(scratch, "ingest", "purchase", PATH="/nowhere")
     assert run.returncode == 1
     assert run.stderr.startswith("wrk is not installed:")

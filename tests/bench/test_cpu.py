@@ -1,4 +1,4 @@
-"""CPU time is that of a process and of all that it started."""
+"""Tests of the CPU time of a process and all its descendants."""
 
 import subprocess
 import sys
@@ -13,15 +13,15 @@ _BUSY = "import time\nwhile time.process_time() < 0.2: pass"
 _BUSY_THROUGH_A_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_BUSY!r}])"
 
 
-def test_what_its_children_used_counts_as_well() -> None:
+def test_cpu_time_of_children_is_included() -> None:
     program = f"{_BUSY_THROUGH_A_CHILD}; print('done', flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
-        clock = CpuClock({"it": psutil.Process(process.pid)})
+        clock = CpuClock({"process": psutil.Process(process.pid)})
         assert process.stdout is not None
         assert process.stdout.readline() == b"done\n"
-        assert clock.since_us({"it": 0.0}, items=1000)["it"] >= 200
+        assert clock.since_us({"process": 0.0}, items=1000)["process"] >= 200
         process.communicate(b"\n")
 
 

@@ -1,4 +1,4 @@
-"""Databases to measure on are made, copied, and gone afterwards."""
+"""Tests of the benchmarks' databases: created, copied and dropped."""
 
 from bench.database import BenchDatabaseServer, connected
 from core.settings import DatabaseSettings
@@ -7,7 +7,7 @@ from db.pool import Pool
 _DATABASES = "SELECT datname FROM pg_database WHERE datname LIKE 'bench%'"
 
 
-async def test_what_is_filled_once_is_copied_for_each_who_wants_it(
+async def test_a_database_is_filled_once_and_copied_for_each_case(
     database: DatabaseSettings, pool: Pool
 ) -> None:
     filled = []

@@ -1,4 +1,4 @@
-"""What is found out about an ingester without its database."""
+"""A test of the case that measures an ingester without its database."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from tests.support.mosquitto import find
 
 
 @pytest.mark.slow
-async def test_an_ingester_is_watched_while_its_database_is_away(data: Path) -> None:
+async def test_an_ingester_is_measured_while_its_database_is_unavailable(data: Path) -> None:
     require("mosquitto", find())
-    options = Options(BenchDatabaseServer("not asked"), data, devices=5, memory_seconds=10)
+    options = Options(BenchDatabaseServer("unused"), data, devices=5, memory_seconds=10)
     result = await database_outage.ingester(options)
     assert result.audit_passed
     met = {target.what: target.met for target in result.targets}

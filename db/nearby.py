@@ -24,7 +24,8 @@ _LISTINGS = """
 WITH near AS MATERIALIZED (
     SELECT l.id, distance_km($2, $3, l.latitude, l.longitude) AS distance_km
       FROM energy_listings l
-     WHERE l.status = 'active' AND point(l.longitude, l.latitude) <@ $1::box
+     WHERE l.status = 'active' AND l.energy_amount_kwh > 0
+       AND point(l.longitude, l.latitude) <@ $1::box
        AND ($7::numeric IS NULL OR l.energy_amount_kwh >= $7)
        AND ($8::numeric IS NULL OR l.price_per_kwh <= $8)
 ), page AS (
@@ -93,7 +94,7 @@ SELECT d.id, d.name, d.kind, d.capacity_w, d.funding_target, d.revenue_share, d.
 
 @dataclass(frozen=True, slots=True)
 class NearbyListing:
-    """An active listing; `shown` is the JSON of it, with who sells it and what measures it."""
+    """An active listing with energy left. `shown` is its JSON, with its seller and device."""
 
     id: UUID
     distance_km: float
@@ -140,7 +141,7 @@ async def listings(
     after: tuple[float, UUID],
     limit: int,
 ) -> list[NearbyListing]:
-    """Active listings inside the circle, nearest first; equally near ones by id."""
+    """Return active listings with energy left, nearest first; equally near ones by id."""
     rows = await _nearest(conn, _LISTINGS, circle, after, min_kwh, max_price, limit=limit)
     return [NearbyListing(row["id"], row["distance_km"], row["shown"]) for row in rows]
 

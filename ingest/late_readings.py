@@ -24,7 +24,7 @@ from db.locks import AdvisoryLock
 from db.pool import Connection, Pool, open_connection
 from ingest.listing_sync import sync_listings
 from ingest.metrics import IngestMetrics
-from ingest.reaccounting import LIMITS, DeviceReaccounting, Limits, NotedChanges, Page
+from ingest.reaccounting import LIMITS, DeviceReaccounting, Limits, NotedChanges, ReaccountingPage
 
 _EVERY_S = 0.05
 _IDLE_S = 0.5
@@ -129,7 +129,7 @@ async def _account(
         page = await work.load(conn, limits.page)
 
 
-def _fold(work: DeviceReaccounting, page: Page) -> None:
+def _fold(work: DeviceReaccounting, page: ReaccountingPage) -> None:
     """Fold a page in a thread, and sleep after each part: yielding alone gives no other a turn."""
     for _ in work.fold(page):
         time.sleep(_REST_S)

@@ -118,7 +118,7 @@ class AtOnce:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ReaccountingPage:
     """Readings to fold, and the checkpoints of their slots.
 
     `changes`: number of changes among the readings. `is_last`: no reading follows the page.
@@ -151,7 +151,7 @@ class DeviceReaccounting:
         self._fold: Reaccounting | None = None
         self.changed = 0
 
-    async def begin(self, conn: Connection, limit: int) -> Page:
+    async def begin(self, conn: Connection, limit: int) -> ReaccountingPage:
         """Find the begin and load the first page."""
         changed_at = self._changes.first_at
         before = await checkpoints.before(conn, self._device_id, changed_at)
@@ -187,7 +187,7 @@ class DeviceReaccounting:
             reported = await self._changes.reported_counters(conn)
         return first_slot_touched(before, self._last, reported)
 
-    async def load(self, conn: Connection, limit: int) -> Page:
+    async def load(self, conn: Connection, limit: int) -> ReaccountingPage:
         """Load the next page."""
         after = self._after
         stored = await readings.page(conn, self._device_id, after, self._until, limit)
@@ -198,7 +198,7 @@ class DeviceReaccounting:
         passed = [*map(_time_of, stored[-1:]), *map(_time_of, due[-1:])]
         self._after = max(passed) if passed else after
         known = await self._checkpoints(conn, after, chunk)
-        return Page(chunk, known, len(due), is_last)
+        return ReaccountingPage(chunk, known, len(due), is_last)
 
     async def _checkpoints(
         self, conn: Connection, after: datetime | None, chunk: Chunk
@@ -210,14 +210,14 @@ class DeviceReaccounting:
             return {}
         return await checkpoints.between(conn, self._device_id, begin, end)
 
-    def fold(self, page: Page) -> Iterator[None]:
+    def fold(self, page: ReaccountingPage) -> Iterator[None]:
         """Fold a page, yielding after each part."""
         assert self._fold is not None
         if self._fold.until is None:
             self.changed += page.changes
         yield from self._fold.fold(page.chunk, page.checkpoints)
 
-    def is_done(self, page: Page, last: AccountingState) -> bool:
+    def is_done(self, page: ReaccountingPage, last: AccountingState) -> bool:
         """Return True if nothing changes after the page. `last`: the device's current state."""
         return page.is_last if self.until is None else self.is_settled(last)
 

@@ -74,7 +74,8 @@ async def sign_in_link(settings: DatabaseSettings, email: str, public_url: str) 
 
 def _checked(email: str, password: str) -> tuple[str, bytes]:
     """Validate both as the API does at sign-in. Raises CommandError."""
-    from api.users.routes import Email, NewPassword
+    from api.users.passwords import NewPassword
+    from api.users.routes import Email
 
     class SignIn(BaseModel):
         email: Email

@@ -1,7 +1,7 @@
-"""The audit of the books, asked for over HTTP: one at a time in each process.
+"""The audit of energy and money, requested over HTTP: one at a time in each process.
 
-Who asks while one runs gets its result. It reads on a connection of its own, and takes as long as
-there are readings, up to a limit.
+A request that comes while an audit runs gets the result of that audit. The audit reads on a
+connection of its own, so that it takes none from the pool for minutes.
 """
 
 import asyncio
@@ -9,38 +9,54 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from core.settings import DatabaseSettings
-from db import audit as books
 from db import audit_results, roles
+from db.audit import audit
 from db.audit_results import AuditFinding
 from db.pool import open_connection
 
+# An audit takes longer with every reading. It is cancelled after this time.
 _AUDIT_MAX_S = 600
 
 
 class Audits:
-    def __init__(self, database: DatabaseSettings) -> None:
+    """Runs one audit at a time, in a task of `tasks`."""
+
+    def __init__(self, database: DatabaseSettings, tasks: asyncio.TaskGroup) -> None:
         self._database = database
-        self._running: asyncio.Task[list[AuditFinding]] | None = None
+        self._tasks = tasks
+        self._running: asyncio.Task[list[AuditFinding] | Exception] | None = None
 
     async def checks(self) -> list[AuditFinding]:
-        """Every check of an audit that runs already, or begins now."""
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._audit())
-            self._running.add_done_callback(_ignore_failure)
-        # Who goes away leaves it to the others, and to `stop`.
-        return await asyncio.shield(self._running)
+        """Return the checks of the audit that is running, or of one that starts now.
 
-    async def stop(self) -> None:
+        Raises errors of the database, and TimeoutError.
+        """
+        if self._running is None or self._running.done():
+            self._running = self._tasks.create_task(self._run())
+        # A request that is cancelled must not cancel the audit: others may wait for it.
+        result = await asyncio.shield(self._running)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def stop(self) -> None:
+        """Cancel the audit that is running."""
         if self._running is not None:
             self._running.cancel()
-            await asyncio.wait([self._running])
+
+    async def _run(self) -> list[AuditFinding] | Exception:
+        """Return a failure instead of raising it: it must not end the task group."""
+        try:
+            return await self._audit()
+        except Exception as error:  # noqa: BLE001 - raised in every request that waits.
+            return error
 
     async def _audit(self) -> list[AuditFinding]:
         async with (
             asyncio.timeout(_AUDIT_MAX_S),
             open_connection(self._database, application_name="api-audit", role=roles.API) as conn,
         ):
-            findings = [AuditFinding.of(check) async for check in books.audit(conn, self._database)]
+            findings = [AuditFinding.of(check) async for check in audit(conn, self._database)]
             async with conn.transaction():
                 await audit_results.save(conn, findings)
             return findings
@@ -48,14 +64,10 @@ class Audits:
 
 @contextlib.asynccontextmanager
 async def open_audits(database: DatabaseSettings) -> AsyncIterator[Audits]:
-    audits = Audits(database)
-    try:
-        yield audits
-    finally:
-        await audits.stop()
-
-
-def _ignore_failure(audit: asyncio.Task[list[AuditFinding]]) -> None:
-    """Whoever still waits is told; that nobody does is no fault."""
-    if not audit.cancelled():
-        audit.exception()
+    """Offer audits until the block ends. An audit that is running then is cancelled."""
+    async with asyncio.TaskGroup() as tasks:
+        audits = Audits(database, tasks)
+        try:
+            yield audits
+        finally:
+            audits.stop()

@@ -1,6 +1,6 @@
-"""Routes: what administrators see and decide."""
+"""Routes for administrators: users, and the audit of energy and money."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import Query
 from pydantic import Field
@@ -12,7 +12,7 @@ from api.http.envelope import Answer, Page, ok
 from api.http.errors import answers
 from api.http.fields import Body, Flag, Printable, Reason, ShownInstant, View
 from api.users import service as users_service
-from api.users.routes import UserView
+from api.users.views import Role, UserView
 from core.enums import UserRole
 from core.errors import Forbidden, NotFound, OwnAccount
 from db import audit_results, users
@@ -23,59 +23,72 @@ router = routing.private("/admin", "admin")
 
 
 class UserQuery(PageQuery):
-    role: Literal["buyer", "host", "investor", "admin"] | None = None
-    is_active: bool | None = None
+    role: Annotated[Role | None, Field(description="Only users with this role")] = None
+    is_active: Annotated[
+        bool | None, Field(description="true: only active users; false: only deactivated ones")
+    ] = None
     q: Annotated[
         Annotated[str, Printable, Field(min_length=1, max_length=254)] | None,
-        Field(description="A part of the email or of the name, in any case"),
+        Field(description="Part of the email or the name; upper and lower case are the same"),
     ] = None
 
 
 class UserChange(Body):
     is_active: Annotated[
-        Flag, Field(description="false: shut out at once, every sign-in ended, listings paused")
+        Flag,
+        Field(description="false: deactivate the user, revoke all sign-ins and pause all listings"),
     ]
     reason: Reason | None = None
 
 
-class CheckView(View):
-    name: Annotated[str, Field(examples=["wallets"])]
+class AuditCheckView(View):
+    name: Annotated[str, Field(description="Name of the check", examples=["wallets"])]
     rule: Annotated[
-        str, Field(description="What must hold", examples=["every wallet equals its entries"])
+        str,
+        Field(description="Rule that must hold", examples=["every wallet equals its entries"]),
     ]
-    ok: Annotated[bool, Field(description="It does")]
+    ok: Annotated[bool, Field(description="true: the rule holds everywhere")]
     offending: Annotated[
-        list[str], Field(description=f"Ids of what breaks the rule, {OFFENDING_KEPT} at most")
+        list[str],
+        Field(description=f"Ids of records that break the rule, {OFFENDING_KEPT} at most"),
     ]
-    offending_count: Annotated[int, Field(description="How many break it", examples=[0])]
+    offending_count: Annotated[
+        int, Field(description="Number of records that break the rule", examples=[0])
+    ]
 
 
 class AuditView(View):
-    ok: Annotated[bool, Field(description="Every check is")]
-    checks: Annotated[list[CheckView], Field(description="One for each rule")]
+    ok: Annotated[bool, Field(description="true: every check holds")]
+    checks: Annotated[list[AuditCheckView], Field(description="The checks, one for each rule")]
 
 
 class LastAuditView(AuditView):
-    finished_at: ShownInstant
+    finished_at: Annotated[ShownInstant, Field(description="Time at which the audit ended")]
 
 
-@router.get("/users", responses=answers(Forbidden))
+@router.get("/users", response_description="A page of users", responses=answers(Forbidden))
 async def list_users(
     pool: PoolDep, _: Admin, query: Annotated[UserQuery, Query()]
 ) -> Answer[Page[UserView]]:
-    """Everyone, newest first."""
+    """List all users, newest first."""
     before = NEWEST.read(query.cursor)
     where = UserFilter(UserRole(query.role) if query.role else None, query.is_active, query.q)
     async with pool.acquire() as conn:
         found = await users.newest(conn, where, before=before, limit=query.limit + 1)
     return ok(
-        NEWEST.page(found, query.limit, key=lambda one: (one.created_at, one.id), show=UserView.of)
+        NEWEST.page(
+            found, query.limit, key=lambda user: (user.created_at, user.id), show=UserView.of
+        )
     )
 
 
-@router.get("/users/{user_id}", responses=answers(Forbidden, NotFound))
+@router.get(
+    "/users/{user_id}",
+    response_description="The requested user",
+    responses=answers(Forbidden, NotFound),
+)
 async def get_user(pool: PoolDep, _: Admin, user_id: UserPathId) -> Answer[UserView]:
-    """One person."""
+    """Get a user by id."""
     async with pool.acquire() as conn:
         user = await users.by_id(conn, user_id)
     if user is None:
@@ -83,32 +96,41 @@ async def get_user(pool: PoolDep, _: Admin, user_id: UserPathId) -> Answer[UserV
     return ok(UserView.of(user))
 
 
-@router.patch("/users/{user_id}", responses=answers(Forbidden, NotFound, OwnAccount))
+@router.patch(
+    "/users/{user_id}",
+    response_description="The user after the change",
+    responses=answers(Forbidden, NotFound, OwnAccount),
+)
 async def change_user(
     pool: PoolDep, admin: Admin, user_id: UserPathId, body: UserChange
 ) -> Answer[UserView]:
-    """Shut somebody out, or let them in again.
+    """Deactivate a user, or activate the user again.
 
-    Whoever is shut out is so with the next request; their listings stay paused until they resume
-    them.
+    The next request of a deactivated user is refused. The user's listings are paused, and stay so
+    until the user resumes them.
     """
     user = await users_service.set_active(pool, admin, user_id, body.is_active, body.reason)
     return ok(UserView.of(user))
 
 
-@router.get("/audit", responses=answers(Forbidden))
+@router.get("/audit", response_description="The result of the audit", responses=answers(Forbidden))
 async def audit(services: ServicesDep, _: Admin) -> Answer[AuditView]:
-    """Recompute the books, as `solarhub audit` does.
+    """Audit all energy and money, as `solarhub audit` does.
 
-    Takes as long as there are readings, up to 10 minutes; who asks while one runs gets its result.
+    An audit takes longer with every reading, and is cancelled after 10 minutes. A request that
+    comes while an audit is running gets the result of that audit.
     """
-    checks = [CheckView.model_validate(one) for one in await services.audits.checks()]
+    checks = [AuditCheckView.model_validate(check) for check in await services.audits.checks()]
     return ok(AuditView(ok=all(check.ok for check in checks), checks=checks))
 
 
-@router.get("/audit/last", responses=answers(Forbidden))
+@router.get(
+    "/audit/last",
+    response_description="The result of the last audit; null: there was none yet",
+    responses=answers(Forbidden),
+)
 async def last_audit(pool: PoolDep, _: Admin) -> Answer[LastAuditView | None]:
-    """What the last audit found that was asked for over HTTP; null: there was none yet."""
+    """Get the result of the last audit that was requested over HTTP."""
     async with pool.acquire() as conn:
         result = await audit_results.last(conn)
     return ok(LastAuditView.model_validate(result) if result else None)

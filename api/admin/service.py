@@ -1,5 +1,7 @@
-"""What administrators decide of devices, on record. Locks: the device, its state, its listings by
-id. While its state is held no reading is accounted.
+"""Decisions of administrators on devices. Each is recorded.
+
+Lock order: the device, its state, its listings by id. No reading of the device is accounted while
+its state is locked.
 """
 
 from collections.abc import Mapping
@@ -24,7 +26,7 @@ from db.pool import Connection, Pool
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What an administrator wants of a device, and why; None: leave it as it is."""
+    """A decision on a device, and its reason. None leaves a field as it is."""
 
     reason: str
     capacity_approved: bool | None = None
@@ -41,16 +43,18 @@ async def decide(
     rules: SellingRules,
     clock: Clock = REAL_TIME,
 ) -> None:
-    """Decide, put it on record, and have the device's listings follow. Raises NotFound, Invalid.
+    """Apply and record a decision, and pause or resume the device's listings accordingly.
 
-    Of a device that was removed only flags can be confirmed.
+    A removed device allows no decision but the confirmation of flags.
+
+    Raises NotFound, Invalid.
     """
     async with pool.acquire() as conn, conn.transaction():
         await devices.lock(conn, device_id)
         before = await device_decisions.lock(conn, device_id)
         if before is None or (before.removed and not _only_confirms(decision)):
             raise NotFound(what="device")
-        after = _decided(before, decision)
+        after = _apply(before, decision)
         confirmed = await flags.confirm(conn, device_id, decision.flags_confirmed, admin.user_id)
         await _write(conn, device_id, before, after)
         await device_decisions.apply_to_listings(conn, device_id, rules, clock.now())
@@ -74,7 +78,8 @@ async def _write(conn: Connection, device_id: DeviceId, before: Decided, after: 
         return
     await device_decisions.decide(conn, device_id, after)
     if after.earns_from != before.earns_from:
-        # It begins with a slot now, so that none is cut.
+        # The old start may lie within a slot. The new one is the start of a slot, so that no
+        # energy of the old slot is held back any more.
         await intervals.forget_early(conn, device_id, slot_of(before.earns_from))
         await device_decisions.measure_again(conn, device_id, max_clock_ahead=MAX_CLOCK_AHEAD)
 
@@ -83,8 +88,8 @@ def _only_confirms(decision: Decision) -> bool:
     return decision == Decision(decision.reason, flags_confirmed=decision.flags_confirmed)
 
 
-def _decided(before: Decided, decision: Decision) -> Decided:
-    """Raises Invalid."""
+def _apply(before: Decided, decision: Decision) -> Decided:
+    """Return the state after the decision. Raises Invalid."""
     after = before
     if decision.capacity_approved is not None:
         after = replace(after, capacity_approved=decision.capacity_approved)
@@ -96,36 +101,39 @@ def _decided(before: Decided, decision: Decision) -> Decided:
 
 
 def _earns_from(before: Decided, wanted: datetime) -> datetime:
-    """The slot that the instant lies in: energy is counted by slots. Raises Invalid."""
+    """Return the start of the slot that holds the instant. Raises Invalid."""
     if wanted > before.registered_at:
-        told = rfc3339(before.registered_at)
-        raise Invalid(field="earns_from", allowed=f"must not be after its registration, {told}")
-    begin = slot_of(wanted)
-    accounted_until = before.accounted_until
-    if accounted_until is not None and begin < accounted_until:
-        told = rfc3339(slot_of(accounted_until) + SLOT)
+        registration = rfc3339(before.registered_at)
         raise Invalid(
             field="earns_from",
-            allowed=f"must not be before {told}: until then the energy of this meter was accounted"
-            " under an earlier registration",
+            allowed=f"must not be after the registration of the device, {registration}",
         )
-    return begin
+    start = slot_of(wanted)
+    accounted_until = before.accounted_until
+    if accounted_until is not None and start < accounted_until:
+        earliest = rfc3339(slot_of(accounted_until) + SLOT)
+        raise Invalid(
+            field="earns_from",
+            allowed=f"must not be before {earliest}: until then the energy of this meter was"
+            " accounted under an earlier registration",
+        )
+    return start
 
 
 def _changes(
     before: Decided, after: Decided, confirmed: list[str]
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """What it was and what it became, as the record shows it; None: nothing changed."""
-    was, became = _shown(before), _shown(after)
-    changed = [name for name in was if was[name] != became[name]]
-    old = {name: was[name] for name in changed}
-    new = {name: became[name] for name in changed}
+    """Return the old and new values of what changed, for the record. None: nothing changed."""
+    all_old, all_new = _json_fields(before), _json_fields(after)
+    changed = [name for name in all_old if all_old[name] != all_new[name]]
+    old = {name: all_old[name] for name in changed}
+    new = {name: all_new[name] for name in changed}
     if confirmed:
         old["flags_open"], new["flags_confirmed"] = confirmed, confirmed
     return (old, new) if new else None
 
 
-def _shown(decided: Decided) -> dict[str, Any]:
+def _json_fields(decided: Decided) -> dict[str, Any]:
     return {
         "capacity_approved": decided.capacity_approved,
         "frozen": decided.frozen,

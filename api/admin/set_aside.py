@@ -1,4 +1,4 @@
-"""Routes: what failed in a queue too often, and waits for an administrator."""
+"""Routes of items that failed in a queue too often and wait for an administrator."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -19,32 +19,34 @@ from db import failed_items
 router = routing.private("/admin/set-aside", "admin")
 
 
-class SetAsideView(View):
-    id: UUID
+class SetAsideItemView(View):
+    id: Annotated[UUID, Field(description="Unique id of the item, to retry it")]
     queue: Annotated[
         Queue,
         Field(
-            description="Where it stood: `payments` (a top-up or withdrawal), `events` (of the "
+            description="Queue of the item: `payments` (a top-up or withdrawal), `events` (of the "
             "feed), `presence` and `broker_accounts` (a device), `expiry` and `prices` (a listing)"
         ),
     ]
-    item: Annotated[str, Field(description="Id of the order, event, device or listing")]
-    error: Annotated[str, Field(description="Why it failed the last time")]
-    tries: Annotated[int, Field(description="How often it was tried", examples=[5])]
-    data: Annotated[
-        dict[str, Any] | None, Field(description="Of a payment and of an event: what it was")
+    item: Annotated[
+        str, Field(description="Unique id of the payment order, event, device or listing")
     ]
-    failed_at: Annotated[ShownInstant, Field(description="When it failed first")]
-    set_aside_at: Annotated[ShownInstant, Field(description="When it was not tried any more")]
+    error: Annotated[str, Field(description="Error of the last try")]
+    tries: Annotated[int, Field(description="Number of tries so far", examples=[5])]
+    data: Annotated[
+        dict[str, Any] | None, Field(description="Content of a payment or an event; null: others")
+    ]
+    failed_at: Annotated[ShownInstant, Field(description="Time of the first failure")]
+    set_aside_at: Annotated[ShownInstant, Field(description="Time at which the item was set aside")]
 
 
-@router.get("", responses=answers(Forbidden))
+@router.get("", response_description="A page of items set aside", responses=answers(Forbidden))
 async def list_set_aside(
     pool: PoolDep, _: Admin, query: Annotated[PageQuery, Query()]
-) -> Answer[Page[SetAsideView]]:
-    """What failed again and again and is not tried any more, newest first.
+) -> Answer[Page[SetAsideItemView]]:
+    """List the items that failed too often and are not tried any more, newest first.
 
-    Nothing waits behind it: it was taken out of its queue.
+    They were removed from their queues, so nothing waits behind them.
     """
     before = NEWEST.read(query.cursor)
     async with pool.acquire() as conn:
@@ -54,15 +56,20 @@ async def list_set_aside(
             found,
             query.limit,
             key=lambda item: (item.set_aside_at, item.id),
-            show=SetAsideView.model_validate,
+            show=SetAsideItemView.model_validate,
         )
     )
 
 
-@router.post("/{item_id}/retry", responses=answers(Forbidden, NotFound, GoneFromQueue))
-async def retry(pool: PoolDep, _: Admin, item_id: Id) -> Answer[SetAsideView]:
-    """Put something back into its queue, once what was in its way is mended. Not an event: whoever
-    listened has reloaded since, and knows what it told.
+@router.post(
+    "/{item_id}/retry",
+    response_description="The item that was put back",
+    responses=answers(Forbidden, NotFound, GoneFromQueue),
+)
+async def retry(pool: PoolDep, _: Admin, item_id: Id) -> Answer[SetAsideItemView]:
+    """Put an item back into its queue, once the cause of its failure is repaired.
+
+    An event can't be put back: the clients of the feed have reloaded the state since.
     """
     async with pool.acquire() as conn, conn.transaction():
         item = await failed_items.by_id(conn, item_id)
@@ -71,4 +78,4 @@ async def retry(pool: PoolDep, _: Admin, item_id: Id) -> Answer[SetAsideView]:
         if item.queue is Queue.EVENTS:
             raise GoneFromQueue
         await failed_items.release(conn, item_id)
-    return ok(SetAsideView.model_validate(item))
+    return ok(SetAsideItemView.model_validate(item))

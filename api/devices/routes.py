@@ -1,14 +1,20 @@
-"""Routes: devices of the caller's, and what they measured."""
+"""Routes of devices: register, list, get, change, remove, replace the MQTT password."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel, Field, model_validator
 
 from api.devices import service as devices_service
 from api.devices.service import own_device
+from api.devices.views import (
+    DeviceKind,
+    DeviceView,
+    MqttAccessView,
+    MqttTopicsView,
+    RegisteredDeviceView,
+)
 from api.http import routing
 from api.http.cursors import NEWEST, PageQuery
 from api.http.dependencies import ClockDep, CurrentUser, DevicePathId, Host, PoolDep, SettingsDep
@@ -17,19 +23,16 @@ from api.http.errors import answers
 from api.http.fields import (
     Body,
     JsonNumber,
-    Latitude,
-    Longitude,
     Money,
     Name,
+    OptionalLatitude,
+    OptionalLongitude,
     Reason,
     RevenueShare,
-    ShownInstant,
     TimeZone,
-    View,
     check_together,
     without_default,
 )
-from api.views import ShownFunded, ShownShare, ShownTarget
 from core.dialects import Dialect, external_id_fault, topics_of
 from core.enums import UserRole
 from core.errors import (
@@ -43,7 +46,6 @@ from core.errors import (
     NotFound,
     QuotaExceeded,
 )
-from core.ids import UserId
 from db import devices
 from db.devices import Device
 
@@ -53,28 +55,40 @@ _MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 FundingTarget = Annotated[
     Money,
-    Field(description="What investors may put into it, INR, at most 2 decimals; string or number"),
+    Field(
+        description="Money that investors can put into the device, INR, at most 2 decimals; "
+        "string or number"
+    ),
 ]
 Capacity = Annotated[
     float,
-    Field(gt=0, le=1e9, allow_inf_nan=False, description="Peak power, W", examples=[5000]),
+    Field(
+        gt=0,
+        le=1e9,
+        allow_inf_nan=False,
+        description="Peak power of the device in W",
+        examples=[5000],
+    ),
     JsonNumber,
 ]
+_NAME = Field(description="Name that the owner gives the device", examples=["Roof"])
 
 
 class DeviceRegistration(Body):
-    name: Annotated[Name, Field(examples=["Roof"])]
-    kind: Literal["inverter", "meter", "battery"]
+    name: Annotated[Name, _NAME]
+    kind: Annotated[DeviceKind, Field(description="Kind of the device")]
     capacity_w: Capacity
-    latitude: Latitude | None = None
-    longitude: Longitude | None = None
+    latitude: OptionalLatitude = None
+    longitude: OptionalLongitude = None
     dialect: Annotated[
-        Dialect, Field(description="What it speaks over MQTT", examples=["opendtu"])
+        Dialect,
+        Field(description="Format in which the device publishes over MQTT", examples=["opendtu"]),
     ] = Dialect.NATIVE
     external_id: Annotated[
         Name | None,
         Field(
-            description="Its serial, id or topic name; required unless native",
+            description="Serial number, id or topic name of the device in its own firmware; "
+            "required unless the dialect is `native`",
             examples=["114182940773"],
         ),
     ] = None
@@ -83,7 +97,7 @@ class DeviceRegistration(Body):
     revenue_share: RevenueShare | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _check_combinations(self) -> Self:
         check_together(latitude=self.latitude, longitude=self.longitude)
         check_together(funding_target=self.funding_target, revenue_share=self.revenue_share)
         fault = external_id_fault(self.dialect, self.external_id)
@@ -93,96 +107,65 @@ class DeviceRegistration(Body):
 
 
 class DeviceChange(Body):
-    """Only what is given changes; null takes the place, or the offer to investors, away."""
+    """The fields to change. Fields that are not given stay as they are.
 
-    name: Annotated[Name, Field(examples=["Roof"], json_schema_extra=without_default)] = ""
+    null removes the place, or the offer to investors.
+    """
+
+    # The defaults are never read: only fields that were sent are changed.
+    name: Annotated[Name, _NAME, Field(json_schema_extra=without_default)] = ""
     capacity_w: Annotated[
         Capacity,
         Field(
-            description="Peak power, W; until the first reading", json_schema_extra=without_default
+            description="Peak power of the device in W; fixed by the first accounted reading",
+            json_schema_extra=without_default,
         ),
     ] = 1
-    latitude: Latitude | None = None
-    longitude: Longitude | None = None
+    latitude: OptionalLatitude = None
+    longitude: OptionalLongitude = None
     funding_target: FundingTarget | None = None
     revenue_share: RevenueShare | None = None
     time_zone: Annotated[TimeZone, Field(json_schema_extra=without_default)] = "Asia/Kolkata"
     reason: Annotated[
-        Reason | None, Field(description="Why, of an administrator's change: it goes on record")
+        Reason | None,
+        Field(description="Reason for the record, if an administrator changes the device"),
     ] = None
 
 
 class RemovalQuery(BaseModel):
     reason: Annotated[
-        Reason | None, Field(description="Why, if an administrator removes it: it goes on record")
+        Reason | None,
+        Field(description="Reason for the record, if an administrator removes the device"),
     ] = None
 
 
-class DeviceView(View):
-    id: UUID
-    owner_id: UserId
-    name: str
-    kind: str
-    capacity_w: Annotated[float, Field(description="Peak power, W")]
-    latitude: float | None
-    longitude: float | None
-    dialect: str
-    external_id: str | None
-    time_zone: str
-    status: Literal["pending", "online", "offline", "fault"]
-    fault_code: str | None
-    last_seen_at: ShownInstant | None
-    earns_from: Annotated[
-        ShownInstant,
-        Field(description="Energy from before it is recorded, and can't be sold"),
-    ]
-    capacity_approved: Annotated[
-        bool, Field(description="By an administrator: above `CAPACITY_MAX_W` it can't sell without")
-    ]
-    frozen: Annotated[bool, Field(description="By an administrator: it can't sell")]
-    funding_target: ShownTarget
-    revenue_share: ShownShare
-    funded: ShownFunded
-    created_at: ShownInstant
-
-
-class TopicsView(View):
-    telemetry: Annotated[str, Field(description="Where its readings come from; may be a filter")]
-    status: Annotated[str, Field(description="Where its presence comes from; may be a filter")]
-    ack: Annotated[str, Field(description="Where it is told what was refused")]
-    command: Annotated[str, Field(description="Where it takes orders; may be a filter")]
-    publish: Annotated[list[str], Field(description="All that it may publish under: filters")]
-    read: Annotated[list[str], Field(description="All that it may subscribe to: filters")]
-
-
-class MqttAccess(BaseModel):
-    host: str
-    port: int
-    username: str
-    password: Annotated[str, Field(description="Shown once: only its hash is kept")]
-    topics: TopicsView
-
-
-class RegisteredDeviceView(DeviceView):
-    mqtt: MqttAccess
-
-
-@router.post("", status_code=201, responses=answers(Forbidden, ExternalIdTaken, QuotaExceeded))
+@router.post(
+    "",
+    status_code=201,
+    response_description="The device, and its credentials at the broker",
+    responses=answers(Forbidden, ExternalIdTaken, QuotaExceeded),
+)
 async def register_device(
     pool: PoolDep, settings: SettingsDep, host: Host, body: DeviceRegistration
 ) -> Answer[RegisteredDeviceView]:
-    """Register a device. A host's; the answer says, once, how it signs in to the broker."""
+    """Register a device of the host.
+
+    The response shows the device's MQTT password. No later response does.
+    """
     device, password = await devices_service.register(pool, settings, host, body.model_dump())
     access = _mqtt_access(settings.mqtt_public_url, device, password)
-    shown = dict(DeviceView.model_validate(device))
-    return created(RegisteredDeviceView(**shown, mqtt=access))
+    view = DeviceView.model_validate(device)
+    return created(RegisteredDeviceView(**dict(view), mqtt=access))
 
 
-@router.get("")
+@router.get("", response_description="A page of devices")
 async def list_devices(
     pool: PoolDep, caller: CurrentUser, query: Annotated[PageQuery, Query()]
 ) -> Answer[Page[DeviceView]]:
-    """The caller's devices, newest first; an admin's: all."""
+    """List the devices of the user, newest first.
+
+    Administrators get the devices of all users.
+    """
     owner_id = None if caller.role is UserRole.ADMIN else caller.user_id
     before = NEWEST.read(query.cursor)
     async with pool.acquire() as conn:
@@ -197,17 +180,26 @@ async def list_devices(
     )
 
 
-@router.get("/{device_id}", responses=answers(NotFound))
+@router.get(
+    "/{device_id}", response_description="The requested device", responses=answers(NotFound)
+)
 async def get_device(
     pool: PoolDep, caller: CurrentUser, device_id: DevicePathId
 ) -> Answer[DeviceView]:
-    """A device of the caller's."""
+    """Get a device of the user.
+
+    Administrators can get every device.
+    """
     async with pool.acquire() as conn:
         device = await own_device(conn, caller, device_id)
     return ok(DeviceView.model_validate(device))
 
 
-@router.patch("/{device_id}", responses=answers(NotFound, CapacityFixed, FundingTermsFixed))
+@router.patch(
+    "/{device_id}",
+    response_description="The device after the change",
+    responses=answers(NotFound, CapacityFixed, FundingTermsFixed),
+)
 async def change_device(
     pool: PoolDep,
     settings: SettingsDep,
@@ -216,9 +208,9 @@ async def change_device(
     device_id: DevicePathId,
     body: DeviceChange,
 ) -> Answer[DeviceView]:
-    """Change what a device is called, where it and its clock are, and what investors are offered.
+    """Change name, place, time zone, capacity or funding terms of a device.
 
-    Its capacity is fixed by the first reading, its funding terms by the first investment.
+    The first accounted reading fixes the capacity, the first investment the funding terms.
     """
     wanted = {field: getattr(body, field) for field in body.model_fields_set - {"reason"}}
     device = await devices_service.change(
@@ -233,38 +225,50 @@ async def change_device(
     return ok(DeviceView.model_validate(device))
 
 
-@router.delete("/{device_id}", responses=answers(NotFound, DeviceFunded, DeviceFrozen))
+@router.delete(
+    "/{device_id}",
+    response_description="Confirmation without data",
+    responses=answers(NotFound, DeviceFunded, DeviceFrozen),
+)
 async def remove_device(
     pool: PoolDep,
     caller: CurrentUser,
     device_id: DevicePathId,
     query: Annotated[RemovalQuery, Query()],
 ) -> Answer[None]:
-    """Remove a device for good: it can't sign in any more, and its open listings are cancelled.
+    """Remove a device for good.
 
-    What it measured and sold stays on the books, and whoever registers the same meter again goes
-    on from there. One that others invested in, or that is frozen, only an administrator removes.
+    The device can't connect any more, and its open listings are cancelled. What it measured and
+    sold stays on record: a later registration of the same meter continues from there. Only an
+    administrator can remove a device that has investors or is frozen.
     """
     await devices_service.remove(pool, caller, device_id, reason=query.reason)
     return ok(None)
 
 
-@router.post("/{device_id}/credentials", responses=answers(Forbidden, NotFound))
+@router.post(
+    "/{device_id}/credentials",
+    response_description="The new credentials of the device at the broker",
+    responses=answers(Forbidden, NotFound),
+)
 async def replace_credentials(
     pool: PoolDep, settings: SettingsDep, host: Host, device_id: DevicePathId
-) -> Answer[MqttAccess]:
-    """Give a device a new password, shown once; the old one stops working. A host's."""
+) -> Answer[MqttAccessView]:
+    """Replace the MQTT password of a device.
+
+    The response shows the new password once. The old password stops working.
+    """
     device, password = await devices_service.replace_password(pool, settings, host, device_id)
     return ok(_mqtt_access(settings.mqtt_public_url, device, password))
 
 
-def _mqtt_access(broker_url: str, device: Device, password: str) -> MqttAccess:
+def _mqtt_access(broker_url: str, device: Device, password: str) -> MqttAccessView:
     broker = urlsplit(broker_url)
     topics = topics_of(device.id, Dialect(device.dialect), device.external_id)
-    return MqttAccess(
+    return MqttAccessView(
         host=broker.hostname or "",
         port=broker.port or _MQTT_PORTS[broker.scheme],
         username=str(device.id),
         password=password,
-        topics=TopicsView.model_validate(topics),
+        topics=MqttTopicsView.model_validate(topics),
     )

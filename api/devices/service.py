@@ -1,7 +1,7 @@
-"""What owners, and administrators, do with devices.
+"""Use cases of devices: register, change, remove, replace the MQTT password.
 
-Locks: the owner, where a device is added; the device, its state, its listings by id. While its
-state is held no reading is accounted.
+Lock order: the owner (when a device is added), the device, its state, its listings by id. No
+reading of a device is accounted while its state is locked.
 """
 
 from collections.abc import Mapping
@@ -39,16 +39,18 @@ from db.pool import Connection, Pool
 
 
 async def own_device(conn: Connection, caller: Identity, device_id: DeviceId) -> Device:
-    """A device that the caller may know of: its owner, an admin. Raises NotFound."""
+    """Return a device of the caller, or any device to an administrator. Raises NotFound."""
     return _own(await devices.by_id(conn, device_id), caller)
 
 
 async def register(
     pool: Pool, settings: ApiSettings, host: Identity, wanted: Mapping[str, Any]
 ) -> tuple[Device, str]:
-    """A new device and its password, of which only the hash is kept.
+    """Register a device; return it and its MQTT password, of which only the hash is stored.
 
-    One whose meter was registered before goes on from what that had counted.
+    `wanted` has the fields of `NewDevice` that the host chooses. If the same meter was registered
+    before, the device continues from its counters, so that no energy is sold twice.
+
     Raises ExternalIdTaken, QuotaExceeded.
     """
     device_id = DeviceId(uuid4())
@@ -57,8 +59,8 @@ async def register(
     new = NewDevice(id=device_id, owner_id=host.user_id, credential_hash=hashed, **wanted)
     async with pool.acquire() as conn, conn.transaction():
         await users.lock(conn, host.user_id)
-        had = await devices.count(conn, host.user_id)
-        check_quota(Quota.DEVICES, had=had, at_most=settings.quota_devices)
+        registered = await devices.count(conn, host.user_id)
+        check_quota(Quota.DEVICES, had=registered, at_most=settings.quota_devices)
         with refusals():
             await devices.register(conn, new)
         await meters.carry_over(conn, device_id)
@@ -77,9 +79,11 @@ async def change(
     reason: str | None,
     clock: Clock = REAL_TIME,
 ) -> Device:
-    """Change what is in `wanted`. Raises NotFound, Invalid, CapacityFixed, FundingTermsFixed.
+    """Change the fields in `wanted` and return the device.
 
-    `reason`: an administrator's, for the record.
+    A change by an administrator is recorded with `reason`.
+
+    Raises NotFound, Invalid, CapacityFixed, FundingTermsFixed.
     """
     async with pool.acquire() as conn, conn.transaction():
         before = _own(await devices.lock(conn, device_id), caller)
@@ -94,21 +98,23 @@ async def change(
         if after.capacity_w != before.capacity_w:
             await _forget_approval(conn, device_id, rules, clock)
         if caller.role is UserRole.ADMIN and after != before:
-            was, became = _shown(before), _shown(after)
-            changed = [name for name in wanted if was[name] != became[name]]
+            old, new = _json_fields(before), _json_fields(after)
+            changed = [name for name in wanted if old[name] != new[name]]
             await _record(
                 conn, caller, "device.changed", device_id, reason,
-                before={name: was[name] for name in changed},
-                after={name: became[name] for name in changed},
+                before={name: old[name] for name in changed},
+                after={name: new[name] for name in changed},
             )  # fmt: skip
         await _announce(conn, EventType.DEVICE_CHANGED, after)
         return await own_device(conn, caller, device_id)
 
 
 async def remove(pool: Pool, caller: Identity, device_id: DeviceId, *, reason: str | None) -> None:
-    """Take a device off the hub; its history stays. Raises NotFound, DeviceFunded, DeviceFrozen.
+    """Remove a device and cancel its open listings; its history stays.
 
-    `reason`: an administrator's, for the record.
+    A removal by an administrator is recorded with `reason`.
+
+    Raises NotFound, DeviceFunded, DeviceFrozen.
     """
     async with pool.acquire() as conn, conn.transaction():
         device = _own(await devices.lock(conn, device_id), caller)
@@ -130,7 +136,10 @@ async def remove(pool: Pool, caller: Identity, device_id: DeviceId, *, reason: s
 async def replace_password(
     pool: Pool, settings: ApiSettings, owner: Identity, device_id: DeviceId
 ) -> tuple[Device, str]:
-    """A device, and the new password in place of its old one. Raises NotFound."""
+    """Replace the MQTT password of a device; return the device and its new password.
+
+    Raises NotFound.
+    """
     async with pool.acquire() as conn, conn.transaction():
         device = _own(await devices.lock(conn, device_id), owner)
         version = await device_credentials.next_version(conn, device_id)
@@ -140,7 +149,10 @@ async def replace_password(
 
 
 async def _announce(conn: Connection, kind: EventType, device: Device) -> None:
-    """Tell administrators: what a device is, and where; how it is, its own events tell."""
+    """Add an event for administrators that describes the device.
+
+    Its status is not part of it: presence has events of its own.
+    """
     data = {
         "id": str(device.id),
         "name": device.name,
@@ -154,20 +166,21 @@ async def _announce(conn: Connection, kind: EventType, device: Device) -> None:
 
 
 def _own(device: Device | None, caller: Identity) -> Device:
+    """Return the device if the caller owns it or is an administrator. Raises NotFound."""
     if device is None or (caller.role is not UserRole.ADMIN and device.owner_id != caller.user_id):
         raise NotFound(what="device")
     return device
 
 
 async def _was_accounted(conn: Connection, device_id: DeviceId) -> bool:
-    """Whether the accountant judged readings by its capacity; none will be until commit."""
+    """Lock the state of a device; return True if a reading was accounted with its capacity."""
     return (await device_states.lock(conn, [device_id]))[device_id].account is not None
 
 
 async def _forget_approval(
     conn: Connection, device_id: DeviceId, rules: SellingRules, clock: Clock
 ) -> None:
-    """Another capacity is to be approved anew; until then nothing of it may be on offer."""
+    """Withdraw the approval of the capacity, and pause listings that need it."""
     decided = await device_decisions.lock(conn, device_id)
     assert decided is not None
     await device_decisions.decide(conn, device_id, replace(decided, capacity_approved=False))
@@ -190,8 +203,8 @@ async def _record(
     await admin_actions.record(conn, new)
 
 
-def _shown(device: Device) -> dict[str, Any]:
-    """As JSON: money and shares as text."""
+def _json_fields(device: Device) -> dict[str, Any]:
+    """Return the fields of a device as JSON has them: decimals as text."""
     return {
         name: str(value) if isinstance(value, Decimal) else value
         for name, value in asdict(device).items()
@@ -204,5 +217,5 @@ def _terms(device: Device) -> tuple[object, object]:
 
 def _secret(settings: ApiSettings) -> bytes:
     secret = secret_of(settings.device_secret, settings.jwt_secret)
-    assert secret is not None, "an API has a JWT secret"
+    assert secret is not None, "the settings of the API require a JWT secret"
     return secret

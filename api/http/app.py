@@ -15,7 +15,6 @@ from api.http.openapi import documented
 from api.investments import routes as investments_routes
 from api.listings import routes as listings_routes
 from api.listings import summary
-from api.location import addresses
 from api.location import routes as location_routes
 from api.payments import routes as payments_routes
 from api.purchases import routes as purchases_routes
@@ -38,12 +37,12 @@ _ROUTERS = (
     location_routes.router,
     listings_routes.router,
     summary.router,
-    addresses.router,
     devices_routes.router,
     telemetry.router,
     wallet_routes.router,
     investments_routes.router,
-    payments_routes.router,
+    payments_routes.methods_router,
+    payments_routes.webhooks_router,
     users_routes.public,
     users_routes.private,
     admin_routes.router,
@@ -67,6 +66,7 @@ def create_app(
         title="solarhub",
         version="0.1.0",
         description=_DESCRIPTION,
+        servers=[{"url": settings.public_url, "description": "Public address of the hub"}],
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,

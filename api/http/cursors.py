@@ -146,13 +146,15 @@ OLDEST = Cursor(
 )
 
 
-PartBefore = Annotated[str, Field(description="`next_cursor` of the part before")]
+PartBefore = Annotated[str, Field(description="`next_cursor` of the previous page")]
 
 
 class PageQuery(BaseModel):
-    """Which part of a list; lists that are not sorted newest first have cursors of their own."""
+    """The page of a list, newest first. Lists in another order have queries of their own."""
 
-    limit: Annotated[int, Field(ge=1, le=100, description="At most so many items")] = 20
+    limit: Annotated[
+        int, Field(ge=1, le=100, description="Largest number of items in the page")
+    ] = 20
     cursor: Annotated[PartBefore, NEWEST.form] | None = None
 
 

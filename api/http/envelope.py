@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
+from types import NoneType
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
@@ -20,6 +21,14 @@ T = TypeVar("T")
 answer_clock: ContextVar[Clock] = ContextVar("answer_clock", default=REAL_TIME)
 
 
+def _schema_name(shape: Any) -> str:
+    """Return the name under which the documentation lists a type."""
+    if shape is None or shape is NoneType:
+        return "Empty"
+    names = [_schema_name(part) for part in get_args(shape) if part is not NoneType]
+    return "Or".join(names) or str(shape.__name__).removesuffix("View")
+
+
 class Answer(BaseModel, Generic[T]):
     """The response to a request that was carried out."""
 
@@ -31,6 +40,10 @@ class Answer(BaseModel, Generic[T]):
     data: T
     timestamp: ShownInstant = Field(default_factory=lambda: answer_clock.get().now())
 
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        return f"{_schema_name(params[0])}Response"
+
 
 class Page(BaseModel, Generic[T]):
     """A page of a list."""
@@ -39,8 +52,13 @@ class Page(BaseModel, Generic[T]):
 
     items: list[T]
     next_cursor: Annotated[
-        str | None, Field(description="Give it as `cursor` for what follows; null: that was all")
+        str | None,
+        Field(description="Send it as `cursor` to get the next page; null on the last page"),
     ]
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        return f"{_schema_name(params[0])}Page"
 
 
 class FieldProblem(BaseModel):
@@ -50,7 +68,9 @@ class FieldProblem(BaseModel):
 
 class ErrorDetail(BaseModel):
     type: Annotated[str, Field(examples=["ConflictError"])]
-    code: Annotated[str, Field(examples=["insufficient_energy"], description="Stable")]
+    code: Annotated[
+        str, Field(examples=["insufficient_energy"], description="Stable code for programs")
+    ]
     details: list[FieldProblem]
 
 
@@ -59,7 +79,7 @@ class Failure(BaseModel):
 
     success: Literal[False]
     status_code: Annotated[int, Field(alias="statusCode", examples=[409])]
-    message: Annotated[str, Field(description="For a person")]
+    message: Annotated[str, Field(description="Sentence for people")]
     error: ErrorDetail
     timestamp: ShownInstant
     request_id: Annotated[str, Field(alias="requestId")]

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -195,28 +196,41 @@ Kwh = Annotated[Decimal, Exact("Energy in kWh", "2.500", 12, 3)]
 ListedKwh = Annotated[Decimal, Exact("Energy in kWh", "2.500", 11, 3)]
 ListedKwhOrNone = Annotated[Decimal, Exact("Energy in kWh", "2.500", 11, 3, zero=True)]
 KwhOrNone = Annotated[Decimal, Exact("Energy in kWh", "2.500", 12, 3, zero=True)]
-PricePerKwh = Annotated[Decimal, Exact("INR per kWh", "6.5000", 10, 4)]
+PricePerKwh = Annotated[Decimal, Exact("Price in INR per kWh", "6.5000", 10, 4)]
 # A payment, an investment or a funding target. A wallet holds a hundred of the largest amount.
-Money = Annotated[Decimal, Exact("INR", "500.00", 12, 2)]
+Money = Annotated[Decimal, Exact("Amount in INR", "500.00", 12, 2)]
 RevenueShare = Annotated[
     Decimal,
-    Exact("Part of what sales leave the seller that goes to investors", "0.3000", 5, 4, part=True),
+    Exact(
+        "Part of the seller's amount of each sale that goes to investors", "0.3000", 5, 4, part=True
+    ),
 ]
-# In a query all is text: there, these are used without `JsonNumber`.
-QueryLatitude = Annotated[
+_Latitude = Annotated[
     float, Field(ge=-90, le=90, allow_inf_nan=False, examples=[12.9716],
-                 description="WGS 84 degrees, north positive"), Degrees,
+                 description="WGS 84 latitude in degrees, north positive"), Degrees,
 ]  # fmt: skip
-QueryLongitude = Annotated[
+_Longitude = Annotated[
     float, Field(ge=-180, le=180, allow_inf_nan=False, examples=[77.5946],
-                 description="WGS 84 degrees, east positive"), Degrees,
+                 description="WGS 84 longitude in degrees, east positive"), Degrees,
 ]  # fmt: skip
-Latitude = Annotated[QueryLatitude, JsonNumber]
-Longitude = Annotated[QueryLongitude, JsonNumber]
+# Every route accepts both spellings of a place. The documentation names the first: the long one in
+# bodies, the short one in queries.
+_LATITUDE_IN_BODY = Field(validation_alias=AliasChoices("latitude", "lat"))
+_LONGITUDE_IN_BODY = Field(validation_alias=AliasChoices("longitude", "lon"))
+_LATITUDE_IN_QUERY = Field(validation_alias=AliasChoices("lat", "latitude"))
+_LONGITUDE_IN_QUERY = Field(validation_alias=AliasChoices("lon", "longitude"))
+Latitude = Annotated[_Latitude, JsonNumber, _LATITUDE_IN_BODY]
+Longitude = Annotated[_Longitude, JsonNumber, _LONGITUDE_IN_BODY]
+OptionalLatitude = Annotated[Annotated[_Latitude, JsonNumber] | None, _LATITUDE_IN_BODY]
+OptionalLongitude = Annotated[Annotated[_Longitude, JsonNumber] | None, _LONGITUDE_IN_BODY]
+# Without `JsonNumber`: every value of a query is text.
+QueryLatitude = Annotated[_Latitude | None, _LATITUDE_IN_QUERY]
+QueryLongitude = Annotated[_Longitude | None, _LONGITUDE_IN_QUERY]
 Flag = Annotated[bool, Strict()]
 Instant = Annotated[
     AwareDatetime, BeforeValidator(_rfc3339_only), AfterValidator(_of_this_century),
-    Field(examples=["2026-03-01T06:30:00Z"], description="RFC 3339, with its zone; 2000 to 2099"),
+    Field(examples=["2026-03-01T06:30:00Z"],
+          description="Time in RFC 3339 with its zone, in the years 2000 to 2099"),
 ]  # fmt: skip
 _OneLine = Matching(
     rf"[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*",
@@ -234,7 +248,10 @@ Reason = Annotated[
     StringConstraints(min_length=1, max_length=500),
     _OneLine,
     AfterValidator(str.strip),
-    Field(description="Why: it goes on record", examples=["Inspected the meter on site"]),
+    Field(
+        description="Reason for the record of administrators' actions",
+        examples=["Inspected the meter on site"],
+    ),
 ]
 
 TimeZone = Annotated[
@@ -242,7 +259,8 @@ TimeZone = Annotated[
     Field(
         max_length=64,
         examples=["Asia/Kolkata"],
-        description="Where its clock is, if that does not say: a name of the tz database",
+        description="Time zone of the device's clock, a name of the tz database; used where its "
+        "messages name none",
     ),
     AfterValidator(_existing_zone),
 ]
@@ -257,6 +275,8 @@ ShownInstant = Annotated[
         mode="serialization",
     ),
 ]
-ShownKwh = Annotated[Decimal, Field(examples=["12.500"], description="kWh, 3 decimals")]
-ShownPrice = Annotated[Decimal, Field(examples=["6.5000"], description="INR per kWh, 4 decimals")]
-ShownMoney = Annotated[Decimal, Field(examples=["81.25"], description="INR, 2 decimals")]
+ShownKwh = Annotated[Decimal, Field(examples=["12.500"], description="Energy in kWh, 3 decimals")]
+ShownPrice = Annotated[
+    Decimal, Field(examples=["6.5000"], description="Price in INR per kWh, 4 decimals")
+]
+ShownMoney = Annotated[Decimal, Field(examples=["81.25"], description="Amount in INR, 2 decimals")]

@@ -18,47 +18,62 @@ router = routing.bare("health")
 feed = routing.public("/realtime", "health")
 
 
-class Alive(BaseModel):
-    status: Literal["alive"] = "alive"
+class Liveness(BaseModel):
+    status: Annotated[Literal["alive"], Field(description="State of the process")] = "alive"
 
 
-class Ready(BaseModel):
-    database: Literal["ok"] = "ok"
+class Readiness(BaseModel):
+    database: Annotated[Literal["ok"], Field(description="State of the database")] = "ok"
     redis: Annotated[
         Literal["ok", "degraded", "off"],
-        Field(description="`degraded`: away, buying goes on without it; `off`: none is set"),
+        Field(
+            description="`degraded`: unavailable, purchases go on without it; `off`: not configured"
+        ),
     ]
     replica: Annotated[
         Literal["ok", "degraded", "off"],
-        Field(description="`degraded`: away or behind, the database answers; `off`: none is set"),
+        Field(
+            description="`degraded`: unavailable or behind, the primary answers; `off`: not "
+            "configured"
+        ),
     ]
     payments: Annotated[
         Literal["ok", "unavailable"],
-        Field(description="`unavailable`: no provider is set, money neither comes in nor goes out"),
+        Field(
+            description="`unavailable`: no provider is configured, and top-ups and withdrawals are "
+            "refused"
+        ),
     ]
 
 
 class FeedAddress(BaseModel):
-    url: Annotated[str, Field(examples=["ws://127.0.0.1:8001/ws"])]
+    url: Annotated[
+        str,
+        Field(description="WebSocket URL of the live feed", examples=["ws://127.0.0.1:8001/ws"]),
+    ]
 
 
-@router.get("/healthz")
+@router.get("/healthz", response_description="The process is alive")
 @router.head("/healthz", include_in_schema=False)
-async def healthz() -> Answer[Alive]:
-    """The process is alive."""
-    return ok(Alive())
+async def healthz() -> Answer[Liveness]:
+    """Check that the process is alive."""
+    return ok(Liveness())
 
 
-@router.get("/readyz", response_model=Answer[Ready])
-@router.head("/readyz", response_model=Answer[Ready], include_in_schema=False)
-async def readyz(services: ServicesDep) -> Answer[Ready] | Response:
-    """Whether requests can be served; 503 says what is wrong."""
+@router.get(
+    "/readyz",
+    response_model=Answer[Readiness],
+    response_description="The process can serve requests",
+)
+@router.head("/readyz", response_model=Answer[Readiness], include_in_schema=False)
+async def readyz(services: ServicesDep) -> Answer[Readiness] | Response:
+    """Check that the process can serve requests; 503 says what is wrong."""
     fault = await _database_fault(services.pool) or await services.database_faults.current()
     if fault is not None:
         return not_ready(fault)
     redis = await services.redis.state()
     return ok(
-        Ready(
+        Readiness(
             redis=redis,
             replica=services.reads.replica_state,
             payments="ok" if services.providers.names else "unavailable",
@@ -66,16 +81,24 @@ async def readyz(services: ServicesDep) -> Answer[Ready] | Response:
     )
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get(
+    "/metrics",
+    response_class=Response,
+    response_description="Metrics in the text format of Prometheus",
+    responses={200: {"content": {"text/plain": {}}}},
+)
 async def metrics(request: Request) -> Response:
-    """For Prometheus; the public door does not lead here."""
+    """Get the metrics for Prometheus.
+
+    The public proxy of the hub does not route here.
+    """
     registry: CollectorRegistry = request.app.state.registry
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-@feed.get("")
+@feed.get("", response_description="The address of the live feed")
 async def realtime(settings: SettingsDep) -> Answer[FeedAddress]:
-    """Where the live feed is."""
+    """Get the WebSocket URL of the live feed."""
     return ok(FeedAddress(url=settings.realtime_url))
 
 

@@ -20,33 +20,45 @@ class ApiMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         requests = Counter(
-            "solarhub_http_requests", "Requests that were answered", ("method", "route", "status"),
+            "solarhub_http_requests",
+            "Number of requests that were answered",
+            ("method", "route", "status"),
             registry=registry,
-        )  # fmt: skip
+        )
         request_seconds = Histogram(
-            "solarhub_http_request_seconds", "Time from the request to the end of its response",
-            ("method", "route"), buckets=_BUCKETS_S, registry=registry,
-        )  # fmt: skip
+            "solarhub_http_request_seconds",
+            "Time from a request to the end of its response in seconds",
+            ("method", "route"),
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
         # The lookup of a counter by its labels takes several times as long as the increment.
         self._requests = cache(requests.labels)
         self._request_seconds = cache(request_seconds.labels)
-        self.purchases = Counter("solarhub_purchases", "Purchases committed", registry=registry)
+        self.purchases = Counter(
+            "solarhub_purchases", "Number of purchases that were committed", registry=registry
+        )
         self.traded_kwh = Counter(
-            "solarhub_traded_kwh", "Energy of committed purchases", registry=registry
+            "solarhub_traded_kwh", "Energy of committed purchases in kWh", registry=registry
         )
         self.active_users = ActiveUsers()
         Gauge(
-            "solarhub_active_users", "Users with an authorized request in the last 5 minutes",
+            "solarhub_active_users",
+            "Number of users with an authorized request in the last 5 minutes",
             registry=registry,
-        ).set_function(self.active_users.count)  # fmt: skip
+        ).set_function(self.active_users.count)
         self._connections = Gauge(
-            "solarhub_api_pool_connections", "Database connections of the API", ("state",),
+            "solarhub_api_pool_connections",
+            "Number of database connections of the API",
+            ("state",),
             registry=registry,
-        )  # fmt: skip
+        )
         self.reads = Counter(
-            "solarhub_reads", "Reads that a replica may answer, by the server that did",
-            ("server",), registry=registry,
-        )  # fmt: skip
+            "solarhub_reads",
+            "Number of reads that a replica may answer, by the server that did",
+            ("server",),
+            registry=registry,
+        )
         self._registry = registry
 
     def watch_replica(self, *, is_ok: Callable[[], bool], lag_bytes: Callable[[], int]) -> None:

@@ -1,5 +1,14 @@
-"""What `/openapi.json` tells: every field described, and examples where tools look for them."""
+"""The OpenAPI document: every field described, schemas named for authors of clients.
 
+FastAPI generates the document. The steps here complete it:
+
+- A summary is the first line of the route's docstring.
+- A description of a value moves to the field that holds the value or null: tools look there.
+- A field or parameter without a description of its own gets the one of `_TERMS`.
+- A schema gets the name of its model without the suffix `View`, such as `ListingPage`.
+"""
+
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,122 +16,84 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 _TAGS = {
-    "auth": "Accounts, signing in and out",
-    "location": "Where the caller is, and what is near",
-    "devices": "Devices and what they measured",
-    "marketplace": "Energy on offer, bought and sold",
-    "investments": "Devices funded, and what they earn",
-    "wallet": "Money: balance, entries, in and out",
-    "payments": "For payment providers",
-    "admin": "For administrators",
-    "health": "Whether it runs, and where the feed is",
+    "auth": "Registration, signing in and out, and the user's own profile",
+    "location": "The user's addresses, and what is near a place",
+    "devices": "Devices, their readings and their energy",
+    "marketplace": "Listings of energy, purchases and transactions",
+    "investments": "Investments in devices and what they earned",
+    "wallet": "Balance, entries, top-ups, withdrawals and payment methods",
+    "payments": "Webhooks for payment providers",
+    "admin": "Routes for administrators only",
+    "health": "Health of the hub, metrics and the address of the feed",
 }
 _ABOUT = ("description", "examples")
 
-# What a field means, wherever it stands without words of its own.
+# Descriptions of fields and parameters that mean the same wherever they stand.
 _TERMS = {
-    "ack": "Topic on which the hub tells the device what it refused",
-    "active": "Listings that sell now",
-    "auto_adjust": "Whether it offers what its device measures",
-    "available_from": "When it begins to sell",
-    "available_to": "When it ends, and expires",
-    "balance": "INR, 2 decimals",
-    "battery_soc_pct": "State of charge, 0–100 %",
-    "buyer_id": "Who bought; null: gone since",
-    "capacity_w": "Peak power, W",
-    "code": "Stable, for programs",
-    "command": "Topic on which the device may be told what to do",
-    "completed_at": "When the provider answered; null: not yet",
-    "created_at": "When it was made",
-    "currency": "ISO 4217: INR",
-    "current_a": "A",
-    "data": "What was asked for",
-    "database": "Reached, at the right schema version",
-    "details": "Which fields are wrong, and why",
-    "device": "What measures it; null: nothing does",
-    "device_id": "The device's id",
-    "dialect": "What it speaks over MQTT",
-    "error": "What went wrong",
-    "email": "Address to sign in with; case does not matter",
-    "finished_at": "When it was done",
-    "external_id": "Its serial, id or topic name",
-    "time_zone": "Where its clock is, if that does not say: a name of the tz database",
-    "fault_code": "As the device reports it; null: no fault",
-    "field": "Its name, as sent",
-    "frequency_hz": "Hz",
-    "full_name": "As others see it",
-    "generated_wh": "Generated in the slot, Wh",
-    "host": "Of the broker",
-    "id": "Its id",
-    "is_active": "false: locked out",
-    "is_default": "Whether it is the one that counts when none is named",
-    "items": "In order",
-    "kind": "What kind it is of",
-    "label": "The owner's name for it",
-    "last_seen_at": "When it last said anything; null: never",
-    "latitude": "WGS 84 degrees, north positive",
-    "listing_id": "The listing's id",
-    "load_w": "What the household draws, W",
-    "longitude": "WGS 84 degrees, east positive",
-    "message": "For a person",
-    "mqtt": "How it signs in to the broker",
-    "name": "The owner's name for it",
-    "owner_id": "Its host",
-    "password": "Never shown, never logged",
-    "payment_method_id": "One of the caller's payment methods",
-    "phone": "With its country code",
-    "port": "Of the broker, TCP",
-    "power_max_w": "Highest, W",
-    "price_cap": "INR per kWh that a dynamic price does not rise above",
-    "price_floor": "INR per kWh that a dynamic price does not fall below",
-    "pricing": "`fixed`: as stated; `dynamic`: follows local supply and demand",
-    "provider": "Who knows the token",
-    "provider_ref": "The provider's token for it",
-    "quality": "How it is known; `measured` and `interpolated` may be sold",
-    "radius_km": "Great circle, km",
-    "readings": "How many",
-    "reason": "Why it was refused",
-    "reasons": "What the meter did",
-    "received_at": "When it came",
-    "refresh_token": "As received last; good for one use",
-    "requestId": "Also in the header `X-Request-ID` and in the log",
-    "resolution": "`raw`: as it came; else one point for so much time",
-    "role": "What the account may do",
-    "seller": "Who sells",
-    "seller_id": "Who sells",
-    "slot_start": "When its 15 minutes begin",
-    "status": "Where it stands",
-    "statusCode": "As the HTTP status",
-    "success": "Whether it was done",
-    "telemetry": "Topic that the device publishes readings to",
-    "temperature_c": "°C",
-    "time": "When it was measured",
-    "timestamp": "When it was answered",
-    "token_type": "How to send the access token",
-    "topic": "Where it was published",
-    "topics": "What it may publish and read",
-    "transfer_id": "The balanced set of entries that it belongs to",
-    "type": "Which kind of failure",
-    "updated_at": "When it last changed",
-    "url": "Where to connect",
-    "user": "Who is signed in",
-    "user_id": "Whose it is",
-    "username": "To sign in to the broker with",
-    "voltage_v": "V",
+    "auto_adjust": "true: the listing offers the energy that its device measures",
+    "available_from": "Time from which the listing sells",
+    "available_to": "Time until which the listing sells; it expires then",
+    "balance": "Balance of the wallet in INR, 2 decimals",
+    "battery_soc_pct": "State of charge of the battery, 0–100 %",
+    "buyer_id": "Unique id of the buyer; null: the user was removed",
+    "capacity_w": "Peak power of the device in W",
+    "created_at": "Time at which the record was created",
+    "currency": "ISO 4217 code of the currency, always INR",
+    "current_a": "Current in amperes, A",
+    "data": "Content of the response",
+    "database": "State of the database connection and of the schema version",
+    "details": "Fields that are wrong, with a sentence for each",
+    "device_id": "Unique id of the device",
+    "dialect": "Format in which the device publishes over MQTT",
+    "email": "Email address to sign in with; upper and lower case are the same",
+    "error": "Type, code and details of the failure",
+    "external_id": "Serial number, id or topic name of the device in its own firmware",
+    "fault_code": "Fault code as the device reports it; null: no fault",
+    "field": "Name of the field as the client sent it",
+    "frequency_hz": "Frequency of the grid in Hz",
+    "full_name": "Name of the user as other users see it",
+    "is_active": "false: the account is deactivated and can't sign in",
+    "items": "Items of the page in the order of the list",
+    "last_seen_at": "Time of the last message of the device; null: never",
+    "latitude": "WGS 84 latitude in degrees, north positive",
+    "listing_id": "Unique id of the listing",
+    "load_w": "Power that the household draws in W",
+    "longitude": "WGS 84 longitude in degrees, east positive",
+    "message": "Sentence for people about the outcome",
+    "owner_id": "Unique id of the host who owns the device",
+    "payment_method_id": "Unique id of a payment method of the user",
+    "phone": "Telephone number with its country code",
+    "price_cap": "Highest dynamic price of the listing in INR per kWh",
+    "price_floor": "Lowest dynamic price of the listing in INR per kWh",
+    "pricing": "`fixed`: the seller's price; `dynamic`: follows local supply and demand",
+    "refresh_token": "Newest refresh token of the sign-in, good for one use",
+    "requestId": "Id of the request, also in the header `X-Request-ID` and in the log",
+    "role": "Role of the user, which decides what the user may do",
+    "seller_id": "Unique id of the seller",
+    "slot_start": "Time at which the 15-minute slot starts",
+    "statusCode": "HTTP status code of the response",
+    "success": "true: the request was carried out",
+    "temperature_c": "Temperature of the device in °C",
+    "timestamp": "Time at which the response was made",
+    "type": "Type of the failure, such as ConflictError",
+    "updated_at": "Time at which the record last changed",
+    "user_id": "Unique id of the user",
+    "voltage_v": "Voltage of the grid in V",
 }
 
 
 def documented(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """The app's own `openapi`: made once, when it is first asked for."""
+    """Return the app's `openapi` method, which makes the document on its first call."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            tags = [{"name": name, "description": told} for name, told in _TAGS.items()]
+            tags = [{"name": name, "description": about} for name, about in _TAGS.items()]
             schema = get_openapi(
                 title=app.title, version=app.version, description=app.description,
-                routes=app.routes, tags=tags,
+                routes=app.routes, tags=tags, servers=app.servers,
             )  # fmt: skip
-            for step in (_lift, _explain):
+            _name_schemas(schema)
+            for step in (_summarise, _lift, _explain):
                 for part in _parts(schema):
                     step(part)
             app.openapi_schema = schema
@@ -132,7 +103,7 @@ def documented(app: FastAPI) -> Callable[[], dict[str, Any]]:
 
 
 def _parts(schema: Any) -> Iterator[dict[str, Any]]:
-    """Every object of a schema, the innermost last."""
+    """Yield every object of a schema, the innermost last."""
     if isinstance(schema, dict):
         yield schema
         for part in schema.values():
@@ -142,20 +113,48 @@ def _parts(schema: Any) -> Iterator[dict[str, Any]]:
             yield from _parts(part)
 
 
+def _name_schemas(schema: dict[str, Any]) -> None:
+    """Rename the schemas and every reference to them. Raises ValueError if two names are equal."""
+    models = schema["components"]["schemas"]
+    names = {old: model["title"].removesuffix("View") for old, model in models.items()}
+    twice = [name for name, count in Counter(names.values()).items() if count > 1]
+    if twice:
+        raise ValueError(f"models have equal names in the documentation: {', '.join(twice)}")
+    schema["components"]["schemas"] = {
+        names[old]: model | {"title": names[old]} for old, model in models.items()
+    }
+    for part in _parts(schema):
+        if isinstance(reference := part.get("$ref"), str):
+            part["$ref"] = _renamed(reference, names)
+        if isinstance(mapping := part.get("mapping"), dict):
+            part["mapping"] = {key: _renamed(value, names) for key, value in mapping.items()}
+
+
+def _renamed(reference: str, names: dict[str, str]) -> str:
+    path, _, name = reference.rpartition("/")
+    return f"{path}/{names[name]}"
+
+
+def _summarise(part: dict[str, Any]) -> None:
+    """Make the first line of an operation's description its summary."""
+    if "operationId" in part:
+        part["summary"] = part["description"].partition("\n")[0].rstrip(".")
+
+
 def _lift(part: dict[str, Any]) -> None:
-    """What is told of a value is told of the field that may also be null."""
+    """Describe a field that may be null by the description of its value."""
     branches = part.get("anyOf", ())
     for about in _ABOUT:
-        told = [branch.pop(about) for branch in branches if about in branch]
-        if told:
-            part.setdefault(about, told[0])
+        found = [branch.pop(about) for branch in branches if about in branch]
+        if found:
+            part.setdefault(about, found[0])
 
 
 def _explain(part: dict[str, Any]) -> None:
-    """Give fields and parameters without words those of the glossary."""
+    """Describe fields and parameters that have no description by `_TERMS`."""
     fields = part.get("properties", {})
     named = [*fields.items(), *((p["name"], p) for p in part.get("parameters", ()))]
     for name, field in named:
-        told = field.get("schema", {}).get("description") or _TERMS.get(name)
-        if told:
-            field.setdefault("description", told)
+        about = field.get("schema", {}).get("description") or _TERMS.get(name)
+        if about:
+            field.setdefault("description", about)

@@ -1,4 +1,4 @@
-"""Routes: devices that investors fund, and what they earn."""
+"""Routes of investments: invest, list, get."""
 
 from decimal import Decimal
 from typing import Annotated
@@ -26,41 +26,50 @@ router = routing.private("/investments", "investments")
 
 
 class NewInvestment(Body):
-    device_id: Annotated[DeviceId, Field(description="A device that is open for funding")]
-    amount: Money
+    device_id: Annotated[
+        DeviceId, Field(description="Unique id of a device that is open for funding")
+    ]
+    amount: Annotated[
+        Money, Field(description="Amount in INR, at most 2 decimals; string or number")
+    ]
     expected_revenue_share: Annotated[
         RevenueShare | None,
-        Field(description="Refuse if the device's `revenue_share` is another by now"),
+        Field(description="Expected `revenue_share` of the device; refused if it differs now"),
     ] = None
     expected_funding_target: Annotated[
         Money | None,
-        Field(description="Refuse if the device's `funding_target` is another by now, INR"),
+        Field(
+            description="Expected `funding_target` of the device in INR; refused if it differs now"
+        ),
     ] = None
 
 
 class FundedDeviceView(BaseModel):
-    id: UUID
-    name: Annotated[str, Field(description="Its owner's name for it")]
+    id: Annotated[DeviceId, Field(description="Unique id of the device")]
+    name: Annotated[str, Field(description="Name that the owner gave the device")]
 
 
 class InvestmentView(BaseModel):
-    id: UUID
-    device: Annotated[FundedDeviceView | None, Field(description="null: gone since")]
-    amount: Annotated[ShownMoney, Field(description="INR that were invested")]
+    id: Annotated[UUID, Field(description="Unique id of the investment")]
+    device: Annotated[
+        FundedDeviceView | None,
+        Field(description="The device that was invested in; null: it was removed"),
+    ]
+    amount: Annotated[ShownMoney, Field(description="Amount that was invested, in INR")]
     share: Annotated[
         Decimal | None,
         Field(
             examples=["0.025000"],
-            description="Of what each sale of the device's energy leaves the seller: "
-            "amount / funding_target × revenue_share, 6 decimals; null: the device is gone",
+            description="Part of the seller's amount of each sale that the investor gets: "
+            "amount / funding_target × revenue_share, 6 decimals; null: the device was removed",
         ),
     ]
-    earned: Annotated[ShownMoney, Field(description="INR that sales brought it so far")]
-    created_at: ShownInstant
+    earned: Annotated[ShownMoney, Field(description="Amount that sales have paid so far, in INR")]
+    created_at: Annotated[ShownInstant, Field(description="Time of the investment")]
 
 
 @router.post(
-    "", status_code=201,
+    "", status_code=201, response_description="The investment that was made",
     responses=answers(
         Forbidden, NotFound, errors.NotOpenForFunding, errors.TermsChanged,
         errors.FundingExceeded, errors.TooManyInvestors, errors.WalletLimit,
@@ -74,8 +83,10 @@ async def make_investment(
     response: Response,
     key: IdempotencyKey = None,
 ) -> Answer[InvestmentView]:
-    """Fund a device. Its host gets the money at once; each sale of its energy from now on pays the
-    investor a share, in the same transfer. The device's terms can't change from then on.
+    """Invest in a device.
+
+    The host gets the money at once. Each later sale of the device's energy pays the investor a
+    share, in the transfer of the sale. The terms of the device can't change any more.
     """
     expected = ExpectedTerms(body.expected_funding_target, body.expected_revenue_share)
     made = await invest(
@@ -83,37 +94,46 @@ async def make_investment(
     )
     if made.replayed:
         response.headers["Idempotent-Replayed"] = "true"
-    return created(_shown(made.investment))
+    return created(_investment_view(made.investment))
 
 
-@router.get("", responses=answers(Forbidden))
+@router.get("", response_description="A page of investments", responses=answers(Forbidden))
 async def list_investments(
     pool: PoolDep, investor: Investor, query: Annotated[PageQuery, Query()]
 ) -> Answer[Page[InvestmentView]]:
-    """The caller's investments and what each earned, newest first."""
+    """List the investments of the user and what each has earned, newest first."""
     before = NEWEST.read(query.cursor)
     async with pool.acquire() as conn:
         found = await investments.newest(
             conn, investor.user_id, before=before, limit=query.limit + 1
         )
     return ok(
-        NEWEST.page(found, query.limit, key=lambda one: (one.created_at, one.id), show=_shown)
+        NEWEST.page(
+            found,
+            query.limit,
+            key=lambda investment: (investment.created_at, investment.id),
+            show=_investment_view,
+        )
     )
 
 
-@router.get("/{investment_id}", responses=answers(Forbidden, NotFound))
+@router.get(
+    "/{investment_id}",
+    response_description="The requested investment",
+    responses=answers(Forbidden, NotFound),
+)
 async def get_investment(
     pool: PoolDep, investor: Investor, investment_id: Id
 ) -> Answer[InvestmentView]:
-    """An investment of the caller's."""
+    """Get an investment of the user."""
     async with pool.acquire() as conn:
         found = await investments.by_id(conn, investment_id)
     if found is None or found.investor_id != investor.user_id:
         raise NotFound(what="investment")
-    return ok(_shown(found))
+    return ok(_investment_view(found))
 
 
-def _shown(investment: Investment) -> InvestmentView:
+def _investment_view(investment: Investment) -> InvestmentView:
     device = None
     if investment.device_id is not None and investment.device_name is not None:
         device = FundedDeviceView(id=investment.device_id, name=investment.device_name)

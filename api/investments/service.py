@@ -1,7 +1,7 @@
-"""An investment. Lock order: the key, the host (shared), the device's funding, then both wallets
-by user id.
+"""The use case of an investment.
 
-A purchase locks its listing, then wallets: the two never wait for each other in a circle.
+Lock order: the idempotency key, the host (shared), the funding of the device, both wallets by user
+id. A purchase locks listings, then wallets by user id, so the two can't deadlock.
 """
 
 from dataclasses import dataclass, field
@@ -22,6 +22,8 @@ from db.pool import Connection, Pool
 
 @dataclass(frozen=True, slots=True)
 class InvestmentRequest:
+    """An investment as the investor asks for it. `key`: the idempotency key, if any."""
+
     device_id: DeviceId
     amount: Decimal
     key: str | None
@@ -30,21 +32,21 @@ class InvestmentRequest:
 
 @dataclass(frozen=True, slots=True)
 class Invested:
-    """`replayed`: the same request invested it before."""
+    """An investment. `replayed`: an earlier request with the same key made it."""
 
     investment: Investment
     replayed: bool
 
 
 async def invest(pool: Pool, investor: Identity, request: InvestmentRequest) -> Invested:
-    """Fund a device: its host has the money, and the investor a share of what it sells from now on.
+    """Invest in a device: pay the host, and give the investor a share of later sales.
 
     Raises NotFound, NotOpenForFunding, TermsChanged, FundingExceeded, TooManyInvestors,
     InsufficientBalance, WalletLimit, IdempotencyKeyReused.
     """
     investment_id = uuid4()
     async with pool.acquire() as conn, conn.transaction():
-        earlier_id = await _claim(conn, investor, request, investment_id)
+        earlier_id = await _claim_key(conn, investor, request, investment_id)
         if earlier_id is None:
             await _pay(conn, investor, request, investment_id)
         investment = await investments.by_id(conn, earlier_id or investment_id)
@@ -55,7 +57,7 @@ async def invest(pool: Pool, investor: Identity, request: InvestmentRequest) -> 
 async def _pay(
     conn: Connection, investor: Identity, request: InvestmentRequest, investment_id: UUID
 ) -> None:
-    # Held first: whoever is being deactivated takes no more money.
+    # Locked before the check: a host who is being deactivated takes no more money.
     host_is_active = await investments.hold_host(conn, request.device_id)
     funding = await investments.lock_funding(conn, request.device_id)
     if funding is None:
@@ -86,9 +88,10 @@ async def _pay(
     )
 
 
-async def _claim(
+async def _claim_key(
     conn: Connection, investor: Identity, request: InvestmentRequest, investment_id: UUID
 ) -> UUID | None:
+    """Claim the idempotency key; return the investment it was claimed for before."""
     if request.key is None:
         return None
     return await idempotency.claim(

@@ -1,4 +1,4 @@
-"""Routes: energy offered."""
+"""Routes of listings: create, list, get, change, cancel."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -28,16 +28,16 @@ from api.http.fields import (
     Instant,
     JsonNumber,
     KwhOrNone,
-    Latitude,
     ListedKwh,
     ListedKwhOrNone,
-    Longitude,
+    OptionalLatitude,
+    OptionalLongitude,
     PricePerKwh,
     check_together,
 )
 from api.listings import service as listings_service
 from api.listings.service import Offer
-from api.views import ListingStatus, ListingView, Pricing
+from api.listings.views import ListingStatus, ListingView, Pricing
 from core import enums, errors
 from core.errors import (
     CapacityNotApproved,
@@ -57,18 +57,35 @@ from db.listing_pages import Listed, ListingFilter
 
 router = routing.private("/marketplace", "marketplace")
 
-_PRICE = "INR per kWh; of a dynamic listing it holds until the next 15-minute slot"
+_PRICE = "Price in INR per kWh; a dynamic price replaces it at the next 15-minute slot"
 
 
 class NewListing(Body):
     energy_amount_kwh: Annotated[
-        ListedKwhOrNone, Field(description="kWh; optional (0) when it follows a meter")
+        ListedKwhOrNone,
+        Field(description="Energy on offer in kWh; may be 0 with `auto_adjust`"),
     ] = Decimal(0)
     price_per_kwh: Annotated[PricePerKwh, Field(description=_PRICE)]
-    available_from: Annotated[Instant, Field(examples=["2026-03-01T06:30:00Z"])]
-    available_to: Annotated[Instant, Field(examples=["2099-12-31T18:30:00Z"])]
-    device_id: Annotated[DeviceId | None, Field(description="A device of the host's")] = None
-    auto_adjust: Annotated[Flag, Field(description="Offer what the device measures")] = False
+    available_from: Annotated[
+        Instant,
+        Field(
+            description="Time from which the listing sells, RFC 3339 with its zone",
+            examples=["2026-03-01T06:30:00Z"],
+        ),
+    ]
+    available_to: Annotated[
+        Instant,
+        Field(
+            description="Time until which the listing sells, RFC 3339 with its zone",
+            examples=["2099-12-31T18:30:00Z"],
+        ),
+    ]
+    device_id: Annotated[
+        DeviceId | None, Field(description="Unique id of a device of the host")
+    ] = None
+    auto_adjust: Annotated[
+        Flag, Field(description="true: offer the energy that the device measures")
+    ] = False
     pricing: Pricing = "fixed"
     price_floor: PricePerKwh | None = None
     price_cap: PricePerKwh | None = None
@@ -78,24 +95,25 @@ class NewListing(Body):
             ge=0,
             le=100,
             allow_inf_nan=False,
-            description="Sell nothing below this charge, %",
+            description="Sell nothing while the battery is charged less than this, in %",
             examples=[20],
         ),
         JsonNumber,
     ] = None
-    latitude: Latitude | None = None
-    longitude: Longitude | None = None
+    latitude: OptionalLatitude = None
+    longitude: OptionalLongitude = None
     exact_location: Annotated[
-        Flag, Field(description="Show everybody the exact place; without, it is shown to 0.01°")
+        Flag,
+        Field(description="true: show everybody the exact place; else it is rounded to 0.01°"),
     ] = False
 
     @model_validator(mode="after")
-    def _a_whole_place(self) -> Self:
+    def _check_place(self) -> Self:
         check_together(latitude=self.latitude, longitude=self.longitude)
         return self
 
     def offer(self, now: datetime) -> Offer:
-        """Raises Invalid."""
+        """Return the offer for the service. Raises Invalid."""
         check_window(self.available_from, self.available_to, now)
         pricing = enums.Pricing(self.pricing)
         check_price(self.price_per_kwh, pricing, self.price_floor, self.price_cap)
@@ -106,36 +124,47 @@ class NewListing(Body):
         place = None
         if self.latitude is not None and self.longitude is not None:
             place = self.latitude, self.longitude
-        return Offer(**self.model_dump(exclude={"latitude", "longitude"}), place=place)
+        fields = self.model_dump(exclude={"latitude", "longitude", "pricing"})
+        return Offer(**fields, pricing=pricing, place=place)
 
 
 class ListingChange(Body):
-    """Only what is given changes."""
+    """The fields to change. Fields that are not given, or null, stay as they are."""
 
     price_per_kwh: Annotated[PricePerKwh | None, Field(description=_PRICE)] = None
     energy_amount_kwh: Annotated[
         ListedKwh | None,
-        Field(description="What is to be left, kWh; not of one that follows a meter"),
+        Field(description="Energy to be left, in kWh; fixed for a listing with `auto_adjust`"),
     ] = None
     available_from: Instant | None = None
     available_to: Instant | None = None
-    status: Literal["active", "paused"] | None = None
+    status: Annotated[
+        Literal["active", "paused"] | None,
+        Field(description="`paused`: stop selling; `active`: resume selling"),
+    ] = None
 
 
 class ListingQuery(PageQuery):
-    status: ListingStatus | None = None
-    seller_id: UserId | None = None
-    device_id: DeviceId | None = None
-    min_kwh: KwhOrNone | None = None
-    max_price: PricePerKwh | None = None
+    status: Annotated[ListingStatus | None, Field(description="Only listings with this status")] = (
+        None
+    )
+    seller_id: Annotated[UserId | None, Field(description="Only listings of this seller")] = None
+    device_id: Annotated[DeviceId | None, Field(description="Only listings of this device")] = None
+    min_kwh: Annotated[
+        KwhOrNone | None, Field(description="Only listings with at least so much left, in kWh")
+    ] = None
+    max_price: Annotated[
+        PricePerKwh | None, Field(description="Only listings up to this price in INR per kWh")
+    ] = None
     sort: Annotated[
-        Literal["created_at", "price_per_kwh"], Field(description="Newest or cheapest first")
+        Literal["created_at", "price_per_kwh"],
+        Field(description="`created_at`: newest first; `price_per_kwh`: cheapest first"),
     ] = "created_at"
     cursor: Annotated[PartBefore, LISTED.form] | None = None
 
 
 @router.post(
-    "/listings", status_code=201,
+    "/listings", status_code=201, response_description="The listing that was created",
     responses=answers(
         Forbidden, NotFound, NoLocation, OpenListingExists, QuotaExceeded, CapacityNotApproved,
         DeviceFrozen, DeviceFlagged,
@@ -144,7 +173,11 @@ class ListingQuery(PageQuery):
 async def create_listing(
     pool: PoolDep, settings: SettingsDep, clock: ClockDep, host: Host, body: NewListing
 ) -> Answer[ListingView]:
-    """Offer energy: an amount, or whatever a device measures."""
+    """Create a listing.
+
+    It offers a stated amount of energy, or with `auto_adjust` the energy that a device measures.
+    Its place is the given one, else the place of the device, else the default address.
+    """
     listing = await listings_service.create(
         pool,
         host,
@@ -152,18 +185,25 @@ async def create_listing(
         quota_open_listings=settings.quota_open_listings,
         rules=settings.selling_rules,
     )
-    return created(ListingView.to(host.user_id, listing))
+    return created(ListingView.for_user(host.user_id, listing))
 
 
-@router.get("/listings", response_model=Answer[Page[ListingView]])
+@router.get(
+    "/listings",
+    response_model=Answer[Page[ListingView]],
+    response_description="A page of listings",
+)
 async def list_listings(
     reads: ReadRoutingDep, caller: CurrentUser, query: Annotated[ListingQuery, Query()]
 ) -> Response:
-    """Listings, newest or cheapest first. The caller's own are shown at their exact places."""
+    """List listings, newest or cheapest first.
+
+    Listings of the user have their exact place, those of others the place that is public.
+    """
     status = enums.ListingStatus(query.status) if query.status else None
     where = ListingFilter(status, query.seller_id, query.device_id, query.min_kwh, query.max_price)
     limit = query.limit
-    made_at, price, last_id = LISTED.read(query.cursor)
+    created_at, price, last_id = LISTED.read(query.cursor)
     if query.sort == "price_per_kwh":
         found = await reads.run(
             lambda conn: listing_pages.cheapest(
@@ -173,24 +213,35 @@ async def list_listings(
     else:
         found = await reads.run(
             lambda conn: listing_pages.newest(
-                conn, where, reader_id=caller.user_id, before=(made_at, last_id), limit=limit + 1
+                conn, where, reader_id=caller.user_id, before=(created_at, last_id), limit=limit + 1
             )
         )
-    return LISTED.written(found, limit, key=_place_in_list)
+    return LISTED.written(found, limit, key=_sort_key)
 
 
-@router.get("/listings/{listing_id}", responses=answers(NotFound))
+@router.get(
+    "/listings/{listing_id}",
+    response_description="The requested listing",
+    responses=answers(NotFound),
+)
 async def get_listing(
     reads: ReadRoutingDep, caller: CurrentUser, listing_id: ListingPathId
 ) -> Answer[ListingView]:
-    """One listing. Its seller is shown its exact place."""
+    """Get a listing.
+
+    The seller gets its exact place, others the place that is public.
+    """
     listing = await reads.run(lambda conn: listings.by_id(conn, listing_id))
     if listing is None:
         raise NotFound(what="listing")
-    return ok(ListingView.to(caller.user_id, listing))
+    return ok(ListingView.for_user(caller.user_id, listing))
 
 
-@router.patch("/listings/{listing_id}", responses=answers(Forbidden, NotFound, IllegalMove))
+@router.patch(
+    "/listings/{listing_id}",
+    response_description="The listing after the change",
+    responses=answers(Forbidden, NotFound, IllegalMove),
+)
 async def change_listing(
     pool: PoolDep,
     settings: SettingsDep,
@@ -199,21 +250,31 @@ async def change_listing(
     listing_id: ListingPathId,
     body: ListingChange,
 ) -> Answer[ListingView]:
-    """Change price, amount, window, or pause and resume. The seller's."""
+    """Change the price, the amount or the times of a listing, pause or resume it.
+
+    Only the seller may.
+    """
     listing = await listings_service.change(
         pool, caller, listing_id, ListingPatch(**body.model_dump()), settings.selling_rules, clock
     )
-    return ok(ListingView.to(caller.user_id, listing))
+    return ok(ListingView.for_user(caller.user_id, listing))
 
 
-@router.delete("/listings/{listing_id}", responses=answers(Forbidden, NotFound, IllegalMove))
+@router.delete(
+    "/listings/{listing_id}",
+    response_description="The listing, now cancelled",
+    responses=answers(Forbidden, NotFound, IllegalMove),
+)
 async def cancel_listing(
     pool: PoolDep, caller: CurrentUser, listing_id: ListingPathId
 ) -> Answer[ListingView]:
-    """Cancel a listing for good. The seller's."""
+    """Cancel a listing for good.
+
+    Only the seller may. What was sold of it stays sold.
+    """
     listing = await listings_service.cancel(pool, caller, listing_id)
-    return ok(ListingView.to(caller.user_id, listing))
+    return ok(ListingView.for_user(caller.user_id, listing))
 
 
-def _place_in_list(listing: Listed) -> tuple[datetime, Decimal, UUID]:
+def _sort_key(listing: Listed) -> tuple[datetime, Decimal, UUID]:
     return listing.created_at, listing.price_per_kwh, listing.id

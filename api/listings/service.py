@@ -1,8 +1,8 @@
-"""What sellers do with listings. Locks: the seller and the device (both shared), the device's
-state, the listing.
+"""Use cases of sellers: create, change and cancel a listing.
 
-The seller and the device are held so that neither who is being deactivated nor what is being
-removed leaves an offer behind.
+Lock order: the seller and the device (both shared), the state of the device, the listing. The
+shared locks wait for a deactivation of the seller or a removal of the device that is under way, so
+that neither leaves an open listing behind.
 """
 
 from dataclasses import dataclass
@@ -30,9 +30,10 @@ from db.pool import Connection, Pool
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a host asks for; without a place, the device's or the default address counts.
+    """A listing as a host wants it.
 
-    `exact_location`: show everybody the exact place.
+    `place` is latitude and longitude; None takes the place of the device, else of the default
+    address. `exact_location` shows the exact place to everybody.
     """
 
     device_id: DeviceId | None
@@ -57,17 +58,20 @@ async def create(
     quota_open_listings: int,
     rules: SellingRules = DEFAULT_RULES,
 ) -> Listing:
-    """Raises NotFound, NoLocation, OpenListingExists, QuotaExceeded, AccountInactive,
-    CapacityNotApproved, DeviceFrozen, DeviceFlagged."""
+    """Create a listing and announce it. It starts paused if its device can't sell now.
+
+    Raises NotFound, NoLocation, OpenListingExists, QuotaExceeded, AccountInactive,
+    CapacityNotApproved, DeviceFrozen, DeviceFlagged.
+    """
     async with pool.acquire() as conn, conn.transaction():
         if not await users.lock_active(conn, host.user_id):
             raise AccountInactive
-        had = await listings.count_open(conn, host.user_id)
-        check_quota(Quota.OPEN_LISTINGS, had=had, at_most=quota_open_listings)
+        open_listings = await listings.count_open(conn, host.user_id)
+        check_quota(Quota.OPEN_LISTINGS, had=open_listings, at_most=quota_open_listings)
         device, serves = None, True
         if offer.device_id is not None:
-            device = await _hold_own_device(conn, host, offer.device_id)
-            condition = await _lock_may_sell(conn, device.id, rules)
+            device = await _lock_own_device(conn, host, offer.device_id)
+            condition = await _lock_selling_condition(conn, device.id, rules)
             serves = not offer.auto_adjust or condition.serves(offer.reserve_soc_pct)
         latitude, longitude = offer.place or await _place(conn, host, device)
         new = NewListingRow(
@@ -94,7 +98,7 @@ async def create(
 
 
 async def cancel(pool: Pool, seller: Identity, listing_id: ListingId) -> Listing:
-    """Raises NotFound, Forbidden, IllegalMove."""
+    """Cancel an open listing for good and announce it. Raises NotFound, Forbidden, IllegalMove."""
     async with pool.acquire() as conn, conn.transaction():
         listing = await _lock_own(conn, seller, listing_id)
         cancelled = await listings.cancel(conn, listing_id)
@@ -112,10 +116,14 @@ async def change(
     rules: SellingRules = DEFAULT_RULES,
     clock: Clock = REAL_TIME,
 ) -> Listing:
-    """Raises NotFound, Forbidden, IllegalMove, Invalid, AccountInactive."""
+    """Change a listing and announce it; return it. Nothing to change is no error.
+
+    Raises NotFound, Forbidden, IllegalMove, Invalid, AccountInactive.
+    """
     async with pool.acquire() as conn, conn.transaction():
-        await _hold(conn, seller)
-        serves = await _lock_what_serves(conn, listing_id, rules)
+        if not await users.hold_active(conn, seller.user_id):
+            raise AccountInactive
+        serves = await _lock_device_state(conn, listing_id, rules)
         listing = await _lock_own(conn, seller, listing_id)
         changed = core.listings.change(listing, wanted, serves=serves, now=clock.now())
         if changed == listing:
@@ -125,23 +133,22 @@ async def change(
     return changed
 
 
-async def _hold(conn: Connection, seller: Identity) -> None:
-    if not await users.hold_active(conn, seller.user_id):
-        raise AccountInactive
-
-
-async def _hold_own_device(conn: Connection, host: Identity, device_id: DeviceId) -> Device:
-    there = await devices.hold(conn, device_id)
-    device = await devices.by_id(conn, device_id) if there else None
+async def _lock_own_device(conn: Connection, host: Identity, device_id: DeviceId) -> Device:
+    """Lock a device of the host (shared) and return it. Raises NotFound."""
+    exists = await devices.hold(conn, device_id)
+    device = await devices.by_id(conn, device_id) if exists else None
     if device is None or device.owner_id != host.user_id:
         raise NotFound(what="device")
     return device
 
 
-async def _lock_may_sell(conn: Connection, device_id: DeviceId, rules: SellingRules) -> Condition:
-    """Keep readings of a device, and decisions on it, out until commit. Returns how it is.
+async def _lock_selling_condition(
+    conn: Connection, device_id: DeviceId, rules: SellingRules
+) -> Condition:
+    """Lock the state of a device and return its condition.
 
-    Raises what keeps it from selling.
+    No reading of the device is accounted, and no administrator decides on it, until the commit.
+    Raises CapacityNotApproved, DeviceFrozen, DeviceFlagged.
     """
     state = (await device_states.lock(conn, [device_id]))[device_id]
     refusal = state.selling.refusal(rules)
@@ -150,8 +157,11 @@ async def _lock_may_sell(conn: Connection, device_id: DeviceId, rules: SellingRu
     return state.condition(rules)
 
 
-async def _lock_what_serves(conn: Connection, listing_id: ListingId, rules: SellingRules) -> bool:
-    """Lock the state of a listing's device: which one never changes. Returns whether it serves."""
+async def _lock_device_state(conn: Connection, listing_id: ListingId, rules: SellingRules) -> bool:
+    """Lock the state of a listing's device; return whether the device may sell now.
+
+    The listing is not locked yet, but its device never changes.
+    """
     listing = await listings.by_id(conn, listing_id)
     if listing is None or listing.device_id is None:
         return True
@@ -163,6 +173,7 @@ async def _lock_what_serves(conn: Connection, listing_id: ListingId, rules: Sell
 
 
 async def _place(conn: Connection, host: Identity, device: Device | None) -> tuple[float, float]:
+    """Return latitude and longitude of the device or the default address. Raises NoLocation."""
     if device is not None and device.latitude is not None and device.longitude is not None:
         return device.latitude, device.longitude
     home = await addresses.default_of(conn, host.user_id)
@@ -172,7 +183,10 @@ async def _place(conn: Connection, host: Identity, device: Device | None) -> tup
 
 
 async def _lock_own(conn: Connection, seller: Identity, listing_id: ListingId) -> Listing:
-    """Anyone may see a listing, so that it is not the caller's is no secret."""
+    """Lock a listing of the seller and return it. Raises NotFound, Forbidden.
+
+    Everybody may see every listing, so Forbidden tells a stranger nothing new.
+    """
     listing = await listings.lock(conn, listing_id)
     if listing is None:
         raise NotFound(what="listing")

@@ -1,28 +1,41 @@
-"""Routes: what is near."""
+"""Routes of addresses, and of users, devices and listings near a place."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 from starlette.responses import Response
 
+from api.devices.views import DeviceKind, DeviceStatus
 from api.http import routing
-from api.http.cursors import NEAREST, PageQuery, PartBefore
-from api.http.dependencies import CurrentUser, ReadRoutingDep
-from api.http.envelope import Answer, Page, ok
+from api.http.cursors import NEAREST, NEWEST, PageQuery, PartBefore
+from api.http.dependencies import CurrentUser, Id, PoolDep, ReadRoutingDep
+from api.http.envelope import Answer, Page, created, ok
 from api.http.errors import answers
 from api.http.fields import (
+    Body,
+    Flag,
     KwhOrNone,
+    Latitude,
+    Longitude,
+    Name,
     PricePerKwh,
     QueryLatitude,
     QueryLongitude,
-    View,
     check_together,
 )
-from api.views import ListingView, ShownFunded, ShownShare, ShownTarget
+from api.location import service as location_service
+from api.location.service import Place
+from api.location.views import (
+    AddressView,
+    NearbyDeviceView,
+    NearbyListingView,
+    NearbyUserView,
+    NeighbourRole,
+)
 from core.enums import UserRole
-from core.errors import NoLocation
+from core.errors import Invalid, NoLocation, NotFound, TooManyAddresses
 from core.geo import Circle
 from core.ids import UserId
 from db import addresses, nearby
@@ -31,97 +44,89 @@ from db.pool import Connection
 
 router = routing.private("/location", "location")
 
-DeviceKind = Literal["inverter", "meter", "battery"]
-DeviceStatus = Literal["pending", "online", "offline", "fault"]
-NeighbourRole = Literal["buyer", "host", "investor"]
 
-DistanceKm = Annotated[float, Field(description="Great circle, km, 3 decimals", examples=[1.204])]
-RoughLatitude = Annotated[float, Field(description="To 0.01°", examples=[12.97])]
-RoughLongitude = Annotated[float, Field(description="To 0.01°", examples=[77.59])]
+class PositionUpdate(Body):
+    latitude: Latitude
+    longitude: Longitude
+    label: Annotated[Name | None, Field(description="Name of the address", examples=["home"])] = (
+        None
+    )
+
+    def place(self) -> Place:
+        return Place(self.latitude, self.longitude, self.label)
 
 
-class Around(PageQuery):
-    """A circle: around `lat`, `lon`, or around the caller's default address."""
+class NewAddress(PositionUpdate):
+    is_default: Annotated[
+        Flag,
+        Field(
+            description="true: use this address where a request names no place", examples=[False]
+        ),
+    ] = False
+
+
+class NearbyQuery(PageQuery):
+    """A circle around `lat` and `lon`, or around the default address of the user."""
 
     radius_km: Annotated[
-        float, Field(gt=0, le=100, allow_inf_nan=False, description="km", examples=[5])
+        float,
+        Field(
+            gt=0,
+            le=100,
+            allow_inf_nan=False,
+            description="Radius of the circle in km, great-circle distance",
+            examples=[5],
+        ),
     ]
-    lat: QueryLatitude | None = None
-    lon: QueryLongitude | None = None
+    lat: QueryLatitude = None
+    lon: QueryLongitude = None
     cursor: Annotated[PartBefore, NEAREST.form] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_spelling(cls, query: Any) -> Any:
+        for short, long in (("lat", "latitude"), ("lon", "longitude")):
+            if short in query and long in query:
+                raise Invalid(field=long, allowed=f"means the same as {short}: send only one")
+        return query
+
     @model_validator(mode="after")
-    def _both_or_none(self) -> Self:
+    def _check_place(self) -> Self:
         check_together(lat=self.lat, lon=self.lon)
         return self
 
 
-class AroundListings(Around):
-    min_kwh: KwhOrNone | None = None
-    max_price: PricePerKwh | None = None
+class NearbyListingsQuery(NearbyQuery):
+    min_kwh: Annotated[
+        KwhOrNone | None, Field(description="Only listings with at least so much left, in kWh")
+    ] = None
+    max_price: Annotated[
+        PricePerKwh | None, Field(description="Only listings up to this price in INR per kWh")
+    ] = None
 
 
-class AroundUsers(Around):
-    role: NeighbourRole | None = None
+class NearbyUsersQuery(NearbyQuery):
+    role: Annotated[NeighbourRole | None, Field(description="Only users with this role")] = None
 
 
-class AroundDevices(Around):
-    kind: DeviceKind | None = None
-    status: DeviceStatus | None = None
-
-
-class PersonView(BaseModel):
-    id: UUID
-    full_name: str
-
-
-class SellersDeviceView(BaseModel):
-    id: UUID
-    name: str
-    kind: str
-
-
-class NearbyListingView(ListingView):
-    distance_km: DistanceKm
-    seller: PersonView
-    device: SellersDeviceView | None
-
-
-class NearbyUserView(View):
-    id: UUID
-    full_name: str
-    role: NeighbourRole
-    latitude: RoughLatitude
-    longitude: RoughLongitude
-    distance_km: DistanceKm
-
-
-class NearbyDeviceView(BaseModel):
-    id: UUID
-    name: str
-    kind: DeviceKind
-    capacity_w: Annotated[float, Field(description="Peak power, W", examples=[5000])]
-    status: DeviceStatus
-    latitude: Annotated[float, Field(description="To 0.01°, unless it is the caller's own")]
-    longitude: Annotated[float, Field(description="To 0.01°, unless it is the caller's own")]
-    distance_km: DistanceKm
-    funding_target: ShownTarget
-    revenue_share: ShownShare
-    funded: ShownFunded
-    owner: Annotated[PersonView, Field(description="Whose it is")]
+class NearbyDevicesQuery(NearbyQuery):
+    kind: Annotated[DeviceKind | None, Field(description="Only devices of this kind")] = None
+    status: Annotated[DeviceStatus | None, Field(description="Only devices with this status")] = (
+        None
+    )
 
 
 @router.get(
     "/nearby-listings", responses=answers(NoLocation),
-    response_model=Answer[Page[NearbyListingView]],
+    response_model=Answer[Page[NearbyListingView]], response_description="A page of listings",
 )  # fmt: skip
 async def nearby_listings(
-    reads: ReadRoutingDep, caller: CurrentUser, query: Annotated[AroundListings, Query()]
+    reads: ReadRoutingDep, caller: CurrentUser, query: Annotated[NearbyListingsQuery, Query()]
 ) -> Response:
-    """Active listings by distance, with seller and device.
+    """List active listings near a place, nearest first, with seller and device.
 
-    They are found, measured and shown by the place that everybody is shown: to 0.01°, unless their
-    sellers made it public. The caller's own, too.
+    Only listings that have energy left are listed. The distance is to the place that everybody
+    sees: rounded to 0.01°, unless the seller made the exact place public.
     """
     after = NEAREST.read(query.cursor)
 
@@ -139,13 +144,14 @@ async def nearby_listings(
     return NEAREST.written(found, query.limit, key=_distance_and_id)
 
 
-@router.get("/nearby-users", responses=answers(NoLocation))
+@router.get("/nearby-users", response_description="A page of users", responses=answers(NoLocation))
 async def nearby_users(
-    reads: ReadRoutingDep, caller: CurrentUser, query: Annotated[AroundUsers, Query()]
+    reads: ReadRoutingDep, caller: CurrentUser, query: Annotated[NearbyUsersQuery, Query()]
 ) -> Answer[Page[NearbyUserView]]:
-    """People with a default address, by distance.
+    """List users near a place, nearest first.
 
-    Homes are private: they are found, measured and shown by their place to 0.01°.
+    Users with a default address are found by it. Homes are private: places are rounded to 0.01°,
+    and distances are to the rounded place.
     """
     after = NEAREST.read(query.cursor)
 
@@ -160,16 +166,19 @@ async def nearby_users(
         )
 
     found = await reads.run(find)
-    return ok(NEAREST.page(found, query.limit, key=_distance_and_id, show=_user))
+    return ok(NEAREST.page(found, query.limit, key=_distance_and_id, show=NearbyUserView.of))
 
 
-@router.get("/nearby-devices", responses=answers(NoLocation))
+@router.get(
+    "/nearby-devices", response_description="A page of devices", responses=answers(NoLocation)
+)
 async def nearby_devices(
-    reads: ReadRoutingDep, caller: CurrentUser, query: Annotated[AroundDevices, Query()]
+    reads: ReadRoutingDep, caller: CurrentUser, query: Annotated[NearbyDevicesQuery, Query()]
 ) -> Answer[Page[NearbyDeviceView]]:
-    """Devices that have a place, by distance.
+    """List devices near a place, nearest first.
 
-    They stand at homes: another one's is found, measured and shown by its place to 0.01°.
+    Devices stand at homes: places of other users' devices are rounded to 0.01°, and distances are
+    to the rounded place.
     """
     after = NEAREST.read(query.cursor)
 
@@ -185,43 +194,78 @@ async def nearby_devices(
         )
 
     found = await reads.run(find)
-    return ok(NEAREST.page(found, query.limit, key=_distance_and_id, show=_device))
+    return ok(NEAREST.page(found, query.limit, key=_distance_and_id, show=NearbyDeviceView.of))
 
 
-async def _circle(conn: Connection, user_id: UserId, around: Around) -> Circle:
-    """Raises NoLocation."""
-    latitude, longitude = around.lat, around.lon
+@router.put("/update", response_description="The default address after the change")
+async def update_location(
+    pool: PoolDep, caller: CurrentUser, body: PositionUpdate
+) -> Answer[AddressView]:
+    """Move the user's default address, or add it.
+
+    Nearby routes search around it, and a new listing without any other place stands there.
+    """
+    address = await location_service.move_default(pool, caller, body.place())
+    return ok(AddressView.model_validate(address))
+
+
+@router.get("/addresses", response_description="A page of addresses")
+async def list_addresses(
+    pool: PoolDep, caller: CurrentUser, query: Annotated[PageQuery, Query()]
+) -> Answer[Page[AddressView]]:
+    """List the addresses of the user, newest first."""
+    before = NEWEST.read(query.cursor)
+    async with pool.acquire() as conn:
+        found = await addresses.newest(conn, caller.user_id, before=before, limit=query.limit + 1)
+    return ok(
+        NEWEST.page(
+            found,
+            query.limit,
+            key=lambda address: (address.created_at, address.id),
+            show=AddressView.model_validate,
+        )
+    )
+
+
+@router.post(
+    "/addresses",
+    status_code=201,
+    response_description="The address that was added",
+    responses=answers(TooManyAddresses),
+)
+async def add_address(pool: PoolDep, caller: CurrentUser, body: NewAddress) -> Answer[AddressView]:
+    """Add an address of the user.
+
+    The first address becomes the default one. A new default address replaces the one before.
+    """
+    address = await location_service.add(pool, caller, body.place(), is_default=body.is_default)
+    return created(AddressView.model_validate(address))
+
+
+@router.delete(
+    "/addresses/{address_id}",
+    response_description="The address that was removed",
+    responses=answers(NotFound),
+)
+async def remove_address(pool: PoolDep, caller: CurrentUser, address_id: Id) -> Answer[AddressView]:
+    """Remove an address of the user.
+
+    If it was the default one, the newest of the others becomes the default.
+    """
+    removed = await location_service.remove(pool, caller, address_id)
+    return ok(AddressView.model_validate(removed))
+
+
+async def _circle(conn: Connection, user_id: UserId, query: NearbyQuery) -> Circle:
+    """Return the circle to search. Raises NoLocation."""
+    latitude, longitude = query.lat, query.lon
     if latitude is None or longitude is None:
         home = await addresses.default_of(conn, user_id)
         if home is None:
             raise NoLocation
         latitude, longitude = home.latitude, home.longitude
-    return Circle(latitude, longitude, around.radius_km)
+    return Circle(latitude, longitude, query.radius_km)
 
 
 def _distance_and_id(near: NearbyListing | NearbyUser | NearbyDevice) -> tuple[float, UUID]:
     return near.distance_km, near.id
-
-
-def _user(near: NearbyUser) -> NearbyUserView:
-    shown = NearbyUserView.model_validate(near)
-    return shown.model_copy(update={"distance_km": round(near.distance_km, 3)})
-
-
-def _device(near: NearbyDevice) -> NearbyDeviceView:
-    return NearbyDeviceView.model_validate(
-        {
-            "id": near.id,
-            "name": near.name,
-            "kind": near.kind,
-            "capacity_w": near.capacity_w,
-            "status": near.status,
-            "latitude": near.latitude,
-            "longitude": near.longitude,
-            "distance_km": round(near.distance_km, 3),
-            "funding_target": near.funding_target,
-            "revenue_share": near.revenue_share,
-            "funded": near.funded,
-            "owner": {"id": near.owner_id, "full_name": near.owner_name},
-        }
-    )

@@ -1,4 +1,4 @@
-"""The payment providers whose adapters run in this process, as `PAYMENT_PROVIDERS` names them."""
+"""The adapters of payment providers that run in this process."""
 
 import asyncio
 from collections.abc import Collection
@@ -10,7 +10,7 @@ from db.pool import Pool
 
 
 class PaymentProviders:
-    """`run` it for as long as the API serves. Without any adapter it does nothing."""
+    """The adapters that `PAYMENT_PROVIDERS` names. `run` them while the API serves."""
 
     def __init__(self, pool: Pool, settings: ApiSettings) -> None:
         adapters = {"sandbox": Sandbox}
@@ -21,21 +21,22 @@ class PaymentProviders:
 
     @property
     def names(self) -> Collection[str]:
+        """Return the names of the providers."""
         return self._adapters.keys()
 
     def webhook_secret(self, name: str) -> str:
-        """What a provider signs with. Raises NotFound: its adapter does not run here."""
+        """Return the secret of a provider. Raises NotFound if its adapter does not run here."""
         if name not in self._adapters:
             raise NotFound(what="payment provider")
         return self._adapters[name].webhook_secret
 
     def check_any(self) -> None:
-        """Raises PaymentsUnavailable."""
+        """Raise PaymentsUnavailable if no adapter runs here."""
         if not self._adapters:
             raise PaymentsUnavailable
 
     def wake(self, name: str) -> None:
-        """Tell an adapter that an order of its provider was committed."""
+        """Wake an adapter after the commit of an order of its provider."""
         if name in self._adapters:
             self._adapters[name].wake()
 

@@ -1,9 +1,9 @@
-"""The provider for trying out: it agrees to every order, and says so by webhook at once.
+"""The sandbox payment provider: it completes every order by a webhook at once.
 
 It makes money out of nothing, so it runs only where `PAYMENT_PROVIDERS` names it.
 
-Orders that it has not answered are found in the database, so that none is forgotten when a
-process dies; of several processes the first answer counts.
+It finds pending orders in the database, so that none is lost when a process dies. Several processes
+may send the webhook of one order: the first one counts.
 """
 
 import asyncio
@@ -24,16 +24,18 @@ from db.payments import PaymentOrder
 from db.pool import Pool
 
 NAME = "sandbox"
-_LOOK_EVERY_S = 5
-_ORDERS_AT_ONCE = 20
+# Orders of other processes, and orders that failed, are found after this time at the latest.
+_POLL_INTERVAL_S = 5
+_BATCH_MAX = 20
 _TIMEOUT_S = 5
-_BUSY = (429, 503)
+# The API itself is too busy: such an order may be tried for longer.
+_BUSY_STATUSES = (429, 503)
 
 _log = structlog.get_logger()
 
 
 class Sandbox:
-    """`run` it, and `wake` it after the commit of an order."""
+    """The adapter of the sandbox. `run` it, and `wake` it after the commit of an order."""
 
     def __init__(self, pool: Pool, settings: ApiSettings) -> None:
         self._pool = pool
@@ -45,52 +47,56 @@ class Sandbox:
         self._woken.set()
 
     async def run(self) -> None:
-        """Answer orders until cancelled."""
+        """Complete orders until cancelled. It waits while the database is unavailable."""
         async with _client() as http:
             while True:
                 self._woken.clear()
                 try:
-                    all_done = await self._answer_pending(http)
+                    idle = await self._complete_pending(http)
                 except database_errors() as error:
                     _log.warning("sandbox_waits_for_database", error=repr(error))
-                    all_done = True
-                if all_done:
+                    idle = True
+                if idle:
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(_LOOK_EVERY_S):
+                        async with asyncio.timeout(_POLL_INTERVAL_S):
                             await self._woken.wait()
 
-    async def _answer_pending(self, http: httpx.AsyncClient) -> bool:
-        """Answer the oldest orders, each by itself. False: there may be more to do at once.
+    async def _complete_pending(self, http: httpx.AsyncClient) -> bool:
+        """Send the webhooks of the oldest pending orders. Return False if more may be pending.
 
-        One that can't be told stands aside for a while, and is set aside after some tries.
+        An order whose webhook fails is tried again later, and set aside after several tries.
         """
         async with self._pool.acquire() as conn:
-            orders = await payments.pending(conn, NAME, _ORDERS_AT_ONCE)
-        told = await asyncio.gather(*(self._tell(http, order) for order in orders))
-        done = [order.id for order, one in zip(orders, told, strict=True) if one is _Told.DONE]
+            orders = await payments.pending(conn, NAME, _BATCH_MAX)
+        results = await asyncio.gather(*(self._complete(http, order) for order in orders))
+        done = [
+            order.id
+            for order, result in zip(orders, results, strict=True)
+            if result is _Delivery.DONE
+        ]
         if done:
             await failed_items.forget(self._pool, Queue.PAYMENTS, done)
-        return len(orders) < _ORDERS_AT_ONCE or _Told.NOBODY_THERE in told
+        return len(orders) < _BATCH_MAX or _Delivery.UNREACHABLE in results
 
-    async def _tell(self, http: httpx.AsyncClient, order: PaymentOrder) -> "_Told":
+    async def _complete(self, http: httpx.AsyncClient, order: PaymentOrder) -> "_Delivery":
         try:
             response = await http.send(self._webhook(http, order))
         except httpx.ConnectError as error:
             _log.warning("webhook_not_delivered", order_id=str(order.id), error=repr(error))
-            return _Told.NOBODY_THERE
+            return _Delivery.UNREACHABLE
         except httpx.HTTPError as error:
-            await self._stand_aside(order, repr(error), patient=True)
-            return _Told.FAILED
-        except ValueError as error:  # an order that no webhook can tell of
-            await self._stand_aside(order, str(error), patient=False)
-            return _Told.FAILED
+            await self._record_failure(order, repr(error), patient=True)
+            return _Delivery.FAILED
+        except ValueError as error:  # The order does not fit the form of an event: it never will.
+            await self._record_failure(order, str(error), patient=False)
+            return _Delivery.FAILED
         if not response.is_success:
-            patient = response.status_code in _BUSY
-            await self._stand_aside(order, _refusal(response), patient=patient)
-            return _Told.FAILED
-        return _Told.DONE
+            patient = response.status_code in _BUSY_STATUSES
+            await self._record_failure(order, _refusal(response), patient=patient)
+            return _Delivery.FAILED
+        return _Delivery.DONE
 
-    async def _stand_aside(self, order: PaymentOrder, error: str, *, patient: bool) -> None:
+    async def _record_failure(self, order: PaymentOrder, error: str, *, patient: bool) -> None:
         data = {
             "kind": order.kind, "amount": str(order.amount),
             "user_id": str(order.user_id), "created_at": rfc3339(order.created_at),
@@ -118,36 +124,37 @@ class Sandbox:
         return http.build_request("POST", self._webhook_url, content=body, headers=headers)
 
 
-class _Told(Enum):
-    """What became of telling an order's outcome."""
+class _Delivery(Enum):
+    """The result of sending a webhook."""
 
     DONE = "done"
     FAILED = "failed"
-    NOBODY_THERE = "nobody there"  # no fault of the order's
+    # The API does not listen at the moment. The order is not to blame, and its tries don't count.
+    UNREACHABLE = "unreachable"
 
 
 def _refusal(response: httpx.Response) -> str:
-    """Status, code and sentence, as far as the answer has them."""
+    """Return status, code and message of a refusal, as far as the response has them."""
     try:
-        told = response.json()
-        return f"{response.status_code} {told['error']['code']}: {told['message']}"
+        answer = response.json()
+        return f"{response.status_code} {answer['error']['code']}: {answer['message']}"
     except (ValueError, KeyError, TypeError):
         return f"{response.status_code}"
 
 
 def _client() -> httpx.AsyncClient:
-    """For plain HTTP to ourselves: past any proxy, and without the time that certificates take."""
-    nobody_trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False, verify=nobody_trusted)
+    """Return a client for plain HTTP to this process: no proxy, no certificates to load."""
+    no_certificates = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False, verify=no_certificates)
 
 
 def _webhook_secret(settings: ApiSettings) -> str:
-    """Its own where one is set; else one that all processes derive from the same secret."""
+    """Return the configured secret, else one that every process derives from the JWT secret."""
     if settings.payment_webhook_secret is not None:
         return settings.payment_webhook_secret.get_secret_value()
     return sign(settings.jwt_secret.get_secret_value(), b"payment webhooks")
 
 
 def _webhook_url(settings: ApiSettings) -> str:
-    """The process itself, whatever the world calls it."""
+    """Return the URL of this process itself, not the public one."""
     return f"http://{loopback_of(settings.api_host)}:{settings.api_port}/api/v1/payments/webhook/{NAME}"

@@ -1,4 +1,7 @@
-"""Money in and out. Lock order: the key, the order, then the wallet."""
+"""Use cases of payments: open and settle a payment order, add and remove a payment method.
+
+Lock order: the idempotency key, the order, then the wallet.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -7,19 +10,22 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 from api.http.idempotency import request_hash
+from api.http.usage_limits import Quota, check_quota
 from api.payments.webhooks import WebhookEvent
 from core.clock import REAL_TIME, Clock
-from core.enums import PaymentKind, PaymentStatus, TransferKind
+from core.enums import PaymentKind, PaymentMethodKind, PaymentStatus, TransferKind
 from core.errors import Invalid, NotFound, PaymentsUnavailable, PayoutHeld
 from core.tokens import Identity
 from db import idempotency, payments, payouts, wallets
 from db.errors import refusals
-from db.payments import PaymentOrder
+from db.payments import PaymentMethod, PaymentOrder
 from db.pool import Connection, Pool
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentRequest:
+    """A top-up or withdrawal as the user asks for it. `key`: the idempotency key, if any."""
+
     kind: PaymentKind
     amount: Decimal
     payment_method_id: UUID
@@ -27,11 +33,22 @@ class PaymentRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """`replayed`: the same request opened it before."""
+class OpenedOrder:
+    """A payment order. `replayed`: an earlier request with the same key opened it."""
 
     order: PaymentOrder
     replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentMethodDetails:
+    """A payment method as the user adds it. `provider_ref`: the provider's token for it."""
+
+    kind: PaymentMethodKind
+    provider: str
+    label: str
+    provider_ref: str
+    is_default: bool
 
 
 async def open_order(
@@ -42,21 +59,23 @@ async def open_order(
     *,
     payout_delay: timedelta = timedelta(0),
     clock: Clock = REAL_TIME,
-) -> Opened:
-    """Ask one of the providers for money, or to take some: it answers by webhook.
+) -> OpenedOrder:
+    """Open a top-up or withdrawal with the provider of the payment method.
 
-    A withdrawal leaves the wallet at once, so that nobody can spend it twice. What was earned
-    within `payout_delay` stays in it.
+    `providers` are the names of those that run here. The provider reports the outcome by webhook.
+    A withdrawal leaves the wallet at once, so that the money can't be spent twice. Money that was
+    earned within `payout_delay` can't be withdrawn.
+
     Raises NotFound, PaymentsUnavailable, WalletLimit, InsufficientBalance, PayoutHeld,
     IdempotencyKeyReused.
     """
     order_id = uuid4()
     async with pool.acquire() as conn, conn.transaction():
-        earlier_id = await _claim(conn, member, request, order_id)
+        earlier_id = await _claim_key(conn, member, request, order_id)
         if earlier_id is not None:
             earlier = await payments.order(conn, earlier_id)
             assert earlier is not None
-            return Opened(earlier, replayed=True)
+            return OpenedOrder(earlier, replayed=True)
         method = await payments.method(conn, member.user_id, request.payment_method_id)
         if method is None:
             raise NotFound(what="payment method")
@@ -69,15 +88,7 @@ async def open_order(
             if payout_delay:
                 held_since = clock.now() - payout_delay
                 await _check_payable(conn, member, request.amount, held_since)
-            with refusals(total_price=request.amount):
-                transfer_id = await wallets.move(
-                    conn,
-                    kind=TransferKind.WITHDRAWAL,
-                    reference_id=order_id,
-                    provider=method.provider,
-                    user_id=member.user_id,
-                    amount=-request.amount,
-                )
+            transfer_id = await _take_out(conn, member, request, order_id, method)
         order = await payments.open_order(
             conn,
             order_id=order_id,
@@ -87,11 +98,11 @@ async def open_order(
             amount=request.amount,
             transfer_id=transfer_id,
         )
-    return Opened(order, replayed=False)
+    return OpenedOrder(order, replayed=False)
 
 
 async def settle(pool: Pool, provider: str, event: WebhookEvent) -> bool:
-    """Take a provider's answer. False: it was counted before.
+    """Settle a payment order by a provider's event. Return False if it was settled before.
 
     Raises NotFound, Invalid, WalletLimit.
     """
@@ -109,18 +120,65 @@ async def settle(pool: Pool, provider: str, event: WebhookEvent) -> bool:
     return True
 
 
+async def add_method(
+    pool: Pool, member: Identity, new: PaymentMethodDetails, *, quota_payment_methods: int
+) -> PaymentMethod:
+    """Add a payment method; the first becomes the default. Raises QuotaExceeded."""
+    async with pool.acquire() as conn, conn.transaction():
+        count = await payments.lock_methods(conn, member.user_id)
+        check_quota(Quota.PAYMENT_METHODS, had=count, at_most=quota_payment_methods)
+        return await payments.add_method(
+            conn,
+            member.user_id,
+            kind=new.kind,
+            label=new.label,
+            provider=new.provider,
+            provider_ref=new.provider_ref,
+            is_default=new.is_default,
+        )
+
+
+async def remove_method(pool: Pool, member: Identity, method_id: UUID) -> None:
+    """Remove a payment method; payments made with it stay on record. Raises NotFound."""
+    async with pool.acquire() as conn, conn.transaction():
+        if not await payments.remove_method(conn, member.user_id, method_id):
+            raise NotFound(what="payment method")
+
+
+async def _take_out(
+    conn: Connection,
+    member: Identity,
+    request: PaymentRequest,
+    order_id: UUID,
+    method: PaymentMethod,
+) -> UUID:
+    """Move the amount of a withdrawal out of the wallet; return the id of the transfer.
+
+    Raises InsufficientBalance.
+    """
+    with refusals(total_price=request.amount):
+        return await wallets.move(
+            conn,
+            kind=TransferKind.WITHDRAWAL,
+            reference_id=order_id,
+            provider=method.provider,
+            user_id=member.user_id,
+            amount=-request.amount,
+        )
+
+
 async def _check_payable(
     conn: Connection, member: Identity, amount: Decimal, held_since: datetime
 ) -> None:
-    """Raises PayoutHeld where the balance would do, but was earned too lately."""
+    """Raise PayoutHeld if the balance covers the amount only with money earned too lately."""
     payable = await payouts.lock_payable(conn, member.user_id, held_since=held_since)
     if payable.available < amount <= payable.balance:
         raise PayoutHeld(held=payable.held, available=payable.available)
 
 
 async def _close(conn: Connection, order: PaymentOrder, *, succeeded: bool) -> None:
-    """Move what is still to be moved: a top-up that came, a withdrawal that did not go."""
-    # The wallet of a user who is gone is gone too.
+    """Close a payment order, and move the money of a completed top-up or failed withdrawal."""
+    # A user who was removed has no wallet: nothing can be moved.
     succeeded = succeeded and order.user_id is not None
     transfer_id = None
     if order.user_id is not None and succeeded == (order.kind is PaymentKind.TOPUP):
@@ -133,14 +191,15 @@ async def _close(conn: Connection, order: PaymentOrder, *, succeeded: bool) -> N
             amount=order.amount,
         )
     status = PaymentStatus.COMPLETED if succeeded else PaymentStatus.FAILED
-    # A withdrawal keeps the transfer that it left with.
+    # A withdrawal keeps the transfer by which it left the wallet.
     topup_id = transfer_id if order.kind is PaymentKind.TOPUP else None
     await payments.settle(conn, order.id, status, transfer_id=topup_id)
 
 
-async def _claim(
+async def _claim_key(
     conn: Connection, member: Identity, request: PaymentRequest, order_id: UUID
 ) -> UUID | None:
+    """Claim the idempotency key for a new order; return the order it was claimed for before."""
     if request.key is None:
         return None
     return await idempotency.claim(

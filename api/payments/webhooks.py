@@ -1,4 +1,7 @@
-"""What a payment provider tells: signed, so that nobody else can tell it."""
+"""Webhooks of payment providers: the event, and its signature.
+
+The signature is the HMAC-SHA256 of the body with a secret that only the hub and the provider know.
+"""
 
 import hashlib
 import hmac
@@ -12,23 +15,34 @@ from core.errors import BadSignature
 
 SIGNATURE_HEADER = "X-Webhook-Signature"
 
-Outcome = Literal["payment.succeeded", "payment.failed"]
-
 
 class WebhookEvent(BaseModel):
-    """Fields that a provider adds later are no fault."""
+    """The outcome of a payment order. Unknown fields are ignored: a provider may add some."""
 
-    event_id: Annotated[str, Field(min_length=1, max_length=200), Printable]
-    type: Outcome
-    order_id: UUID
-    amount: Money
+    event_id: Annotated[
+        str,
+        Field(min_length=1, max_length=200, description="The provider's unique id of the event"),
+        Printable,
+    ]
+    type: Annotated[
+        Literal["payment.succeeded", "payment.failed"],
+        Field(description="Outcome of the payment order"),
+    ]
+    order_id: Annotated[UUID, Field(description="Unique id of the top-up or withdrawal")]
+    amount: Annotated[
+        Money, Field(description="Amount of the payment order in INR; string or number")
+    ]
 
 
 def sign(secret: str, body: bytes) -> str:
+    """Return the signature of a body, as the header has it."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 def verify(secret: str, body: bytes, signature: str | None) -> None:
-    """Raises BadSignature, in the same time for every wrong one."""
+    """Raise BadSignature if the signature is wrong or missing.
+
+    The comparison takes the same time for every signature.
+    """
     if not hmac.compare_digest(sign(secret, body).encode(), (signature or "").encode()):
         raise BadSignature

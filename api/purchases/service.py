@@ -1,6 +1,8 @@
-"""The purchase: orders that arrive while others are carried out are carried out together.
+"""The purchase of energy, in batches: orders that arrive during a batch share the next one.
 
-Each has an outcome of its own. One that finds the till idle waits for nobody.
+An order that arrives while no batch is running starts one at once. Every order has an outcome of
+its own. The SQL function `purchase_energy` decides it: there a purchase checks the listing, the
+price and the buyer's balance.
 """
 
 import asyncio
@@ -16,80 +18,98 @@ from db.errors import raise_if_cancelled, undone
 from db.pool import Pool
 from db.purchases import Purchase, PurchaseOrder
 
+# A batch holds its locks until its last order is recorded. More orders save little per order.
 _BATCH_MAX = 32
-# Who waits for a lock keeps everybody waiting: but for so long, until each waits alone.
+# A batch waits this long for a lock. Then its orders are carried out one by one, so that only the
+# orders that need the locked row wait for it.
 _LOCK_TIMEOUT_MS = 250
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _QueuedOrder:
     order: PurchaseOrder
+    # Done early if the request was cancelled.
     outcome: asyncio.Future[Purchase]
 
 
 class PurchaseBatcher:
-    """As many wait here as there are requests, each of which has its limit of time."""
+    """A queue of purchase orders and the task that carries them out in batches.
+
+    The queue needs no limit of its own: every order belongs to a request, and requests are limited
+    in number and in time.
+    """
 
     def __init__(self, pool: Pool, settings: MarketSettings) -> None:
         self._pool = pool
         self._settings = settings
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_QueuedOrder] = deque()
         self._arrived = asyncio.Event()
 
     async def purchase(self, order: PurchaseOrder) -> Purchase:
-        """Buy energy: all of it happened, and is announced, or nothing.
+        """Buy energy: the purchase is committed and announced, or nothing happened.
 
-        What is refused for lack of energy is demand all the same: it is noted in a transaction of
-        its own, for the prices of the next slot.
+        An order that is refused for lack of energy still counts as demand. A transaction of its own
+        records it for the prices of the next slot.
+
+        Raises the domain errors of `db.purchases.purchase`, and errors of the database.
         """
-        waiting = _Waiting(order, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
+        queued = _QueuedOrder(order, asyncio.get_running_loop().create_future())
+        self._queue.append(queued)
         self._arrived.set()
         try:
-            return await waiting.outcome
+            return await queued.outcome
         except (InsufficientEnergy, ListingNotActive) as refusal:
             if _lacks_energy(refusal):
-                await self._note(order)
+                await self._record_demand(order)
             raise
 
     async def run(self) -> None:
-        """Carry out batch after batch: two at a time would each be smaller, and cost more."""
-        async with asyncio.TaskGroup() as alone:
+        """Carry out one batch after another until cancelled.
+
+        Only one batch runs at a time. Two would each be smaller, and together cost more.
+        """
+        async with asyncio.TaskGroup() as single_orders:
             while True:
                 await self._arrived.wait()
                 batch = self._next_batch()
                 if not self._queue:
                     self._arrived.clear()
                 if batch and not await self._carry_out(batch, lock_timeout_ms=_LOCK_TIMEOUT_MS):
-                    for waiting in batch:
-                        alone.create_task(self._carry_out([waiting]))
+                    for queued in batch:
+                        single_orders.create_task(self._carry_out([queued]))
 
-    def _next_batch(self) -> list[_Waiting]:
-        """Who came first and still waits; of those with the same key one: the others replay it."""
-        batch, later, keys = list[_Waiting](), list[_Waiting](), set[object]()
+    def _next_batch(self) -> list[_QueuedOrder]:
+        """Take the oldest orders from the queue, without those whose request was cancelled.
+
+        `purchase_energy` takes one order of a buyer and idempotency key. Further ones stay at the
+        head of the queue and replay its result in the next batch.
+        """
+        batch, later, keys = list[_QueuedOrder](), list[_QueuedOrder](), set[object]()
         while self._queue and len(batch) < _BATCH_MAX:
-            waiting = self._queue.popleft()
-            if waiting.outcome.done():
+            queued = self._queue.popleft()
+            if queued.outcome.done():
                 continue
-            order = waiting.order
+            order = queued.order
             key = (order.buyer_id, order.idempotency.key) if order.idempotency else None
             if key in keys:
-                later.append(waiting)
+                later.append(queued)
                 continue
             if key:
                 keys.add(key)
-            batch.append(waiting)
+            batch.append(queued)
         self._queue.extendleft(reversed(later))
         return batch
 
-    async def _carry_out(self, batch: Sequence[_Waiting], *, lock_timeout_ms: int = 0) -> bool:
-        """One statement, which is its own transaction: `purchase_energy` locks the listings by id,
-        then the wallets of buyers, sellers and investors by user id, decides order by order, moves
-        the money, lowers the listings and writes the events (purchase_energy.sql).
+    async def _carry_out(self, batch: Sequence[_QueuedOrder], *, lock_timeout_ms: int = 0) -> bool:
+        """Carry out a batch by `purchase_energy`, and set the outcome of each order.
 
-        False: they failed without harm, in time for each to be carried out alone.
+        The SQL function locks the listings by id, then the wallets of buyers, sellers and investors
+        by user id. It decides order by order, also whether the balance covers the price. Then it
+        moves the money, lowers the listings and writes the events.
+
+        Return False if the batch was rolled back and its orders can be carried out one by one.
         """
-        orders = [waiting.order for waiting in batch]
+        orders = [queued.order for queued in batch]
         outcomes: Sequence[Purchase | Exception]
         try:
             async with self._pool.acquire() as conn:
@@ -100,16 +120,16 @@ class PurchaseBatcher:
                     min_kwh=self._settings.purchase_min_kwh,
                     lock_timeout_ms=lock_timeout_ms,
                 )
-        except Exception as error:  # noqa: BLE001 - those who wait are told, and answer it.
+        except Exception as error:  # noqa: BLE001 - becomes the outcome of every order.
             raise_if_cancelled(error)
             if undone(error) and lock_timeout_ms:
                 return False
             outcomes = [error] * len(batch)
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            _tell(waiting, outcome)
+        for queued, outcome in zip(batch, outcomes, strict=True):
+            _resolve(queued, outcome)
         return True
 
-    async def _note(self, order: PurchaseOrder) -> None:
+    async def _record_demand(self, order: PurchaseOrder) -> None:
         async with self._pool.acquire() as conn:
             await prices.note_refused(
                 conn,
@@ -125,22 +145,24 @@ class PurchaseBatcher:
 async def open_purchase_batcher(
     pool: Pool, settings: MarketSettings
 ) -> AsyncIterator[PurchaseBatcher]:
-    till = PurchaseBatcher(pool, settings)
-    running = asyncio.create_task(till.run())
-    try:
-        yield till
-    finally:
-        running.cancel()
-        await asyncio.wait([running])
+    """Run a batcher until the block ends. Orders in the database then are cancelled."""
+    batcher = PurchaseBatcher(pool, settings)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(batcher.run())
+        try:
+            yield batcher
+        finally:
+            running.cancel()
 
 
-def _tell(waiting: _Waiting, outcome: Purchase | Exception) -> None:
-    if waiting.outcome.done():
-        return  # nobody waits any more
+def _resolve(queued: _QueuedOrder, outcome: Purchase | Exception) -> None:
+    # The request may have been cancelled while its order was in the database.
+    if queued.outcome.done():
+        return
     if isinstance(outcome, Exception):
-        waiting.outcome.set_exception(outcome)
+        queued.outcome.set_exception(outcome)
     else:
-        waiting.outcome.set_result(outcome)
+        queued.outcome.set_result(outcome)
 
 
 def _lacks_energy(refusal: Conflict) -> bool:

@@ -1,81 +1,41 @@
-"""Routes: register, sign in, stay signed in, sign out; one's own account."""
+"""Routes of users: register, sign in, refresh, sign out; the user's own profile and password."""
 
-from typing import Annotated, Literal, Self
-from uuid import UUID
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, EmailStr, Field, StringConstraints
+from pydantic import EmailStr, Field, StringConstraints
 
 from api.http import routing
 from api.http.dependencies import ClientHost, CurrentUser, PoolDep, ServicesDep, SettingsDep
 from api.http.envelope import Answer, created, ok
 from api.http.errors import answers
-from api.http.fields import (
-    Body,
-    KwhOrNone,
-    Name,
-    PricePerKwh,
-    Printable,
-    ShownInstant,
-    ShownKwh,
-    ShownPrice,
-    View,
-    without_default,
-)
+from api.http.fields import Body, KwhOrNone, Name, PricePerKwh, without_default
 from api.users import service as users_service
 from api.users import sign_ins
-from api.users.passwords import PASSWORD_MAX_BYTES
-from api.users.sign_ins import SignIn
+from api.users.passwords import NewPassword, Password
+from api.users.service import NewUser
+from api.users.views import SessionView, UserView
 from core.enums import UserRole
-from core.errors import (
-    BadCredentials,
-    BadToken,
-    EmailTaken,
-    NotFound,
-    QuotaExceeded,
-    TooMany,
-)
+from core.errors import BadCredentials, BadToken, EmailTaken, NotFound, QuotaExceeded, TooMany
 from db import users
-from db.errors import refusals
-from db.users import User
-
-PASSWORD_MIN_BYTES = 10
 
 public = routing.public("/auth", "auth")
 private = routing.private("/auth", "auth")
 
-
-def _encodable(value: str) -> str:
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:  # half a surrogate pair, as JSON may escape it
-        raise ValueError("must be text") from None
-    if size > PASSWORD_MAX_BYTES:
-        raise ValueError(f"must have at most {PASSWORD_MAX_BYTES} bytes")
-    return value
-
-
-def _long_enough(value: str) -> str:
-    if len(value.encode()) < PASSWORD_MIN_BYTES:
-        raise ValueError(f"must have at least {PASSWORD_MIN_BYTES} bytes")
-    return value
-
-
-Email = Annotated[EmailStr, Field(max_length=254, examples=["asha@example.org"])]
-Password = Annotated[
-    str,
-    Printable,
-    AfterValidator(_encodable),
-    Field(min_length=1, max_length=PASSWORD_MAX_BYTES, examples=["correct horse battery"]),
+Email = Annotated[
+    EmailStr,
+    Field(
+        max_length=254,
+        description="Email address to sign in with; upper and lower case are the same",
+        examples=["asha@example.org"],
+    ),
 ]
-NewPassword = Annotated[
-    Password,
-    AfterValidator(_long_enough),
-    Field(description="10–72 bytes", examples=["correct horse battery"]),
+FullName = Annotated[
+    Name, Field(description="Name of the user as other users see it", examples=["Asha Rao"])
 ]
 Phone = Annotated[
     str,
     StringConstraints(pattern=r"^\+?[0-9][0-9 ()-]{4,24}$"),
-    Field(examples=["+91 98450 12345"]),
+    Field(description="Telephone number with its country code", examples=["+91 98450 12345"]),
 ]
 RefreshToken = Annotated[
     str,
@@ -87,9 +47,16 @@ RefreshToken = Annotated[
 class Registration(Body):
     email: Email
     password: NewPassword
-    full_name: Annotated[Name, Field(examples=["Asha Rao"])]
-    role: Literal["buyer", "host", "investor"]
+    full_name: FullName
+    role: Annotated[
+        Literal["buyer", "host", "investor"],
+        Field(description="Role of the user, which decides what the user may do"),
+    ]
     phone: Phone | None = None
+
+    def user(self) -> NewUser:
+        role = UserRole(self.role)
+        return NewUser(self.email, self.password, self.full_name, role, self.phone)
 
 
 class Login(Body):
@@ -102,157 +69,117 @@ class Refresh(Body):
 
 
 class SignInCode(Body):
-    code: Annotated[RefreshToken, Field(description="As the sign-in link has it; good for one use")]
+    code: Annotated[RefreshToken, Field(description="Code of a sign-in link, good for one use")]
 
 
-class AccountChange(Body):
-    """Only what is given changes; null takes back what may be unknown."""
+class ProfileChange(Body):
+    """The fields to change. Fields that are not given stay as they are; null clears a field."""
 
-    full_name: Annotated[Name, Field(examples=["Asha Rao"], json_schema_extra=without_default)] = ""
+    # The default is never read: only fields that were sent are changed.
+    full_name: Annotated[FullName, Field(json_schema_extra=without_default)] = ""
     phone: Phone | None = None
     property_name: Annotated[
-        Name | None, Field(description="A host's", examples=["Lotus House"])
+        Name | None, Field(description="Name of a host's home", examples=["Lotus House"])
     ] = None
     tariff_per_kwh: Annotated[
-        PricePerKwh | None, Field(description="A host's grid tariff, INR per kWh")
+        PricePerKwh | None, Field(description="Grid tariff of a host's home in INR per kWh")
     ] = None
     monthly_demand_kwh: Annotated[
-        KwhOrNone | None, Field(description="A buyer's, kWh", examples=["250.000"])
+        KwhOrNone | None,
+        Field(
+            description="Energy that a buyer's home needs in a month, in kWh",
+            examples=["250.000"],
+        ),
     ] = None
     company: Annotated[
-        Name | None, Field(description="An investor's", examples=["Sunrise Capital"])
+        Name | None,
+        Field(description="Company for which an investor invests", examples=["Sunrise Capital"]),
     ] = None
 
 
 class PasswordChange(Body):
-    current_password: Annotated[Password, Field(description="The one until now")]
+    current_password: Annotated[Password, Field(description="Password of the user until now")]
     new_password: NewPassword
 
 
-class HostProfile(View):
-    property_name: Annotated[
-        str | None, Field(description="What the home is called", examples=["Lotus House"])
-    ]
-    tariff_per_kwh: ShownPrice | None
-
-
-class BuyerProfile(View):
-    monthly_demand_kwh: ShownKwh | None
-
-
-class InvestorProfile(View):
-    company: Annotated[
-        str | None, Field(description="Whom they invest for", examples=["Sunrise Capital"])
-    ]
-
-
-class UserView(View):
-    id: UUID
-    email: str
-    full_name: str
-    phone: str | None
-    role: Annotated[str, Field(examples=["host"])]
-    is_active: bool
-    created_at: ShownInstant
-    profile: Annotated[
-        HostProfile | BuyerProfile | InvestorProfile | None,
-        Field(description="What the role adds; an admin has none"),
-    ]
-
-    @classmethod
-    def of(cls, user: User) -> Self:
-        return cls(
-            id=user.id,
-            email=user.email,
-            full_name=user.full_name,
-            phone=user.phone,
-            role=user.role,
-            is_active=user.is_active,
-            created_at=user.created_at,
-            profile=_profile(user),
-        )
-
-
-class SessionView(View):
-    user: UserView
-    access_token: Annotated[str, Field(description="JWT, for `Authorization: Bearer …`")]
-    refresh_token: Annotated[str, Field(description="For `/auth/refresh`, once")]
-    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the name of a scheme
-    expires_in: Annotated[int, Field(description="Seconds that the access token is good for")]
-
-    @classmethod
-    def of(cls, session: SignIn) -> Self:
-        return cls(
-            user=UserView.of(session.user),
-            access_token=session.access_token,
-            refresh_token=session.refresh_token,
-            expires_in=session.expires_in_s,
-        )
-
-
-@public.post("/register", status_code=201, responses=answers(EmailTaken, TooMany))
+@public.post(
+    "/register",
+    status_code=201,
+    response_description="The new user, signed in",
+    responses=answers(EmailTaken, TooMany),
+)
 async def register(
     services: ServicesDep, host: ClientHost, body: Registration
 ) -> Answer[SessionView]:
-    """Make an account of a role, with its empty wallet, and sign in."""
+    """Register a user and sign in.
+
+    The user gets an empty wallet. Nobody can register as an administrator.
+    """
     await services.sign_in_limits.sign_in("register", host=host, email=body.email)
-    password_hash = await services.passwords.hash(body.password)
-    async with services.pool.acquire() as conn, conn.transaction():
-        with refusals():
-            user = await users.create(
-                conn,
-                email=body.email,
-                password_hash=password_hash,
-                full_name=body.full_name,
-                phone=body.phone,
-                role=UserRole(body.role),
-            )
-        session = await sign_ins.begin(conn, services.settings, user)
+    session = await users_service.register(services, body.user())
     return created(SessionView.of(session))
 
 
-@public.post("/login", responses=answers(BadCredentials, QuotaExceeded, TooMany))
+@public.post(
+    "/login",
+    response_description="The user and the tokens of the sign-in",
+    responses=answers(BadCredentials, QuotaExceeded, TooMany),
+)
 async def login(services: ServicesDep, host: ClientHost, body: Login) -> Answer[SessionView]:
-    """Sign in. A wrong email and a wrong password get the same answer in the same time."""
+    """Sign in with email and password.
+
+    An unknown email and a wrong password get the same answer in the same time.
+    """
     await services.sign_in_limits.sign_in("login", host=host, email=body.email)
-    async with services.pool.acquire() as conn:
-        user = await users.by_email(conn, body.email)
-    password_hash = user.password_hash if user else None
-    matches = await services.passwords.matches(body.password, password_hash)
-    if user is None or not matches or not user.is_active:
-        raise BadCredentials
-    session = await sign_ins.sign_in(services.pool, services.settings, user)
+    session = await users_service.login(services, body.email, body.password)
     return ok(SessionView.of(session))
 
 
-@public.post("/code", responses=answers(BadToken, QuotaExceeded))
+@public.post(
+    "/code",
+    response_description="The user and the tokens of the sign-in",
+    responses=answers(BadToken, QuotaExceeded),
+)
 async def sign_in_by_code(
     pool: PoolDep, settings: SettingsDep, body: SignInCode
 ) -> Answer[SessionView]:
-    """Sign in by the code of a sign-in link, which its operator printed; it works once."""
+    """Sign in with the code of a sign-in link.
+
+    The operator of the hub makes such links. Each code works once.
+    """
     session = await sign_ins.sign_in_once(pool, settings, body.code)
     return ok(SessionView.of(session))
 
 
-@public.post("/refresh", responses=answers(BadToken, TooMany))
+@public.post(
+    "/refresh",
+    response_description="The user and new tokens",
+    responses=answers(BadToken, TooMany),
+)
 async def refresh(services: ServicesDep, body: Refresh) -> Answer[SessionView]:
-    """Spend a refresh token for new tokens. To spend one twice revokes its whole family."""
+    """Exchange a refresh token for new tokens.
+
+    A refresh token is good for one use. A second use revokes all tokens of the sign-in.
+    """
     session = await sign_ins.renew(
         services.pool, services.settings, services.write_limits, body.refresh_token
     )
     return ok(SessionView.of(session))
 
 
-@public.post("/logout")
+@public.post("/logout", response_description="Confirmation without data")
 async def logout(pool: PoolDep, body: Refresh) -> Answer[None]:
-    """Revoke a refresh token and its family; the access token ends by itself."""
+    """Sign out: revoke the refresh tokens of the sign-in.
+
+    The access token stays valid until it expires.
+    """
     await sign_ins.end(pool, body.refresh_token)
     return ok(None)
 
 
-@private.get("/me", responses=answers(NotFound))
+@private.get("/me", response_description="The user who is signed in", responses=answers(NotFound))
 async def me(pool: PoolDep, caller: CurrentUser) -> Answer[UserView]:
-    """Who is signed in."""
+    """Get the user who is signed in."""
     async with pool.acquire() as conn:
         user = await users.by_id(conn, caller.user_id)
     if user is None:
@@ -260,31 +187,29 @@ async def me(pool: PoolDep, caller: CurrentUser) -> Answer[UserView]:
     return ok(UserView.of(user))
 
 
-@private.patch("/me")
-async def change_me(pool: PoolDep, caller: CurrentUser, body: AccountChange) -> Answer[UserView]:
-    """Change one's name, phone, and what the own role adds."""
-    wanted = {field: getattr(body, field) for field in body.model_fields_set}
-    user = await users_service.change(pool, caller, wanted)
+@private.patch("/me", response_description="The user after the change")
+async def change_me(pool: PoolDep, caller: CurrentUser, body: ProfileChange) -> Answer[UserView]:
+    """Change the name, the phone number or the profile of the user who is signed in.
+
+    Only the fields of the user's own role can change.
+    """
+    changes = {field: getattr(body, field) for field in body.model_fields_set}
+    user = await users_service.change(pool, caller, changes)
     return ok(UserView.of(user))
 
 
-@private.post("/change-password", responses=answers(BadCredentials, TooMany))
+@private.post(
+    "/change-password",
+    response_description="Confirmation without data",
+    responses=answers(BadCredentials, TooMany),
+)
 async def change_password(
     services: ServicesDep, caller: CurrentUser, body: PasswordChange
 ) -> Answer[None]:
-    """Change one's password, and end every sign-in: access tokens end by themselves."""
+    """Change the password, and end every sign-in of the user.
+
+    All refresh tokens are revoked. Access tokens stay valid until they expire.
+    """
     await services.sign_in_limits.password_change(caller.user_id)
     await users_service.change_password(services, caller, body.current_password, body.new_password)
     return ok(None)
-
-
-def _profile(user: User) -> HostProfile | BuyerProfile | InvestorProfile | None:
-    match user.role:
-        case UserRole.HOST:
-            return HostProfile.model_validate(user)
-        case UserRole.BUYER:
-            return BuyerProfile.model_validate(user)
-        case UserRole.INVESTOR:
-            return InvestorProfile.model_validate(user)
-        case _:
-            return None

@@ -1,7 +1,8 @@
-"""Sign-ins: an access token that says who it is, a refresh token that is spent once.
+"""Sign-ins: an access token that names the user, and refresh tokens that are good for one use.
 
-Whoever adds or revokes a refresh token locks the person first: a password that changes, or an
-account that is deactivated, leaves no sign-in behind that was under way.
+The refresh tokens of a sign-in form a family. Every transaction that adds or revokes one locks the
+user first. So a change of the password, or a deactivation, leaves no sign-in behind that was under
+way.
 """
 
 import secrets
@@ -21,6 +22,8 @@ from db.users import User
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
+    """The user and the tokens of a sign-in. The hub stores only a hash of the refresh token."""
+
     user: User
     access_token: str
     refresh_token: str
@@ -28,27 +31,30 @@ class SignIn:
 
 
 async def sign_in(pool: Pool, settings: ApiSettings, user: User) -> SignIn:
-    """A sign-in of somebody whose password was right a moment ago. Raises BadCredentials."""
+    """Sign in a user whose password was compared before the lock. Raises BadCredentials.
+
+    Raises QuotaExceeded, too. A password that changed since the comparison is BadCredentials.
+    """
     async with pool.acquire() as conn, conn.transaction():
         await users.lock(conn, user.id)
-        now = await users.by_id(conn, user.id)
-        if now is None or not now.is_active or now.password_hash != user.password_hash:
+        locked = await users.by_id(conn, user.id)
+        if locked is None or not locked.is_active or locked.password_hash != user.password_hash:
             raise BadCredentials
-        return await begin(conn, settings, now)
+        return await begin(conn, settings, locked)
 
 
 async def begin(conn: Connection, settings: ApiSettings, user: User) -> SignIn:
-    """A sign-in of a person who is locked, or new, with a family of refresh tokens of its own.
+    """Begin a sign-in with a new family of refresh tokens. Raises QuotaExceeded.
 
-    Raises QuotaExceeded.
+    The caller has locked the user, or created the user in this transaction.
     """
-    had = await refresh_tokens.families(conn, user.id)
-    check_quota(Quota.SESSIONS, had=had, at_most=settings.quota_sessions)
-    return await _hand_out(conn, settings, user, family_id=uuid4())
+    sessions = await refresh_tokens.families(conn, user.id)
+    check_quota(Quota.SESSIONS, had=sessions, at_most=settings.quota_sessions)
+    return await _issue(conn, settings, user, family_id=uuid4())
 
 
 async def sign_in_once(pool: Pool, settings: ApiSettings, code: str) -> SignIn:
-    """A sign-in by a code that is good for one. Raises BadToken."""
+    """Sign in by a code that is good for one use. Raises BadToken, QuotaExceeded."""
     async with pool.acquire() as conn, conn.transaction():
         user_id = await sign_in_codes.spend(conn, hash_of(code))
         if user_id is not None:
@@ -62,10 +68,10 @@ async def sign_in_once(pool: Pool, settings: ApiSettings, code: str) -> SignIn:
 async def renew(
     pool: Pool, settings: ApiSettings, writes: WriteLimits, refresh_token: str
 ) -> SignIn:
-    """Spend a refresh token for new ones.
+    """Exchange a refresh token for a new pair of tokens. Raises BadToken, TooMany.
 
-    One that is spent already is in the wrong hands, or its successors are: nobody can tell, so
-    the whole family is revoked. Raises BadToken, TooMany.
+    A token that was used before has been stolen, or its successor has: the hub can't tell which.
+    It revokes the whole family.
     """
     token_hash = hash_of(refresh_token)
     async with pool.acquire() as conn, conn.transaction():
@@ -78,23 +84,23 @@ async def renew(
         if family_id is None:
             await refresh_tokens.revoke_family(conn, token_hash)
         elif user is not None and user.is_active:
-            session = await _hand_out(conn, settings, user, family_id=family_id)
+            session = await _issue(conn, settings, user, family_id=family_id)
+    # Raised after the commit: otherwise the revocation would be rolled back.
     if session is None:
         raise BadToken
     return session
 
 
 async def end(pool: Pool, refresh_token: str) -> None:
-    """Revoke the family of a token, whoever knows it."""
+    """Revoke the family of a refresh token. An unknown token is no error."""
     token_hash = hash_of(refresh_token)
     async with pool.acquire() as conn, conn.transaction():
         await refresh_tokens.lock_owner(conn, token_hash)
         await refresh_tokens.revoke_family(conn, token_hash)
 
 
-async def _hand_out(
-    conn: Connection, settings: ApiSettings, user: User, *, family_id: UUID
-) -> SignIn:
+async def _issue(conn: Connection, settings: ApiSettings, user: User, *, family_id: UUID) -> SignIn:
+    """Add a refresh token to a family, and sign an access token."""
     now, refresh_token = real_now(), secrets.token_urlsafe(32)
     await refresh_tokens.add(
         conn,

@@ -1,24 +1,21 @@
-"""Routes: the caller's wallet, money in and out, payment methods."""
+"""Routes of the user's wallet: balance, entries, top-ups and withdrawals."""
 
 from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Query, Response
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from api.http import routing
-from api.http.cursors import NEWEST, NEWEST_ID, IdPageQuery, PageQuery
-from api.http.dependencies import Id, Member, PoolDep, ServicesDep, SettingsDep
+from api.http.cursors import NEWEST_ID, IdPageQuery
+from api.http.dependencies import Member, PoolDep, ServicesDep
 from api.http.envelope import Answer, Page, created, ok
 from api.http.errors import answers
-from api.http.fields import Body, Flag, Money, Name, ShownInstant, ShownKwh, ShownMoney, View
+from api.http.fields import Body, Money, ShownInstant, ShownKwh, ShownMoney, View
 from api.http.idempotency import IdempotencyKey
-from api.http.usage_limits import Quota, check_quota
 from api.payments import service as payments_service
-from api.payments.account_numbers import holds_account_number, holds_card_number, is_account_number
 from api.payments.service import PaymentRequest
-from api.views import WalletView
-from core.enums import EntryKind, PaymentKind, PaymentMethodKind
+from core.enums import EntryKind, PaymentKind
 from core.errors import (
     Forbidden,
     IdempotencyKeyReused,
@@ -26,110 +23,84 @@ from core.errors import (
     NotFound,
     PaymentsUnavailable,
     PayoutHeld,
-    QuotaExceeded,
     WalletLimit,
 )
-from core.ids import ListingId
+from core.ids import DeviceId, ListingId, UserId
 from core.tokens import Identity
-from db import payments, wallets
+from db import wallets
 from db.wallets import LedgerEntry
 
-router = routing.private("", "wallet")
-
-# Of what is refused, what a pattern can tell.
-_ACCOUNT_NUMBER = r"^\s*([0-9][ -]?){9,}\s*$"
+router = routing.private("/wallet", "wallet")
 
 
-def _no_account_number(value: str) -> str:
-    if holds_account_number(value):
-        raise ValueError("must be a name for it, never with a card or account number")
-    return value
+class WalletView(View):
+    user_id: UserId
+    currency: str
+    balance: ShownMoney
 
 
-def _token(value: str) -> str:
-    if is_account_number(value) or holds_card_number(value):
-        raise ValueError("must be the provider's token, never a card or account number")
-    return value
+class WalletEntryView(View):
+    """One amount that came into the wallet or left it."""
 
-
-Label = Annotated[
-    Name,
-    AfterValidator(_no_account_number),
-    Field(
-        description="A name for it, without 9 digits in a row, however they are written",
-        examples=["My UPI"],
-        json_schema_extra={"not": {"pattern": r"[0-9]([ -]?[0-9]){8}"}},
-    ),
-]
-ProviderRef = Annotated[
-    Name,
-    AfterValidator(_token),
-    Field(
-        description="The provider's token for it, never a card or account number",
-        examples=["tok_4fJk2"],
-        json_schema_extra={"not": {"pattern": _ACCOUNT_NUMBER}},
-    ),
-]
-
-
-class EntryView(View):
-    id: int
-    transfer_id: UUID
-    amount: Annotated[ShownMoney, Field(description="INR; negative: it left the wallet")]
+    id: Annotated[int, Field(description="Unique number of the entry")]
+    transfer_id: Annotated[
+        UUID, Field(description="Unique id of the transfer, whose entries sum to zero")
+    ]
+    amount: Annotated[ShownMoney, Field(description="Amount in INR; negative: it left the wallet")]
     kind: Annotated[
         Literal[
             "purchase", "sale", "revenue_share", "investment", "topup", "withdrawal", "reversal"
         ],
-        Field(description="`revenue_share`: of a sale of a device that one invested in"),
+        Field(
+            description="Reason for the entry; `revenue_share`: an investor's part of a sale; "
+            "`reversal`: a failed withdrawal came back"
+        ),
     ]
     reference_id: Annotated[
         UUID,
-        Field(description="The transaction, investment, top-up or withdrawal that it was for"),
+        Field(description="Unique id of the transaction, investment, top-up or withdrawal"),
     ]
-    listing_id: ListingId | None
+    listing_id: Annotated[
+        ListingId | None, Field(description="Unique id of the listing of a purchase or sale")
+    ]
     device_id: Annotated[
-        UUID | None, Field(description="Whose energy was sold, or what was invested in")
+        DeviceId | None,
+        Field(description="Unique id of the device that measured the energy or was invested in"),
     ]
-    energy_kwh: ShownKwh | None
+    energy_kwh: Annotated[
+        ShownKwh | None, Field(description="Energy of a purchase or sale in kWh, 3 decimals")
+    ]
     created_at: ShownInstant
 
 
-class NewOrder(Body):
-    amount: Money
+class NewPaymentOrder(Body):
+    amount: Annotated[
+        Money, Field(description="Amount in INR, at most 2 decimals; string or number")
+    ]
     payment_method_id: UUID
 
 
-class OrderView(View):
-    id: UUID
-    kind: Literal["topup", "withdrawal"]
-    amount: ShownMoney
-    status: Literal["pending", "completed", "failed"]
-    payment_method_id: UUID | None
+class PaymentOrderView(View):
+    id: Annotated[UUID, Field(description="Unique id of the top-up or withdrawal")]
+    kind: Annotated[Literal["topup", "withdrawal"], Field(description="Direction of the payment")]
+    amount: Annotated[ShownMoney, Field(description="Amount in INR, 2 decimals")]
+    status: Annotated[
+        Literal["pending", "completed", "failed"],
+        Field(description="`pending` until the provider reports the outcome"),
+    ]
+    payment_method_id: Annotated[
+        UUID | None, Field(description="Unique id of the payment method; null: it was removed")
+    ]
     created_at: ShownInstant
-    completed_at: ShownInstant | None
+    completed_at: Annotated[
+        ShownInstant | None,
+        Field(description="Time at which the provider reported the outcome; null: not yet"),
+    ]
 
 
-class NewPaymentMethod(Body):
-    kind: Literal["upi", "card", "bank"]
-    provider: Annotated[Literal["sandbox"], Field(description="Who knows the token")] = "sandbox"
-    label: Label
-    provider_ref: ProviderRef
-    is_default: Flag = False
-
-
-class PaymentMethodView(View):
-    id: UUID
-    kind: Literal["upi", "card", "bank"]
-    label: str
-    provider: str
-    provider_ref: str
-    is_default: bool
-    created_at: ShownInstant
-
-
-@router.get("/wallet", responses=answers(Forbidden))
+@router.get("", response_description="The wallet of the user", responses=answers(Forbidden))
 async def get_wallet(pool: PoolDep, member: Member) -> Answer[WalletView]:
-    """The caller's balance."""
+    """Get the balance of the user's wallet."""
     async with pool.acquire() as conn:
         wallet = await wallets.of(conn, member.user_id)
     if wallet is None:
@@ -137,25 +108,28 @@ async def get_wallet(pool: PoolDep, member: Member) -> Answer[WalletView]:
     return ok(WalletView.model_validate(wallet))
 
 
-@router.get("/wallet/entries", responses=answers(Forbidden))
+@router.get("/entries", response_description="A page of entries", responses=answers(Forbidden))
 async def list_entries(
     pool: PoolDep, member: Member, query: Annotated[IdPageQuery, Query()]
-) -> Answer[Page[EntryView]]:
-    """Every change of the wallet and what it was for, newest first."""
+) -> Answer[Page[WalletEntryView]]:
+    """List the entries of the user's wallet, newest first.
+
+    Each entry says what it was for.
+    """
     before_id = NEWEST_ID.read(query.cursor)
     async with pool.acquire() as conn:
         found = await wallets.entries(
             conn, member.user_id, before_id=before_id, limit=query.limit + 1
         )
 
-    def show(entry: LedgerEntry) -> EntryView:
-        return _shown(entry, member)
+    def show(entry: LedgerEntry) -> WalletEntryView:
+        return _entry_view(entry, member)
 
     return ok(NEWEST_ID.page(found, query.limit, key=lambda entry: entry.id, show=show))
 
 
 @router.post(
-    "/wallet/topups", status_code=201,
+    "/topups", status_code=201, response_description="The top-up, pending",
     responses=answers(
         Forbidden, NotFound, IdempotencyKeyReused, WalletLimit, PaymentsUnavailable
     ),
@@ -163,16 +137,19 @@ async def list_entries(
 async def top_up(
     services: ServicesDep,
     member: Member,
-    body: NewOrder,
+    body: NewPaymentOrder,
     response: Response,
     key: IdempotencyKey = None,
-) -> Answer[OrderView]:
-    """Ask the provider for money. It is `pending` until the provider's webhook completes it."""
-    return await _order(services, member, PaymentKind.TOPUP, body, key, response)
+) -> Answer[PaymentOrderView]:
+    """Top up the wallet through a payment method.
+
+    The top-up is `pending` until the provider's webhook completes it.
+    """
+    return await _open_order(services, member, PaymentKind.TOPUP, body, key, response)
 
 
 @router.post(
-    "/wallet/withdrawals", status_code=201,
+    "/withdrawals", status_code=201, response_description="The withdrawal, pending",
     responses=answers(
         Forbidden, NotFound, IdempotencyKeyReused, InsufficientBalance, PaymentsUnavailable,
         PayoutHeld,
@@ -181,72 +158,26 @@ async def top_up(
 async def withdraw(
     services: ServicesDep,
     member: Member,
-    body: NewOrder,
+    body: NewPaymentOrder,
     response: Response,
     key: IdempotencyKey = None,
-) -> Answer[OrderView]:
-    """Take money out. It leaves the wallet at once, and comes back if the provider fails.
+) -> Answer[PaymentOrderView]:
+    """Withdraw money from the wallet through a payment method.
 
-    What was earned within the hub's `PAYOUT_DELAY` can't be taken out yet.
+    The amount leaves the wallet at once, and comes back if the provider reports a failure. Money
+    that was earned within the hub's `PAYOUT_DELAY` can't be withdrawn yet.
     """
-    return await _order(services, member, PaymentKind.WITHDRAWAL, body, key, response)
+    return await _open_order(services, member, PaymentKind.WITHDRAWAL, body, key, response)
 
 
-@router.get("/payment-methods", responses=answers(Forbidden))
-async def list_payment_methods(
-    pool: PoolDep, member: Member, query: Annotated[PageQuery, Query()]
-) -> Answer[Page[PaymentMethodView]]:
-    """The caller's payment methods, newest first."""
-    before = NEWEST.read(query.cursor)
-    async with pool.acquire() as conn:
-        found = await payments.methods(conn, member.user_id, before=before, limit=query.limit + 1)
-    return ok(
-        NEWEST.page(
-            found,
-            query.limit,
-            key=lambda method: (method.created_at, method.id),
-            show=PaymentMethodView.model_validate,
-        )
-    )
-
-
-@router.post("/payment-methods", status_code=201, responses=answers(Forbidden, QuotaExceeded))
-async def add_payment_method(
-    pool: PoolDep, settings: SettingsDep, member: Member, body: NewPaymentMethod
-) -> Answer[PaymentMethodView]:
-    """Add a payment method, by the provider's token. The first becomes the default."""
-    async with pool.acquire() as conn, conn.transaction():
-        had = await payments.lock_methods(conn, member.user_id)
-        check_quota(Quota.PAYMENT_METHODS, had=had, at_most=settings.quota_payment_methods)
-        method = await payments.add_method(
-            conn,
-            member.user_id,
-            kind=PaymentMethodKind(body.kind),
-            label=body.label,
-            provider=body.provider,
-            provider_ref=body.provider_ref,
-            is_default=body.is_default,
-        )
-    return created(PaymentMethodView.model_validate(method))
-
-
-@router.delete("/payment-methods/{method_id}", responses=answers(Forbidden, NotFound))
-async def remove_payment_method(pool: PoolDep, member: Member, method_id: Id) -> Answer[None]:
-    """Forget a payment method; what was paid with it stays on record."""
-    async with pool.acquire() as conn, conn.transaction():
-        if not await payments.remove_method(conn, member.user_id, method_id):
-            raise NotFound(what="payment method")
-    return ok(None)
-
-
-async def _order(
+async def _open_order(
     services: ServicesDep,
     member: Identity,
     kind: PaymentKind,
-    body: NewOrder,
+    body: NewPaymentOrder,
     key: str | None,
     response: Response,
-) -> Answer[OrderView]:
+) -> Answer[PaymentOrderView]:
     providers = services.providers
     providers.check_any()
     request = PaymentRequest(kind, body.amount, body.payment_method_id, key)
@@ -261,15 +192,16 @@ async def _order(
     if opened.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     providers.wake(opened.order.provider)
-    return created(OrderView.model_validate(opened.order))
+    return created(PaymentOrderView.model_validate(opened.order))
 
 
-def _shown(entry: LedgerEntry, member: Identity) -> EntryView:
+def _entry_view(entry: LedgerEntry, member: Identity) -> WalletEntryView:
     kind = EntryKind(entry.kind)
+    # A purchase pays the seller and the investors: for them the entry is positive.
     if kind is EntryKind.PURCHASE and entry.amount > 0:
         is_own_sale = entry.seller_id == member.user_id
         kind = EntryKind.SALE if is_own_sale else EntryKind.REVENUE_SHARE
-    return EntryView(
+    return WalletEntryView(
         id=entry.id,
         transfer_id=entry.transfer_id,
         amount=entry.amount,

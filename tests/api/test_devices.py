@@ -42,6 +42,18 @@ async def test_a_registered_device_gets_credentials_that_are_shown_once(
     assert (await api.get(DEVICES, host))["items"] == [device]
 
 
+async def test_the_place_of_a_device_may_be_spelled_either_way(api: Api, pool: Pool) -> None:
+    host = await add_user(pool, "host")
+    body = {"name": "Roof", "kind": "inverter", "capacity_w": 5000, "lat": 12.5, "lon": 77.5}
+    device = await api.post(DEVICES, host, body)
+    assert (device["latitude"], device["longitude"]) == (12.5, 77.5)
+    url = f"{DEVICES}/{device['id']}"
+    moved = data_of(await api.call("PATCH", url, host, json={"lat": 13.5, "longitude": 78.5}))
+    assert (moved["latitude"], moved["longitude"]) == (13.5, 78.5)
+    both = await api.call("PATCH", url, host, json={"lat": 13.5, "latitude": 13.5})
+    assert fields_of(both) == ["lat"]
+
+
 async def test_only_hosts_register_devices(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool, "buyer")
     response = await api.call("POST", DEVICES, buyer, json=ROOF)

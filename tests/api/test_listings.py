@@ -102,6 +102,26 @@ async def test_the_place_is_what_is_given_else_the_devices_else_home(api: Api, p
     assert place(await create(api, host, device_id=device_id)) == (12.97, 77.59)
 
 
+async def test_the_place_of_a_listing_may_be_spelled_either_way(api: Api, pool: Pool) -> None:
+    host = await add_user(pool, "host")
+    body = {
+        "energy_amount_kwh": 10,
+        "price_per_kwh": 6,
+        "available_from": rfc3339(NOW),
+        "available_to": rfc3339(NOW + timedelta(days=1)),
+        "exact_location": True,
+    }
+    listing = await api.post(LISTINGS, host, body | {"lat": 12.5, "longitude": 77.5})
+    assert (listing["latitude"], listing["longitude"]) == (12.5, 77.5)
+    for field, place in (
+        ("lon", {"latitude": 12.5, "longitude": 77.5, "lon": 77.5}),
+        ("lat", {"lat": 91, "lon": 77.5}),
+        ("longitude", {"lat": 12.5}),
+    ):
+        response = await api.call("POST", LISTINGS, host, json=body | place)
+        assert fields_of(response) == [field]
+
+
 async def test_nobody_offers_what_another_ones_device_measures(api: Api, pool: Pool) -> None:
     device_id = str(await add_device(pool, await add_user(pool, "host")))
     thief = await add_user(pool, "host")

@@ -1,4 +1,4 @@
-"""What is near the caller."""
+"""Nearby listings, users and devices: found by distance, shown rounded."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ UPDATE = "/api/v1/location/update"
 
 
 @pytest.mark.parametrize("path", [NEARBY, USERS, DEVICES])
-async def test_without_any_place_nothing_is_near(api: Api, pool: Pool, path: str) -> None:
+async def test_without_any_place_the_search_is_refused(api: Api, pool: Pool, path: str) -> None:
     buyer = await add_user(pool)
     response = await api.call("GET", path, buyer, params={"radius_km": 5})
     assert (response.status_code, code_of(response)) == (409, "no_location")
 
 
-async def test_the_default_address_moves(api: Api, pool: Pool) -> None:
+async def test_an_update_moves_the_default_address(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool)
     first = (await api.call("PUT", UPDATE, buyer, json={"lat": 1, "lon": 2})).json()["data"]
     assert (first["label"], first["is_default"]) == ("home", True)
@@ -31,7 +31,7 @@ async def test_the_default_address_moves(api: Api, pool: Pool) -> None:
     assert await pool.fetchval("SELECT count(*) FROM user_addresses") == 1
 
 
-async def test_listings_near_home_come_by_distance_with_seller_and_device(
+async def test_nearby_listings_are_sorted_by_distance_with_seller_and_device(
     api: Api, pool: Pool
 ) -> None:
     buyer, host = await add_user(pool), await add_user(pool, "host")
@@ -52,7 +52,7 @@ async def test_listings_near_home_come_by_distance_with_seller_and_device(
     assert items[1]["device"] is None
 
 
-async def test_whatever_people_are_called_is_shown_as_it_is(api: Api, pool: Pool) -> None:
+async def test_names_with_special_characters_are_shown_unchanged(api: Api, pool: Pool) -> None:
     buyer, host = await add_user(pool), await add_user(pool, "host")
     name = '"O\\Brien", \t{"id": null} é🌞'
     device_id = await add_device(pool, host)
@@ -65,7 +65,9 @@ async def test_whatever_people_are_called_is_shown_as_it_is(api: Api, pool: Pool
     assert (item["seller"]["full_name"], item["device"]["name"]) == (name, name)
 
 
-async def test_what_is_near_is_shown_as_everywhere(api: Api, pool: Pool) -> None:
+async def test_a_nearby_listing_has_the_same_fields_as_the_listing_itself(
+    api: Api, pool: Pool
+) -> None:
     buyer, host = await add_user(pool), await add_user(pool, "host")
     device_id = await add_device(pool, host)
     listing_id = await add_listing(pool, host, device_id=device_id, place=(-0.00001, 179.99999))
@@ -80,24 +82,58 @@ async def test_what_is_near_is_shown_as_everywhere(api: Api, pool: Pool) -> None
     assert near.items() >= whole.items()
 
 
-async def test_equally_near_listings_keep_their_order_from_part_to_part(
+async def test_equally_near_listings_keep_their_order_from_page_to_page(
     api: Api, pool: Pool
 ) -> None:
     buyer, host = await add_user(pool), await add_user(pool, "host")
-    made = sorted([str(await add_listing(pool, host)) for _ in range(7)])
+    added = sorted([str(await add_listing(pool, host)) for _ in range(7)])
     latitude, longitude = BANGALORE
     query: dict[str, Any] = {"radius_km": 1, "lat": latitude, "lon": longitude, "limit": 3}
     seen: list[str] = []
     while True:
-        part = await api.get(NEARBY, buyer, **query)
-        seen += [item["id"] for item in part["items"]]
-        if part["next_cursor"] is None:
+        page = await api.get(NEARBY, buyer, **query)
+        seen += [item["id"] for item in page["items"]]
+        if page["next_cursor"] is None:
             break
-        query["cursor"] = part["next_cursor"]
-    assert seen == made
+        query["cursor"] = page["next_cursor"]
+    assert seen == added
 
 
-async def test_amount_and_price_narrow_the_search(api: Api, pool: Pool) -> None:
+async def test_a_listing_with_nothing_left_is_not_near_until_energy_comes(
+    api: Api, pool: Pool
+) -> None:
+    buyer, host = await add_user(pool), await add_user(pool, "host")
+    device_id = await add_device(pool, host)
+    listing_id = await add_listing(pool, host, device_id=device_id)
+    await pool.execute("UPDATE energy_listings SET stated_kwh = 0, auto_adjust = true")
+    listing = await api.get(f"/api/v1/marketplace/listings/{listing_id}", buyer)
+    assert (listing["status"], listing["energy_amount_kwh"]) == ("active", "0.000")
+    assert (await api.get(NEARBY, buyer, **HERE))["items"] == []
+    assert (await api.get(NEARBY, buyer, **HERE, min_kwh="0"))["items"] == []
+    await pool.execute("UPDATE energy_listings SET measured_wh = 1")
+    [near] = (await api.get(NEARBY, buyer, **HERE))["items"]
+    assert (near["id"], near["energy_amount_kwh"]) == (str(listing_id), "0.001")
+
+
+@pytest.mark.parametrize("path", [NEARBY, USERS, DEVICES])
+async def test_the_place_of_a_query_may_be_spelled_either_way(
+    api: Api, pool: Pool, path: str
+) -> None:
+    host, buyer = await add_user(pool, "host"), await add_user(pool)
+    await settle(pool, host, BANGALORE)
+    await add_listing(pool, host)
+    await add_device(pool, host)
+    latitude, longitude = BANGALORE
+    short = await api.get(path, buyer, radius_km=5, lat=latitude, lon=longitude)
+    assert len(short["items"]) == 1
+    for place in (
+        {"latitude": latitude, "longitude": longitude},
+        {"lat": latitude, "longitude": longitude},
+    ):
+        assert await api.get(path, buyer, radius_km=5, **place) == short
+
+
+async def test_nearby_listings_can_be_filtered_by_amount_and_price(api: Api, pool: Pool) -> None:
     buyer, host = await add_user(pool), await add_user(pool, "host")
     cheap = str(await add_listing(pool, host, kwh=1, price_per_kwh=3))
     large = str(await add_listing(pool, host, kwh=50, price_per_kwh=9))
@@ -110,19 +146,17 @@ async def test_amount_and_price_narrow_the_search(api: Api, pool: Pool) -> None:
     assert await ids(max_price="3.0000") == [cheap]
 
 
-async def test_a_place_a_hair_off_the_equator_does_not_break_the_search(
-    api: Api, pool: Pool
-) -> None:
+async def test_coordinates_close_to_zero_do_not_break_the_search(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool)
-    for hair in (5e-324, 1e-170, -1e-30):
-        address = await api.call("PUT", UPDATE, buyer, json={"lat": hair, "lon": -hair})
+    for tiny in (5e-324, 1e-170, -1e-30):
+        address = await api.call("PUT", UPDATE, buyer, json={"lat": tiny, "lon": -tiny})
         assert address.json()["data"]["latitude"] == 0
         await add_listing(pool, await add_user(pool, "host"), place=(0, 0))
         assert (await api.get(NEARBY, buyer, radius_km=1))["items"]
 
 
 @pytest.mark.parametrize("path", [NEARBY, USERS, DEVICES])
-async def test_a_circle_that_is_none_is_refused(api: Api, pool: Pool, path: str) -> None:
+async def test_an_invalid_circle_is_refused(api: Api, pool: Pool, path: str) -> None:
     buyer = await add_user(pool)
     for field, query in [
         ("radius_km", {}),
@@ -132,6 +166,11 @@ async def test_a_circle_that_is_none_is_refused(api: Api, pool: Pool, path: str)
         ("lat", {"radius_km": 5, "lat": "inf", "lon": 1}),
         ("lon", {"radius_km": 5, "lat": 1, "lon": 180.5}),
         ("lon", {"radius_km": 5, "lat": 1}),
+        ("lon", {"radius_km": 5, "latitude": 1}),
+        ("latitude", {"radius_km": 5, "latitude": 90.1, "lon": 1}),
+        ("longitude", {"radius_km": 5, "lat": 1, "longitude": "east"}),
+        ("latitude", {"radius_km": 5, "lat": 1, "latitude": 1, "lon": 1}),
+        ("longitude", {"radius_km": 5, "lat": 1, "lon": 1, "longitude": 1}),
     ]:
         response = await api.call("GET", path, buyer, params=query)
         assert fields_of(response) == [field], query
@@ -149,7 +188,9 @@ async def settle(pool: Pool, person: Person, place: tuple[float, float]) -> None
     )
 
 
-async def test_neighbours_come_by_distance_to_where_they_are_shown(api: Api, pool: Pool) -> None:
+async def test_nearby_users_are_sorted_by_distance_to_their_rounded_places(
+    api: Api, pool: Pool
+) -> None:
     buyer, far, near = await add_user(pool), await add_user(pool, "host"), await add_user(pool)
     await settle(pool, buyer, BANGALORE)
     await settle(pool, far, (12.9949, 77.5951))
@@ -170,7 +211,7 @@ async def test_neighbours_come_by_distance_to_where_they_are_shown(api: Api, poo
     assert [item["id"] for item in hosts] == [str(far.id)]
 
 
-async def test_no_question_tells_apart_homes_that_are_shown_at_one_place(
+async def test_no_query_can_distinguish_homes_with_the_same_rounded_place(
     api: Api, pool: Pool
 ) -> None:
     buyer, host, other = [await add_user(pool, role) for role in ("buyer", "host", "host")]
@@ -179,7 +220,7 @@ async def test_no_question_tells_apart_homes_that_are_shown_at_one_place(
         await add_device(pool, neighbour, place=place)
     for path in (USERS, DEVICES):
         for lat, lon in ((12.97, 77.59), (12.9651, 77.5851), (12.9, 77.5)):
-            # Just inside and just outside of where both are shown.
+            # One circle just takes in the rounded place of both, the other just does not.
             first, second = (await api.get(path, buyer, radius_km=50, lat=lat, lon=lon))["items"]
             places = [(item["latitude"], item["longitude"]) for item in (first, second)]
             assert places == [(12.97, 77.59)] * 2
@@ -190,21 +231,21 @@ async def test_no_question_tells_apart_homes_that_are_shown_at_one_place(
                     assert len(found["items"]) in (0, 2)
 
 
-async def test_who_left_who_is_no_neighbour_and_who_asks_are_not_shown(
+async def test_deactivated_users_administrators_and_the_caller_are_not_listed(
     api: Api, pool: Pool
 ) -> None:
-    buyer, gone, admin = [await add_user(pool, role) for role in ("buyer", "host", "admin")]
-    for person in (buyer, gone, admin):
+    buyer, deactivated, admin = [await add_user(pool, role) for role in ("buyer", "host", "admin")]
+    for person in (buyer, deactivated, admin):
         await settle(pool, person, BANGALORE)
-    await add_device(pool, gone)
-    await pool.execute("UPDATE users SET is_active = false WHERE id = $1", gone.id)
+    await add_device(pool, deactivated)
+    await pool.execute("UPDATE users SET is_active = false WHERE id = $1", deactivated.id)
     removed = await add_device(pool, await add_user(pool, "host"))
     await pool.execute("UPDATE devices SET deleted_at = now() WHERE id = $1", removed)
     assert (await api.get(USERS, buyer, **HERE))["items"] == []
     assert (await api.get(DEVICES, buyer, **HERE))["items"] == []
 
 
-async def test_the_owner_alone_sees_where_a_device_is_and_nobody_its_secrets(
+async def test_only_the_owner_sees_the_exact_place_of_a_device_and_nobody_its_secrets(
     api: Api, pool: Pool
 ) -> None:
     host, other = await add_user(pool, "host"), await add_user(pool, "host")
@@ -220,14 +261,14 @@ async def test_the_owner_alone_sees_where_a_device_is_and_nobody_its_secrets(
     assert (await api.get(DEVICES, host, **HERE))["items"] == [shown | own]
 
 
-async def test_kind_and_status_narrow_the_search_for_devices(api: Api, pool: Pool) -> None:
+async def test_nearby_devices_can_be_filtered_by_kind_and_status(api: Api, pool: Pool) -> None:
     host, other = await add_user(pool, "host"), await add_user(pool, "host")
     online, meter = [str(await add_device(pool, host)) for _ in range(2)]
     await pool.execute("UPDATE device_states SET status = 'online' WHERE device_id = $1", online)
     await pool.execute("UPDATE devices SET kind = 'meter' WHERE id = $1", meter)
     for caller in (host, other):
-        for narrow, device_id in (({"status": "online"}, online), ({"kind": "meter"}, meter)):
-            items = (await api.get(DEVICES, caller, **HERE, **narrow))["items"]
+        for query, device_id in (({"status": "online"}, online), ({"kind": "meter"}, meter)):
+            items = (await api.get(DEVICES, caller, **HERE, **query))["items"]
             assert [item["id"] for item in items] == [device_id]
 
 
@@ -241,7 +282,7 @@ async def test_kind_and_status_narrow_the_search_for_devices(api: Api, pool: Poo
         (DEVICES, "cursor", "WyJhIl0"),
     ],
 )
-async def test_what_narrows_nothing_is_refused(
+async def test_an_invalid_filter_or_cursor_is_refused(
     api: Api, pool: Pool, path: str, field: str, value: str
 ) -> None:
     response = await api.call(

@@ -1,6 +1,6 @@
 -- Return the members of the JSON object that shows a listing, without braces, so that views of more members can
 -- contain them. The seller sees the exact place; a null reader_id stands for everybody else.
--- Members and order are those of ListingView (api/views.py); a property test holds both equal.
+-- Members and order are those of ListingView (api/listings/views.py); a property test holds both equal.
 -- `concat` takes half of the time of json_build_object, which the market's pages would notice. No member here is
 -- free text: all are numbers, times, ids and words of the schema, and none needs escaping.
 CREATE OR REPLACE FUNCTION listing_members(l energy_listings, reader_id uuid) RETURNS text LANGUAGE sql STABLE

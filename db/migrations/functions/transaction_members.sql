@@ -1,5 +1,5 @@
 -- Return the members of the JSON object that shows a transaction, without braces (see `listing_members`).
--- Members and order are those of TransactionView (api/views.py). None is free text.
+-- Members and order are those of TransactionView (api/purchases/routes.py). None is free text.
 CREATE OR REPLACE FUNCTION transaction_members(t energy_transactions) RETURNS text LANGUAGE sql STABLE
 RETURN concat(
     '"id":"', t.id,

@@ -1,4 +1,4 @@
-"""What administrators see at a glance: everything on the map, the market by slots, all trades."""
+"""Data of the control room: devices and listings on the map, the market by slot, all trades."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from core.listings import Listing
 from db.listings import listing_of
 from db.pool import Connection
 
-# The newest reading by measurement time, of devices that ever spoke.
+# The newest reading by measurement time, of devices that ever sent one.
 _DEVICES = """
 SELECT d.id, d.name, d.kind, d.dialect, d.capacity_w, d.latitude, d.longitude,
        s.status, s.fault_code, s.last_seen_at, t.power_w, d.owner_id, s.battery_soc_pct
@@ -59,7 +59,7 @@ SELECT t.id, t.listing_id, l.device_id, t.buyer_id, b.full_name AS buyer_name, t
 
 @dataclass(frozen=True, slots=True)
 class MappedDevice:
-    """`power_w`: as it measured last; None: it did not say."""
+    """A registered device and its last power."""
 
     id: UUID
     name: str
@@ -71,6 +71,7 @@ class MappedDevice:
     status: DeviceStatus
     fault_code: str | None
     last_seen_at: datetime | None
+    # Power of the newest reading; None: that reading has none.
     power_w: float | None
     owner_id: UserId
     battery_soc_pct: float | None
@@ -78,7 +79,7 @@ class MappedDevice:
 
 @dataclass(frozen=True, slots=True)
 class SlotTraded:
-    """What was bought in 15 minutes: kWh and INR."""
+    """The sum of all purchases in a slot, in kWh and INR."""
 
     slot_start: datetime
     transactions: int
@@ -89,7 +90,7 @@ class SlotTraded:
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """A purchase; who and what is gone since is None."""
+    """A purchase. References to deleted users, listings and devices are None."""
 
     id: UUID
     listing_id: ListingId | None
@@ -106,24 +107,24 @@ class Trade:
 
 
 async def devices(conn: Connection, *, limit: int) -> list[MappedDevice]:
-    """The devices that were registered last."""
+    """Return the devices that were registered last."""
     return [MappedDevice(**dict(row)) for row in await conn.fetch(_DEVICES, limit)]
 
 
 async def active_listings(conn: Connection, *, limit: int) -> list[Listing]:
-    """The offers that were made last, and stand."""
+    """Return the newest active listings."""
     return [listing_of(row["l"]) for row in await conn.fetch(_LISTINGS, limit)]
 
 
 async def slots(conn: Connection, since: datetime) -> list[SlotTraded]:
-    """Slots in which anything was bought, oldest first; the first may be cut."""
+    """Return the slots with purchases since an instant, oldest first; the first may be partial."""
     return [SlotTraded(**dict(row)) for row in await conn.fetch(_SLOTS, since)]
 
 
 async def trades(
     conn: Connection, device_id: DeviceId | None, *, before: tuple[datetime, UUID], limit: int
 ) -> list[Trade]:
-    """All trades, or those of what a device measured, newest first."""
+    """Return all trades, or those of the listings of a device, newest first."""
     if device_id is None:
         rows = await conn.fetch(_TRADES, *before, limit)
     else:

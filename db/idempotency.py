@@ -1,4 +1,4 @@
-"""Requests that name an Idempotency-Key take effect once per user and operation."""
+"""Idempotency keys: a request with a key takes effect once per user and operation."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -33,15 +33,15 @@ async def claim(
     request_hash: bytes,
     result: UUID,
 ) -> UUID | None:
-    """Take the key for `result`; None: it is ours. Else what it made before.
+    """Claim a key for `result`. Return None if it was free, or else the earlier result.
 
-    Waits for whoever holds the key to commit. Raises IdempotencyKeyReused.
+    Waits for a transaction that holds the key to end. Raises IdempotencyKeyReused.
     """
     earlier = None
     while earlier is None:
         if await conn.fetchval(_CLAIM, user_id, operation, key, request_hash, result) is not None:
             return None
-        # None: it was there, and was over, and is forgotten since. Then it is ours to take.
+        # None: the key expired and was deleted between the two statements. Claim it again.
         earlier = await conn.fetchrow(_EARLIER, user_id, operation, key)
     if earlier["request_hash"] != request_hash:
         raise IdempotencyKeyReused
@@ -49,5 +49,5 @@ async def claim(
 
 
 async def forget(conn: Connection, *, older_than: timedelta, limit: int) -> int:
-    """Delete the oldest keys, of those that are so old. Returns how many."""
+    """Delete keys above an age, the oldest first. Return their number."""
     return affected(await conn.execute(_FORGET, older_than, limit))

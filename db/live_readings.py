@@ -1,4 +1,4 @@
-"""The newest readings of devices that somebody watches."""
+"""The newest readings of devices that the live feed has subscribers for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,28 +14,29 @@ SELECT owner_id, (SELECT max(time) FROM telemetry WHERE device_id = d.id) AS las
 """
 
 _NEWER = """
-SELECT watched.device_id, t.time, t.power_w, t.energy_wh, t.export_wh, t.import_wh, t.load_w,
+SELECT subscribed.device_id, t.time, t.power_w, t.energy_wh, t.export_wh, t.import_wh, t.load_w,
        t.voltage_v, t.current_a, t.frequency_hz, t.temperature_c, t.battery_soc_pct
-  FROM unnest($1::uuid[], $2::timestamptz[]) AS watched (device_id, known_until)
+  FROM unnest($1::uuid[], $2::timestamptz[]) AS subscribed (device_id, known_until)
  CROSS JOIN LATERAL (
        SELECT time, power_w, energy_wh, export_wh, import_wh, load_w, voltage_v, current_a,
               frequency_hz, temperature_c, battery_soc_pct
          FROM telemetry
-        WHERE device_id = watched.device_id
-          AND time > coalesce(watched.known_until, '-infinity')
+        WHERE device_id = subscribed.device_id
+          AND time > coalesce(subscribed.known_until, '-infinity')
         ORDER BY time DESC LIMIT 1) AS t
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """Whose a device is, and when it last measured."""
+    """The owner of a device, and the time of its newest reading."""
 
     owner_id: UserId
     last_at: datetime | None
 
 
 async def last(conn: Connection, device_id: DeviceId) -> Last | None:
+    """Return the owner and last reading time of a registered device."""
     row = await conn.fetchrow(_LAST, device_id)
     return Last(row["owner_id"], row["last_at"]) if row else None
 
@@ -43,6 +44,6 @@ async def last(conn: Connection, device_id: DeviceId) -> Last | None:
 async def newer(
     conn: Connection, known_until: Mapping[DeviceId, datetime | None]
 ) -> dict[DeviceId, Reading]:
-    """The newest reading of each device that measured something after what is known of it."""
+    """Return the newest reading of each device that has one after its known time."""
     rows = await conn.fetch(_NEWER, list(known_until), list(known_until.values()))
     return {row["device_id"]: Reading(**{name: row[name] for name in FIELDS}) for row in rows}

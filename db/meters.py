@@ -1,20 +1,21 @@
-"""Meters that outlive their devices: whoever registers one again goes on from where it was.
+"""States of meters whose devices were removed: a new registration of a meter continues from them.
 
-A meter is known by its dialect and external id. What it was when its last device went is kept by a
-trigger, however that device went.
+A meter is identified by its dialect and external id. A trigger stores its state when its device is
+removed or deleted.
 """
 
 from core.ids import DeviceId
 from db.pool import Connection
 
-# In statements of their own, after the device is there: of two that remove and register one meter
-# at the same time, the second waits for its name, and must see what the first left.
+# Separate statements after the device exists. If two transactions remove and register one meter at
+# the same time, the second waits for the unique name and must then see the state that the first
+# stored.
 _CARRY_ACCOUNT = """
 UPDATE devices d SET carried = m.accounting_state FROM meters m
  WHERE d.id = $1 AND m.dialect = d.dialect AND m.external_id = d.external_id
 """
 
-# Readings may be ahead of the clock: what is accounted already earns for nobody again.
+# Readings may be ahead of the clock: energy that was accounted already never earns again.
 _CARRY_STATE = """
 UPDATE device_states s
    SET frozen = m.frozen, earns_from = greatest(s.earns_from, m.last_at),
@@ -23,7 +24,7 @@ UPDATE device_states s
  WHERE s.device_id = $1 AND d.id = $1
 """
 
-# A measurement that was being told ended with the earlier registration.
+# An open measurement ended with the earlier registration.
 _CARRY_PARTIAL = """
 INSERT INTO device_partials (device_id, partial)
 SELECT d.id, m.partial || '{"open": null}'
@@ -41,6 +42,6 @@ SELECT d.id, f.kind, f.energy_wh, f.evidence
 
 
 async def carry_over(conn: Connection, device_id: DeviceId) -> None:
-    """Let a device that was just registered go on from what its meter was before, if it was."""
+    """Give a newly registered device the state of its meter's earlier registration, if any."""
     for statement in (_CARRY_ACCOUNT, _CARRY_STATE, _CARRY_PARTIAL, _CARRY_FLAGS):
         await conn.execute(statement, device_id)

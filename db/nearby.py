@@ -1,10 +1,9 @@
-"""What is near: candidates by a place index, then the exact great-circle distance, nearest first.
+"""Listings, users and devices near a place: candidates by an index, ordered by exact distance.
 
-People, the devices at their homes, and what these offer are found, measured and shown by their
-place to 0.01° alone (`public_degrees` in the schema): a distance from an exact place, or a radius
-that just takes it in, would give a home away to whoever asks from three points. The `latitude` and
-`longitude` of a listing are what everybody is shown: a seller may have made the exact place public.
-The owner of a device sees it where it is.
+Places of others are rounded to 0.01° (`public_degrees` in the schema) before they are searched,
+measured and shown. An exact distance, or a radius that just includes a place, would reveal a home
+to anyone who asks from three points. The `latitude` and `longitude` of a listing are its public
+ones: a seller may have published the exact place. An owner sees the exact place of a device.
 """
 
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from core.geo import Box, Circle
 from core.ids import UserId
 from db.pool import Connection, Record
 
-# Only what the order needs is carried through the sort; the rest is fetched for what is shown.
+# The sort carries only its keys; the other columns are fetched for the rows of the page.
 _LISTINGS = """
 WITH near AS MATERIALIZED (
     SELECT l.id, distance_km($2, $3, l.latitude, l.longitude) AS distance_km
@@ -103,7 +102,7 @@ class NearbyListing:
 
 @dataclass(frozen=True, slots=True)
 class NearbyUser:
-    """Somebody, and their default address to 0.01°."""
+    """A user, and their default address to 0.01°."""
 
     id: UUID
     full_name: str
@@ -115,7 +114,7 @@ class NearbyUser:
 
 @dataclass(frozen=True, slots=True)
 class NearbyDevice:
-    """A device; another one's to 0.01°."""
+    """A device; the place of somebody else's device is rounded to 0.01°."""
 
     id: UUID
     name: str
@@ -155,7 +154,7 @@ async def users(
     after: tuple[float, UUID],
     limit: int,
 ) -> list[NearbyUser]:
-    """Active people but the caller and admins, nearest first; equally near ones by id."""
+    """Return active users except the caller and administrators, by distance and id."""
     rows = await _nearest(conn, _USERS, circle, after, caller_id, role, limit=limit)
     return [_user(row) for row in rows]
 
@@ -170,7 +169,7 @@ async def devices(
     after: tuple[float, UUID],
     limit: int,
 ) -> list[NearbyDevice]:
-    """Devices of active owners, nearest first; equally near ones by id."""
+    """Return devices of active owners, by distance and id."""
     rows = await _nearest(conn, _DEVICES, circle, after, caller_id, kind, status, limit=limit)
     return [_device(row) for row in rows]
 
@@ -183,7 +182,7 @@ async def _nearest(
     *filters: object,
     limit: int,
 ) -> list[Record]:
-    """As many rows as are asked for, if the circle holds them, nearest first."""
+    """Return the first `limit` rows in a circle, by distance and id."""
     rows: list[Record] = []
     for part in circle.expanding():
         rows = []
@@ -191,15 +190,16 @@ async def _nearest(
             parameters = _parameters(part, box)
             rows += await conn.fetch(statement, *parameters, *after, *filters, limit)
         if len(rows) >= limit:
-            break  # Whatever is further out comes after these.
+            # All rows outside this part of the circle are further away.
+            break
     return sorted(rows, key=itemgetter("distance_km", "id"))[:limit]
 
 
 def _parameters(circle: Circle, box: Box) -> tuple[object, ...]:
-    """$1 to $4 of every statement here.
+    """Return $1 to $4 of every statement here.
 
-    One box, not an array of them: a plan that is made once for all does not know how many an array
-    holds, would look too expensive to be kept, and each call would be planned anew.
+    One box, and not an array of boxes: PostgreSQL can't estimate the length of an array. It would
+    reject the generic plan as too expensive and plan each call anew.
     """
     corners = asyncpg.Box((box.east, box.north), (box.west, box.south))
     return corners, circle.latitude, circle.longitude, circle.radius_km

@@ -1,4 +1,4 @@
-"""Events, written in the transaction that they tell of; read and deleted by the relay."""
+"""The outbox: events, written in the transaction of their change, read and deleted by the relay."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from db.pool import Connection
 
 _ADD = "INSERT INTO outbox (type, channels, data) VALUES ($1, $2, $3)"
 
-# Not SKIP LOCKED: whoever still holds older rows is to finish first, or a listing's events would
-# change their order.
+# Not SKIP LOCKED: a transaction that holds older rows must end first, or the events of a listing
+# could be published out of order.
 _LOCK_BATCH = """
 SELECT id, channels, created_at,
        '{"type":' || to_json(type)::text || ',"time":"' || rfc3339(created_at)
@@ -24,9 +24,9 @@ SELECT id, channels, created_at,
 
 _DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
 
-# The newest of them are kept: they are for somebody to look at, not to be published any more.
+# Only the newest stay: administrators inspect them, and they are not published any more.
 _SET_ASIDE = """
-WITH taken AS (
+WITH removed AS (
     DELETE FROM outbox WHERE id = ANY($1::bigint[]) RETURNING id, type, channels, data, created_at
 ), old AS (
     DELETE FROM failed_items WHERE id IN (
@@ -38,7 +38,7 @@ SELECT 'events', id, $2, $3,
        jsonb_build_object('type', type, 'channels', channels, 'data', data,
                           'time', rfc3339(created_at)),
        clock_timestamp(), clock_timestamp()
-  FROM taken ORDER BY id
+  FROM removed ORDER BY id
 """
 _SET_ASIDE_KEPT = 10_000
 
@@ -48,10 +48,10 @@ SELECT count(*) AS depth,
   FROM outbox
 """
 
-# A relay that vanished with its host, or hangs, holds the lock until the server gives it up: within
-# 2 seconds. One that lives asks for something several times a second, but for up to 1 s while it
-# waits for Redis, and while it waits for Redis to publish a batch it is in a transaction.
-_NOTICE_DEATH_SOON = """
+# A relay that hangs, or whose host failed, holds the lock until the server ends its connection:
+# within 2 seconds. A live relay sends several statements per second, except for up to 1 s while it
+# waits for Redis. While it waits for Redis to publish a batch, it is in a transaction.
+_SET_SHORT_TIMEOUTS = """
 SELECT set_config('tcp_keepalives_idle', '1', false),
        set_config('tcp_keepalives_interval', '1', false),
        set_config('tcp_keepalives_count', '1', false),
@@ -63,7 +63,7 @@ SELECT set_config('tcp_keepalives_idle', '1', false),
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A committed event that waits to be published; as clients are to read it, but its channel."""
+    """A committed event that waits to be published, as the JSON that clients receive."""
 
     id: int
     channels: tuple[str, ...]
@@ -82,10 +82,10 @@ async def add(conn: Connection, events: Sequence[Event]) -> None:
 
 
 async def lock_batch(conn: Connection, size: int) -> list[Pending]:
-    """The oldest `size` events in id order, locked until commit.
+    """Return the oldest `size` events in id order, locked until commit.
 
-    Whatever has a row to lock takes that lock before it writes its event: ids of the events of one
-    listing, wallet or device are in the order of their commits. Ids of different ones are not.
+    A transaction locks its row before it writes an event. So the event ids of one listing, wallet
+    or device are in the order of their commits; ids of different ones are not.
     """
     rows = await conn.fetch(_LOCK_BATCH, size)
     return [Pending(r["id"], tuple(r["channels"]), r["created_at"], r["event_json"]) for r in rows]
@@ -96,7 +96,7 @@ async def delete(conn: Connection, ids: Sequence[int]) -> None:
 
 
 async def set_aside(conn: Connection, ids: Collection[int], error: str, *, tries: int) -> None:
-    """Take locked events out of the queue, for administrators to see."""
+    """Move locked events from the queue to the failed items, for administrators."""
     await conn.execute(_SET_ASIDE, list(ids), error, tries, _SET_ASIDE_KEPT)
 
 
@@ -106,24 +106,25 @@ async def backlog(conn: Connection) -> Backlog:
     return Backlog(row["depth"], row["age_s"])
 
 
-async def notice_death_soon(conn: Connection) -> None:
-    """Let the server give up this connection, with its locks, soon after nobody is heard there."""
-    await conn.execute(_NOTICE_DEATH_SOON)
+async def set_short_timeouts(conn: Connection) -> None:
+    """Let the server end this connection and release its locks if the relay does not respond."""
+    await conn.execute(_SET_SHORT_TIMEOUTS)
 
 
 async def try_sleep(conn: Connection) -> bool:
-    """Ask to be told of the next commit. False: someone who found us awake has yet to commit.
+    """Request a notification of the next commit. False: a writer that saw the relay awake has not
+    committed yet.
 
-    What was committed until then is told of to nobody: look once more before you wait.
+    Commits until then send no notification: read the outbox once more before you wait.
     """
     return await locks.try_lock(conn, AdvisoryLock.RELAY_SLEEP)
 
 
 async def wake_up(conn: Connection) -> None:
-    """We look by ourselves again."""
+    """Stop the notifications: the relay reads the outbox by itself again."""
     await locks.unlock(conn, AdvisoryLock.RELAY_SLEEP)
 
 
 async def listen(conn: Connection, wake: Callable[[], Any]) -> None:
-    """Call `wake` when something was committed to the outbox while we slept."""
+    """Call `wake` when an event was committed while the relay slept."""
     await conn.add_listener("outbox", lambda *_: wake())

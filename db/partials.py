@@ -1,4 +1,4 @@
-"""Measurements that are being told: read and written while the device's state is locked."""
+"""Open measurements of devices, read and written under the lock of the device's state."""
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -25,36 +25,36 @@ SELECT d.dialect, d.external_id FROM device_partials p JOIN devices d ON d.id = 
 
 
 async def of(conn: Connection, device_ids: Collection[DeviceId]) -> dict[DeviceId, AssemblyState]:
-    """What is known of these devices; those that nothing is known of are left out."""
+    """Return the stored states of these devices, without those that have none."""
     rows = await conn.fetch(_OF, list(device_ids))
     return {row["device_id"]: _from_json(row["partial"]) for row in rows}
 
 
 async def save(
     conn: Connection,
-    partials: Mapping[DeviceId, AssemblyState],
+    states: Mapping[DeviceId, AssemblyState],
     closes_at: Mapping[DeviceId, datetime],
 ) -> None:
-    """Keep these; `closes_at` of those with an open measurement."""
+    """Store states; `closes_at`: the end of the window of each open measurement."""
     await conn.execute(
         _SAVE,
-        list(partials),
-        [_to_json(partial) for partial in partials.values()],
-        [closes_at.get(device_id) for device_id in partials],
+        list(states),
+        [_to_json(state) for state in states.values()],
+        [closes_at.get(device_id) for device_id in states],
     )
 
 
 async def due(pool: Pool, now: datetime, limit: int) -> list[tuple[Dialect, str]]:
-    """Devices of whose open measurement no more is awaited."""
+    """Return devices with an open measurement whose window is over."""
     rows = await pool.fetch(_DUE, now, limit)
     return [(Dialect(row["dialect"]), row["external_id"]) for row in rows]
 
 
-def _to_json(partial: AssemblyState) -> dict[str, Any]:
+def _to_json(state: AssemblyState) -> dict[str, Any]:
     return {
-        "known": partial.known,
-        "open": partial.open and _open_to_json(partial.open),
-        "last_at": partial.last_at and partial.last_at.isoformat(),
+        "known": state.known,
+        "open": state.open and _open_to_json(state.open),
+        "last_at": state.last_at and state.last_at.isoformat(),
     }
 
 

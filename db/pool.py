@@ -1,4 +1,4 @@
-"""Connections: codecs, timeouts, application name."""
+"""Connections and pools: their codecs, timeouts and settings."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -30,8 +30,8 @@ async def _set_codecs(conn: Connection) -> None:
     await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=_compact, decoder=decode)
 
 
-async def _keep(_: Connection) -> None:
-    """Nobody changes a session: to undo that at every release would be a round trip for nothing."""
+async def _skip_reset(_: Connection) -> None:
+    """Reset nothing at release: no code changes a session, so a reset would waste a round trip."""
 
 
 @asynccontextmanager
@@ -44,12 +44,12 @@ async def open_pool(
     plan_once: bool = False,
     greet: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Pool]:
-    """A pool that connects when first used, so that a process may start before its database.
+    """Open a pool that connects at its first use, so that a process may start before its database.
 
-    `role`: who its connections act as, whoever they sign in as (`db.roles`).
-    `plan_once`: for statements whose best plan is the same for all parameters. PostgreSQL would
-    plan some of them anew for every call, as the values of one call make it expect few rows.
-    `greet` looks at each new connection, and raises to refuse it.
+    `role`: the role of its connections, whichever user they sign in as (`db.roles`).
+    `plan_once`: for statements whose best plan is the same for all parameters. Otherwise PostgreSQL
+    plans some of them for every call, since the values of a call let it expect fewer rows.
+    `greet` checks each new connection, and raises to refuse it.
     """
     timeout_s = settings.database_statement_timeout.total_seconds()
     server_settings = _server_settings(application_name, role, timeout_s)
@@ -69,14 +69,14 @@ async def open_pool(
         timeout=settings.database_connect_timeout.total_seconds(),
         command_timeout=timeout_s + 1,
         init=prepare,
-        reset=_keep,
+        reset=_skip_reset,
         server_settings=server_settings,
     ) as pool:
         yield pool
 
 
 def affected(tag: str) -> int:
-    """How many rows a statement changed, by what it answers: `DELETE 7`."""
+    """Return the number of rows that a statement changed, from its tag such as `DELETE 7`."""
     return int(tag.rpartition(" ")[2])
 
 

@@ -1,4 +1,4 @@
-"""What devices generate right now: of those that said something since one looked last."""
+"""The current power of devices that sent something since an instant."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,8 @@ from db.pool import Connection
 
 _NOW = "SELECT clock_timestamp()"
 
-# By the time of receipt, in overlapping looks: a batch is seen when it commits.
+# By the time of receipt. Callers query overlapping periods, since a batch is visible only after its
+# commit.
 _SINCE = """
 SELECT s.device_id, t.time, t.power_w
   FROM device_states s JOIN devices d ON d.id = s.device_id
@@ -21,18 +22,20 @@ SELECT s.device_id, t.time, t.power_w
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """`power_w` as the newest reading by measurement time has it; None: it did not say."""
+    """The power of a device in its newest reading by measurement time."""
 
     device_id: DeviceId
     time: datetime
+    # None: that reading has no power.
     power_w: float | None
 
 
 async def now(conn: Connection) -> datetime:
-    """The database's clock."""
+    """Return the time of the database's clock."""
     at: datetime = await conn.fetchval(_NOW)
     return at
 
 
 async def since(conn: Connection, at: datetime) -> list[Power]:
+    """Return the power of each device that sent something since an instant."""
     return [Power(r["device_id"], r["time"], r["power_w"]) for r in await conn.fetch(_SINCE, at)]

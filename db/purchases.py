@@ -1,4 +1,4 @@
-"""Purchases: one function of the database, one round trip for as many as there are."""
+"""Purchases: a SQL function carries out any number of orders in one round trip."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ SELECT o_number, o_refusal, o_facts, o_bought, o_replayed
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """A key, and the SHA-256 of the request that it stands for."""
+    """An idempotency key, and the SHA-256 of its request."""
 
     key: str
     request_hash: bytes
@@ -36,12 +36,11 @@ class PurchaseOrder:
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """`shown`: JSON of the transaction, with the listing as it is now.
+    """A completed purchase."""
 
-    `replayed`: the same request bought it before.
-    """
-
+    # JSON of the transaction, with the current state of the listing.
     shown: str
+    # An earlier request with the same idempotency key made the purchase.
     replayed: bool
 
 
@@ -53,15 +52,15 @@ async def purchase(
     min_kwh: Decimal = Decimal(0),
     lock_timeout_ms: int = 0,
 ) -> list[Purchase | DomainError]:
-    """Carry out each order as if it were alone, in a transaction of their own unless there is one.
+    """Carry out each order as if it were the only one. Without a transaction, all share a new one.
 
-    No two may have the same buyer and key. What is refused changes nothing, and is NotFound,
-    OwnListing, ListingNotActive, OutsideWindow, InsufficientEnergy, PriceChanged,
+    No two may have the same buyer and key. A refused order changes nothing. It is returned as
+    NotFound, OwnListing, ListingNotActive, OutsideWindow, InsufficientEnergy, PriceChanged,
     InsufficientBalance, IdempotencyKeyReused, PurchaseTooSmall, PayeeWalletLimit or
-    AccountInactive. `min_kwh`: of an order that leaves something of its listing.
+    AccountInactive. `min_kwh`: the least amount of an order that leaves energy in its listing.
 
-    All of them fail where they would have to wait longer for a lock; 0: for as long as a statement
-    may take.
+    All orders fail if a lock takes longer than `lock_timeout_ms`. With 0, the timeout of a
+    statement applies.
     """
     rows = await conn.fetch(
         _PURCHASE,

@@ -1,9 +1,9 @@
-"""What is kept of what was refused: the newest records of each device, and the count of all."""
+"""Retention of rejections: the newest of each device stay, and deleted ones are counted."""
 
 from core.ids import DeviceId
 from db.pool import Connection
 
-_CROWDED = """
+_OVER_LIMIT = """
 SELECT s.device_id FROM device_states s LEFT JOIN rejections_dropped d USING (device_id)
  WHERE s.rejected - coalesce(d.readings, 0) > $1 LIMIT $2
 """
@@ -21,7 +21,7 @@ WITH dropped AS (
 SELECT count(*) FROM dropped
 """
 
-_DROP_OF_STRANGERS = """
+_DROP_OF_UNKNOWN = """
 WITH dropped AS (
     DELETE FROM rejections WHERE id IN (
            SELECT id FROM rejections WHERE device_id IS NULL ORDER BY id DESC OFFSET $1 LIMIT $2)
@@ -35,16 +35,16 @@ SELECT count(*) FROM dropped
 """
 
 
-async def crowded(conn: Connection, kept: int, limit: int) -> list[DeviceId]:
-    """Devices of which more than `kept` records are there."""
-    return [row["device_id"] for row in await conn.fetch(_CROWDED, kept, limit)]
+async def over_limit(conn: Connection, kept: int, limit: int) -> list[DeviceId]:
+    """Return devices that have more than `kept` rejections."""
+    return [row["device_id"] for row in await conn.fetch(_OVER_LIMIT, kept, limit)]
 
 
 async def drop(conn: Connection, device_id: DeviceId, *, kept: int, limit: int) -> int:
-    """Drop records of a device but for the newest, and count them. Returns how many went."""
+    """Delete all but the newest rejections of a device, and count them. Return their number."""
     return int(await conn.fetchval(_DROP, device_id, kept, limit))
 
 
-async def drop_of_strangers(conn: Connection, *, kept: int, limit: int) -> int:
-    """The same, of all devices that we don't know."""
-    return int(await conn.fetchval(_DROP_OF_STRANGERS, kept, limit))
+async def drop_of_unknown(conn: Connection, *, kept: int, limit: int) -> int:
+    """Delete and count rejections of unknown devices, as `drop` does for one device."""
+    return int(await conn.fetchval(_DROP_OF_UNKNOWN, kept, limit))

@@ -1,10 +1,10 @@
-"""How far a server has written, and a replica of it has read along."""
+"""Positions in the write-ahead log: written by a primary, replayed by a replica."""
 
 from dataclasses import dataclass
 
 from db.pool import Connection
 
-# Whatever anybody may have seen is flushed: visible comes after durable.
+# Every visible row is below this position: a commit is flushed before it becomes visible.
 _WRITTEN = "SELECT pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint"
 
 _REPLAYED = """
@@ -19,30 +19,31 @@ _PROCESS = "SELECT pg_postmaster_start_time() AS started_at"
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Which database of which cluster: a replica's are those of its primary."""
+    """The identity of a database: a replica has the same as its primary."""
 
     system_identifier: int
     database: str
 
 
 async def written(conn: Connection) -> int:
-    """The position in its log that a primary has written up to, in bytes."""
+    """Return the position up to which a primary has written its log, in bytes."""
     position: int = await conn.fetchval(_WRITTEN)
     return position
 
 
 async def replayed(conn: Connection) -> int | None:
-    """The position up to which a replica shows what was written; None: it is no replica."""
+    """Return the position up to which a replica has replayed the log; None: it is no replica."""
     position: int | None = await conn.fetchval(_REPLAYED)
     return position
 
 
 async def data(conn: Connection) -> Data:
+    """Return the identity of the connected database."""
     row = await conn.fetchrow(_DATA)
     assert row is not None
     return Data(row["system_identifier"], row["database"])
 
 
 async def process(conn: Connection) -> object:
-    """What tells one running server from any other, and from itself once it was restarted."""
+    """Return a value that differs between running servers, and after each restart."""
     return await conn.fetchval(_PROCESS)

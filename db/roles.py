@@ -1,8 +1,8 @@
-"""Database roles, one per process, and what each may do with each table.
+"""Database roles, one per process, and the privileges of each on each table.
 
-`solarhub migrate` makes them and grants exactly what stands here, each time it runs. A process
-takes its role on every connection, whoever it signs in as. Roles belong to the whole server, what
-they are granted to one database.
+`solarhub migrate` creates the roles and grants exactly the privileges below, each time it runs. A
+process sets its role on every connection, whichever user it signs in as. Roles exist once per
+server, privileges per database.
 """
 
 import base64
@@ -21,11 +21,11 @@ RELAY = "solarhub_relay"
 REALTIME = "solarhub_realtime"
 ALL = (API, INGEST, RELAY, REALTIME)
 
-# A row for every table and view; a role that a row does not name may do nothing there. FOR SHARE
-# and FOR UPDATE need UPDATE. What is history has neither UPDATE nor DELETE. Foreign keys act as the
-# owner: what they cascade to needs no grant.
+# An entry for every table and view; a role without an entry has no privilege there. FOR SHARE and
+# FOR UPDATE need UPDATE. Tables of history have neither UPDATE nor DELETE. Foreign keys act as the
+# owner, so their cascades need no grant.
 GRANTS: Mapping[str, Mapping[str, str]] = {
-    # People
+    # Users
     "users": {
         API: "SELECT, INSERT, UPDATE (full_name, phone, password_hash, is_active)",
         INGEST: "SELECT (id, is_active)",
@@ -46,7 +46,7 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
     "payment_orders": {API: "SELECT, INSERT, UPDATE", RELAY: "SELECT"},
     "payment_events": {API: "SELECT, INSERT"},
     "idempotency_keys": {API: "SELECT, INSERT, DELETE"},
-    # Devices and what they measured
+    # Devices and readings
     "devices": {API: "SELECT, INSERT, UPDATE", INGEST: "SELECT", REALTIME: "SELECT"},
     "device_states": {
         API: "SELECT, INSERT, UPDATE",
@@ -79,7 +79,7 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
     "refused_demand": {API: "SELECT, INSERT, UPDATE", INGEST: "SELECT, DELETE"},
     "price_slots": {INGEST: "SELECT, INSERT, DELETE"},
     "neighbourhood_prices": {INGEST: "SELECT, INSERT"},
-    # The feed, and how everything goes
+    # The feed and operations
     "outbox": {
         API: "INSERT",
         INGEST: "SELECT (id), INSERT",
@@ -96,9 +96,9 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
     "alembic_version": dict.fromkeys(ALL, "SELECT"),
 }
 
-# Roles belong to the server: no lock of this database keeps another one's migration from making
-# them at the same moment.
-_MAKE = """
+# Roles belong to the server: the migration of another database may create them at the same time,
+# and no lock of this database prevents that.
+_CREATE = """
 DO $$
 DECLARE
     v_role text;
@@ -119,7 +119,7 @@ END $$
 """
 _NAME_ROLES = "SELECT set_config('solarhub.roles', $1, true)"
 
-# Also of what somebody granted by hand.
+# Including privileges that were granted by hand.
 _REVOCATIONS = """
 SELECT format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM %I', current_schema(), role)
   FROM unnest($1::text[]) AS role
@@ -135,7 +135,7 @@ SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', role, verifier)
   FROM unnest($1::text[], $2::text[]) AS sign_in (role, verifier)
 """
 
-_TAKEN = """
+_AVAILABLE = """
 SELECT rolname::text FROM pg_roles
  WHERE rolname = ANY($1::text[]) AND pg_has_role(current_user, oid, 'SET') ORDER BY rolname
 """
@@ -144,24 +144,24 @@ _SCRAM_ITERATIONS = 4096
 
 
 class RolesRefused(Exception):
-    """The database user may not make the roles of the processes."""
+    """The database user may not create the roles of the processes."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"the database user may not make the roles that processes act as ({reason}): give it"
-            f" CREATEROLE, or make {', '.join(ALL)} as a superuser and grant them to it"
+            f"the database user may not create the roles of the processes ({reason}): give it"
+            f" CREATEROLE, or create {', '.join(ALL)} as a superuser and grant them to it"
         )
 
 
 async def apply(conn: Connection, passwords: Mapping[str, str]) -> None:
-    """Make the roles, grant what they may, and let those with a password sign in.
+    """Create the roles, grant their privileges, and let those with a password sign in.
 
-    A role without one is as it was; a new one is taken by whoever migrates, and signs in nowhere.
-    Raises RolesRefused.
+    A role without a password keeps its sign-in; a new one can't sign in, and the migrating user may
+    set it. Raises RolesRefused.
     """
     await conn.execute(_NAME_ROLES, ",".join(ALL))
     try:
-        await conn.execute(_MAKE)
+        await conn.execute(_CREATE)
     except asyncpg.InsufficientPrivilegeError as error:
         raise RolesRefused(str(error)) from error
     granted = [
@@ -179,13 +179,13 @@ async def apply(conn: Connection, passwords: Mapping[str, str]) -> None:
         await conn.execute(row[0])
 
 
-async def taken_by(conn: Connection) -> list[str]:
-    """The roles that whoever is signed in may act as."""
-    return [row[0] for row in await conn.fetch(_TAKEN, ALL)]
+async def available(conn: Connection) -> list[str]:
+    """Return the roles that the signed-in user may set."""
+    return [row[0] for row in await conn.fetch(_AVAILABLE, ALL)]
 
 
 def _verifier(password: str) -> str:
-    """What the server keeps of a password (RFC 5803): its log may show the statement."""
+    """Return the SCRAM verifier of a password (RFC 5803), since statements may be logged."""
     salt = secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _SCRAM_ITERATIONS)
     client_key = hmac.digest(salted, b"Client Key", "sha256")

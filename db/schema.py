@@ -1,4 +1,4 @@
-"""The schema's revision: which it is, which this code needs, and the migration to that."""
+"""Revisions of the schema: the current one, the one that this code needs, and the migration."""
 
 from collections.abc import Mapping
 from importlib import resources

@@ -1,4 +1,4 @@
-"""What kind of server a database is on, and whether its disk takes anything."""
+"""Facts about the database server: its version and extensions, and the state of its disk."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ SELECT current_setting('server_version') AS version,
 
 _LITTLE_MEMORY = "SELECT set_config('work_mem', '64kB', true)"
 
-# Half a megabyte to sort, which 64 kB of memory don't hold: it goes through a temporary file.
+# Sorting half a megabyte with 64 kB of memory writes a temporary file.
 _SORT_ON_DISK = """
 SELECT max(length(filler)) FROM (
     SELECT repeat('x', 250) AS filler FROM generate_series(1, 2000) AS n ORDER BY n DESC OFFSET 0
@@ -21,20 +21,22 @@ SELECT max(length(filler)) FROM (
 
 @dataclass(frozen=True, slots=True)
 class DatabaseServer:
-    """`timescaledb`: its version; None where it is not used."""
+    """The versions of a database server."""
 
     version: str
+    # None: the database does not use it.
     timescaledb: str | None
 
 
 async def describe(conn: Connection) -> DatabaseServer:
+    """Return the versions of the connected server."""
     row = await conn.fetchrow(_DESCRIBE)
     assert row is not None
     return DatabaseServer(row["version"], row["timescaledb"])
 
 
 async def try_disk(conn: Connection) -> None:
-    """Write a little to the server's disk, and leave nothing there. Raises what it lacks."""
+    """Write a temporary file to the server's disk. Raises the server's error if that fails."""
     async with conn.transaction():
         await conn.execute(_LITTLE_MEMORY)
         await conn.execute(_SORT_ON_DISK)

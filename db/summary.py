@@ -1,4 +1,4 @@
-"""What the market came to: over all of its trades in a span, and what is on offer now."""
+"""Sums over the market: all trades of a period, and the current listings."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,16 +23,17 @@ SELECT coalesce(sum(energy_amount_kwh), 0) AS energy_kwh
 
 @dataclass(frozen=True, slots=True)
 class Traded:
-    """`total_price` and `platform_fees`: INR."""
+    """The sum of all purchases in a period."""
 
     transactions: int
     energy_kwh: Decimal
+    # INR.
     total_price: Decimal
     platform_fees: Decimal
 
 
 async def traded(conn: Connection, *, begin: datetime, end: datetime) -> Traded:
-    """What was bought from `begin` on, before `end`."""
+    """Return the sum of purchases from `begin` on and before `end`."""
     row = await conn.fetchrow(_TRADED, begin, end)
     assert row is not None
     return Traded(
@@ -44,11 +45,11 @@ async def traded(conn: Connection, *, begin: datetime, end: datetime) -> Traded:
 
 
 async def listings_by_status(conn: Connection) -> dict[ListingStatus, int]:
-    """How many listings there are now of each status that any has."""
+    """Return the number of listings by status, without statuses that none has."""
     return {ListingStatus(row["status"]): row["listings"] for row in await conn.fetch(_BY_STATUS)}
 
 
 async def energy_on_offer_kwh(conn: Connection) -> Decimal:
-    """What active listings have left."""
+    """Return the energy left in active listings."""
     left: Decimal = await conn.fetchval(_ON_OFFER)
     return left

@@ -1,4 +1,4 @@
-"""What devices measured, as charts need it: raw or in buckets, energy per slot, refusals."""
+"""Data for the charts of a device: readings, raw or in buckets, energy per slot, rejections."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,7 +60,7 @@ _COUNTS = "SELECT received, stored, duplicate, rejected FROM device_states WHERE
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Readings of one stretch of time, which begins at `time`; counters as they ended."""
+    """Readings of a period that begins at `time`: means, and the last value of each counter."""
 
     time: datetime
     power_w: float | None
@@ -75,7 +75,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Energy of 15 minutes."""
+    """The energy of a slot."""
 
     slot_start: datetime
     generated_wh: float
@@ -96,7 +96,7 @@ class StoredRejection:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Readings of a device since it was registered: received = stored + duplicate + rejected."""
+    """Numbers of a device's readings: received = stored + duplicate + rejected."""
 
     received: int
     stored: int
@@ -105,7 +105,7 @@ class Counts:
 
 
 async def latest(conn: Connection, device_id: DeviceId) -> Reading | None:
-    """The last reading by measurement time."""
+    """Return the newest reading by measurement time."""
     row = await conn.fetchrow(_LATEST, device_id)
     return _reading(row) if row else None
 
@@ -113,6 +113,7 @@ async def latest(conn: Connection, device_id: DeviceId) -> Reading | None:
 async def raw(
     conn: Connection, device_id: DeviceId, *, after: datetime, until: datetime, limit: int
 ) -> list[Reading]:
+    """Return readings between two instants, both excluded, oldest first."""
     return [_reading(row) for row in await conn.fetch(_RAW, device_id, after, until, limit)]
 
 
@@ -125,7 +126,7 @@ async def buckets(
     until: datetime,
     limit: int,
 ) -> list[Bucket]:
-    """Buckets of `15m`, `1h` or `1d` that begin after `after` and before `until`."""
+    """Return buckets of `15m`, `1h` or `1d` that begin after `after` and before `until`."""
     rows = await conn.fetch(_OF_RESOLUTION[resolution], device_id, after, until, limit)
     return [_bucket(row) for row in rows]
 
@@ -133,6 +134,7 @@ async def buckets(
 async def energy(
     conn: Connection, device_id: DeviceId, *, after: datetime, until: datetime, limit: int
 ) -> list[Slot]:
+    """Return the slots that begin after `after` and before `until`, oldest first."""
     rows = await conn.fetch(_ENERGY, device_id, after, until, limit)
     return [
         Slot(
@@ -149,7 +151,7 @@ async def energy(
 async def rejections(
     conn: Connection, device_id: DeviceId, *, before_id: int, limit: int
 ) -> list[StoredRejection]:
-    """What was refused of a device, newest first."""
+    """Return rejected messages and readings of a device, newest first."""
     return [
         StoredRejection(r["id"], r["topic"], r["payload"], r["reason"], r["time"], r["received_at"])
         for r in await conn.fetch(_REJECTIONS, device_id, before_id, limit)
@@ -157,6 +159,7 @@ async def rejections(
 
 
 async def counts(conn: Connection, device_id: DeviceId) -> Counts:
+    """Return the numbers of readings of a device."""
     row = await conn.fetchrow(_COUNTS, device_id)
     assert row is not None
     return Counts(**dict(row))

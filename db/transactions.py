@@ -1,4 +1,4 @@
-"""Energy that was bought: who, from whom, for how much."""
+"""Purchases of energy, as their parties see them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from db.pool import Connection, Record
 
 _BY_ID = "SELECT t FROM energy_transactions t WHERE id = $1"
 
-# Nobody buys from themselves, so the two halves have nothing in common.
+# The halves are disjoint: nobody can buy from their own listing.
 _OF_USER = """
 SELECT t FROM (
     (SELECT id FROM energy_transactions
@@ -28,7 +28,7 @@ SELECT t FROM (
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """Parties and listing are None when they are gone; the history stays."""
+    """A row of `energy_transactions`. References to deleted users and listings are None."""
 
     id: UUID
     listing_id: ListingId | None
@@ -46,6 +46,7 @@ class Transaction:
 
 
 async def by_id(conn: Connection, transaction_id: UUID) -> Transaction | None:
+    """Return a transaction."""
     row = await conn.fetchrow(_BY_ID, transaction_id)
     return transaction_of(row["t"]) if row else None
 
@@ -59,13 +60,13 @@ async def of_user(
     before: tuple[datetime, UUID],
     limit: int,
 ) -> list[Transaction]:
-    """What a user bought, sold, or both, newest first."""
+    """Return a user's purchases, sales, or both, newest first."""
     rows = await conn.fetch(_OF_USER, user_id, as_buyer, as_seller, *before, limit)
     return [transaction_of(row["t"]) for row in rows]
 
 
 def transaction_of(row: Record) -> Transaction:
-    """A row value of energy_transactions."""
+    """Convert a row value of `energy_transactions`."""
     return Transaction(
         id=row["id"],
         listing_id=row["listing_id"],

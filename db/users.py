@@ -1,4 +1,4 @@
-"""People, with the profile of their role and their wallet."""
+"""Users, with the profile of their role."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,18 +10,18 @@ from core.ids import UserId
 from db.pool import Connection, Record
 
 _CREATE = """
-WITH person AS (
+WITH created AS (
     INSERT INTO users (email, password_hash, full_name, phone, role)
     VALUES ($1, $2, $3, $4, $5)
     RETURNING id, email, password_hash, full_name, phone, role, is_active, created_at
-), host AS (INSERT INTO hosts (user_id) SELECT id FROM person WHERE role = 'host')
-, buyer AS (INSERT INTO buyers (user_id) SELECT id FROM person WHERE role = 'buyer')
-, investor AS (INSERT INTO investors (user_id) SELECT id FROM person WHERE role = 'investor')
-, wallet AS (INSERT INTO wallets (user_id) SELECT id FROM person WHERE role <> 'admin')
+), host AS (INSERT INTO hosts (user_id) SELECT id FROM created WHERE role = 'host')
+, buyer AS (INSERT INTO buyers (user_id) SELECT id FROM created WHERE role = 'buyer')
+, investor AS (INSERT INTO investors (user_id) SELECT id FROM created WHERE role = 'investor')
+, wallet AS (INSERT INTO wallets (user_id) SELECT id FROM created WHERE role <> 'admin')
 SELECT id, email, password_hash, full_name, phone, role, is_active, created_at,
        NULL::text AS property_name, NULL::numeric AS tariff_per_kwh,
        NULL::numeric AS monthly_demand_kwh, NULL::text AS company
-  FROM person
+  FROM created
 """
 
 _BY_EMAIL = """
@@ -74,7 +74,7 @@ _SET_ACTIVE = "UPDATE users SET is_active = $2 WHERE id = $1 RETURNING id"
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """What belongs to the profile of another role is None."""
+    """A user. Fields of other roles' profiles are None."""
 
     id: UserId
     email: str
@@ -92,10 +92,11 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class UserFilter:
-    """None: any. `text` is a part of the email or the name, in any case."""
+    """Conditions on users; None: any."""
 
     role: UserRole | None = None
     is_active: bool | None = None
+    # A part of the email or the name, in any case.
     text: str | None = None
 
 
@@ -108,18 +109,20 @@ async def create(
     phone: str | None,
     role: UserRole,
 ) -> User:
-    """A new person; all but admins get a profile and an empty wallet. Refused: EmailTaken."""
+    """Create a user, with profile and wallet unless an administrator. Raises EmailTaken."""
     row = await conn.fetchrow(_CREATE, email, password_hash, full_name, phone, role)
     assert row is not None
     return _user(row)
 
 
 async def by_email(conn: Connection, email: str) -> User | None:
+    """Return the user with an email, in any case."""
     row = await conn.fetchrow(_BY_EMAIL, email)
     return _user(row) if row else None
 
 
 async def by_id(conn: Connection, user_id: UserId) -> User | None:
+    """Return a user."""
     row = await conn.fetchrow(_BY_ID, user_id)
     return _user(row) if row else None
 
@@ -127,28 +130,28 @@ async def by_id(conn: Connection, user_id: UserId) -> User | None:
 async def newest(
     conn: Connection, where: UserFilter, *, before: tuple[datetime, UUID], limit: int
 ) -> list[User]:
-    """People, newest first."""
+    """Return users, newest first."""
     rows = await conn.fetch(_NEWEST, *before, where.role, where.is_active, where.text, limit)
     return [_user(row) for row in rows]
 
 
 async def lock(conn: Connection, user_id: UserId) -> None:
-    """Let nobody else change or sign in this person until commit. Read them afterwards."""
+    """Lock a user against changes and sign-ins until commit. Read the user afterwards."""
     await conn.execute(_LOCK, user_id)
 
 
 async def lock_active(conn: Connection, user_id: UserId) -> bool:
-    """Whether someone may act; it stays so until commit, and nobody else adds to what is theirs."""
+    """Return True if a user is active, and lock the user and their quotas until commit."""
     return bool(await conn.fetchval(_LOCK_ACTIVE, user_id))
 
 
 async def hold_active(conn: Connection, user_id: UserId) -> bool:
-    """Whether someone may act; it stays so until commit."""
+    """Return True if a user is active, which no other transaction can change until commit."""
     return bool(await conn.fetchval(_HOLD_ACTIVE, user_id))
 
 
 async def change(conn: Connection, user: User) -> None:
-    """Write name, phone and profile of a locked person."""
+    """Store name, phone and profile of a locked user."""
     await conn.execute(
         _CHANGE, user.id, user.full_name, user.phone, user.property_name, user.tariff_per_kwh,
         user.monthly_demand_kwh, user.company,
@@ -158,12 +161,12 @@ async def change(conn: Connection, user: User) -> None:
 async def change_password(
     conn: Connection, user_id: UserId, *, old_hash: str, new_hash: str
 ) -> bool:
-    """False: the password is another one by now. Locks the person until commit."""
+    """Replace a password hash. False: it has changed meanwhile. Locks the user until commit."""
     return await conn.fetchval(_REPLACE_HASH, user_id, old_hash, new_hash) is not None
 
 
 async def set_active(conn: Connection, user_id: UserId, active: bool) -> bool:
-    """False: there is nobody with this id. Locks the person until commit."""
+    """Activate or deactivate a user. False: there is no such user. Locks the user until commit."""
     return await conn.fetchval(_SET_ACTIVE, user_id, active) is not None
 
 

@@ -32,7 +32,8 @@ _BEAT_S = 1.0
 _STANDBY_S = 0.5
 _RECONNECT_S = 0.5
 _RETRY_FIRST_S = 0.1
-_RETRY_MAX_S = 1.0  # outbox.notice_death_soon counts on it
+# `outbox.set_short_timeouts` relies on this limit.
+_RETRY_MAX_S = 1.0
 _MEASURE_S = 1.0
 _TRIES = 3
 
@@ -97,7 +98,7 @@ class _Relay:
 
     async def _lead(self, conn: Connection) -> None:
         """Wait for the lock, then publish until the connection is lost."""
-        await outbox.notice_death_soon(conn)
+        await outbox.set_short_timeouts(conn)
         while not await locks.try_lock(conn, AdvisoryLock.RELAY):
             self._started.set()
             await asyncio.sleep(_STANDBY_S)

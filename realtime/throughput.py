@@ -22,7 +22,7 @@ from realtime.metrics import HubMetrics
 
 _EVERY_S = 1.0
 # Shorter than the silence after which the database ends the relay's connection
-# (`outbox.notice_death_soon`).
+# (`outbox.set_short_timeouts`).
 _ASK_WITHIN_S = 0.5
 _FORGET_EVERY = 60
 

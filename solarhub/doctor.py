@@ -81,7 +81,7 @@ async def _database() -> DoctorFinding:
         settings = load(DatabaseSettings)
         async with open_connection(settings, application_name="doctor") as conn:
             server, revision = await describe(conn), await schema.current_revision(conn)
-            acts_as = await roles.taken_by(conn)
+            acts_as = await roles.available(conn)
     except SettingError as error:
         return DoctorFinding(FindingState.BAD, "database", str(error))
     except database_errors() as error:

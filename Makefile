@@ -1,5 +1,5 @@
 # Each target sets up what it needs, with nothing but make and Python 3.11 or newer:
-#   make demo [SECONDS=30]   the whole hub with simulated homes and buyers
+#   make demo [SECONDS=30] [SPEED=1]  the whole hub with simulated homes and buyers
 #   make test                the quick tests: some of every promise, in minutes
 #   make test-all            every test: the quick ones, and then the slow ones
 #   make check               linters, types, import contracts, wording, known vulnerabilities
@@ -14,7 +14,8 @@ UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python
 .DELETE_ON_ERROR:
 
 demo: .venv/demo.stamp
-	SOLARHUB_DEMO_SINCE=$(STARTED) $(BIN)/solarhub up --demo $(if $(SECONDS),--seconds $(SECONDS))
+	SOLARHUB_DEMO_SINCE=$(STARTED) $(BIN)/solarhub up --demo $(if $(SECONDS),--seconds $(SECONDS)) \
+	  $(if $(SPEED),--speed $(SPEED))
 
 test: .venv/test.stamp
 	$(BIN)/pytest -m 'not slow'

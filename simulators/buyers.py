@@ -12,12 +12,14 @@ from time import monotonic
 from typing import Any
 from uuid import uuid4
 
+from core.clock import REAL_TIME, Clock
 from core.events import EventType
 from core.feed import FeedEvent, Subscription
 from core.units import KWH
 from simulators import private_json
 from simulators.feed import FeedClient
 from simulators.gather_or_raise import gather_or_raise
+from simulators.household import bump
 from simulators.hub_client import (
     HubAddresses,
     HubClient,
@@ -28,15 +30,18 @@ from simulators.hub_client import (
     open_hub,
 )
 from simulators.places import LOCALITIES, near
+from simulators.sun import local_hour
 
 _TOP_UP_INR = "500.00"
 # The smallest purchase; the hub sells less only if it is all that a listing has left.
 _PURCHASE_MIN_KWH = Decimal("0.1")
 # The smallest remainder worth buying: a few paise at any price of the simulation.
 _REMAINDER_MIN_KWH = Decimal("0.002")
+# Purchases are mostly small: their sizes are spread evenly over orders of magnitude.
+# The largest one, as a multiple of the smallest.
+_PURCHASE_SIZES = 50.0
 # How often a buyer takes a remainder when there is nothing larger.
 _REMAINDER_PART = 0.25
-_PURCHASE_MAX_KWH = 1.0
 _LATENCIES_KEPT = 10_000
 _UNMATCHED_KEPT = 1_000
 
@@ -51,6 +56,8 @@ class BuyersPlan:
     duration_s: float | None = None
     radius_km: float = 5.0
     seed: int = 1
+    # Buy as a household needs energy: little at night, most at noon and in the evening.
+    has_routine: bool = False
 
 
 @dataclass(slots=True)
@@ -68,7 +75,13 @@ class BuyersTally:
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
 
 
-async def run(plan: BuyersPlan, hub: HubAddresses, accounts_file: Path, tally: BuyersTally) -> None:
+async def run(
+    plan: BuyersPlan,
+    hub: HubAddresses,
+    accounts_file: Path,
+    tally: BuyersTally,
+    clock: Clock = REAL_TIME,
+) -> None:
     """Sign all buyers in, then let them buy until the time is up or it is cancelled.
 
     Raises HubClientError.
@@ -80,7 +93,8 @@ async def run(plan: BuyersPlan, hub: HubAddresses, accounts_file: Path, tally: B
         try:
             async with asyncio.timeout(plan.duration_s) as limit, asyncio.TaskGroup() as tasks:
                 for number, session in enumerate(sessions):
-                    buyer = _Buyer(session, plan, Random(f"{plan.seed}:{number}"), tally)
+                    rng = Random(f"{plan.seed}:{number}")
+                    buyer = _Buyer(session, plan, rng, tally, clock)
                     tasks.create_task(buyer.run(feed_url))
         except TimeoutError:
             if not limit.expired():
@@ -109,11 +123,18 @@ class _Buyer:
     """One buyer, who tries to buy at random moments."""
 
     def __init__(
-        self, session: HubSession, plan: BuyersPlan, rng: Random, tally: BuyersTally
+        self,
+        session: HubSession,
+        plan: BuyersPlan,
+        rng: Random,
+        tally: BuyersTally,
+        clock: Clock,
     ) -> None:
         self._session = session
         self._pause_mean_s = plan.count / plan.rate_hz
         self._radius_km = plan.radius_km
+        self._has_routine = plan.has_routine
+        self._clock = clock
         self._rng = rng
         self._tally = tally
         self._payment_method_id = ""
@@ -157,7 +178,7 @@ class _Buyer:
 
     async def _shop(self) -> None:
         while True:
-            await asyncio.sleep(self._rng.expovariate(1 / self._pause_mean_s))
+            await asyncio.sleep(self._rng.expovariate(self._attempts_hz()))
             listing = self._choose(await self._nearby_listings())
             if listing is None:
                 self._tally.no_listing += 1
@@ -169,6 +190,12 @@ class _Buyer:
                 self._tally.refused[refusal.code] += 1
                 if refusal.code == "insufficient_balance":
                     await self._top_up()
+
+    def _attempts_hz(self) -> float:
+        usual_hz = 1 / self._pause_mean_s
+        if not self._has_routine:
+            return usual_hz
+        return usual_hz * appetite(local_hour(self._clock.now()))
 
     async def _nearby_listings(self) -> list[dict[str, Any]]:
         found = await self._session.get(
@@ -202,10 +229,16 @@ class _Buyer:
         self._tally.spent_inr += Decimal(bought["total_price"])
 
     def _wanted_kwh(self, left_kwh: Decimal) -> Decimal:
-        """Return a random part of what is left, at most _PURCHASE_MAX_KWH; all of a remainder."""
+        """Return a random part of what is left, at most 5 kWh; all of a remainder."""
         share = Decimal(self._rng.uniform(0.2, 1.0))
-        wanted = min(left_kwh * share, Decimal(self._rng.uniform(0.1, _PURCHASE_MAX_KWH)))
+        size = _PURCHASE_MIN_KWH * Decimal(_PURCHASE_SIZES ** self._rng.random())
+        wanted = min(left_kwh * share, size)
         return min(max(wanted.quantize(KWH, ROUND_FLOOR), _PURCHASE_MIN_KWH), left_kwh)
+
+
+def appetite(hour: float) -> float:
+    """Return how much households buy at an hour of the day, 1 being usual."""
+    return 0.25 + 0.9 * bump(hour, 12.5, 4) + 1.2 * bump(hour, 19.5, 2.5)
 
 
 class _OrderLatencies:

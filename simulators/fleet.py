@@ -16,7 +16,7 @@ from simulators.gather_or_raise import gather_or_raise
 from simulators.homes import home_spec
 from simulators.hub_client import HubAddresses, UserAccount, open_hub
 from simulators.publishers import BackfillPublisher, LivePublisher, measurement_times
-from simulators.registered_homes import RegisteredHomes
+from simulators.registered_homes import RegisteredHome, RegisteredHomes
 from simulators.registration import Administrator
 from simulators.sun import Sky, SunClock
 
@@ -119,19 +119,22 @@ def _accelerated(plan: FleetPlan, now: Clock) -> Clock:
     return lambda: min(now(), right_at - (right_at - now()) * plan.speed)
 
 
-def _connector(plan: FleetPlan, hub: HubAddresses, tally: FleetTally) -> DeviceConnector:
-    broker = hub.broker or tally.devices[0].registered.device.broker
-    return DeviceConnector(broker, Random(plan.seed), tally.connections)
+def connector_of(
+    seed: int, hub: HubAddresses, home: RegisteredHome, tally: FleetTally
+) -> DeviceConnector:
+    """Return a connector to the hub's broker, or to the one that the hub named for a home."""
+    return DeviceConnector(hub.broker or home.device.broker, Random(seed), tally.connections)
 
 
 async def _publish_live(
     plan: FleetPlan, hub: HubAddresses, homes: RegisteredHomes, tally: FleetTally, now: Clock
 ) -> None:
-    connector, rng = _connector(plan, hub, tally), Random(plan.seed)
+    connector = connector_of(plan.seed, hub, homes.registered[0], tally)
+    rng = Random(plan.seed)
     timeout_s = None if plan.duration_s is None else plan.duration_s + _END_WITHIN_S
     try:
         async with asyncio.timeout(timeout_s) as limit, asyncio.TaskGroup() as tasks:
-            saving = tasks.create_task(_save_periodically(homes))
+            saving = tasks.create_task(save_periodically(homes))
             publishers = [
                 LivePublisher(
                     device,
@@ -151,7 +154,8 @@ async def _publish_live(
             raise
 
 
-async def _save_periodically(homes: RegisteredHomes) -> None:
+async def save_periodically(homes: RegisteredHomes) -> None:
+    """Save homes and meters until cancelled."""
     while True:
         await asyncio.sleep(_SAVE_EVERY_S)
         homes.save()
@@ -165,7 +169,7 @@ async def _backfill(
         times = measurement_times(begins, ends, 1 / plan.rate_hz, rng)
         return BackfillPublisher(device, times, ends, plan.batch, tally.count_sent)
 
-    connector = _connector(plan, hub, tally)
+    connector = connector_of(plan.seed, hub, tally.devices[0].registered, tally)
     publishers = [publisher_of(device) for device in tally.devices]
     await gather_or_raise(
         connector.run(publisher.device.registered.device.credentials, publisher.publish)

@@ -40,8 +40,11 @@ class HomeSpec:
     price_per_kwh: str
 
 
-def home_spec(seed: int, index: int) -> HomeSpec:
-    """Return the home with this index: the same for the same seed."""
+def home_spec(seed: int, index: int, *, panels: tuple[int, int] = _PANELS) -> HomeSpec:
+    """Return the home with this index, the same for the same seed.
+
+    `panels` is the fewest and the most panels of a home.
+    """
     key = f"{seed}:{index}"
     rng = Random(key)
     locality = LOCALITIES[index % len(LOCALITIES)]
@@ -51,7 +54,7 @@ def home_spec(seed: int, index: int) -> HomeSpec:
         name=f"{locality.name} {index + 1}",
         place=near(locality, rng),
         roof=Roof(locality, _TILT_DEG, rng.choice(_AZIMUTHS_DEG)),
-        capacity_w=float(_PANEL_W * rng.randint(*_PANELS)),
+        capacity_w=float(_PANEL_W * rng.randint(*panels)),
         battery_wh=rng.choice((5_000, 10_000)) if rng.random() < _BATTERY_PART else 0,
         base_w=rng.uniform(80, 220),
         people_w=rng.uniform(150, 500),

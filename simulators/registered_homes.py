@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -29,7 +30,9 @@ from simulators.registration import (
     register_device,
 )
 
-_OFFERED_FOR = timedelta(days=7)
+_OFFERED_FOR = timedelta(days=30)
+# Around the price that a home would fix.
+_FLOOR_PART, _CAP_PART = Decimal("0.5"), Decimal("1.5")
 _HOSTS_MAX = 20
 _HOMES_PER_HOST = 5
 # The hub's default quota of devices per user.
@@ -44,6 +47,8 @@ class RegisteredHome:
     owner: int
     device: RegisteredDevice
     meters: Meters
+    # Registered in this run: its meter has not reported anything yet.
+    is_new: bool = False
 
 
 class RegisteredHomes:
@@ -69,15 +74,25 @@ class RegisteredHomes:
         specs: Sequence[HomeSpec],
         now: datetime,
         dialects: Sequence[Dialect] = (Dialect.NATIVE,),
+        *,
+        fixed_every: int = 1,
     ) -> None:
         """Sign owners in, register devices, open listings; reuse what exists already.
 
-        New homes get the dialects one after the other. Raises HubClientError.
+        New homes get the dialects one after the other. Every n-th, by `fixed_every`, sells at a
+        fixed price, the others at the dynamic one. Raises HubClientError.
         """
         owners = await self._sign_in(_hosts_of(len(specs)))
         try:
             await gather_or_raise(
-                self._register(spec, number, owners, now, dialects[number % len(dialects)])
+                self._register(
+                    spec,
+                    number,
+                    owners,
+                    now,
+                    dialects[number % len(dialects)],
+                    is_dynamic=number % fixed_every != 0,
+                )
                 for number, spec in enumerate(specs)
             )
         finally:
@@ -109,6 +124,8 @@ class RegisteredHomes:
         owners: Sequence[HubSession],
         now: datetime,
         dialect: Dialect,
+        *,
+        is_dynamic: bool,
     ) -> None:
         stored = self._stored_homes.get(spec.key)
         if stored is None:
@@ -121,7 +138,7 @@ class RegisteredHomes:
         await offer_surplus(
             owners[home.owner],
             home.device.credentials.device_id,
-            price_per_kwh=spec.price_per_kwh,
+            pricing=_dynamic(spec) if is_dynamic else {"price_per_kwh": spec.price_per_kwh},
             available_from=now,
             available_to=now + _OFFERED_FOR,
         )
@@ -138,7 +155,7 @@ class RegisteredHomes:
             dialect=dialect,
             external_id=random_name(dialect, SystemRandom()),
         )
-        return RegisteredHome(spec, owner, device, new_meters(spec))
+        return RegisteredHome(spec, owner, device, new_meters(spec), is_new=True)
 
     def save(self) -> None:
         """Store owners, credentials and meters, if there is a path."""
@@ -153,6 +170,17 @@ class RegisteredHomes:
             }
         owners = [asdict(account) for account in self.owners]
         private_json.write(self._path, {"owners": owners, "homes": self._stored_homes})
+
+
+def _dynamic(spec: HomeSpec) -> dict[str, str]:
+    """Return the terms of a listing whose price may be half as high again, or half as low."""
+    price = Decimal(spec.price_per_kwh)
+    return {
+        "pricing": "dynamic",
+        "price_per_kwh": spec.price_per_kwh,
+        "price_floor": f"{price * _FLOOR_PART:.2f}",
+        "price_cap": f"{price * _CAP_PART:.2f}",
+    }
 
 
 def _hosts_of(homes: int) -> int:

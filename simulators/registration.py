@@ -4,6 +4,7 @@ By default a hub sells a device's energy from its registration on, and only for 
 size. Simulators of the past and of large recorded plants let an administrator lift both limits.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -58,15 +59,18 @@ async def offer_surplus(
     host: HubSession,
     device_id: str,
     *,
-    price_per_kwh: str,
+    pricing: Mapping[str, str],
     available_from: datetime,
     available_to: datetime,
 ) -> str | None:
-    """Open a listing that follows the device's meter; return its id, or None if one is open."""
+    """Open a listing that follows the device's meter; return its id, or None if one is open.
+
+    `pricing` holds the fields of the price, of the floor and of the cap.
+    """
     body = {
         "device_id": device_id,
         "auto_adjust": True,
-        "price_per_kwh": price_per_kwh,
+        **pricing,
         "available_from": rfc3339(available_from),
         "available_to": rfc3339(available_to),
     }

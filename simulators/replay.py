@@ -141,7 +141,7 @@ async def _register(
         listing_id = await offer_surplus(
             host,
             device_id,
-            price_per_kwh=price_per_kwh,
+            pricing={"price_per_kwh": price_per_kwh},
             available_from=begins,
             available_to=now + _OFFERED_FOR,
         )

@@ -10,7 +10,7 @@ Prog. Photovolt. 16 (2008) for the cell's temperature; Dobos, PVWatts Version 5,
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from math import cos, pi
 from random import Random
 from typing import Any
@@ -155,21 +155,29 @@ class SunClock:
         """Start at `now` with the real sun, or with the sun of an hour of today's local day."""
         if hour is None:
             return cls(now, now, speed)
-        local = now.astimezone(UTC) + timedelta(hours=UTC_OFFSET_H)
-        midnight = datetime.combine(local, time(), UTC) - timedelta(hours=UTC_OFFSET_H)
-        return cls(now, midnight + timedelta(hours=hour), speed)
+        return cls(now, local_midnight(now) + timedelta(hours=hour), speed)
 
     def at(self, now: datetime) -> datetime:
         """Return the simulated time at the real time `now`."""
         return self.sun_start + (now - self.start) * self.speed
 
 
+def local_midnight(at: datetime) -> datetime:
+    """Return the start of the local day."""
+    return datetime.combine(local_day(at), time(), UTC) - timedelta(hours=UTC_OFFSET_H)
+
+
+def local(at: datetime) -> datetime:
+    """Return an instant as a local clock shows it."""
+    return at.astimezone(timezone(timedelta(hours=UTC_OFFSET_H)))
+
+
 def local_hour(at: datetime) -> float:
     """Return the local hour of the day, with its fraction."""
-    local = at.astimezone(UTC) + timedelta(hours=UTC_OFFSET_H)
-    return local.hour + local.minute / 60 + local.second / 3600
+    shown = local(at)
+    return shown.hour + shown.minute / 60 + shown.second / 3600
 
 
 def local_day(at: datetime) -> date:
     """Return the local day."""
-    return (at.astimezone(UTC) + timedelta(hours=UTC_OFFSET_H)).date()
+    return local(at).date()

@@ -25,7 +25,7 @@ from core.settings import (
 )
 from solarhub import services
 from solarhub.errors import CommandError, database_reached
-from solarhub.options import DATA, Data, Seconds
+from solarhub.options import DATA, DEMO_SPEED, Data, Seconds
 from solarhub.run_file import fill_environment
 
 # Packages above this one add a command by an entry point of this group in pyproject.toml. The entry
@@ -98,15 +98,26 @@ def up(
     demo: Annotated[
         bool, typer.Option("--demo", help="Add simulated homes and buyers, and show a live table.")
     ] = False,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="With --demo: seconds of the hub's clock per second; 1 is real time."
+            f" [default: {DEMO_SPEED:g}, a day in five minutes]",
+            show_default=False,
+        ),
+    ] = None,
     seconds: Seconds = None,
 ) -> None:
     """Run the whole hub in one process; servers without a URL setting run embedded."""
+    if speed is not None and not demo:
+        raise typer.BadParameter("--speed needs --demo")
     from solarhub import demo as demonstration
     from solarhub.up import serve
     from solarhub.up import up as run
 
     if demo:
-        demonstration.demonstrate(data, seconds)
+        demonstration.demonstrate(data, seconds, speed)
     else:
         log.set_up(load(LogSettings), process="up")
         run(data, lambda hub: serve(hub, seconds))

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import httpx
 from rich.table import Table
 
+from core.clock import REAL_TIME, Clock
 from db.pool import Pool
 from db.totals import Totals, totals
+from simulators.sun import local
 from solarhub.metrics_client import MetricsSnapshot, fetch_metrics
 
 _READINGS = ("received", "stored", "duplicate", "rejected")
@@ -41,7 +43,10 @@ class DashboardSnapshot:
 class DashboardWatcher:
     """Keeps the last snapshots of a hub; rates count from the oldest, so that they are steady."""
 
-    def __init__(self, api_url: str, pool: Pool, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self, api_url: str, pool: Pool, http: httpx.AsyncClient, clock: Clock = REAL_TIME
+    ) -> None:
+        self.clock = clock
         self._api_url = api_url
         self._pool = pool
         self._http = http
@@ -86,6 +91,10 @@ def as_table(watcher: DashboardWatcher) -> Table:
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_column(justify="right", style="dim")
+    if watcher.clock != REAL_TIME:
+        pace = f"{watcher.clock.pace:g} × real time"
+        table.add_row("time at the hub", f"{local(watcher.clock.now()):%a %d %b, %H:%M}", pace)
+        table.add_section()
     for kind in _READINGS:
         rate = f"{_rate(watcher, kind):,.0f}/s"
         table.add_row(f"readings {kind}", f"{now.readings(kind):,.0f}", rate)

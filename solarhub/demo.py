@@ -5,6 +5,8 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, aclosing, suppress
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from signal import SIGTERM
@@ -16,59 +18,112 @@ from rich.console import Console
 from rich.live import Live
 
 from core import log
-from core.clock import real_now
+from core.clock import REAL_TIME, Clock, real_now
 from core.feed import FeedEvent, Subscription
-from core.settings import DatabaseSettings, LogSettings, load
+from core.settings import DatabaseSettings, LogSettings, UpSettings, load, variable
 from db.pool import open_pool
 from simulators import private_json
 from simulators.feed import FeedClient
 from simulators.hub_client import HubSession, UserAccount, open_hub
+from simulators.sun import local_midnight
 from solarhub import admin, dashboard
 from solarhub.audit import print_audit
 from solarhub.child import ChildProcess
 from solarhub.dashboard import DashboardWatcher
+from solarhub.errors import CommandError
+from solarhub.options import DEMO_SPEED
 from solarhub.run_file import RunFile
 from solarhub.up import up, watch
 
 # Unix time at which waiting began, in seconds; `make demo` sets it to include the installation.
 _SINCE = "SOLARHUB_DEMO_SINCE"
 
-_HOMES = ("devices", "--count", "24", "--rate", "2", "--sun", "11:00", "--wait", "60")
-_BUYERS = ("buyers", "--count", "10")
+_HOMES = ("neighbourhood", "--wait", "60")
+_BUYERS = ("buyers", "--count", "10", "--radius-km", "8", "--routine")
+# Attempted purchases per second of the hub's clock: they just buy what the homes can sell.
+_PURCHASES_HZ = 0.01
+# In real time a day's energy would last for days otherwise.
+_PURCHASES_MIN_HZ = 0.5
+# The first day of a demonstration, which runs until it has caught up with the real time, and the
+# hour at which it starts: the sun is up.
+_DAYS_BACK = timedelta(days=28)
+_STARTS_AT_H = 9
 # Buyers start at the first event, or after this time without one.
 _BUYERS_WAIT_MAX_S = 20.0
 _TABLE_EVERY_S = 0.5
 _LINE_EVERY_S = 5.0
 
 
-def demonstrate(data: Path, seconds: float | None) -> None:
+def demonstrate(data: Path, seconds: float | None, speed: float | None) -> None:
     """Run the demonstration; exit with code 0 only if the audit at its end passes.
 
-    Logs go to a file, because the terminal shows the table.
+    Logs go to a file, because the terminal shows the table. Raises CommandError if the database is
+    not embedded and the speed is not that of real time.
     """
+    speed = _allowed(speed)
     data.mkdir(parents=True, exist_ok=True)
     with (data / "hub.log").open("a") as log_file:
         log.set_up(load(LogSettings), process="demo", stream=log_file)
-        demo = Demo(data, seconds, Console(highlight=False))
-        up(data, demo.run, prepare=demo.prepare)
+        demo = Demo(data, seconds, speed, Console(highlight=False))
+        up(
+            data,
+            demo.run,
+            prepare=demo.prepare,
+            clock_after=partial(clock_after, speed),
+            interrupt=demo.interrupt,
+        )
     raise typer.Exit(0 if demo.audit_passed else 1)
+
+
+class _Interrupted(Exception):
+    """Ctrl-C ends the demonstration."""
+
+
+def _allowed(speed: float | None) -> float:
+    """Return the speed of a demonstration, which is 1 with a database that others may use."""
+    if load(UpSettings).database_url is None:
+        return DEMO_SPEED if speed is None else speed
+    if speed not in (None, 1):
+        raise CommandError(
+            "--speed: only an embedded database can have a clock of its own:"
+            f" unset {variable('database_url')}, or give --speed 1"
+        )
+    return 1.0
+
+
+def clock_after(speed: float, latest: datetime | None) -> Clock:
+    """Return the clock of a demonstration: it starts on a morning weeks ago, or after `latest`."""
+    if speed == 1:
+        return REAL_TIME
+    morning = local_midnight(real_now() - _DAYS_BACK) + timedelta(hours=_STARTS_AT_H)
+    return Clock.starting(morning if latest is None else max(morning, latest), speed=speed)
 
 
 class Demo:
     """One demonstration; `audit_passed` holds the result of the audit at its end."""
 
-    def __init__(self, data: Path, seconds: float | None, console: Console) -> None:
+    def __init__(self, data: Path, seconds: float | None, speed: float, console: Console) -> None:
         self._data = data
         self._seconds = seconds
+        self._speed = speed
         self._console = console
         self._children: list[ChildProcess] = []
         self._first_event = asyncio.Event()
+        self._is_shown = False
+        self._interrupted = asyncio.Event()
         self.audit_passed = True
 
     def prepare(self, stack: ExitStack) -> None:
         """Start the homes now: they take as long to start as the hub does."""
         stack.callback(self._stop_children)
         self._simulate("homes", _HOMES)
+
+    def interrupt(self) -> bool:
+        """Go on to the summary and the audit, at the first Ctrl-C. Return whether that is so."""
+        goes_on = self._is_shown and not self._interrupted.is_set()
+        if goes_on:
+            self._interrupted.set()
+        return goes_on
 
     def _stop_children(self) -> None:
         for child in self._children:
@@ -93,7 +148,8 @@ class Demo:
             open_pool(settings, application_name="demo", max_size=2) as pool,
             httpx.AsyncClient(timeout=10) as http,
         ):
-            watcher = DashboardWatcher(run.api_url, pool, http)
+            clock = REAL_TIME if run.clock is None else Clock.parse(run.clock)
+            watcher = DashboardWatcher(run.api_url, pool, http, clock)
             try:
                 await self._show(run, watcher, administrator)
             finally:
@@ -120,23 +176,32 @@ class Demo:
     async def _show(
         self, run: RunFile, watcher: DashboardWatcher, administrator: UserAccount
     ) -> None:
-        """Show the table until the time is up."""
+        """Show the table until the time is up, or until Ctrl-C."""
+        self._is_shown = True
         try:
             async with asyncio.timeout(self._seconds) as limit, asyncio.TaskGroup() as tasks:
                 tasks.create_task(watch(self._children))
                 tasks.create_task(self._time_first_event(run, administrator))
                 tasks.create_task(self._start_buyers())
                 tasks.create_task(self._print_sign_ins())
+                tasks.create_task(self._end_when_interrupted())
                 await (self._table if self._console.is_terminal else self._lines)(watcher)
-        except TimeoutError:
+        except* _Interrupted:
+            pass
+        except* TimeoutError:
             if not limit.expired():
                 raise
+
+    async def _end_when_interrupted(self) -> None:
+        await self._interrupted.wait()
+        raise _Interrupted
 
     async def _start_buyers(self) -> None:
         """Start the buyers at the first event: until then the homes need all of the CPU time."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._first_event.wait(), _BUYERS_WAIT_MAX_S)
-        self._simulate("buyers", _BUYERS)
+        rate_hz = max(_PURCHASES_MIN_HZ, _PURCHASES_HZ * self._speed)
+        self._simulate("buyers", (*_BUYERS, "--rate", f"{rate_hz:g}"))
 
     async def _print_sign_ins(self) -> None:
         """Print how one host and one buyer sign in, as soon as the simulators have created them."""

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+# Seconds of the hub's clock per second of a demonstration: a day lasts five minutes.
+DEMO_SPEED = 288.0
+
 DATA = Path(".solarhub")
 Data = Annotated[
     Path,

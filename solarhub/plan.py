@@ -41,6 +41,8 @@ class Plan:
     realtime: RealtimeSettings
     # None if SOLARHUB_MQTT_URL names an external broker.
     broker: EmbeddedBroker | None
+    # Whether the database is embedded: it belongs to this hub alone.
+    owns_database: bool
     # Embedded servers; if one ends, the hub ends.
     servers: Sequence[ChildProcess]
 
@@ -67,6 +69,7 @@ def make(data: Path, settings: UpSettings, keys: Keys, stack: ExitStack) -> Plan
         api=_api(settings, keys, ingest, realtime),
         realtime=realtime,
         broker=broker,
+        owns_database=settings.database_url is None,
         servers=servers,
     )
 

@@ -4,7 +4,7 @@ import asyncio
 import faulthandler
 import gc
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,8 +30,17 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GARBAGE_THRESHOLDS = (50_000, 20, 100)
 
 
-def run_until_stopped(work: Coroutine[Any, Any, None]) -> None:
+def cannot_end_early() -> bool:
+    """Leave Ctrl-C to `run_until_stopped`."""
+    return False
+
+
+def run_until_stopped(
+    work: Coroutine[Any, Any, None], *, interrupt: Callable[[], bool] = cannot_end_early
+) -> None:
     """Run `work` to its end, or until SIGTERM or Ctrl-C cancels it.
+
+    At Ctrl-C `interrupt` may return True instead: `work` then comes to its end by itself.
 
     A process that does not end within STOP_WITHIN_S prints its stack and exits with code 1. The
     kernel then ends its children.
@@ -39,10 +48,10 @@ def run_until_stopped(work: Coroutine[Any, Any, None]) -> None:
     gc.freeze()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_until_signal(work))
+        runner.run(_until_signal(work, interrupt))
 
 
-async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
+async def _until_signal(work: Coroutine[Any, Any, None], interrupt: Callable[[], bool]) -> None:
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
     stopping = asyncio.Event()
@@ -54,8 +63,12 @@ async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
             faulthandler.dump_traceback_later(STOP_WITHIN_S, exit=True)
             task.cancel()
 
-    for number in _STOP_SIGNALS:
-        loop.add_signal_handler(number, stop)
+    def stop_unless_interrupted() -> None:
+        if not interrupt():
+            stop()
+
+    loop.add_signal_handler(signal.SIGTERM, stop)
+    loop.add_signal_handler(signal.SIGINT, stop_unless_interrupted)
     try:
         await task
     except asyncio.CancelledError:

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from dotenv import dotenv_values
 
+from core.clock import REAL_TIME, Clock
 from core.settings import variable
 from solarhub import keys
 
@@ -28,10 +29,13 @@ class RunFile:
     mqtt_url: str
     database_url: str
     redis_url: str
+    # The hub's clock as text; None, and not in the file, if the hub shows the real time.
+    clock: str | None = None
 
 
 def write(data: Path, run: RunFile) -> None:
-    keys.write_private(data / _FILE, asdict(run))
+    shown = {name: value for name, value in asdict(run).items() if value is not None}
+    keys.write_private(data / _FILE, shown)
 
 
 def remove(data: Path) -> None:
@@ -45,6 +49,12 @@ def find(data: Path) -> RunFile | None:
     except FileNotFoundError:
         return None
     return run if _is_alive(run.pid) else None
+
+
+def clock_of(data: Path) -> Clock:
+    """Return the clock of the hub that runs on this data directory; else the real time."""
+    run = find(data)
+    return REAL_TIME if run is None or run.clock is None else Clock.parse(run.clock)
 
 
 def _is_alive(pid: int) -> bool:

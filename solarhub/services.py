@@ -20,7 +20,7 @@ from core.settings import (
 )
 from solarhub.options import DATA, Data
 from solarhub.process import metrics_served, new_registry, run_part, run_until_stopped
-from solarhub.run_file import fill_environment
+from solarhub.run_file import clock_of, fill_environment
 
 # Takes the keyword arguments `registry` and `started`, and runs until it is cancelled.
 Work = Callable[..., Coroutine[Any, Any, None]]
@@ -33,7 +33,7 @@ def api(data: Data = DATA) -> None:
     fill_environment(data)
     settings, database = load(ApiSettings), load(DatabaseSettings)
     redis = load(RedisSettings) if load(UpSettings).redis_url else None
-    _serve_as("api", partial(run, settings, database, redis))
+    _serve_as("api", partial(run, settings, database, redis, clock=clock_of(data)))
 
 
 def ingest(data: Data = DATA) -> None:
@@ -42,7 +42,9 @@ def ingest(data: Data = DATA) -> None:
 
     fill_environment(data)
     settings, database = load(IngestSettings), load(DatabaseSettings)
-    _serve_as("ingest", partial(run, settings, database), load(MetricsSettings))
+    _serve_as(
+        "ingest", partial(run, settings, database, clock=clock_of(data)), load(MetricsSettings)
+    )
 
 
 def relay(data: Data = DATA) -> None:
@@ -61,7 +63,7 @@ def realtime(data: Data = DATA) -> None:
     fill_environment(data)
     settings = load(RealtimeSettings)
     database, redis = load(DatabaseSettings), load(RedisSettings)
-    _serve_as("realtime", partial(run, settings, redis, database))
+    _serve_as("realtime", partial(run, settings, redis, database, clock=clock_of(data)))
 
 
 def _serve_as(name: str, work: Work, metrics: MetricsSettings | None = None) -> None:

@@ -14,11 +14,12 @@ import typer
 
 from core.dialects import Dialect
 from simulators import buyers, fleet
+from simulators import neighbourhood as homes_of_demo
 from simulators.checking import DeviceCheck
 from simulators.dialects.encoders import ENCODERS
 from simulators.faults import CALM_READINGS, Fault, FaultPlan
 from simulators.progress import show_progress
-from solarhub import simulate_replay, simulate_report
+from solarhub import run_file, simulate_replay, simulate_report
 from solarhub.errors import CommandError
 from solarhub.options import DATA, Data, Seconds
 from solarhub.simulate_common import (
@@ -136,7 +137,7 @@ def devices(
             "Readings", None, lambda: tally.readings, lambda: describe(tally.connections)
         ):
             target = await with_administrator(data, hub) if plan.past else hub
-            await fleet.run(plan, target, state_file, tally)
+            await fleet.run(plan, target, state_file, tally, now=run_file.clock_of(data).now)
             if check:
                 checks.extend(await simulate_report.check(hub, tally))
 
@@ -151,6 +152,28 @@ def devices(
         raise typer.Exit(simulate_report.print_checks(checks))
 
 
+@app.command(hidden=True)
+def neighbourhood(
+    rate: Annotated[float, typer.Option(help="Readings per second of each home.")] = 1.0,
+    data: Data = DATA,
+    wait: Wait = 0,
+) -> None:
+    """Simulate the homes of `up --demo`: a day of the past, and then the present."""
+    Thread(target=import_module, args=("pvlib",), daemon=True).start()
+    wait_for_hub(data, wait)
+    tally = fleet.FleetTally()
+    hub = hub_at(data, api_url=None)
+    clock = run_file.clock_of(data)
+    plan = homes_of_demo.NeighbourhoodPlan(rate_hz=rate)
+
+    async def work() -> None:
+        target = await with_administrator(data, hub)
+        await homes_of_demo.run(plan, target, data / "fleet.json", tally, clock)
+
+    until_done_or_stopped(work())
+    typer.echo(f"{tally.registered:,} devices sent {tally.readings:,} readings.")
+
+
 @app.command(name="buyers")
 def buyers_(
     count: Annotated[int, typer.Option(min=1, help="Number of buyers.")] = 10,
@@ -163,12 +186,15 @@ def buyers_(
         float,
         typer.Option(min=0.001, max=100, help="Kilometres around each buyer's home to search."),
     ] = 5.0,
+    routine: Annotated[
+        bool, typer.Option(help="Buy little at night, most at noon and in the evening.")
+    ] = False,
     seed: Seed = 1,
     data: Data = DATA,
     api_url: ApiUrl = None,
 ) -> None:
     """Simulate people who sign in, top up, follow the feed, and buy from neighbours."""
-    plan = buyers.BuyersPlan(count, rate, duration, radius_km, seed)
+    plan = buyers.BuyersPlan(count, rate, duration, radius_km, seed, routine)
     tally = buyers.BuyersTally()
     hub = hub_at(data, api_url=api_url)
 
@@ -176,7 +202,7 @@ def buyers_(
         async with show_progress(
             "Purchases", None, lambda: tally.purchases, lambda: _summary(tally)
         ):
-            await buyers.run(plan, hub, data / "buyers.json", tally)
+            await buyers.run(plan, hub, data / "buyers.json", tally, run_file.clock_of(data))
 
     until_done_or_stopped(work())
     typer.echo(f"{tally.signed_in:,} buyers made {tally.purchases:,} purchases: {_summary(tally)}.")

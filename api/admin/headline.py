@@ -46,6 +46,10 @@ class PeriodQuery(BaseModel):
 
 class HeadlineView(View):
     now: Annotated[ShownInstant, Field(description="Current time of the hub")]
+    pace: Annotated[
+        float,
+        Field(description="Seconds of the hub's clock per second; 1 except in a demonstration"),
+    ]
     since: Annotated[ShownInstant, Field(description="Start of the period")]
     generated_kwh: Annotated[ShownKwh, Field(description="Energy that all devices generated, kWh")]
     transactions: Annotated[int, Field(description="Number of purchases in the period")]
@@ -110,6 +114,7 @@ async def get_headline(
     return ok(
         HeadlineView(
             now=now,
+            pace=clock.pace,
             since=since,
             generated_kwh=generated_kwh,
             transactions=traded.transactions,

@@ -38,6 +38,9 @@ from core.units import mwh_of_wh
 DIP_FLOOR_PCT = 90
 # Energy of a longer stall is spread over this time only: no late reading has to go back further.
 STALLED_FOR_MAX = timedelta(days=1)
+# Offsets of time zones are whole quarters of an hour, from -12 to +14 hours.
+ZONE_STEP = timedelta(minutes=15)
+ZONE_SHIFT_MAX = timedelta(hours=26)
 # Consecutive readings that must agree before an impossible level becomes the mark.
 AGREEING_READINGS = 3
 
@@ -78,11 +81,23 @@ def _next_counted(counter: Counter, value_mwh: int, context: ReadingContext) -> 
         return replace(after, counted=CountedSince(since, context.at)), credited
     if since is None or since == counted.since:
         after, credited = _next(counter, value_mwh, context)
+    elif value_mwh >= counter.mark_mwh and _is_zone_change(counted.since, since):
+        after, credited = _next(counter, value_mwh, context)
+        counted = replace(counted, since=since)
     else:
         after, credited = _restart(counter, counted, value_mwh, since, context)
         counted = replace(counted, since=since)
     energy_mwh = sum(credit.energy_mwh for credit in credited)
     return replace(after, counted=counted.credited(energy_mwh, context.at)), credited
+
+
+def _is_zone_change(before: datetime, after: datetime) -> bool:
+    """Return True if two times differ as the same local time does in two time zones.
+
+    A meter reports a local time. Its owner may correct the zone, and a firmware its clock.
+    """
+    shift = abs(after - before)
+    return shift <= ZONE_SHIFT_MAX and not shift % ZONE_STEP
 
 
 def _restart(

@@ -99,6 +99,17 @@ def test_a_meter_that_begins_to_report_its_start_has_not_been_reset() -> None:
     assert credited_wh(value(0, 5000), (5, 5060, None), value(10, 5100)) == 100
 
 
+@pytest.mark.parametrize("hours", [1, 3.5, 4.5, 5.75])
+def test_a_time_zone_that_is_corrected_is_no_reset(hours: float) -> None:
+    """All local times are read in another zone, where they are later: 4 Wh a minute since 0."""
+    later = 60 * hours
+    shown = [value(n, 4 * n, 0) for n in range(0, 300, 5)]
+    shown += [value(300 + later, 4 * 300, later), value(305 + later, 4 * 305, later)]
+    assert credited_wh(*shown) == 4 * 305
+    # A counter that falls was reset, however its times differ.
+    assert credited_wh(*shown, value(320 + later, 30, 315 + later)) == 4 * 305 + 30
+
+
 def test_resets_back_and_forth_credit_nothing_twice() -> None:
     shown = [value(0, 5000), *(value(n, 5000 + 20 * n) for n in range(5, 60, 5))]
     shown += [value(60, 650, 30), value(65, 5000 + 65 * 20, 0), value(70, 800, 30)]

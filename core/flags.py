@@ -8,14 +8,15 @@ three kinds:
   credit 1 kWh together, and a quarter of all energy credited in that day. A device that starts anew
   after each power cut earns far less by it.
 - `night_generation`: slots in which the sun was below -6 degrees all the time have energy. At least
-  2 slots within a day have 100 Wh together, and the energy of 3 minutes at full capacity. Devices
-  with a battery and interpolated energy are exempt.
+  2 slots within a day have 100 Wh together, and the energy of 3 minutes at full capacity. Energy
+  that is interpolated over a silence counts as far as it exceeds what the capacity makes in all
+  the daylight of the silence. Devices with a battery are exempt.
 - `near_limit`: slots have more than 1.15 times the energy of the capacity (a counter may rise by
   1.25 times). At least 8 slots, which is two hours, within a day.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -42,6 +43,7 @@ NEAR_LIMIT_MIN_SLOTS = 8
 # Evidence is stored with the flag: this limits its size.
 _EXAMPLES_MAX = 10
 _SLOTS_PER_HOUR = timedelta(hours=1) / SLOT
+_SLOTS_PER_DAY = timedelta(days=1) // SLOT
 
 
 class FlagKind(StrEnum):
@@ -92,9 +94,14 @@ class Finding:
     evidence: dict[str, Any]
 
 
-def find_in_slots(slots: Sequence[SlotEnergy], device: CheckedDevice) -> list[Finding]:
-    """Return the findings in slots, sorted by time, that need no readings."""
-    found = (_night_generation(slots, device), _near_limit(slots, device))
+def find_in_slots(
+    slots: Sequence[SlotEnergy], device: CheckedDevice, *, since: datetime | None = None
+) -> list[Finding]:
+    """Return the findings in slots, sorted by time, that need no readings.
+
+    `since`: the slots are those from this instant on; None: there are no earlier ones.
+    """
+    found = (_night_generation(slots, device, since), _near_limit(slots, device))
     return [finding for finding in found if finding is not None]
 
 
@@ -142,17 +149,21 @@ def find_resets(
     return Finding(FlagKind.EARNING_RESETS, energy_wh, evidence)
 
 
-def _night_generation(slots: Iterable[SlotEnergy], device: CheckedDevice) -> Finding | None:
+def _night_generation(
+    slots: Sequence[SlotEnergy], device: CheckedDevice, since: datetime | None
+) -> Finding | None:
     if device.place is None or device.has_battery:
         return None
     latitude, longitude = device.place
-    dark = [
-        slot
-        for slot in slots
-        if slot.energy_wh > 0
-        and slot.quality is Quality.MEASURED
-        and _highest_sun_deg(slot, latitude, longitude) < DARK_BELOW_DEG
-    ]
+
+    def is_dark(slot: SlotEnergy) -> bool:
+        return _highest_sun_deg(slot, latitude, longitude) < DARK_BELOW_DEG
+
+    measured = (s for s in slots if s.energy_wh > 0 and s.quality is Quality.MEASURED)
+    dark = [slot for slot in measured if is_dark(slot)]
+    for silence in _silences(slots, since):
+        dark += _beyond_daylight(silence, device, is_dark)
+    dark.sort(key=lambda slot: slot.start)
     energy_min_wh = max(
         NIGHT_MIN_WH, device.capacity_w * (NIGHT_MIN_AT_CAPACITY / timedelta(hours=1))
     )
@@ -177,6 +188,42 @@ def _night_generation(slots: Iterable[SlotEnergy], device: CheckedDevice) -> Fin
             ],
         },
     )
+
+
+def _silences(
+    slots: Iterable[SlotEnergy], since: datetime | None
+) -> Iterator[Sequence[SlotEnergy]]:
+    """Yield each run of slots whose energy is interpolated, without a gap between them.
+
+    A run that may have begun before `since` is cut to whole days: its energy is spread evenly, so
+    the rest of a night alone would hold energy of days before.
+    """
+    run: list[SlotEnergy] = []
+    for slot in slots:
+        if slot.quality is not Quality.INTERPOLATED:
+            continue
+        if run and slot.start - run[-1].start != SLOT:
+            yield _whole_days(run, since)
+            run = []
+        run.append(slot)
+    yield _whole_days(run, since)
+
+
+def _whole_days(run: Sequence[SlotEnergy], since: datetime | None) -> Sequence[SlotEnergy]:
+    if not run or since is None or run[0].start - since >= SLOT:
+        return run
+    return run[len(run) % _SLOTS_PER_DAY :]
+
+
+def _beyond_daylight(
+    silence: Sequence[SlotEnergy], device: CheckedDevice, is_dark: Callable[[SlotEnergy], bool]
+) -> Iterator[SlotEnergy]:
+    """Yield the dark slots of a silence with energy that its daylight can't have made, if any."""
+    dark = [slot for slot in silence if is_dark(slot)]
+    capacity_wh = device.capacity_w / _SLOTS_PER_HOUR
+    excess_wh = _energy_wh(silence) - (len(silence) - len(dark)) * capacity_wh
+    if dark and excess_wh > 0:
+        yield from (replace(slot, energy_wh=excess_wh / len(dark)) for slot in dark)
 
 
 def _near_limit(slots: Iterable[SlotEnergy], device: CheckedDevice) -> Finding | None:

@@ -21,7 +21,8 @@ SELECT f.id, f.device_id, d.name AS device_name, d.owner_id, f.kind, f.state, f.
  ORDER BY f.id DESC LIMIT $2
 """
 
-# Nobody waits: who is measured at this moment is due again with it.
+# Nobody waits: who is measured at this moment is due again with it. A device without a place has
+# that of its newest listing: without a listing it sells nothing.
 _CLAIM = """
 WITH due AS (
     SELECT device_id, flags_due_from FROM device_states
@@ -30,8 +31,12 @@ WITH due AS (
 )
 UPDATE device_states s SET flags_due_from = NULL, flags_checked_at = hub_clock_timestamp()
   FROM due JOIN devices d ON d.id = due.device_id
+  LEFT JOIN LATERAL (SELECT exact_latitude, exact_longitude FROM energy_listings
+                      WHERE device_id = due.device_id
+                      ORDER BY created_at DESC, id DESC LIMIT 1) l ON true
  WHERE s.device_id = due.device_id
-RETURNING s.device_id, d.capacity_w, d.latitude, d.longitude,
+RETURNING s.device_id, d.capacity_w, coalesce(d.latitude, l.exact_latitude) AS latitude,
+          coalesce(d.longitude, l.exact_longitude) AS longitude,
           d.kind = 'battery' OR s.battery_soc_pct IS NOT NULL AS has_battery, due.flags_due_from
 """
 

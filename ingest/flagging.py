@@ -81,7 +81,7 @@ async def check_devices(
         slots_of = await flags.slots_since(conn, since)
         for one in due:
             slots = slots_of[one.device_id]
-            findings = find_in_slots(slots, one.suspect)
+            findings = find_in_slots(slots, one.suspect, since=since[one.device_id])
             reset = slots_with_resets(slots)
             if reset:
                 found = find_resets(slots, reset, await _credits(conn, one, reset))

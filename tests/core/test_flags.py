@@ -60,7 +60,7 @@ def test_generation_in_the_dark_is_flagged_with_the_suns_elevation() -> None:
         (slots(NIGHT, 60, 39), CheckedDevice(100, BANGALORE, has_battery=False)),
         (slots(NIGHT, 150, 120), CheckedDevice(5000, BANGALORE, has_battery=True)),
         (slots(NIGHT, 150, 120), CheckedDevice(5000, None, has_battery=False)),
-        (slots(NIGHT, 150, 120, quality=Quality.INTERPOLATED), ROOF),
+        (slots(NIGHT, 150, 120, quality=Quality.ESTIMATED), ROOF),
         (slots(NIGHT, 150) + slots(NIGHT + timedelta(days=1), 120), ROOF),
     ],
 )
@@ -75,6 +75,37 @@ def test_twilight_is_not_dark() -> None:
     dusk = datetime(2026, 3, 1, 13, tzinfo=UTC)
     assert kinds(slots(dusk, 500, 500)) == []
     assert kinds(slots(dusk + 2 * SLOT, 500, 500)) == [FlagKind.NIGHT_GENERATION]
+
+
+def silence(hours: float, mean_w: float) -> list[SlotEnergy]:
+    """A silence that begins at noon, whose energy is spread evenly."""
+    return slots(NOON, *[mean_w / 4] * round(4 * hours), quality=Quality.INTERPOLATED)
+
+
+def test_a_silence_with_more_energy_than_its_daylight_makes_is_flagged() -> None:
+    """From noon to midnight the sun is above -6 degrees for 28 slots, or 35 kWh at 5 kW."""
+    assert kinds(silence(12, 2900)) == []
+    [finding] = find_in_slots(silence(12, 3000), ROOF)
+    assert (finding.kind, finding.evidence["slots"]) == (FlagKind.NIGHT_GENERATION, 20)
+    assert finding.energy_wh == pytest.approx(1000)
+    assert kinds(silence(12, 3000), CheckedDevice(5000, None, has_battery=False)) == []
+    assert kinds(silence(12, 3000), CheckedDevice(5000, BANGALORE, has_battery=True)) == []
+    assert kinds(slots(NIGHT, 150, 120, quality=Quality.INTERPOLATED)) == [
+        FlagKind.NIGHT_GENERATION
+    ]
+
+
+def test_the_rest_of_a_silence_is_looked_at_in_whole_days() -> None:
+    """Of a silence that began earlier the last night alone would look like generation."""
+    night = slots(NIGHT, *[300] * 24, quality=Quality.INTERPOLATED)
+    assert find_in_slots(night, ROOF, since=NIGHT) == []
+    assert find_in_slots(night, ROOF, since=NIGHT - timedelta(minutes=14)) == []
+    assert find_in_slots(night, ROOF, since=NIGHT - SLOT) != []
+    days = slots(NIGHT, *[300] * 232, quality=Quality.INTERPOLATED)
+    assert find_in_slots(days, ROOF, since=NIGHT) == []
+    more = slots(NIGHT, *[800] * 232, quality=Quality.INTERPOLATED)
+    [finding] = find_in_slots(more, ROOF, since=NIGHT)
+    assert finding.kind == FlagKind.NIGHT_GENERATION
 
 
 def test_two_hours_near_the_limit_are_flagged() -> None:

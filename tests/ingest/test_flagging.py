@@ -129,7 +129,29 @@ async def test_hours_near_the_limit_are_flagged_also_in_one_message_of_a_week(po
     week = await add_inverter(pool)
     begin = NOW - timedelta(days=6)
     await tell(pool, week, Reading(begin, energy_wh=1.0), Reading(NOW, energy_wh=6.2 * 144_000))
-    assert [flag.kind for flag in await flagged(pool, week)] == ["near_limit"]
+    assert {flag.kind for flag in await flagged(pool, week)} == {"near_limit", "night_generation"}
+
+
+async def test_a_device_that_says_no_place_is_where_its_energy_is_sold(pool: Pool) -> None:
+    device = await add_inverter(pool)
+    await pool.execute("UPDATE devices SET latitude = NULL, longitude = NULL")
+    await add_following_listing(pool, device, NOW - timedelta(days=6))
+    await tell(pool, device, *counting(MIDNIGHT, range(1000, 2000, 100)))
+    [flag] = await flagged(pool, device)
+    assert (flag.kind, flag.energy_wh) == ("night_generation", 900)
+
+
+@pytest.mark.parametrize("days", [1, 6, 20])
+async def test_a_silence_hides_no_generation_at_night(pool: Pool, days: int) -> None:
+    """Less than its capacity on average, but more than all daylight makes."""
+    honest, device = await add_inverter(pool), await add_inverter(pool)
+    for one, mean_w in ((honest, 1500), (device, 4500)):
+        begin = NOW - timedelta(days=days)
+        first = telemetry(one, Reading(begin, energy_wh=1000.0), received_at=begin)
+        await write(pool, [first], HORIZON)
+        await tell(pool, one, Reading(NOW, energy_wh=1000.0 + mean_w * 24 * days))
+    assert await flagged(pool, honest) == []
+    assert [flag.kind for flag in await flagged(pool, device)] == ["night_generation"]
 
 
 async def test_a_plain_day_raises_nothing(pool: Pool) -> None:

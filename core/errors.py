@@ -244,7 +244,8 @@ class InsufficientBalance(Conflict):
 
 
 class PayoutHeld(Conflict):
-    """{held} INR were earned too recently to be withdrawn; {available} INR can be withdrawn now."""
+    """{held} INR were earned too recently to be withdrawn or invested; {available} INR can be
+    withdrawn now."""
 
     code = "payout_held"
 

@@ -1,9 +1,14 @@
-"""What somebody earned lately, which an operator may hold back from withdrawals."""
+"""Money that a user earned recently, which an operator may hold back from leaving the wallet.
+
+Held money can be spent on energy: the seller's income is held in turn. It can't be withdrawn, nor
+invested: the host of the device could withdraw it at once.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from core.errors import PayoutHeld
 from core.ids import UserId
 from db.pool import Connection
 
@@ -30,6 +35,15 @@ class Payable:
     @property
     def available(self) -> Decimal:
         return self.balance - self.held
+
+
+async def check_payable(
+    conn: Connection, user_id: UserId, amount: Decimal, *, held_since: datetime
+) -> None:
+    """Lock a wallet until commit. Raises PayoutHeld if it earned the amount too recently."""
+    payable = await lock_payable(conn, user_id, held_since=held_since)
+    if payable.available < amount <= payable.balance:
+        raise PayoutHeld(held=payable.held, available=payable.available)
 
 
 async def lock_payable(conn: Connection, user_id: UserId, *, held_since: datetime) -> Payable:

@@ -1,5 +1,6 @@
 """Wallets, and the balanced transfers that change them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -109,6 +110,11 @@ async def entries(
     return [_entry(row) for row in await conn.fetch(_ENTRIES, user_id, before_id, limit)]
 
 
+async def lock(conn: Connection, user_ids: Collection[UserId]) -> None:
+    """Lock wallets by user id until commit."""
+    await conn.execute(_LOCK, list(user_ids))
+
+
 async def move(
     conn: Connection,
     *,
@@ -146,7 +152,7 @@ async def pay(
     Returns the transfer. Locks the wallets by user id until commit. Refused: InsufficientBalance.
     Raises WalletLimit, which leaves the transaction to be rolled back.
     """
-    await conn.execute(_LOCK, [payer_id, payee_id])
+    await lock(conn, [payer_id, payee_id])
     transfer_id: UUID | None = await conn.fetchval(
         _PAY, kind, reference_id, payer_id, payee_id, amount, BALANCE_MAX
     )
@@ -159,7 +165,7 @@ async def pay(
 
 async def check_room(conn: Connection, user_id: UserId, amount: Decimal) -> None:
     """Lock a wallet until commit. Raises WalletLimit if the amount may be too much for it."""
-    await conn.execute(_LOCK, [user_id])
+    await lock(conn, [user_id])
     room: Decimal | None = await conn.fetchval(_ROOM, user_id, BALANCE_MAX)
     if room is None or amount > room:
         raise _limit_reached()

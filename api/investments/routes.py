@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from api.http import routing
 from api.http.cursors import NEWEST, PageQuery
-from api.http.dependencies import Id, Investor, PoolDep
+from api.http.dependencies import ClockDep, Id, Investor, PoolDep, SettingsDep
 from api.http.envelope import Answer, Page, created, ok
 from api.http.errors import answers
 from api.http.fields import Body, Money, RevenueShare, ShownInstant, ShownMoney
@@ -73,11 +73,13 @@ class InvestmentView(BaseModel):
     responses=answers(
         Forbidden, NotFound, errors.NotOpenForFunding, errors.TermsChanged,
         errors.FundingExceeded, errors.TooManyInvestors, errors.WalletLimit,
-        errors.InsufficientBalance, errors.IdempotencyKeyReused,
+        errors.InsufficientBalance, errors.PayoutHeld, errors.IdempotencyKeyReused,
     ),
 )  # fmt: skip
 async def make_investment(
     pool: PoolDep,
+    settings: SettingsDep,
+    clock: ClockDep,
     investor: Investor,
     body: NewInvestment,
     response: Response,
@@ -90,7 +92,11 @@ async def make_investment(
     """
     expected = ExpectedTerms(body.expected_funding_target, body.expected_revenue_share)
     made = await invest(
-        pool, investor, InvestmentRequest(body.device_id, body.amount, key, expected)
+        pool,
+        investor,
+        InvestmentRequest(body.device_id, body.amount, key, expected),
+        payout_delay=settings.payout_delay,
+        clock=clock,
     )
     if made.replayed:
         response.headers["Idempotent-Replayed"] = "true"

@@ -5,16 +5,18 @@ id. A purchase locks listings, then wallets by user id, so the two can't deadloc
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
 
 from api.http.idempotency import request_hash
+from core.clock import REAL_TIME, Clock
 from core.enums import TransferKind
 from core.errors import NotFound
 from core.ids import DeviceId
 from core.revenue import ExpectedTerms, check_investment
 from core.tokens import Identity
-from db import idempotency, investments, wallets
+from db import idempotency, investments, payouts, wallets
 from db.errors import refusals
 from db.investments import Investment
 from db.pool import Connection, Pool
@@ -38,24 +40,37 @@ class Invested:
     replayed: bool
 
 
-async def invest(pool: Pool, investor: Identity, request: InvestmentRequest) -> Invested:
+async def invest(
+    pool: Pool,
+    investor: Identity,
+    request: InvestmentRequest,
+    *,
+    payout_delay: timedelta = timedelta(0),
+    clock: Clock = REAL_TIME,
+) -> Invested:
     """Invest in a device: pay the host, and give the investor a share of later sales.
 
+    Money that was earned within `payout_delay` stays in the wallet.
     Raises NotFound, NotOpenForFunding, TermsChanged, FundingExceeded, TooManyInvestors,
-    InsufficientBalance, WalletLimit, IdempotencyKeyReused.
+    InsufficientBalance, PayoutHeld, WalletLimit, IdempotencyKeyReused.
     """
     investment_id = uuid4()
     async with pool.acquire() as conn, conn.transaction():
         earlier_id = await _claim_key(conn, investor, request, investment_id)
         if earlier_id is None:
-            await _pay(conn, investor, request, investment_id)
+            held_since = clock.now() - payout_delay if payout_delay else None
+            await _pay(conn, investor, request, investment_id, held_since)
         investment = await investments.by_id(conn, earlier_id or investment_id)
     assert investment is not None
     return Invested(investment, replayed=earlier_id is not None)
 
 
 async def _pay(
-    conn: Connection, investor: Identity, request: InvestmentRequest, investment_id: UUID
+    conn: Connection,
+    investor: Identity,
+    request: InvestmentRequest,
+    investment_id: UUID,
+    held_since: datetime | None,
 ) -> None:
     # Locked before the check: a host who is being deactivated takes no more money.
     host_is_active = await investments.hold_host(conn, request.device_id)
@@ -69,6 +84,9 @@ async def _pay(
         investments=await investments.count(conn, request.device_id),
         amount=request.amount,
     )
+    await wallets.lock(conn, [investor.user_id, funding.owner_id])
+    if held_since is not None:
+        await payouts.check_payable(conn, investor.user_id, request.amount, held_since=held_since)
     with refusals(total_price=request.amount):
         transfer_id = await wallets.pay(
             conn,

@@ -5,7 +5,7 @@ Lock order: the idempotency key, the order, then the wallet.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
 
@@ -14,7 +14,7 @@ from api.http.usage_limits import Quota, check_quota
 from api.payments.webhooks import WebhookEvent
 from core.clock import REAL_TIME, Clock
 from core.enums import PaymentKind, PaymentMethodKind, PaymentStatus, TransferKind
-from core.errors import Invalid, NotFound, PaymentsUnavailable, PayoutHeld
+from core.errors import Invalid, NotFound, PaymentsUnavailable
 from core.tokens import Identity
 from db import idempotency, payments, payouts, wallets
 from db.errors import refusals
@@ -87,7 +87,9 @@ async def open_order(
         else:
             if payout_delay:
                 held_since = clock.now() - payout_delay
-                await _check_payable(conn, member, request.amount, held_since)
+                await payouts.check_payable(
+                    conn, member.user_id, request.amount, held_since=held_since
+                )
             transfer_id = await _take_out(conn, member, request, order_id, method)
         order = await payments.open_order(
             conn,
@@ -165,15 +167,6 @@ async def _take_out(
             user_id=member.user_id,
             amount=-request.amount,
         )
-
-
-async def _check_payable(
-    conn: Connection, member: Identity, amount: Decimal, held_since: datetime
-) -> None:
-    """Raise PayoutHeld if the balance covers the amount only with money earned too lately."""
-    payable = await payouts.lock_payable(conn, member.user_id, held_since=held_since)
-    if payable.available < amount <= payable.balance:
-        raise PayoutHeld(held=payable.held, available=payable.available)
 
 
 async def _close(conn: Connection, order: PaymentOrder, *, succeeded: bool) -> None:

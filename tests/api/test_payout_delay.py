@@ -98,6 +98,31 @@ async def test_the_shares_of_investors_are_held_too(database: DatabaseSettings, 
             assert f"{available} INR can be withdrawn now" in held.json()["message"]
 
 
+async def test_what_was_earned_lately_can_not_be_invested_either(
+    database: DatabaseSettings, pool: Pool
+) -> None:
+    """An investor with all of a host's sales, and another host who withdraws what they invest."""
+    async with serving(database, payout_delay=TWO_DAYS) as api:
+        host, accomplice = await add_user(pool, "host"), await add_user(pool, "host")
+        investor = await add_user(pool, "investor", balance=101)
+        device = await offer_device(api, host, target=100)
+        assert (await invest(api, investor, device["id"], 100)).status_code == 201
+        buyer = await add_user(pool, balance=1000)
+        listing_id = await add_listing(
+            pool, host, price_per_kwh=10, device_id=UUID(device["id"]), kwh=10
+        )
+        await add_purchase(pool, buyer, listing_id, kwh=4)
+        other = await offer_device(api, accomplice, target=1000)
+        held = await invest(api, investor, other["id"], "1.01")
+        assert (held.status_code, code_of(held)) == (409, "payout_held")
+        assert held.json()["message"].startswith("19.00 INR were earned too recently")
+        assert code_of(await invest(api, investor, other["id"], "20.01")) == "insufficient_balance"
+        assert (await invest(api, investor, other["id"], 1)).status_code == 201
+        async with pool.acquire() as conn:
+            await as_owner(conn, _BACKDATE, TWO_DAYS)
+        assert (await invest(api, investor, other["id"], 19)).status_code == 201
+
+
 @pytest.mark.parametrize("delay", [{}, {"payout_delay": timedelta(0)}])
 async def test_by_default_nothing_is_held(
     database: DatabaseSettings, pool: Pool, delay: dict[str, timedelta]

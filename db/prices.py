@@ -19,7 +19,9 @@ _FORGET_DEMAND = "DELETE FROM refused_demand WHERE slot_start < $1"
 
 # On sale when slot $2 begins; bought and refused in the slot before, which began at $1. One buyer
 # counts for $4 at most, what was bought first. What cost less than the grid's export price ($3)
-# counts as what the same money buys at that.
+# counts as what the same money buys at that. An offer that costs more than the grid's retail price
+# ($5) is no supply: nobody has to take it, so it would push the price of others down at no risk. A
+# dynamic listing's price moves, but not below its floor.
 _PLACES = """
 WITH wanted AS (
     SELECT coalesce(buyer_id, id) AS household, listing_id, created_at AS at,
@@ -40,6 +42,8 @@ SELECT latitude, longitude, sum(offered_kwh) AS offered_kwh, sum(wanted_kwh) AS 
        bool_or(priced) AS priced
   FROM (SELECT latitude, longitude, 0 AS wanted_kwh, pricing = 'dynamic' AS priced,
                CASE WHEN status = 'active' AND available_from <= $2 AND available_to > $2
+                         AND $5 >= CASE pricing WHEN 'dynamic' THEN price_floor
+                                                ELSE price_per_kwh END
                     THEN energy_amount_kwh ELSE 0 END AS offered_kwh
           FROM energy_listings WHERE status IN ('active', 'paused', 'sold')
          UNION ALL
@@ -133,7 +137,8 @@ async def places(
     conn: Connection, slot_start: datetime, rules: PriceRules
 ) -> AsyncIterator[PlaceTotals]:
     """Where something is offered as a slot begins, or was wanted in the one before."""
-    asked = slot_start - SLOT, slot_start, rules.grid.export, rules.demand_max_kwh
+    grid = rules.grid
+    asked = slot_start - SLOT, slot_start, grid.export, rules.demand_max_kwh, grid.retail
     async for row in conn.cursor(_PLACES, *asked, prefetch=_PLACES_AT_ONCE):
         yield PlaceTotals(**dict(row))
 

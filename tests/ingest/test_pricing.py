@@ -159,6 +159,24 @@ async def test_only_what_is_on_sale_is_offered(pool: Pool) -> None:
     assert await price_of(pool, here) == expected(4, 10)
 
 
+async def test_what_costs_more_than_the_grid_takes_is_no_supply(pool: Pool) -> None:
+    """An offer that nobody has to take would push down the price of all others, for nothing."""
+    here = await add_dynamic_listing(pool, await host(pool), kwh=4)
+    dear = GRID.retail + Decimal("0.0001")
+    await add_listing(pool, await host(pool), kwh=90_000, price_per_kwh=dear)
+    await add_dynamic_listing(
+        pool, await host(pool), kwh=90_000, price_per_kwh=dear, floor=dear, cap=20
+    )
+    await want(pool, here, 10)
+    await turn(pool)
+    assert await price_of(pool, here) == expected(4, 10)
+    await add_listing(pool, await host(pool), kwh=1, price_per_kwh=GRID.retail)
+    await want(pool, here, 10)
+    await pricing.turn(pool, RULES, await slot_after(pool) + SLOT)
+    [made] = await pool.fetch("SELECT offered_kwh FROM neighbourhood_prices WHERE wanted_kwh = 0")
+    assert made["offered_kwh"] == 5
+
+
 async def test_what_was_bought_in_the_last_slot_was_wanted_too(pool: Pool) -> None:
     seller, buyer = await host(pool), await add_user(pool, balance=10_000)
     here = await add_dynamic_listing(pool, seller, kwh=10)

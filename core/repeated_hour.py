@@ -81,10 +81,9 @@ def first_passes(shown: Sequence[ClockReading], capacity_w: float) -> list[bool]
     contents: dict[datetime, set[str]] = {}
     for one in shown:
         contents.setdefault(one.clock, set()).add(content(one.reading))
+    stored = _StoredLevels.of(shown)
     return [
-        vote.first
-        if vote.first != vote.second
-        else _undecided(one, contents[one.clock], (other for other in shown if not other.is_new))
+        vote.first if vote.first != vote.second else _undecided(one, contents[one.clock], stored)
         for one, vote in zip(shown, votes, strict=True)
     ]
 
@@ -94,21 +93,44 @@ def content(reading: Reading) -> str:
     return repr(replace(reading, time=None))
 
 
-def _undecided(one: ClockReading, contents: set[str], others: Iterable[ClockReading]) -> bool:
+def _undecided(one: ClockReading, contents: set[str], stored: "_StoredLevels") -> bool:
     if len(contents) > 1:
         return content(one.reading) == min(contents)
     if one.is_new:
-        for other in others:
-            if other.is_first and _shows_more(other.reading, one.reading):
-                return True
-            if not other.is_first and _shows_more(one.reading, other.reading):
-                return False
+        if stored.first_shows_more(one.reading):
+            return True
+        if stored.second_shows_less(one.reading):
+            return False
     return one.is_first
 
 
-def _shows_more(reading: Reading, than: Reading) -> bool:
-    levels = dict(_counters(than))
-    return any(wh > levels[key] for key, wh in _counters(reading) if key in levels)
+@dataclass(frozen=True, slots=True)
+class _StoredLevels:
+    """By counter, the highest level of stored readings in the first pass, the lowest in the second.
+
+    A batch may hold a thousand new readings: they are not compared with each stored one.
+    """
+
+    highest_of_first: Mapping[str, float]
+    lowest_of_second: Mapping[str, float]
+
+    @classmethod
+    def of(cls, shown: Iterable[ClockReading]) -> "_StoredLevels":
+        highest: dict[str, float] = {}
+        lowest: dict[str, float] = {}
+        for one in shown:
+            for key, wh in () if one.is_new else _counters(one.reading):
+                if one.is_first:
+                    highest[key] = max(wh, highest.get(key, wh))
+                else:
+                    lowest[key] = min(wh, lowest.get(key, wh))
+        return cls(highest, lowest)
+
+    def first_shows_more(self, than: Reading) -> bool:
+        return any(self.highest_of_first.get(key, wh) > wh for key, wh in _counters(than))
+
+    def second_shows_less(self, than: Reading) -> bool:
+        return any(self.lowest_of_second.get(key, wh) < wh for key, wh in _counters(than))
 
 
 @dataclass(slots=True)

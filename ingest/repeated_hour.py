@@ -6,6 +6,7 @@ device's state. A stored reading that turns out to be of the other pass is delet
 be stored again with its right time.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -67,7 +68,8 @@ async def assign_passes(
         ClockReading(clock_of(one.earlier_at, zone), one.reading, one.is_likely_first, is_new=True)
         for one in ambiguous
     ]
-    is_first = first_passes([*shown, *arrived], state.capacity_w)
+    # In a thread: a few thousand readings would stop the event loop for a third of a second.
+    is_first = await asyncio.to_thread(first_passes, [*shown, *arrived], state.capacity_w)
     decided = [
         instants(one.clock, zone)[0 if first else 1]
         for one, first in zip([*shown, *arrived], is_first, strict=True)

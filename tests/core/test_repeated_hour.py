@@ -1,6 +1,7 @@
 """The pass of a reading in the hour that its clock shows twice."""
 
 from datetime import UTC, datetime, timedelta
+from time import process_time
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -62,6 +63,15 @@ def test_a_reading_that_fits_either_pass_stays_in_its_own() -> None:
     assert passes(shown(10, 100), shown(50, 101)) == [True, True]
     stored = [shown(10, 100, is_first=False, is_new=False), shown(50, 101, is_first=False)]
     assert passes(*stored) == [False, False]
+
+
+def test_new_readings_are_not_compared_with_each_stored_one() -> None:
+    """A meter that stands still leaves all undecided: 4 million comparisons take a minute."""
+    stored = [shown(n / 40, 100, is_new=False) for n in range(2000)]
+    new = [shown(n / 40 + 0.01, 100) for n in range(2000)]
+    began = process_time()
+    assert all(passes(*stored, *new))
+    assert process_time() - began < 5
 
 
 def test_a_reading_below_one_of_the_first_pass_belongs_there_too() -> None:

@@ -40,6 +40,11 @@ _SET_ASIDE_ITEMS = """
 SELECT item FROM failed_items WHERE queue = $1 AND set_aside_at IS NOT NULL
 """
 
+_NOT_DUE = """
+SELECT item FROM failed_items
+ WHERE queue = $1 AND (retry_at IS NULL OR retry_at > clock_timestamp())
+"""
+
 _ANY_TO_RETRY = """
 SELECT EXISTS (SELECT FROM failed_items
                 WHERE queue = $1 AND retry_at > clock_timestamp() - interval '5 minutes')
@@ -97,6 +102,11 @@ async def forget(conn: Connection | Pool, queue: Queue, items: Collection[object
 async def set_aside(conn: Connection | Pool, queue: Queue) -> set[str]:
     """The items of a queue that nobody tries any more."""
     return {row["item"] for row in await conn.fetch(_SET_ASIDE_ITEMS, queue)}
+
+
+async def not_due(conn: Connection | Pool, queue: Queue) -> set[str]:
+    """Return the items of a queue that stand aside: set aside, or not due yet."""
+    return {row["item"] for row in await conn.fetch(_NOT_DUE, queue)}
 
 
 async def any_to_retry(pool: Pool, queue: Queue) -> bool:

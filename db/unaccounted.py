@@ -46,21 +46,34 @@ SELECT id, accounted, time, power_w, energy_wh, export_wh, parts, counts_since
 """
 
 _REPORTED_COUNTERS = """
-SELECT DISTINCT key FROM unaccounted_readings u JOIN telemetry t USING (device_id, time)
- CROSS JOIN LATERAL (
-       SELECT 'energy_wh' AS key WHERE t.energy_wh IS NOT NULL
-        UNION ALL SELECT 'export_wh' WHERE t.export_wh IS NOT NULL
-        UNION ALL SELECT json_object_keys(t.parts)) AS counters
- WHERE u.device_id = $1
+WITH part AS (
+    SELECT device_id, time FROM unaccounted_readings
+     WHERE device_id = $1 AND time > coalesce($2::timestamptz, '-infinity')
+     ORDER BY time LIMIT $3
+)
+SELECT (SELECT max(time) FROM part) AS last, ARRAY(
+       SELECT DISTINCT key FROM part JOIN telemetry t USING (device_id, time)
+        CROSS JOIN LATERAL (
+              SELECT 'energy_wh' AS key WHERE t.energy_wh IS NOT NULL
+               UNION ALL SELECT 'export_wh' WHERE t.export_wh IS NOT NULL
+               UNION ALL SELECT json_object_keys(t.parts)) AS counters) AS keys
 """
 
 _SETTLE = """
-WITH settled AS (
-    DELETE FROM unaccounted_readings
-     WHERE device_id = $1 AND id <= $2 AND time < coalesce($3::timestamptz, 'infinity') RETURNING id
+WITH part AS (
+    SELECT time FROM unaccounted_readings
+     WHERE device_id = $1 AND id <= $2 AND time < coalesce($3::timestamptz, 'infinity')
+       AND time > coalesce($4::timestamptz, '-infinity')
+     ORDER BY time LIMIT $5
+), settled AS (
+    DELETE FROM unaccounted_readings u USING part
+     WHERE u.device_id = $1 AND u.time = part.time RETURNING u.time
 )
-SELECT count(*) FROM settled
+SELECT count(*) AS settled, max(time) AS last FROM settled
 """
+
+# Rows of one statement: a device may have a million of them, and each statement has a time limit.
+_AT_ONCE = 20_000
 
 _ALL_DEVICES = UUID(int=0)
 
@@ -128,11 +141,27 @@ async def between(
 
 async def reported_counters(conn: Connection, device_id: DeviceId) -> set[str]:
     """Return the keys of the counters in a device's waiting readings."""
-    return {row["key"] for row in await conn.fetch(_REPORTED_COUNTERS, device_id)}
+    keys: set[str] = set()
+    last: datetime | None = None
+    while True:
+        row = await conn.fetchrow(_REPORTED_COUNTERS, device_id, last, _AT_ONCE)
+        assert row is not None
+        keys.update(row["keys"])
+        last = row["last"]
+        if last is None:
+            return keys
 
 
 async def settle(
     conn: Connection, device_id: DeviceId, last_id: int, until: datetime | None
 ) -> int:
     """Delete accounted changes: ids up to `last_id`, times before `until`. Return their number."""
-    return int(await conn.fetchval(_SETTLE, device_id, last_id, until))
+    settled = 0
+    last: datetime | None = None
+    while True:
+        row = await conn.fetchrow(_SETTLE, device_id, last_id, until, last, _AT_ONCE)
+        assert row is not None
+        settled += int(row["settled"])
+        last = row["last"]
+        if last is None:
+            return settled

@@ -9,7 +9,7 @@ import structlog
 from core.enums import Queue
 from db import failed_items
 from db.errors import BLAMES_ITS_DATA, UNAVAILABLE, database_errors, undone
-from db.pool import Pool
+from db.pool import Connection, Pool
 
 _log = structlog.get_logger()
 
@@ -31,27 +31,30 @@ async def isolating_failures(
     try:
         done = await work(item_ids)
     except database_errors(ArithmeticError) as error:
-        if not _may_be_caused_by_item(error):
+        if not may_be_caused_by_item(error):
             raise
         if len(item_ids) > 1:
             half = len(item_ids) // 2
             first = await isolating_failures(pool, queue, item_ids[:half], work)
             return first + await isolating_failures(pool, queue, item_ids[half:], work)
-        await _record_failure(pool, queue, item_ids[0], error)
+        await record_failure(pool, queue, item_ids[0], error)
         return 0
     await failed_items.forget(pool, queue, item_ids)
     return done
 
 
-async def _record_failure(pool: Pool, queue: Queue, item_id: UUID, error: Exception) -> None:
+async def record_failure(
+    conn: Connection | Pool, queue: Queue, item_id: UUID, error: Exception
+) -> None:
+    """Record that an item failed alone: it is retried later, or set aside after some tries."""
     # A timeout may come from another transaction's lock. Then the item is retried without end.
     patient = isinstance(error, UNAVAILABLE)
     text = f"{type(error).__name__}: {error}"
-    set_aside = await failed_items.note(pool, queue, item_id, text, patient=patient)
+    set_aside = await failed_items.note(conn, queue, item_id, text, patient=patient)
     _log.error("item_failed", queue=queue, item=str(item_id), error=text, set_aside=set_aside)
 
 
-def _may_be_caused_by_item(error: Exception) -> bool:
+def may_be_caused_by_item(error: Exception) -> bool:
     """Return whether an error may come from the data, or from a statement that took too long.
 
     An unavailable database fails for every item, so bisecting would only multiply the load.

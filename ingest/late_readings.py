@@ -5,7 +5,8 @@ and pauses after every 100 readings, so that the event loop waits for a few mill
 row is locked meanwhile: batches still store readings, and late ones wait for the next time. One
 transaction at the end, under the lock of the device's state, writes the result. An ingester that is
 killed before has changed nothing. If the waiting changes, or the device's capacity or terms, have
-changed meanwhile, the device is accounted anew.
+changed meanwhile, the device is accounted anew. A device that fails for its own sake is tried again
+later, and set aside after some tries, so that the others don't wait.
 """
 
 import asyncio
@@ -14,14 +15,16 @@ import time
 import structlog
 
 from core.clock import REAL_TIME, Clock
+from core.enums import Queue
 from core.ids import DeviceId
 from core.selling import DEFAULT_RULES, SellingRules
 from core.settings import DatabaseSettings
-from db import device_states, locks, roles, unaccounted
+from db import device_states, failed_items, locks, roles, unaccounted
 from db.device_states import DeviceState
-from db.errors import UNSTORABLE, database_errors
+from db.errors import database_errors
 from db.locks import AdvisoryLock
 from db.pool import Connection, Pool, open_connection
+from ingest.isolation import may_be_caused_by_item, record_failure
 from ingest.listing_sync import sync_listings
 from ingest.metrics import IngestMetrics
 from ingest.reaccounting import LIMITS, DeviceReaccounting, Limits, NotedChanges, ReaccountingPage
@@ -60,7 +63,7 @@ async def watch(
 
 async def _is_any(pool: Pool) -> bool:
     async with pool.acquire() as conn:
-        return await unaccounted.next_device(conn, None) is not None
+        return await _next_device(conn, None) is not None
 
 
 async def _account_all(
@@ -82,26 +85,40 @@ async def account_all(
     clock: Clock = REAL_TIME,
 ) -> int:
     """Account each device with waiting changes once. Return the number of accounted devices."""
-    accounted, device_id = 0, await unaccounted.next_device(conn, None)
+    accounted, device_id = 0, await _next_device(conn, None)
     while device_id is not None:
         if await locks.try_lock_device(conn, AdvisoryLock.REACCOUNTING, device_id):
             accounted += await _account_or_log(conn, device_id, rules, limits, clock)
             await locks.unlock_device(conn, AdvisoryLock.REACCOUNTING, device_id)
-        device_id = await unaccounted.next_device(conn, device_id)
+        device_id = await _next_device(conn, device_id)
     return accounted
+
+
+async def _next_device(conn: Connection, after: DeviceId | None) -> DeviceId | None:
+    """Return the device with waiting changes after one (None: the first) that is due."""
+    aside = await failed_items.not_due(conn, Queue.LATE_READINGS)
+    device_id = await unaccounted.next_device(conn, after)
+    while device_id is not None and str(device_id) in aside:
+        device_id = await unaccounted.next_device(conn, device_id)
+    return device_id
 
 
 async def _account_or_log(
     conn: Connection, device_id: DeviceId, rules: SellingRules, limits: Limits, clock: Clock
 ) -> bool:
-    """Account a device; if that fails for its data, log it, so that the others don't wait."""
+    """Account a device; if that fails for its own sake, let it stand aside."""
     try:
-        return await _account(conn, device_id, rules, limits, clock)
+        accounted = await _account(conn, device_id, rules, limits, clock)
     except _Outdated:
         _log.info("late_readings_outdated", device_id=str(device_id))
-    except UNSTORABLE as error:
-        _log.error("late_readings_refused", device_id=str(device_id), error=str(error))
-    return False
+        return False
+    except database_errors(ArithmeticError) as error:
+        if not may_be_caused_by_item(error):
+            raise
+        await record_failure(conn, Queue.LATE_READINGS, device_id, error)
+        return False
+    await failed_items.forget(conn, Queue.LATE_READINGS, [device_id])
+    return accounted
 
 
 async def _account(

@@ -15,11 +15,12 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from core.accounting import advance
+from core.enums import Queue
 from core.readings import Reading
 from core.selling import DEFAULT_RULES
 from core.settings import DatabaseSettings
 from core.units import SLOT
-from db import intervals
+from db import failed_items, intervals, unaccounted
 from db.pool import Connection, Pool
 from ingest import late_readings
 from ingest.late_readings import account_all
@@ -230,6 +231,62 @@ async def test_a_device_whose_energy_the_database_refuses_keeps_no_other_waiting
     ]
     for device in (devices[0], devices[2]):
         await check(pool, database, device, [*history, late])
+
+
+_STUMBLE = """
+CREATE FUNCTION stumble() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'stumbled' USING ERRCODE = '{code}'; END $$;
+CREATE TRIGGER stumble BEFORE INSERT OR UPDATE ON energy_interval
+    FOR EACH ROW WHEN (NEW.device_id = '{device}') EXECUTE FUNCTION stumble();
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "is_set_aside"), [("XX000", True), ("22003", True), ("57014", False)]
+)
+async def test_a_device_that_fails_for_any_reason_stands_aside_and_is_accounted_once_it_can_be(
+    pool: Pool, database: DatabaseSettings, code: str, is_set_aside: bool
+) -> None:
+    """An internal error, a number out of range, and a statement that took too long."""
+    history = days(1)
+    late = history.pop(99)
+    devices = sorted([await device_with(pool, history) for _ in range(2)])
+    for device in devices:
+        await tell(pool, device, [late])
+    await pool.execute(_STUMBLE.format(code=code, device=devices[0]))
+    async with pool.acquire() as conn:
+        assert [await account_all(conn) for _ in range(3)] == [1, 0, 0]
+        await check(pool, database, devices[1], [*history, late])
+        [failed] = await pool.fetch("SELECT queue, item, tries FROM failed_items")
+        assert tuple(failed) == ("late_readings", str(devices[0]), 1)
+        for _ in range(failed_items.TRIES):
+            await pool.execute("UPDATE failed_items SET retry_at = now() WHERE retry_at > now()")
+            assert await account_all(conn) == 0
+        aside = await failed_items.set_aside(conn, Queue.LATE_READINGS)
+        assert aside == ({str(devices[0])} if is_set_aside else set())
+        await pool.execute("DROP TRIGGER stumble ON energy_interval")
+        await pool.execute("DELETE FROM failed_items WHERE set_aside_at IS NOT NULL")
+        await pool.execute("UPDATE failed_items SET retry_at = now()")
+        assert await account_all(conn) == 1
+    await check(pool, database, devices[0], [*history, late])
+    assert await pool.fetchval("SELECT count(*) FROM failed_items") == 0
+
+
+async def test_many_waiting_readings_are_settled_in_parts(
+    pool: Pool, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each statement has a time limit, which a week of seconds would exceed."""
+    monkeypatch.setattr(unaccounted, "_AT_ONCE", 10)
+    history = days(1)
+    late = [history.pop(n) for n in range(200, 40, -3)]
+    device = await device_with(pool, history)
+    late += [replace(one, time=one.time + MINUTE, export_wh=5.0) for one in late[:1]]
+    await tell(pool, device, late)
+    async with pool.acquire() as conn:
+        assert await unaccounted.reported_counters(conn, device) == {"energy_wh", "export_wh"}
+        assert await account_all(conn) == 1
+    assert await pool.fetchval(_WAIT) == 0
+    await check(pool, database, device, [*history, *late])
 
 
 @pytest.mark.parametrize("late_export_wh", [None, 1500.0])

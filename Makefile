@@ -4,13 +4,14 @@
 #   make test-all            every test: the quick ones, and then the slow ones
 #   make check               linters, types, import contracts, wording, known vulnerabilities
 #   make bench [CASES="purchase ingest"]
+#   make pictures            the documentation's screenshots, of a demo that runs for them
 
 PYTHON ?= python3
 BIN := .venv/bin
 STARTED := $(shell date +%s)
 UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-all check bench pictures clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo.stamp
@@ -33,6 +34,9 @@ check: .venv/test.stamp
 
 bench: .venv/bench.stamp
 	$(BIN)/solarhub bench $(CASES)
+
+pictures: .venv/test.stamp
+	$(BIN)/python -m tests.browser.pictures docs/images
 
 clean:
 	rm -rf .venv .solarhub .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -165,7 +165,7 @@ async def _observe(options: Options, database: DatabaseSettings, api_url: str) -
         page = await browser.new_page(viewport={"width": 1440, "height": 900})
         await page.add_init_script(_OBSERVE_LONG_TASKS)
         await page.goto(link)
-        await page.locator("#devices button").nth(99).wait_for()
+        await page.locator("#devices button").nth(49).wait_for()
         painted_ms = await page.evaluate(_PAINTED_MS)
         loading_ms = await page.evaluate("window.longest")
         await asyncio.sleep(10)

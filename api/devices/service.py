@@ -155,6 +155,7 @@ async def _announce(conn: Connection, kind: EventType, device: Device) -> None:
     """
     data = {
         "id": str(device.id),
+        "owner_id": str(device.owner_id),
         "name": device.name,
         "kind": device.kind,
         "dialect": device.dialect,

@@ -1,4 +1,4 @@
-// What looks wrong, what administrators decide of it, and the record of what they did.
+// Flags, decisions of administrators about devices, and the record of what they did.
 
 import { count, dayAndTime, element, facts } from "./format.js";
 
@@ -32,12 +32,12 @@ export class Oversight {
     const button = element("button", name, { type: "button" });
     button.disabled = flag.device_removed;
     button.addEventListener("click", () => this.#open(flag.device_id));
-    item.append(button, ` ${told(flag)}`);
+    item.append(button, ` ${about(flag)}`);
     return item;
   }
 }
 
-function told({ kind, evidence, energy_wh, created_at }) {
+function about({ kind, evidence, energy_wh, created_at }) {
   const what = FLAGS[kind] ? FLAGS[kind](evidence) : kind;
   return `${what}; ${count(energy_wh)} Wh, since ${dayAndTime(created_at)}`;
 }
@@ -50,11 +50,14 @@ function actionItem({ admin_email, action, subject_name, subject_id, before, aft
   return item;
 }
 
+const INSTANT = /^\d{4}-\d\d-\d\dT[\d:.]+Z$/;
+
 function shown(value) {
+  if (typeof value === "string" && INSTANT.test(value)) return dayAndTime(value);
   return value === undefined ? "–" : Array.isArray(value) ? value.join(", ") : String(value);
 }
 
-// What is decided of the device that is shown, and the form to decide otherwise.
+// The decisions about the device that is shown, and the form that changes them.
 export class DeviceDecisions {
   #session; #device = null; #changed;
 
@@ -76,8 +79,8 @@ export class DeviceDecisions {
       ["capacity", device.capacity_approved ? "approved" : "not approved"],
       ["selling", device.frozen ? "frozen" : "as its meter says"],
     ]);
-    $("device-flags").replaceChildren(...open.map((flag) => element("li", told(flag))));
-    $("freeze").textContent = device.frozen ? "Let go" : "Freeze";
+    $("device-flags").replaceChildren(...open.map((flag) => element("li", about(flag))));
+    $("freeze").textContent = device.frozen ? "Unfreeze" : "Freeze";
     $("approve").textContent = device.capacity_approved ? "Withdraw approval" : "Approve capacity";
     $("confirm").hidden = open.length === 0;
   }

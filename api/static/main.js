@@ -1,19 +1,24 @@
 // The control room: signs in, loads what there is, and lets the live feed keep it up to date.
 
 import { Oversight } from "./decisions.js";
-import { DeviceView } from "./device.js";
+import { DeviceView, midnight } from "./device.js";
 import { DeviceList } from "./devices.js";
 import { Feed, FeedRefused } from "./feed.mjs";
 import { Flow } from "./flow.js";
+import { Headline } from "./headline.js";
+import { ListingList } from "./listings.js";
 import { RoomMap } from "./map.js";
-import { showAudit, showMarket } from "./market.js";
+import { Market, showAudit } from "./market.js";
+import { Names } from "./names.js";
 import { Session, SignedOut } from "./session.js";
 import { showSetAside } from "./set_aside.js";
 import { State } from "./state.js";
 
 const DRAW_EVERY_MS = 250;
+const HEADLINE_EVERY_MS = 10_000;
 const MARKET_EVERY_MS = 30_000;
-const SILENT_AFTER_MS = 3_500; // the flow is told each second
+const RETRY_MS = 3_000;
+const SILENT_AFTER_MS = 3_500; // a sample of the flow comes each second
 const BEHIND_AFTER_S = 3;
 const $ = (id) => document.getElementById(id);
 
@@ -53,49 +58,57 @@ async function room() {
   $("room").hidden = false;
   $("sign-out").hidden = false;
   $("sign-out").onclick = async () => { await session.signOut(); location.reload(); };
-  const { url } = await session.get("/realtime");
-  const state = new State();
+  let stale = () => {};
+  const state = new State(new Names(session, () => ["devices", "listings", "market"].forEach((part) => stale(part))));
   const view = new DeviceView(session, state, () => oversight.load());
   const open = (id) => view.open(id);
   const oversight = new Oversight(session, open);
-  const map = new RoomMap($("map"), open);
-  const list = new DeviceList(state, open);
+  const headline = new Headline($("headline"));
+  const map = new RoomMap($("map"), state, open);
+  const devices = new DeviceList(state, open), listings = new ListingList(state, open);
+  const market = new Market(state);
   const flow = new Flow($("sparks"), $("identity"));
   const page = {
-    devices: () => { map.showDevices(state.devices); list.show(); view.showFacts(); },
-    power: () => { map.showPowers(state.devices); list.show(); view.showPower(); view.showFacts(); },
-    listings: () => { map.showListings(state.listings); showMarket(state); view.showFacts(); },
-    flow: () => flow.show(state.samples),
-    market: () => showMarket(state),
+    devices: () => { headline.show(state); map.show(); devices.show(); view.showFacts(); },
+    power: () => { headline.show(state); map.showPowers(); devices.show(false); view.showPower(); view.showFacts(); },
+    listings: () => { map.show(); listings.show(); view.showFacts(); },
+    flow: () => flow.show(state.samples, state.now()),
+    market: () => { headline.show(state); market.show(); },
   };
-  const stale = drawing(page);
+  stale = drawing(page);
   themes(() => { map.recolour(); flow.recolour(); view.recolour(); });
+  const connection = new Connection();
 
   let tiled = false;
   const load = shared(async () => {
-    const [what, flow, market, trades] = await Promise.all(
-      ["/admin/map", "/admin/flow", "/admin/market", "/admin/trades?limit=50"].map((path) => session.get(path)));
+    const [what, flow, market, trades, headline] = await Promise.all([
+      ...["/admin/map", "/admin/flow", "/admin/market", "/admin/trades?limit=50"].map((path) => session.get(path)), today(state),
+    ]);
     await oversight.load();
     if (!tiled) map.tiles(what.tiles_url);
     tiled = true;
-    state.load({ map: what, flow, market, trades });
+    state.load({ map: what, flow, market, trades, headline });
     await showSetAside(session);
     Object.keys(page).forEach((part) => stale(part));
   });
   audits();
-  setInterval(async () => {
-    const market = await session.get("/admin/market").catch(() => null);
-    if (market) state.counts = market.listings;
-    await oversight.load().catch(() => null);
-    await showSetAside(session).catch(() => null);
+  every(HEADLINE_EVERY_MS, async () => {
+    state.showHeadline(await today(state));
+    stale("devices");
+  });
+  every(MARKET_EVERY_MS, async () => {
+    state.counts = (await session.get("/admin/market")).listings;
+    await oversight.load();
+    await showSetAside(session);
     stale("market");
-  }, MARKET_EVERY_MS);
+  });
 
-  const heard = connection();
   const feed = new Feed({
-    url, token: () => session.token(), onReload: load, subscriptions: [{ channel: "admin" }, { channel: "listings" }],
+    url: await feedUrl(connection), token: () => session.token(),
+    onReload: () => load().catch((error) => { connection.failed(error); throw error; }),
+    subscriptions: [{ channel: "admin" }, { channel: "listings" }],
     onEvent: (event) => {
-      if (event.type === "admin.flow") heard(event.data);
+      if (event.type === "admin.flow") connection.heard(event.data);
       const part = state.take(event);
       if (part) stale(part);
     },
@@ -105,7 +118,32 @@ async function room() {
   });
 }
 
-// Draws what changed, a few times a second at most, and not while nobody looks.
+// Figures since midnight of the viewer, by the hub's clock.
+async function today(state) {
+  const since = midnight(state.now());
+  const headline = await session.get(`/admin/headline?from=${since.toISOString()}`);
+  const day = midnight(headline.now);
+  return day.getTime() === since.getTime() ? headline : session.get(`/admin/headline?from=${day.toISOString()}`);
+}
+
+async function feedUrl(connection) {
+  for (;;) {
+    try {
+      return (await session.get("/realtime")).url;
+    } catch (error) {
+      if (error instanceof SignedOut) location.reload();
+      connection.failed(error);
+      await new Promise((again) => setTimeout(again, RETRY_MS));
+    }
+  }
+}
+
+// A failure is shown by the connection's state; the next time may succeed.
+function every(ms, work) {
+  setInterval(() => work().catch((error) => console.warn(error.message)), ms);
+}
+
+// Draws what changed, a few times a second at most, and not while the page is hidden.
 function drawing(page) {
   const parts = new Set();
   setInterval(() => requestAnimationFrame(() => {
@@ -121,25 +159,39 @@ function shared(work) {
   return () => (running ??= work().finally(() => (running = null)));
 }
 
-// Says plainly whether what is shown is live.
-function connection() {
-  let heardAt = null;
-  const tell = (key, text) => {
+// Says whether what is shown is live.
+class Connection {
+  #heardAt = null; #outboxAge_s = 0;
+
+  constructor() {
+    this.#show("waiting", "connecting …");
+    setInterval(() => this.#check(), 500);
+  }
+
+  heard(flow) {
+    this.#heardAt = Date.now();
+    this.#outboxAge_s = flow.outbox_age_s;
+  }
+
+  failed(error) {
+    if (this.#heardAt === null) this.#show("offline", `can’t load: ${error.message}`);
+  }
+
+  #check() {
+    if (this.#heardAt === null) return;
+    const silent_ms = Date.now() - this.#heardAt;
+    if (silent_ms > SILENT_AFTER_MS) this.#show("offline", `offline for ${Math.round(silent_ms / 1000)} s, reconnecting`);
+    else if (this.#outboxAge_s > BEHIND_AFTER_S) this.#show("behind", `behind by ${Math.round(this.#outboxAge_s)} s`);
+    else this.#show("live", "live");
+  }
+
+  #show(key, text) {
     const state = $("state");
     if (state.textContent === text) return;
     state.dataset.state = key;
     state.textContent = text;
-  };
-  let outbox_age_s = 0;
-  tell("waiting", "connecting …");
-  setInterval(() => {
-    if (heardAt === null) return;
-    const silent_s = Math.round((Date.now() - heardAt) / 1000);
-    if (Date.now() - heardAt > SILENT_AFTER_MS) tell("offline", `offline for ${silent_s} s, reconnecting`);
-    else if (outbox_age_s > BEHIND_AFTER_S) tell("behind", `behind by ${Math.round(outbox_age_s)} s`);
-    else tell("live", "live");
-  }, 500);
-  return (flow) => { heardAt = Date.now(); outbox_age_s = flow.outbox_age_s; };
+    $("room").dataset.state = key;
+  }
 }
 
 async function audits() {
@@ -158,11 +210,16 @@ async function audits() {
   };
 }
 
+// The button names the theme that it changes to.
 function themes(recolour) {
   const button = $("theme"), root = document.documentElement;
-  const show = () => button.setAttribute("aria-pressed", String(root.dataset.theme === "dark"));
+  const other = () => (root.dataset.theme === "dark" ? "light" : "dark");
+  const show = () => {
+    button.textContent = other() === "dark" ? "Dark theme" : "Light theme";
+    button.title = `Switch to the ${other()} theme`;
+  };
   button.onclick = () => {
-    root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
+    root.dataset.theme = other();
     localStorage.setItem("theme", root.dataset.theme);
     show();
     recolour();

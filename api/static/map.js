@@ -1,168 +1,213 @@
-// Devices and listings where they are. Devices are dots: colour by status, size by power; offers carry their price.
+// The map: devices and listings on one canvas over Leaflet, placed so that none covers another.
 
-import { colour, element, watts } from "./format.js";
+import { colour, element, fixed, money, rem, watts } from "./format.js";
+import { drawGraticule, MapBase } from "./map_base.js";
+import { grouped, labelPlace, mercator, TakenBoxes } from "./map_layout.js";
+import { drawGroup, drawLabel } from "./map_markers.js";
 
 const L = globalThis.L;
 const START = { centre: [12.97, 77.59], zoom: 11 };
-const STATUSES = ["online", "offline", "fault", "pending"];
+const COLOURS = ["online", "offline", "fault", "pending", "listing", "panel", "text", "accent", "sea", "land", "coast", "grid", "place"];
+const TILES_ATTRIBUTION = '&copy; <a href="https://www.openstreetmap.org/copyright">OpenStreetMap</a> contributors';
+const BASE_ATTRIBUTION = 'Natural Earth · <a href="https://www.geonames.org">GeoNames</a>';
 
 export class RoomMap {
-  #map; #devices; #offers; #lines; #open; #fitted = false;
-  #dots = new Map(); #tags = new Map(); #colours = {};
+  #map; #state; #open; #canvas; #context; #base; #points = []; #groups = null; #shown = []; #fitted = false; #tiled = false;
+  #colours = {}; #drawing = false; #tooltip; #hovered = null; #empty;
 
   // `open` is called with the id of a device that was chosen.
-  constructor(container, open) {
+  constructor(container, state, open) {
+    this.#state = state;
     this.#open = open;
-    this.#map = L.map(container, { preferCanvas: true, maxZoom: 19, minZoom: 2, worldCopyJump: true, zoomAnimation: !reduced() });
+    this.#map = L.map(container, { maxZoom: 18, minZoom: 2, worldCopyJump: true, zoomAnimation: false, fadeAnimation: false });
     this.#map.attributionControl.setPrefix(false);
+    this.#map.attributionControl.addAttribution(BASE_ATTRIBUTION);
+    L.control.scale({ imperial: false }).addTo(this.#map);
+    this.#canvas = element("canvas", undefined, { class: "markers", "aria-hidden": "true" });
+    this.#map.getPane("overlayPane").append(this.#canvas);
+    this.#context = this.#canvas.getContext("2d");
+    this.#empty = element("p", "No devices yet", { class: "map-empty", hidden: "" });
+    container.append(this.#empty);
+    this.#tooltip = L.tooltip({ direction: "top", opacity: 1 });
     this.#map.setView(START.centre, START.zoom);
-    this.#devices = this.#cluster("devices");
-    this.#offers = this.#cluster("offers");
-    this.#lines = L.layerGroup().addTo(this.#map);
-    this.#map.on("moveend", () => this.#graticule());
+    this.#map.on("move resize", () => this.#redraw());
+    this.#map.on("zoomend", () => { this.#groups = null; this.#redraw(); });
+    this.#map.on("mousemove", (event) => this.#hover(event.containerPoint));
+    this.#map.on("mouseout", () => this.#hover(null));
+    this.#map.on("click", (event) => this.#choose(event.containerPoint));
+    this.#base = new MapBase(() => this.#redraw());
     this.recolour();
-    new ResizeObserver(() => this.#map.invalidateSize()).observe(container);
+    new ResizeObserver(() => { this.#map.invalidateSize({ pan: false }); this.#groups = null; this.#redraw(); }).observe(container);
   }
 
-  #cluster(kind) {
-    const group = L.markerClusterGroup({
-      maxClusterRadius: 46, showCoverageOnHover: false, chunkedLoading: true, chunkInterval: 40, animate: false,
-      disableClusteringAtZoom: 17, spiderfyOnMaxZoom: false,
-      iconCreateFunction: (cluster) => {
-        const html = element("span", String(cluster.getChildCount()));
-        return L.divIcon({ html, className: `cluster ${kind}`, iconSize: [34, 34] });
-      },
-    });
-    return group.addTo(this.#map);
-  }
-
+  // Shows tiles of a server; without one, the map that comes with the hub.
   tiles(url) {
-    if (!url) return;
-    const attribution = '&copy; <a href="https://www.openstreetmap.org/copyright">OpenStreetMap</a> contributors';
-    L.tileLayer(url, { maxZoom: 19, attribution }).addTo(this.#map);
+    if (!url) return this.#base.load().catch((error) => console.warn("map:", error));
+    this.#tiled = true;
+    this.#map.attributionControl.removeAttribution(BASE_ATTRIBUTION);
+    L.tileLayer(url, { maxZoom: 19, attribution: TILES_ATTRIBUTION }).addTo(this.#map);
     this.#map.getContainer().classList.add("tiled");
   }
 
   recolour() {
-    this.#colours = Object.fromEntries([...STATUSES, "line", "panel"].map((name) => [name, colour(name)]));
-    for (const [, dot] of this.#dots) dot.setStyle(this.#style(dot.shown));
-    this.#graticule();
+    this.#colours = Object.fromEntries(COLOURS.map((name) => [name, colour(name)]));
+    this.#redraw();
   }
 
-  showDevices(devices) {
-    const placed = [...devices.values()].filter((device) => device.latitude !== null);
-    const [gone, come] = difference(this.#dots, placed);
-    this.#devices.removeLayers(gone.map((id) => taken(this.#dots, id)));
-    this.#devices.addLayers(come.map((device) => this.#dot(device)));
-    for (const device of placed) this.#update(device);
-    if (!this.#fitted && placed.length) this.#fit(placed);
-  }
-
-  showPowers(devices) {
-    for (const id of this.#dots.keys()) this.#update(devices.get(id));
-  }
-
-  #dot(device) {
-    const dot = L.circleMarker([device.latitude, device.longitude], { ...this.#style(device), radius: radius(device) });
-    dot.bindTooltip(() => about(dot.shown), { direction: "top" });
-    dot.on("click", () => this.#open(device.id));
-    dot.shown = { ...device };
-    this.#dots.set(device.id, dot);
-    return dot;
-  }
-
-  #update(device) {
-    const dot = device && this.#dots.get(device.id);
-    if (!dot) return;
-    const before = dot.shown;
-    dot.shown = { ...device };
-    if (before.status !== device.status) dot.setStyle(this.#style(device));
-    if (radius(before) !== radius(device)) dot.setRadius(radius(device));
-    if (before.latitude !== device.latitude || before.longitude !== device.longitude) {
-      this.#devices.removeLayer(dot);
-      dot.setLatLng([device.latitude, device.longitude]);
-      this.#devices.addLayer(dot);
+  // Devices or listings came, went or changed.
+  show() {
+    const offers = new Map(), points = [];
+    for (const listing of this.#state.listings.values()) if (listing.device_id) offers.set(listing.device_id, listing);
+    for (const device of this.#state.devices.values()) {
+      if (device.latitude === null || device.latitude === undefined) continue;
+      const [x, y] = mercator(device.latitude, device.longitude);
+      const listing = offers.get(device.id) ?? null;
+      points.push({ x, y, device, listing });
+      if (listing) offers.delete(device.id);
     }
-  }
-
-  #style(device) {
-    const fillColor = this.#colours[device.status] ?? this.#colours.offline;
-    return { fillColor, fillOpacity: 0.85, color: this.#colours.panel, weight: 1.5 };
-  }
-
-  showListings(listings) {
-    const [gone, come] = difference(this.#tags, [...listings.values()]);
-    this.#offers.removeLayers(gone.map((id) => taken(this.#tags, id)));
-    this.#offers.addLayers(come.map((listing) => this.#tag(listing)));
-    for (const listing of listings.values()) {
-      const tag = this.#tags.get(listing.id);
-      if (tag.version !== listing.version) {
-        tag.version = listing.version;
-        tag.label.textContent = offer(listing);
-      }
+    const joined = new Set(points.map((point) => point.listing?.id));
+    for (const listing of this.#state.listings.values()) {
+      if (joined.has(listing.id)) continue;
+      const [x, y] = mercator(listing.latitude, listing.longitude);
+      points.push({ x, y, device: null, listing });
     }
+    this.#points = points;
+    this.#groups = null;
+    this.#empty.hidden = points.length > 0;
+    if (!this.#fitted && points.length) this.#fit(points);
+    this.#redraw();
   }
 
-  #tag(listing) {
-    const label = element("span", offer(listing));
-    const icon = L.divIcon({ html: label, className: "offer", iconSize: null });
-    const tag = L.marker([listing.latitude, listing.longitude], { icon, keyboard: false, interactive: Boolean(listing.device_id) });
-    if (listing.device_id) tag.on("click", () => this.#open(listing.device_id));
-    tag.label = label;
-    tag.version = listing.version;
-    this.#tags.set(listing.id, tag);
-    return tag;
-  }
+  // Only the devices' power changed.
+  showPowers() { this.#redraw(); }
 
-  #fit(placed) {
+  #fit(points) {
     this.#fitted = true;
-    this.#map.fitBounds(L.latLngBounds(placed.map((d) => [d.latitude, d.longitude])).pad(0.05), { maxZoom: 14, animate: false });
+    const places = points.map(({ device, listing }) => [(device ?? listing).latitude, (device ?? listing).longitude]);
+    this.#map.fitBounds(L.latLngBounds(places).pad(0.08), { maxZoom: 14, animate: false });
   }
 
-  // Meridians and parallels, some to a screen: where there are no tiles one still sees how far it is.
-  #graticule() {
-    const bounds = this.#map.getBounds().pad(0.2);
-    const step = stepOf(bounds.getNorth() - bounds.getSouth());
-    const lines = [];
-    const style = { color: this.#colours.line, weight: 1, interactive: false };
-    for (let at = Math.ceil(bounds.getSouth() / step) * step; at < bounds.getNorth(); at += step)
-      lines.push(L.polyline([[at, bounds.getWest()], [at, bounds.getEast()]], style), degrees(at, this.#map.getBounds().getWest(), at, step));
-    for (let at = Math.ceil(bounds.getWest() / step) * step; at < bounds.getEast(); at += step)
-      lines.push(L.polyline([[bounds.getSouth(), at], [bounds.getNorth(), at]], style), degrees(this.#map.getBounds().getSouth(), at, at, step));
-    this.#lines.clearLayers();
-    for (const line of lines) this.#lines.addLayer(line);
+  #redraw() {
+    if (this.#drawing) return;
+    this.#drawing = true;
+    requestAnimationFrame(() => { this.#drawing = false; this.#draw(); });
+  }
+
+  #draw() {
+    const view = this.#place(), context = this.#context;
+    if (!view.width || !view.height) return;
+    for (const point of this.#points) point.radius = radius(this.#state.power(point.device), view.em);
+    this.#groups ??= grouped(this.#points, view.scale, this.#map.getZoom(), view.em);
+    const edge = 3 * view.em;
+    this.#shown = this.#groups
+      .map((group) => ({ ...group, x: group.x - view.left, y: group.y - view.top, radius: group.points.length === 1 ? group.points[0].radius : group.radius }))
+      .filter(({ x, y }) => x > -edge && y > -edge && x < view.width + edge && y < view.height + edge);
+    const taken = new TakenBoxes(4 * view.em);
+    for (const { x, y, radius: size } of this.#shown) taken.add({ left: x - size, right: x + size, top: y - size, bottom: y + size });
+    const cities = this.#tiled ? [] : this.#base.namePlaces(context, view, taken, true);
+    const labels = this.#labels(view, taken);
+    context.clearRect(0, 0, view.width, view.height);
+    if (!this.#tiled) this.#drawBase(context, view, taken, cities);
+    for (const label of labels) drawLabel(context, label, view.em, this.#colours);
+    for (const group of this.#shown) drawGroup(context, group, view.em, this.#colours);
+  }
+
+  #drawBase(context, view, taken, cities) {
+    this.#base.drawLand(context, view, this.#colours);
+    this.#base.drawDensity(context, view, this.#points, this.#colours);
+    drawGraticule(context, view, taken, this.#colours);
+    const towns = this.#base.namePlaces(context, view, taken, false);
+    this.#base.drawNames(context, view, [...cities, ...towns], this.#colours);
+  }
+
+  // Puts the canvas over the map and returns what of the world it shows.
+  #place() {
+    const { x: width, y: height } = this.#map.getSize(), ratio = globalThis.devicePixelRatio || 1;
+    if (this.#canvas.width !== Math.round(width * ratio) || this.#canvas.height !== Math.round(height * ratio)) {
+      this.#canvas.width = Math.round(width * ratio);
+      this.#canvas.height = Math.round(height * ratio);
+      this.#canvas.style.width = `${width}px`;
+      this.#canvas.style.height = `${height}px`;
+    }
+    L.DomUtil.setPosition(this.#canvas, this.#map.containerPointToLayerPoint([0, 0]));
+    this.#context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const corner = this.#map.getPixelBounds().min, bounds = this.#map.getBounds();
+    return {
+      width, height, em: rem(), scale: 256 * 2 ** this.#map.getZoom(), left: corner.x, top: corner.y,
+      bounds: { south: bounds.getSouth(), north: bounds.getNorth(), west: bounds.getWest(), east: bounds.getEast() },
+    };
+  }
+
+  // Prices where there is room for them; the others are in the tooltips.
+  #labels(view, taken) {
+    const labels = [];
+    this.#context.font = `600 ${0.72 * view.em}px system-ui, sans-serif`;
+    for (const group of this.#shown) {
+      const text = offerText(group.points);
+      if (!text) continue;
+      const width = this.#context.measureText(text).width + 0.7 * view.em;
+      const box = labelPlace(taken, group, width, 1.15 * view.em, 0.2 * view.em);
+      if (box) labels.push({ text, box, unmetered: group.points.length === 1 && !group.points[0].listing.device_id });
+    }
+    return labels;
+  }
+
+  #at(place) {
+    if (!place) return null;
+    const near = this.#shown.filter(({ x, y, radius: size }) => Math.hypot(x - place.x, y - place.y) <= size + 4);
+    return near[0] ?? null;
+  }
+
+  #hover(place) {
+    const group = this.#at(place), key = group && `${group.x}:${group.y}`;
+    if (key === this.#hovered) return;
+    this.#hovered = key;
+    this.#map.getContainer().classList.toggle("pointing", Boolean(group));
+    if (!group) return this.#map.closeTooltip(this.#tooltip);
+    this.#tooltip.setLatLng(this.#map.containerPointToLatLng([group.x, group.y - group.radius])).setContent(this.#about(group));
+    this.#map.openTooltip(this.#tooltip);
+  }
+
+  #choose(place) {
+    const group = this.#at(place);
+    if (!group) return;
+    if (group.points.length > 1) {
+      const places = group.points.map(({ device, listing }) => [(device ?? listing).latitude, (device ?? listing).longitude]);
+      const before = this.#map.getZoom();
+      this.#map.fitBounds(L.latLngBounds(places).pad(0.2), { maxZoom: 18, animate: false });
+      if (this.#map.getZoom() <= before) this.#map.setView(places[0], Math.min(18, before + 2), { animate: false });
+      return;
+    }
+    const [{ device, listing }] = group.points;
+    const id = device?.id ?? listing.device_id;
+    if (id) this.#open(id);
+  }
+
+  #about({ points }) {
+    const box = element("span");
+    if (points.length > 1) {
+      const devices = points.filter((point) => point.device), offers = points.filter((point) => point.listing);
+      box.append(element("strong", [devices.length && plural(devices.length, "device"), offers.length && plural(offers.length, "listing")].filter(Boolean).join(", ")));
+      box.append(element("br"), watts(devices.reduce((sum, { device }) => sum + (this.#state.power(device) ?? 0), 0)), " now");
+      return box;
+    }
+    const [{ device, listing }] = points;
+    const fault = device?.fault_code ? ` (${device.fault_code})` : "";
+    box.append(element("strong", device?.name ?? this.#state.names.of(listing.seller_id)));
+    if (device) box.append(element("br"), `${device.status}${fault} · ${watts(this.#state.power(device))}`);
+    if (listing) box.append(element("br"), `${money(Number(listing.price_per_kwh))}/kWh · ${energy(Number(listing.energy_amount_kwh))} kWh${listing.device_id ? "" : " · unmetered"}`);
+    return box;
   }
 }
 
-const reduced = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
-const offer = (listing) => `₹${Number(listing.price_per_kwh).toFixed(2)} · ${energy(Number(listing.energy_amount_kwh))} kWh`;
-const energy = (kwh) => kwh.toFixed(kwh >= 10 ? 0 : kwh >= 1 ? 1 : 2);
-const radius = (device) => 4 + Math.min(12, Math.round(Math.sqrt(Math.max(0, device.power_w ?? 0)) / 8));
+const energy = (kwh) => fixed(kwh, kwh >= 10 ? 0 : kwh >= 1 ? 1 : 2);
+const plural = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
+const radius = (power_w, em) => em * (0.36 + Math.min(0.44, Math.sqrt(Math.max(0, power_w ?? 0)) / 180));
 
-function about(device) {
-  const told = element("span");
-  const fault = device.fault_code ? ` (${device.fault_code})` : "";
-  told.append(element("strong", device.name), element("br"), `${device.status}${fault} · ${watts(device.power_w)}`);
-  return told;
-}
-
-function difference(shown, wanted) {
-  const ids = new Set(wanted.map((one) => one.id));
-  return [[...shown.keys()].filter((id) => !ids.has(id)), wanted.filter((one) => !shown.has(one.id))];
-}
-
-function taken(shown, id) {
-  const layer = shown.get(id);
-  shown.delete(id);
-  return layer;
-}
-
-function stepOf(span) {
-  const steps = [30, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];
-  return steps.find((step) => span / step >= 4) ?? steps.at(-1);
-}
-
-function degrees(latitude, longitude, value, step) {
-  const html = element("span", `${value.toFixed(step < 1 ? Math.ceil(-Math.log10(step)) : 0)}°`);
-  return L.marker([latitude, longitude], { icon: L.divIcon({ html, className: "degrees", iconSize: null }), interactive: false, keyboard: false });
+function offerText(points) {
+  const offers = points.filter(({ listing }) => listing).map(({ listing }) => listing);
+  if (!offers.length) return null;
+  const lowest = money(Math.min(...offers.map((listing) => Number(listing.price_per_kwh))));
+  if (points.length === 1) return `${lowest} · ${energy(Number(offers[0].energy_amount_kwh))} kWh`;
+  return offers.length === 1 ? lowest : `${offers.length} from ${lowest}`;
 }

@@ -1,38 +1,57 @@
-// What is on offer, what was traded, and whether the books hold.
+// What is traded, at which price, by whom, and whether the books hold.
 
-import { drawBars } from "./charts.js";
-import { count, dayAndTime, facts, row, shortId, time } from "./format.js";
+import { SlotChart } from "./charts.js";
+import { count, dayAndTime, element, emptyRow, facts, fixed, money, row, when } from "./format.js";
 
 const STATUSES = ["active", "paused", "sold", "expired", "cancelled"];
+const SHOWN_MAX = 20;
 const $ = (id) => document.getElementById(id);
 
-export function showMarket(state) {
-  const fees = [...state.slots.values()].reduce((sum, slot) => sum + Number(slot.platform_fees), 0);
-  facts($("counts"), [
-    ...STATUSES.map((status) => [status, count(status === "active" ? state.listings.size : (state.counts[status] ?? 0))]),
-    ["fees, 24 h", `₹${fees.toFixed(2)}`],
-  ]);
-  const bars = new Map(), prices = new Map();
-  for (const [at, slot] of [...state.slots].sort(([a], [b]) => a - b)) {
-    const price = Number(slot.average_price_per_kwh), energy = Number(slot.energy_kwh);
-    bars.set(at, { height: energy, kind: "traded", title: `${energy.toFixed(3)} kWh at ₹${price.toFixed(2)}, ${slot.transactions} trades` });
-    prices.set(at, price);
-  }
-  drawBars($("slots"), bars, prices);
-  $("trades").replaceChildren(...state.trades.slice(0, 20).map((trade) => tradeRow(trade, state)));
-}
+export class Market {
+  #state; #chart;
 
-function tradeRow(trade, state) {
-  const seller = state.devices.get(trade.device_id)?.name ?? trade.seller_name ?? shortId(trade.seller_id);
-  const cells = [[time(trade.created_at)], [seller], [Number(trade.energy_kwh).toFixed(3), "number"],
-    [Number(trade.price_per_kwh).toFixed(2), "number"], [trade.total_price, "number"]];
-  return row(cells);
+  constructor(state) {
+    this.#state = state;
+    this.#chart = new SlotChart($("slots"), { unit: "kWh", lineUnit: "₹/kWh", name: "Energy traded per 15 minutes" });
+  }
+
+  show() {
+    const { slots, listings, counts } = this.#state;
+    const fees = [...slots.values()].reduce((sum, slot) => sum + Number(slot.platform_fees), 0);
+    facts($("counts"), [
+      ...STATUSES.map((status) => [status, count(status === "active" ? listings.size : (counts[status] ?? 0))]),
+      ["fees, 24 h", money(fees)],
+    ]);
+    const bars = new Map(), prices = new Map();
+    for (const [at, slot] of slots) {
+      const price = Number(slot.average_price_per_kwh), energy = Number(slot.energy_kwh);
+      bars.set(at, { height: energy, kind: "traded", title: `${fixed(energy, 3)} kWh at ${money(price)}/kWh, ${slot.transactions} purchases` });
+      prices.set(at, price);
+    }
+    this.#chart.draw(this.#state.now(), bars, prices);
+    this.showTrades();
+  }
+
+  showTrades() {
+    const rows = this.#state.trades.slice(0, SHOWN_MAX).map((trade) => this.#trade(trade));
+    $("trades").replaceChildren(...(rows.length ? rows : [emptyRow(6, "No purchases yet.")]));
+  }
+
+  #trade(trade) {
+    const { names } = this.#state, now = this.#state.now();
+    const seller = element("span", names.of(trade.seller_id));
+    if (trade.listing_id && trade.device_id === null) seller.append(" ", element("span", "unmetered", { class: "badge" }));
+    return row([
+      [when(trade.created_at, now)], [names.of(trade.buyer_id)], [seller],
+      [fixed(Number(trade.energy_kwh), 3), "number"], [fixed(Number(trade.price_per_kwh), 2), "number wide"], [money(Number(trade.total_price)), "number"],
+    ]);
+  }
 }
 
 export function showAudit(audit) {
-  const told = $("audit");
-  told.className = audit ? (audit.ok ? "holds" : "broken") : "";
-  if (!audit) told.textContent = "Not audited yet.";
-  else if (audit.ok) told.textContent = `The books held: ${audit.checks.length} checks, ${dayAndTime(audit.finished_at)}.`;
-  else told.textContent = "The books do not hold: " + audit.checks.filter((check) => !check.ok).map((check) => `${check.rule} (${check.offending_count})`).join("; ") + ".";
+  const result = $("audit");
+  result.className = audit ? (audit.ok ? "holds" : "broken") : "";
+  if (!audit) result.textContent = "Not audited yet.";
+  else if (audit.ok) result.textContent = `The books held: ${audit.checks.length} checks, ${dayAndTime(audit.finished_at)}.`;
+  else result.textContent = "The books do not hold: " + audit.checks.filter((check) => !check.ok).map((check) => `${check.rule} (${check.offending_count})`).join("; ") + ".";
 }

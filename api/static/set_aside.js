@@ -1,10 +1,10 @@
-// What failed too often and is not tried any more: nothing waits behind it, but somebody should look.
+// Items that failed repeatedly and are not tried any more. Nothing waits behind them.
 
 import { dayAndTime, element } from "./format.js";
 
 const SHOWN_MAX = 50;
 const NAMES = {
-  payments: "payment", events: "event", presence: "device that fell silent", expiry: "listing that is over",
+  payments: "payment", events: "event", presence: "device that is due offline", expiry: "listing that has expired",
   prices: "price of a listing", broker_accounts: "broker account of a device",
 };
 const $ = (id) => document.getElementById(id);

@@ -1,6 +1,6 @@
-// Before the first paint: as chosen here last, else as the system has it.
+// Sets the theme before the first paint: the last choice of this browser, else that of the system.
 {
-  const kept = localStorage.getItem("theme");
-  const dark = kept ? kept === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  const chosen = localStorage.getItem("theme");
+  const dark = chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   document.documentElement.dataset.theme = dark ? "dark" : "light";
 }

@@ -2,14 +2,25 @@
 
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
-from playwright.async_api import ConsoleMessage, Page, async_playwright
+from playwright.async_api import ConsoleMessage, Page, async_playwright, expect
+from prometheus_client import CollectorRegistry
 
+from core.settings import DatabaseSettings, RealtimeSettings, RedisSettings
+from db.pool import Pool
+from realtime import relay, server
+from solarhub.admin import sign_in_link
+from solarhub.ports import free
+from tests.api.conftest import JWT_SECRET, Api, serving
 from tests.conftest import require
+from tests.realtime.conftest import running
+from tests.support.people import Person, add_user
 
 _ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -19,6 +30,10 @@ _TELL_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (refused) =>
   console.error("refused by the policy:", refused.violatedDirective, refused.blockedURI));
 """
+_MEASURE = """
+INSERT INTO telemetry (device_id, time, power_w, energy_wh) VALUES ($1, $2, $3, 1000)
+"""
+_SEEN = "UPDATE device_states SET status = 'online', last_seen_at = now() WHERE device_id = $1"
 _LOST = "ERR_CONNECTION_REFUSED"  # what a page that waits for its feed can't help logging
 
 
@@ -64,3 +79,59 @@ async def visits() -> AsyncIterator[Visits]:
 
         yield visit
         await browser.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A hub, its parts in this process; `hub` starts the live feed, which can be stopped alone."""
+
+    api: Api
+    database: DatabaseSettings
+    redis: RedisSettings
+    feed_port: int
+    admin: Person
+
+    @asynccontextmanager
+    async def feed(self) -> AsyncIterator[None]:
+        settings = RealtimeSettings(jwt_secret=JWT_SECRET, realtime_port=self.feed_port)
+        async with running(
+            lambda started: server.run(
+                settings, self.redis, self.database, registry=CollectorRegistry(), started=started
+            )
+        ):
+            yield
+
+    @property
+    def url(self) -> str:
+        return str(self.api.http.base_url).rstrip("/")
+
+    async def link(self) -> str:
+        return await sign_in_link(self.database, self.admin.email, self.url)
+
+
+@pytest.fixture
+async def room(
+    pool: Pool, database: DatabaseSettings, redis_settings: RedisSettings
+) -> AsyncIterator[Room]:
+    port = free()
+    async with AsyncExitStack() as stack:
+        api = await stack.enter_async_context(
+            serving(database, redis_settings, realtime_url=f"ws://127.0.0.1:{port}/ws")
+        )
+        await stack.enter_async_context(
+            running(
+                lambda started: relay.run(
+                    database, redis_settings, registry=CollectorRegistry(), started=started
+                )
+            )
+        )
+        yield Room(api, database, redis_settings, port, await add_user(pool, "admin"))
+
+
+async def is_live(page: Page) -> None:
+    await expect(page.locator("#state")).to_have_text("live", timeout=20_000)
+
+
+async def measure(pool: Pool, device_id: UUID, power_w: float) -> None:
+    await pool.execute(_MEASURE, device_id, datetime.now(UTC), power_w)
+    await pool.execute(_SEEN, device_id)

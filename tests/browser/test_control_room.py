@@ -2,9 +2,6 @@
 
 import json
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,29 +10,18 @@ from uuid import UUID
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Page, expect
-from prometheus_client import CollectorRegistry
+from playwright.async_api import expect
 
 from core.enums import Queue
-from core.settings import DatabaseSettings, RealtimeSettings, RedisSettings
 from core.units import slot_of
 from db import failed_items
 from db.failed_items import TRIES
 from db.pool import Pool
-from realtime import relay, server
-from solarhub.admin import sign_in_link
-from tests.api.conftest import JWT_SECRET, Api, serving
 from tests.browser import scenes
-from tests.browser.conftest import Visits
-from tests.realtime.conftest import running
-from tests.support.people import Person, add_device, add_listing, add_user
-from tests.support.ports import free
+from tests.browser.conftest import Room, Visits, is_live, measure
+from tests.support.people import add_device, add_listing, add_user
 
 HOSTILE = '"><img src=x onerror="document.title=1"><script>document.title=2</script>'
-_MEASURE = """
-INSERT INTO telemetry (device_id, time, power_w, energy_wh) VALUES ($1, $2, $3, 1000)
-"""
-_SEEN = "UPDATE device_states SET status = 'online', last_seen_at = now() WHERE device_id = $1"
 _NAMED = "UPDATE devices SET name = $2 WHERE id = $1"
 _COUNTED = """
 INSERT INTO energy_interval (device_id, slot_start, generated_wh, surplus_wh, quality, reasons)
@@ -49,62 +35,6 @@ _FLAGGED = """
 INSERT INTO flags (device_id, kind, energy_wh, evidence)
 VALUES ($1, 'near_limit', 12000, '{"hours": 2, "mean_power_w": 6000, "capacity_w": 5000}')
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """A hub, its parts in this process; `hub` starts the live feed, which can be stopped alone."""
-
-    api: Api
-    database: DatabaseSettings
-    redis: RedisSettings
-    feed_port: int
-    admin: Person
-
-    @asynccontextmanager
-    async def feed(self) -> AsyncIterator[None]:
-        settings = RealtimeSettings(jwt_secret=JWT_SECRET, realtime_port=self.feed_port)
-        async with running(
-            lambda started: server.run(
-                settings, self.redis, self.database, registry=CollectorRegistry(), started=started
-            )
-        ):
-            yield
-
-    @property
-    def url(self) -> str:
-        return str(self.api.http.base_url).rstrip("/")
-
-    async def link(self) -> str:
-        return await sign_in_link(self.database, self.admin.email, self.url)
-
-
-@pytest.fixture
-async def room(
-    pool: Pool, database: DatabaseSettings, redis_settings: RedisSettings
-) -> AsyncIterator[Room]:
-    port = free()
-    async with AsyncExitStack() as stack:
-        api = await stack.enter_async_context(
-            serving(database, redis_settings, realtime_url=f"ws://127.0.0.1:{port}/ws")
-        )
-        await stack.enter_async_context(
-            running(
-                lambda started: relay.run(
-                    database, redis_settings, registry=CollectorRegistry(), started=started
-                )
-            )
-        )
-        yield Room(api, database, redis_settings, port, await add_user(pool, "admin"))
-
-
-async def is_live(page: Page) -> None:
-    await expect(page.locator("#state")).to_have_text("live", timeout=20_000)
-
-
-async def measure(pool: Pool, device_id: UUID, power_w: float) -> None:
-    await pool.execute(_MEASURE, device_id, datetime.now(UTC), power_w)
-    await pool.execute(_SEEN, device_id)
 
 
 async def test_a_link_signs_in_once_and_leaves_no_token_in_the_url(
@@ -315,10 +245,10 @@ def test_the_page_speaks_to_the_feed_as_the_documentation_does() -> None:
 
 
 @pytest.mark.slow
-async def test_pictures_for_the_documentation(
+async def test_pictures_of_each_size_and_theme(
     room: Room, visits: Visits, pool: Pool, tmp_path: Path
 ) -> None:
-    """As the documentation shows it; `SOLARHUB_TEST_PICTURES` names where they are to be kept."""
+    """`SOLARHUB_TEST_PICTURES` names a folder in which they stay, to be looked at."""
     kept = Path(os.environ.get("SOLARHUB_TEST_PICTURES", tmp_path))
     device_id = await scenes.neighbourhood(pool)
     async with room.feed():
@@ -326,6 +256,7 @@ async def test_pictures_for_the_documentation(
             ("light", "light", {"width": 1440, "height": 900}, False),
             ("dark", "dark", {"width": 1440, "height": 900}, True),
             ("phone", "light", {"width": 360, "height": 780}, True),
+            ("wall", "dark", {"width": 3840, "height": 2160}, False),
         ):
             async with visits(await room.link(), color_scheme=theme, viewport=size) as visit:
                 await is_live(visit.page)
@@ -333,7 +264,7 @@ async def test_pictures_for_the_documentation(
                 if opens:
                     await visit.page.fill("#find", "Lotus")
                     await visit.page.click(f"[data-device='{device_id}']")
-                    await expect(visit.page.locator("#energy .bar").first).to_be_visible()
+                    await expect(visit.page.locator("#energy .bar").first).to_be_attached()
                     await expect(visit.page.locator("#sales tr").first).to_be_visible()
                 await visit.page.evaluate("scrollTo(0, 0)")
                 await visit.page.screenshot(path=kept / f"control-room-{name}.png")

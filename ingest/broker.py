@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
-from core.settings import MqttSettings
-from core.tls import client_context
+from core.settings import MqttSettings, SettingError, variable
 from ingest.mqtt.codec import encode_connect
 from ingest.mqtt.connection import KEEP_ALIVE_S, MqttConnection, MqttError
 from ingest.mqtt.receive_buffer import ReceiveBuffer
@@ -83,3 +82,15 @@ class BrokerEndpoint:
 
     def __str__(self) -> str:
         return f"the broker at {self.host}:{self.port}"
+
+
+def client_context(ca_file: str | None) -> ssl.SSLContext:
+    """Return a context that trusts the certificates in a file, by default those of the system.
+
+    Raises SettingError for an unusable file.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+        raise SettingError(f"{variable('mqtt_ca_file')}: can't be used: {reason}") from None

@@ -15,7 +15,6 @@ import aiomqtt
 from core.dialects import Dialect
 from core.readings import Reading
 from core.retry import Backoff
-from core.tls import client_context
 from simulators.dialects import native
 from simulators.dialects.encoder import EncodedPublish, FirmwareEncoder
 from simulators.dialects.encoders import ENCODERS
@@ -157,7 +156,7 @@ class DeviceConnector:
         self._connecting = asyncio.Semaphore(connects_at_once)
         # The tally counts lost connections: paho's log would repeat each of them.
         self._silent = logging.Logger("mqtt", logging.CRITICAL)
-        self._tls = client_context(broker.ca_file) if broker.secure else None
+        self._tls = broker.tls_context()
 
     async def run(
         self, device: Credentials, publish: Publisher, *, announce_offline: bool = True

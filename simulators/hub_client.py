@@ -5,6 +5,7 @@ a GET, or a request with an `Idempotency-Key`.
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from uuid import uuid4
 import httpx
 
 from core.retry import Backoff
+from core.settings import SettingError, variable
 
 # Thousands of homes register at once, on a machine that their hub may share with them.
 _TIMEOUT_S = 60.0
@@ -66,6 +68,19 @@ class BrokerAddress:
         secure = parts.scheme == "mqtts"
         port = parts.port or (8883 if secure else 1883)
         return cls(parts.hostname or "127.0.0.1", port, secure, ca_file)
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """Return a context that trusts the certificates, None without TLS.
+
+        Raises SettingError for an unusable file.
+        """
+        if not self.secure:
+            return None
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except OSError as error:
+            reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+            raise SettingError(f"{variable('mqtt_ca_file')}: can't be used: {reason}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,11 @@ def _soft_edges(values: list[float]) -> list[float]:
     return [sum(window) / len(window) for window in windows]
 
 
+def import_pvlib() -> None:
+    """Import pvlib, which takes seconds, before the first power curve needs it."""
+    import pvlib  # noqa: F401
+
+
 def power_curve(roof: Roof, day: date, beam: Sequence[float]) -> list[float]:
     """Return AC watts per watt of panels at each step of a UTC day, both midnights included."""
     import numpy as np

@@ -8,8 +8,9 @@ Invariants: every server process that this package starts is also ended by it. I
 killed, the kernel ends them (Linux) or the next start does (elsewhere). Nothing that is printed or
 written to `run.json` contains a device's or a person's secret. Importing a module has no effect.
 
-This is the only package that knows all processes. Only `bench` imports it; `bench` adds its
-command through an entry point (`cli.COMMANDS_GROUP`), so this package never imports `bench`.
+This is the only package that knows all processes. Only `bench` imports it. Commands that need
+extras, `simulate` and `bench`, are entry points (`cli.COMMANDS_GROUP`): a server neither installs
+nor imports their libraries, and this package never imports `bench`.
 A command fails with one line that says what to do (`errors.CommandError`) and exit code 1, or with
 exit code 2 for wrong use.
 """

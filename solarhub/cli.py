@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import distribution
+from importlib.metadata import EntryPoint, distribution
 from typing import Annotated
 
 import typer
@@ -28,8 +28,8 @@ from solarhub.errors import CommandError, database_reached
 from solarhub.options import DATA, DEMO_SPEED, Data, Seconds
 from solarhub.run_file import fill_environment
 
-# Packages above this one add a command by an entry point of this group in pyproject.toml. The entry
-# point is a function whose signature and docstring define the command, as for those below.
+# Commands that need extras are entry points of this group in pyproject.toml. An entry point names a
+# function whose signature and docstring define the command, or a `typer.Typer` with commands.
 COMMANDS_GROUP = "solarhub.commands"
 
 app = typer.Typer(
@@ -66,14 +66,31 @@ def names_own_command(arguments: Sequence[str]) -> bool:
 
 
 def add_other_commands() -> None:
-    """Add `simulate`, and the commands that pyproject.toml registers in `COMMANDS_GROUP`."""
-    # The simulators take as long to import as everything else: no process of the hub waits for it.
-    from solarhub import simulate
+    """Add the commands that pyproject.toml registers in `COMMANDS_GROUP`.
 
-    app.add_typer(simulate.app, name="simulate")
+    They take as long to import as everything else: no process of the hub waits for it.
+    """
     # Only this distribution's own entry points: another installed package cannot add code here.
     for entry in distribution("solarhub").entry_points.select(group=COMMANDS_GROUP):
-        app.command(entry.name)(entry.load())
+        try:
+            command = entry.load()
+        except ModuleNotFoundError as error:
+            _add_placeholder(entry, error)
+            continue
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=entry.name)
+        else:
+            app.command(entry.name)(command)
+
+
+def _add_placeholder(entry: EntryPoint, error: ModuleNotFoundError) -> None:
+    """Add a command that fails with what to install, whatever its arguments are."""
+    remedy = f"needs {error.name}: pip install 'solarhub[{','.join(entry.extras)}]'"
+    anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+    @app.command(entry.name, help=f"Not installed: {remedy}", context_settings=anything)
+    def not_installed() -> None:
+        raise CommandError(f"{entry.name} {remedy}")
 
 
 def _in_one_line(error: Exception) -> str:

@@ -3,8 +3,6 @@
 import re
 from collections.abc import Sequence
 from datetime import timedelta
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from threading import Thread
@@ -19,8 +17,8 @@ from simulators.checking import DeviceCheck
 from simulators.dialects.encoders import ENCODERS
 from simulators.faults import CALM_READINGS, Fault, FaultPlan
 from simulators.progress import show_progress
+from simulators.sun import import_pvlib
 from solarhub import run_file, simulate_replay, simulate_report
-from solarhub.errors import CommandError
 from solarhub.options import DATA, Data, Seconds
 from solarhub.simulate_common import (
     ApiUrl,
@@ -107,8 +105,6 @@ def devices(
 
     Readings have the real time, even if the simulated sun has another.
     """
-    if find_spec("pvlib") is None:
-        raise CommandError("the simulated sun needs pvlib: pip install 'solarhub[simulators]'")
     if faults is None and (truth is not None or check):
         raise typer.BadParameter("--truth and --check need --faults")
     if speed != 1 and (duration is None or backfill is not None):
@@ -123,8 +119,8 @@ def devices(
             f"--speed: must start at most {_PAST_MAX} in the past, not {plan.past}"
         )
     allow_connections(count)
-    # pvlib takes seconds to import: load it while the hub starts and homes are registered.
-    Thread(target=import_module, args=("pvlib",), daemon=True).start()
+    # The hub starts and homes are registered meanwhile.
+    Thread(target=import_pvlib, daemon=True).start()
     wait_for_hub(data, wait)
     tally = fleet.FleetTally()
     hub = hub_at(data, api_url=api_url, mqtt_url=mqtt_url)
@@ -159,7 +155,7 @@ def neighbourhood(
     wait: Wait = 0,
 ) -> None:
     """Simulate the homes of `up --demo`: a day of the past, and then the present."""
-    Thread(target=import_module, args=("pvlib",), daemon=True).start()
+    Thread(target=import_pvlib, daemon=True).start()
     wait_for_hub(data, wait)
     tally = fleet.FleetTally()
     hub = hub_at(data, api_url=None)

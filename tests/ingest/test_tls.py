@@ -11,9 +11,8 @@ import trustme
 
 from core.device_passwords import password_of
 from core.settings import DatabaseSettings, MqttSettings, SettingError
-from core.tls import client_context
 from db.pool import Pool
-from ingest.broker import BrokerEndpoint
+from ingest.broker import BrokerEndpoint, client_context
 from ingest.broker_accounts.dynamic_security import BrokerUnreachable, count_accounts
 from ingest.mqtt.receive_buffer import ReceiveBuffer
 from simulators.device_connection import ConnectionTally, Credentials, DeviceConnector
@@ -72,6 +71,8 @@ def test_a_file_without_a_certificate_is_told_of_by_the_settings_name(tmp_path: 
     for name in ("empty.pem", "missing.pem"):
         with pytest.raises(SettingError, match="SOLARHUB_MQTT_CA_FILE: can't be used"):
             client_context(str(tmp_path / name))
+        with pytest.raises(SettingError, match="SOLARHUB_MQTT_CA_FILE: can't be used"):
+            BrokerAddress.of("mqtts://127.0.0.1", str(tmp_path / name)).tls_context()
 
 
 async def test_a_simulated_device_measures_by_tls_and_refuses_a_wrong_authority(

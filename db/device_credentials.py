@@ -1,4 +1,4 @@
-"""What devices prove themselves with, and may do at a broker."""
+"""Credentials of devices at the broker, and notifications of changes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from core.ids import DeviceId
-from db.pool import Connection, Pool, Record
+from db.pool import Connection, Record
 
 _OF = """
 SELECT devices.id, dialect, external_id, credential_version, credential_hash
@@ -21,18 +21,20 @@ SELECT devices.id, dialect, external_id, credential_version, credential_hash
  WHERE deleted_at IS NULL ORDER BY devices.created_at DESC
 """
 
-# Who vanished with its host, or hangs, loses the lock. One that lives asks every few seconds.
-_NOTICE_DEATH = """
+# The server ends a connection that hangs, or whose host failed, and releases its lock. A live one
+# sends a statement every few seconds.
+_SET_TIMEOUTS = """
 SELECT set_config('tcp_keepalives_idle', '2', false),
        set_config('tcp_keepalives_interval', '2', false),
        set_config('tcp_keepalives_count', '2', false),
        set_config('idle_session_timeout', '20000', false)
 """
 
-_SHOW_LIFE = "SELECT 1"
+_KEEP_ALIVE = "SELECT 1"
 
 _CHANNEL = "device_access"
-_NAMED_MAX = 1000
+# Above this number, all accounts are compared: that is faster than a query by ids.
+_IDS_MAX = 1000
 
 _NEXT_VERSION = """
 UPDATE devices SET credential_version = credential_version + 1 WHERE id = $1
@@ -44,82 +46,85 @@ _REPLACE = "UPDATE devices SET credential_hash = $2 WHERE id = $1"
 
 @dataclass(frozen=True, slots=True)
 class DeviceAccess:
-    """`credential_hash`: SHA-256 of the MQTT password, the `credential_version`th that it has."""
+    """The credential of a device, and the facts that its topics depend on."""
 
     id: DeviceId
     dialect: str
     external_id: str | None
+    # The number of the password: it rises with each new one.
     credential_version: int
+    # SHA-256 of the MQTT password.
     credential_hash: bytes
 
 
 async def access_of(
-    conn: Connection | Pool, device_ids: Sequence[DeviceId]
+    conn: Connection, device_ids: Sequence[DeviceId]
 ) -> dict[DeviceId, DeviceAccess]:
-    """Those of the devices that may sign in: they are still there, and their host is active."""
+    """Return those of the devices that may sign in: registered ones of active hosts."""
     return {row["id"]: _access(row) for row in await conn.fetch(_OF, device_ids)}
 
 
 async def all_access(conn: Connection) -> list[DeviceAccess]:
-    """Of every device that may sign in, those first that were registered last."""
+    """Return all devices that may sign in, the newest first."""
     return [_access(row) for row in await conn.fetch(_ALL)]
 
 
 async def next_version(conn: Connection, device_id: DeviceId) -> int:
-    """Begin the next password of a locked device: `replace` is to follow."""
+    """Return the number of the next password of a locked device, for a following `replace`."""
     version: int = await conn.fetchval(_NEXT_VERSION, device_id)
     return version
 
 
 async def replace(conn: Connection, device_id: DeviceId, credential_hash: bytes) -> None:
-    """Let another password be the one of a locked device."""
+    """Replace the password hash of a locked device."""
     await conn.execute(_REPLACE, device_id, credential_hash)
 
 
-async def notice_death(conn: Connection) -> None:
-    """Let the server give up this connection, with its lock, when nobody is heard there."""
-    await conn.execute(_NOTICE_DEATH)
+async def set_timeouts(conn: Connection) -> None:
+    """Let the server end this connection and release its lock if the client does not respond."""
+    await conn.execute(_SET_TIMEOUTS)
 
 
-async def show_life(conn: Connection) -> None:
-    """Keep the connection, and the lock with it, while there is nothing to ask."""
-    await conn.execute(_SHOW_LIFE)
+async def keep_alive(conn: Connection) -> None:
+    """Send an empty statement, so that the server keeps the connection and its lock."""
+    await conn.execute(_KEEP_ALIVE)
 
 
-class Changes:
-    """Tells which devices came or went, or may sign in otherwise than before."""
+class AccessChanges:
+    """Collects the ids of devices whose access changed: registered, removed, new credentials."""
 
     def __init__(self) -> None:
         self._changed: set[DeviceId] = set()
-        self._noted = asyncio.Event()
+        self._received = asyncio.Event()
 
     def take(self) -> set[DeviceId] | None:
-        """Those that have changed since this was last asked. None: too many to name them."""
+        """Return the ids of changed devices since the last call. None: too many to list."""
         changed, self._changed = self._changed, set()
-        self._noted.clear()
-        return changed if len(changed) <= _NAMED_MAX else None
+        self._received.clear()
+        return changed if len(changed) <= _IDS_MAX else None
 
     async def wait(self, within_s: float) -> None:
-        """Until something has changed, or it is time to look anyway."""
+        """Wait until a device changes, at most for `within_s`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                await self._noted.wait()
+                await self._received.wait()
 
-    def _note(self, _: object, __: int, ___: str, device_id: object) -> None:
-        if len(self._changed) <= _NAMED_MAX:
+    def _add(self, _: object, __: int, ___: str, device_id: object) -> None:
+        if len(self._changed) <= _IDS_MAX:
             self._changed.add(DeviceId(UUID(str(device_id))))
-        self._noted.set()
+        self._received.set()
 
 
 @asynccontextmanager
-async def changes(conn: Connection) -> AsyncIterator[Changes]:
-    told = Changes()
-    await conn.add_listener(_CHANNEL, told._note)
+async def changes(conn: Connection) -> AsyncIterator[AccessChanges]:
+    """Collect changes of access while the context is open."""
+    changed = AccessChanges()
+    await conn.add_listener(_CHANNEL, changed._add)
     try:
-        yield told
+        yield changed
     finally:
         if not conn.is_closed():
-            await conn.remove_listener(_CHANNEL, told._note)
+            await conn.remove_listener(_CHANNEL, changed._add)
 
 
 def _access(row: Record) -> DeviceAccess:

@@ -1,6 +1,6 @@
-"""What is decided of devices, and what that means to their listings.
+"""Decisions of administrators on devices, and their effect on the listings.
 
-The caller holds the device's state, then its listings, which are locked by id.
+The caller locks the device's state first; then its listings are locked by id.
 """
 
 from dataclasses import dataclass
@@ -53,8 +53,8 @@ WITH resumed AS (
 SELECT announce_listing('listing.resumed', listing) FROM resumed ORDER BY (listing).id
 """
 
-# As when it was created: see db/listings.py. Where it begins with the same slot as before, what
-# that slot held then is still not its own.
+# Measures as at the creation of the listing (db/listings.py). If it begins with the same slot as
+# before, the energy that the slot had then still does not belong to it.
 _MEASURE_AGAIN = """
 WITH followed AS (
     SELECT l.id, l.available_to, l.measured_from, l.baseline_wh, s.earns_from,
@@ -96,19 +96,20 @@ _NOTHING_WH = Decimal(0)
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What administrators decide of a device. `accounted_until`: what its meter had told under an
-    earlier registration, which earns nothing again."""
+    """The decisions on a device, and the facts that limit them."""
 
     capacity_approved: bool
     frozen: bool
     earns_from: datetime
     registered_at: datetime
+    # Time of the last reading under an earlier registration of the meter: energy up to then never
+    # earns again.
     accounted_until: datetime | None
     removed: bool
 
 
 async def lock(conn: Connection, device_id: DeviceId) -> Decided | None:
-    """What is decided of a device, also of a removed one: no batch reads it until commit."""
+    """Lock the state of a device, also of a removed one, and return the decisions on it."""
     await conn.execute(_LOCK_STATE, device_id)
     row = await conn.fetchrow(_OF, device_id)
     if row is None:
@@ -125,7 +126,7 @@ async def lock(conn: Connection, device_id: DeviceId) -> Decided | None:
 
 
 async def decide(conn: Connection, device_id: DeviceId, decided: Decided) -> None:
-    """Write what was decided of a locked device; its listings don't know yet."""
+    """Store the decisions on a locked device. Its listings are not changed."""
     await conn.execute(
         _DECIDE, device_id, decided.capacity_approved, decided.frozen, decided.earns_from
     )
@@ -134,7 +135,7 @@ async def decide(conn: Connection, device_id: DeviceId, decided: Decided) -> Non
 async def measure_again(
     conn: Connection, device_id: DeviceId, *, max_clock_ahead: timedelta
 ) -> None:
-    """Have the open listing that follows a device hold what it earned since its `earns_from`."""
+    """Recompute the energy of the listing that follows a device, from its `earns_from` on."""
     await conn.execute(_LOCK_LISTINGS, device_id)
     for row in await conn.fetch(_MEASURE_AGAIN, device_id, max_clock_ahead):
         await conn.execute(_ANNOUNCE, row["id"])
@@ -143,17 +144,18 @@ async def measure_again(
 async def apply_to_listings(
     conn: Connection, device_id: DeviceId, rules: SellingRules, now: datetime
 ) -> None:
-    """Pause the listings of a device that may not sell, and resume those of one that may again."""
+    """Pause the listings of a device that may not sell, or resume them if it may sell again."""
     states = await device_states.lock(conn, [device_id])
     if device_id not in states:
-        return  # removed: none of its listings is open
+        # A removed device has no open listing.
+        return
     condition = states[device_id].condition(rules)
     await conn.execute(_LOCK_LISTINGS, device_id)
     await conn.execute(_RESUME_STATED if condition.may_sell else _PAUSE_STATED, device_id)
-    followers = await listing_adjustments.lock_followers(conn, [device_id])
+    adjusted = await listing_adjustments.lock_adjusted(conn, [device_id])
     adjustments = [
         adjust(listing, surplus_change_wh=_NOTHING_WH, condition=condition, now=now)
-        for listing in followers
+        for listing in adjusted
     ]
     if adjustments:
         await listing_adjustments.adjust(conn, adjustments)

@@ -1,4 +1,4 @@
-"""What ingestion knows of each device: locked at the start of every batch, saved at its end."""
+"""The state of each device in ingestion: locked at the start of a batch, stored at its end."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from core.ids import DeviceId, UserId
 from core.listing_adjustments import Condition
 from core.selling import SellingRules, SellingStatus
 from db import accounting_states
-from db.pool import Connection, Pool, Record
+from db.pool import Connection, Record
 
 _LOCK = """
 SELECT s.device_id, d.capacity_w, d.owner_id, s.status, s.fault_code, s.last_seen_at,
@@ -22,7 +22,7 @@ SELECT s.device_id, d.capacity_w, d.owner_id, s.status, s.fault_code, s.last_see
  ORDER BY s.device_id FOR NO KEY UPDATE OF s
 """
 
-_LOOK_AT = """
+_READ = """
 SELECT s.device_id, d.capacity_w, d.owner_id, s.status, s.fault_code, s.last_seen_at,
        s.battery_soc_pct, s.accounting_state, s.earns_from, d.carried, s.capacity_approved,
        s.frozen, s.flagged, s.flags_due_from
@@ -64,10 +64,7 @@ SELECT s.device_id FROM device_states s JOIN devices d ON d.id = s.device_id
 
 @dataclass(slots=True)
 class DeviceState:
-    """One device while a batch holds its lock; the counts are what the batch adds.
-
-    `flags_due_from`: the first slot that changed since flags were looked for.
-    """
+    """The state of one device while a batch holds its lock."""
 
     device_id: DeviceId
     selling: SellingStatus
@@ -78,7 +75,9 @@ class DeviceState:
     battery_soc_pct: float | None
     account: AccountingState | None
     terms: EarningTerms
+    # The first slot that changed since the last check for flags.
     flags_due_from: datetime | None
+    # The numbers of readings that the batch adds.
     received: int = 0
     stored: int = 0
     duplicate: int = 0
@@ -89,42 +88,43 @@ class DeviceState:
         return self.selling.capacity_w
 
     def condition(self, rules: SellingRules) -> Condition:
-        """As listings that follow the device depend on it."""
+        """Return the condition that listings which follow the device depend on."""
         may_sell = self.selling.refusal(rules) is None
         return Condition(self.status, self.battery_soc_pct, may_sell)
 
     def energy_changed(self, slot_start: datetime) -> None:
-        """Have flags looked for from this slot on."""
+        """Schedule a check for flags from a slot on."""
         if self.flags_due_from is None or slot_start < self.flags_due_from:
             self.flags_due_from = slot_start
 
     def measured_before(self, at: datetime) -> bool:
-        """Whether all that is stored of the device was measured before: it is all accounted."""
+        """Return True if all accounted readings are from before an instant."""
         return self.account is None or self.account.last_at < at
 
 
 async def lock(
     conn: Connection, device_ids: Collection[DeviceId], *, removed: bool = False
 ) -> dict[DeviceId, DeviceState]:
-    """The registered devices among `device_ids`, or removed ones too, locked until commit."""
+    """Lock the states of registered devices until commit; with `removed`, also of removed ones."""
     rows = await conn.fetch(_LOCK, list(device_ids), removed)
     return {row["device_id"]: _state(row) for row in rows}
 
 
-async def look_at(conn: Connection, device_id: DeviceId) -> DeviceState | None:
-    """A registered device as it is now; nobody is kept from changing it."""
-    row = await conn.fetchrow(_LOOK_AT, device_id)
+async def read(conn: Connection, device_id: DeviceId) -> DeviceState | None:
+    """Return the current state of a registered device without a lock."""
+    row = await conn.fetchrow(_READ, device_id)
     return _state(row) if row else None
 
 
 def terms_of(row: Record) -> EarningTerms:
-    """Of a row with a state's `earns_from` and its device's `carried`."""
+    """Return the terms in a row with a state's `earns_from` and its device's `carried`."""
     return EarningTerms(
         row["earns_from"], accounting_states.from_json(row["carried"]) if row["carried"] else None
     )
 
 
 async def save(conn: Connection, states: Sequence[DeviceState]) -> None:
+    """Store states, and add the numbers of readings of the batch."""
     await conn.execute(
         _SAVE,
         [s.device_id for s in states],
@@ -141,15 +141,15 @@ async def save(conn: Connection, states: Sequence[DeviceState]) -> None:
     )
 
 
-async def silent(pool: Pool, silent_for: timedelta, limit: int) -> list[DeviceId]:
-    """Devices that are online but said nothing for so long, but for those that stand aside."""
-    return [r["device_id"] for r in await pool.fetch(_SILENT, silent_for, limit)]
+async def silent(conn: Connection, silent_for: timedelta, limit: int) -> list[DeviceId]:
+    """Return online devices without a message for a time, except those whose retry is not due."""
+    return [r["device_id"] for r in await conn.fetch(_SILENT, silent_for, limit)]
 
 
 async def lock_silent(
     conn: Connection, silent_for: timedelta, device_ids: Sequence[DeviceId]
 ) -> list[DeviceId]:
-    """Those of the devices that still are silent, locked; those in use are left out."""
+    """Lock those of the devices that are still silent; skip those that are locked."""
     return [r["device_id"] for r in await conn.fetch(_LOCK_SILENT, silent_for, device_ids)]
 
 

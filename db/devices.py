@@ -1,5 +1,6 @@
-"""Devices as their owners know them: registered, listed, shown with what they last said."""
+"""Devices: registered, changed and listed by their owners, and found by their external ids."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -75,13 +76,22 @@ SELECT d.id, d.owner_id, d.name, d.kind, d.capacity_w, d.latitude, d.longitude, 
  ORDER BY d.created_at DESC, d.id DESC LIMIT $3
 """
 
+_BY_EXTERNAL_ID = """
+SELECT d.id, d.dialect, d.external_id, d.kind, d.time_zone
+  FROM devices d JOIN unnest($1::text[], $2::text[]) AS n (dialect, external_id)
+       ON d.dialect = n.dialect AND d.external_id = n.external_id
+ WHERE d.deleted_at IS NULL
+"""
+
+_EXTERNAL_IDS = """
+SELECT external_id FROM devices
+ WHERE dialect = $1 AND external_id IS NOT NULL AND deleted_at IS NULL
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """`earns_from`: energy from before it can't be sold. `frozen`: nothing of it can.
-
-    `capacity_approved`: by an administrator, which large ones need before they sell.
-    """
+    """A device with its state, as its owner sees it."""
 
     id: DeviceId
     owner_id: UserId
@@ -96,8 +106,11 @@ class Device:
     status: DeviceStatus
     fault_code: str | None
     last_seen_at: datetime | None
+    # Energy from before this instant is never sold.
     earns_from: datetime
+    # A device above the operator's limit sells only after an administrator approved its capacity.
     capacity_approved: bool
+    # An administrator stopped all sales of its energy.
     frozen: bool
     funding_target: Decimal | None
     revenue_share: Decimal | None
@@ -107,7 +120,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class NewDevice:
-    """`credential_hash`: SHA-256 of the MQTT password."""
+    """A device to register."""
 
     id: DeviceId
     owner_id: UserId
@@ -121,11 +134,21 @@ class NewDevice:
     time_zone: str
     funding_target: Decimal | None
     revenue_share: Decimal | None
+    # SHA-256 of the MQTT password.
     credential_hash: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class AddressedDevice:
+    """A device that a firmware addresses by its external id."""
+
+    id: DeviceId
+    kind: str
+    time_zone: str
+
+
 async def register(conn: Connection, new: NewDevice) -> Device:
-    """A device that has not been seen yet. Refused: ExternalIdTaken."""
+    """Register a device. Raises ExternalIdTaken."""
     row = await conn.fetchrow(
         _REGISTER, new.id, new.owner_id, new.name, new.kind, new.capacity_w, new.latitude,
         new.longitude, new.dialect, new.external_id, new.time_zone, new.funding_target,
@@ -136,30 +159,30 @@ async def register(conn: Connection, new: NewDevice) -> Device:
 
 
 async def count(conn: Connection, owner_id: UserId) -> int:
-    """How many devices a host has."""
+    """Return the number of a host's devices."""
     found: int = await conn.fetchval(_COUNT, owner_id)
     return found
 
 
 async def by_id(conn: Connection, device_id: DeviceId, *, removed: bool = False) -> Device | None:
-    """A device; with `removed` also one that is part of history only."""
+    """Return a device; with `removed`, also one that was removed."""
     row = await conn.fetchrow(_BY_ID, device_id, removed)
     return _device(row) if row else None
 
 
 async def lock(conn: Connection, device_id: DeviceId) -> Device | None:
-    """A device as it is when it is our turn, locked until commit."""
+    """Lock a device until commit and return its current state."""
     row = await conn.fetchrow(_LOCK, device_id)
     return _device(row) if row else None
 
 
 async def hold(conn: Connection, device_id: DeviceId) -> bool:
-    """Whether there is such a device; it stays until commit."""
+    """Return True if a device exists, and prevent its removal until commit."""
     return await conn.fetchrow(_HOLD, device_id) is not None
 
 
 async def change(conn: Connection, device: Device) -> None:
-    """Write what an owner may change of a locked device."""
+    """Store the fields of a locked device that its owner may change."""
     await conn.execute(
         _CHANGE, device.id, device.name, device.capacity_w, device.latitude, device.longitude,
         device.funding_target, device.revenue_share, device.time_zone,
@@ -167,19 +190,37 @@ async def change(conn: Connection, device: Device) -> None:
 
 
 async def remove(conn: Connection, device_id: DeviceId) -> None:
-    """From now on a locked device is part of history only."""
+    """Remove a locked device: only its history stays."""
     await conn.execute(_REMOVE, device_id)
 
 
 async def newest(
     conn: Connection, owner_id: UserId | None, *, before: tuple[datetime, UUID], limit: int
 ) -> list[Device]:
-    """An owner's devices (None: everybody's), newest first."""
+    """Return the devices of an owner (None: of all owners), newest first."""
     if owner_id is None:
         rows = await conn.fetch(_NEWEST, *before, limit)
     else:
         rows = await conn.fetch(_NEWEST_OF_OWNER, *before, limit, owner_id)
     return [_device(row) for row in rows]
+
+
+async def by_external_id(
+    conn: Connection, names: Collection[tuple[Dialect, str]]
+) -> dict[tuple[Dialect, str], AddressedDevice]:
+    """Return the registered devices with these dialects and external ids."""
+    rows = await conn.fetch(_BY_EXTERNAL_ID, [d for d, _ in names], [name for _, name in names])
+    return {
+        (Dialect(row["dialect"]), row["external_id"]): AddressedDevice(
+            row["id"], row["kind"], row["time_zone"]
+        )
+        for row in rows
+    }
+
+
+async def external_ids(conn: Connection, dialect: Dialect) -> list[str]:
+    """Return the external ids of all registered devices of a dialect."""
+    return [row["external_id"] for row in await conn.fetch(_EXTERNAL_IDS, dialect)]
 
 
 def _device(row: Record) -> Device:

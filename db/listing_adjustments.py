@@ -62,7 +62,7 @@ SELECT count(*) FROM announced
 """
 
 
-async def lock_followers(
+async def lock_adjusted(
     conn: Connection, device_ids: Collection[DeviceId]
 ) -> list[AdjustedListing]:
     """The open auto-adjusted listings of these devices, locked until commit, in id order."""

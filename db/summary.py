@@ -1,4 +1,4 @@
-"""Sums over the market: all trades of a period, and the current listings."""
+"""Sums over the market and the hub: trades of a period, current listings, totals."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +20,15 @@ SELECT coalesce(sum(energy_amount_kwh), 0) AS energy_kwh
   FROM energy_listings WHERE status = 'active'
 """
 
+_TOTALS = """
+SELECT (SELECT count(*) FROM devices WHERE deleted_at IS NULL) AS devices,
+       (SELECT count(*) FROM energy_listings WHERE status = 'active') AS active_listings,
+       (SELECT count(*) FROM outbox) AS waiting_events,
+       count(*) AS purchases, coalesce(sum(energy_kwh), 0) AS energy_kwh,
+       coalesce(sum(total_price), 0) AS paid_inr
+  FROM energy_transactions
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Traded:
@@ -30,6 +39,18 @@ class Traded:
     # INR.
     total_price: Decimal
     platform_fees: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The current totals of a hub, for its dashboard."""
+
+    devices: int
+    active_listings: int
+    waiting_events: int
+    purchases: int
+    energy_kwh: Decimal
+    paid_inr: Decimal
 
 
 async def traded(conn: Connection, *, begin: datetime, end: datetime) -> Traded:
@@ -53,3 +74,10 @@ async def energy_on_offer_kwh(conn: Connection) -> Decimal:
     """Return the energy left in active listings."""
     left: Decimal = await conn.fetchval(_ON_OFFER)
     return left
+
+
+async def totals(conn: Connection) -> Totals:
+    """Return the current totals of the hub."""
+    row = await conn.fetchrow(_TOTALS)
+    assert row is not None
+    return Totals(**dict(row))

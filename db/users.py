@@ -1,5 +1,6 @@
 """Users, with the profile of their role."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -70,6 +71,12 @@ UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 RETURNI
 """
 
 _SET_ACTIVE = "UPDATE users SET is_active = $2 WHERE id = $1 RETURNING id"
+
+_INACTIVE_AMONG = """
+SELECT asked.id
+  FROM unnest($1::uuid[]) AS asked (id)
+ WHERE NOT EXISTS (SELECT FROM users WHERE users.id = asked.id AND is_active)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +175,11 @@ async def change_password(
 async def set_active(conn: Connection, user_id: UserId, active: bool) -> bool:
     """Activate or deactivate a user. False: there is no such user. Locks the user until commit."""
     return await conn.fetchval(_SET_ACTIVE, user_id, active) is not None
+
+
+async def inactive_among(conn: Connection, user_ids: Collection[UserId]) -> set[UserId]:
+    """Return those of the users who were deactivated or deleted."""
+    return {row["id"] for row in await conn.fetch(_INACTIVE_AMONG, list(user_ids))}
 
 
 def _user(row: Record) -> User:

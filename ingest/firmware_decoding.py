@@ -22,8 +22,8 @@ from core.enums import DeviceKind
 from core.ids import DeviceId
 from core.readings import FIELDS, Reading, RejectedReading, RejectionReason
 from db import partials
-from db.device_names import NamedDevice
 from db.device_states import DeviceState
+from db.devices import AddressedDevice
 from db.pool import Connection
 from ingest.dialects import NOTHING, ONLINE, Decoded, DecodeResult, DeviceContext, reject
 from ingest.dialects.firmwares import FIRMWARES, AddressedMessage, Firmware
@@ -72,7 +72,7 @@ class _Decoding:
 async def decode_batch(
     conn: Connection,
     batch: Sequence[IngestMessage],
-    named: Mapping[tuple[Dialect, str], NamedDevice],
+    named: Mapping[tuple[Dialect, str], AddressedDevice],
     states: Mapping[DeviceId, DeviceState],
 ) -> DecodedBatch:
     """Decode the firmwares' messages of a batch, and leave native ones as they are.
@@ -115,7 +115,10 @@ def close_request(name: tuple[Dialect, str], now: datetime) -> IngestMessage:
 
 
 def _decode_message(
-    decoding: _Decoding, message: IngestMessage, addressed: AddressedMessage, device: NamedDevice
+    decoding: _Decoding,
+    message: IngestMessage,
+    addressed: AddressedMessage,
+    device: AddressedDevice,
 ) -> None:
     """Add a message with its readings, and before it the measurement that it completes."""
     firmware = FIRMWARES[addressed.dialect]
@@ -140,7 +143,7 @@ def _decode_message(
 
 
 def _decode(
-    firmware: Firmware, message: IngestMessage, addressed: AddressedMessage, device: NamedDevice
+    firmware: Firmware, message: IngestMessage, addressed: AddressedMessage, device: AddressedDevice
 ) -> DecodeResult:
     assert addressed.levels is not None
     if len(addressed.payload) > FIRMWARE_PAYLOAD_MAX_BYTES:

@@ -100,7 +100,7 @@ async def _credits(
 
     Ends after `READINGS_MAX` readings.
     """
-    state = await device_states.look_at(conn, due.device_id)
+    state = await device_states.read(conn, due.device_id)
     credited: list[ReadingCredit] = []
     left = READINGS_MAX
     for slot in sorted(slots, key=lambda one: -one.energy_wh):

@@ -34,7 +34,7 @@ async def sync_listings(
     for change in changes:
         changes_of[change.device_id].append(change)
     adjustments = []
-    for listing in await listing_adjustments.lock_followers(conn, states):
+    for listing in await listing_adjustments.lock_adjusted(conn, states):
         state = states[listing.device_id]
         adjustment = adjust(
             listing,

@@ -86,7 +86,8 @@ async def take_silent_devices_offline(
                 await _take_offline(conn, silent, rules, clock.now())
             return len(silent)
 
-    silent = await device_states.silent(pool, offline_after, OFFLINE_MAX)
+    async with pool.acquire() as conn:
+        silent = await device_states.silent(conn, offline_after, OFFLINE_MAX)
     return await isolating_failures(pool, Queue.PRESENCE, silent, take_offline) if silent else 0
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from core.dialects import Dialect
-from db.device_names import names_of
+from db import devices
 from db.errors import database_errors
 from db.pool import Pool
 
@@ -23,7 +23,9 @@ async def keep_publishing(
     await connected.wait()
     while True:
         try:
-            for portal in await names_of(pool, Dialect.VICTRON):
+            async with pool.acquire() as conn:
+                portals = await devices.external_ids(conn, Dialect.VICTRON)
+            for portal in portals:
                 await publish(f"R/{portal}/keepalive", "", 0)
         except database_errors() as error:
             _log.warning("keepalive_requests_not_sent", error=type(error).__name__)

@@ -13,7 +13,7 @@ from core.ids import DeviceId
 from core.readings import Reading
 from core.selling import DEFAULT_RULES, SellingRules
 from core.units import rfc3339
-from db import device_names, device_states, outbox, readings
+from db import device_states, devices, outbox, readings
 from db.device_states import DeviceState
 from db.pool import Connection, Pool
 from db.readings import Rejection
@@ -54,7 +54,7 @@ async def write(
     names = {m.addressed.name for m in batch if m.addressed is not None}
     now = max(m.received_at for m in batch)
     async with pool.acquire() as conn, conn.transaction():
-        named = await device_names.by_name(conn, names) if names else {}
+        named = await devices.by_external_id(conn, names) if names else {}
         device_ids |= {device.id for device in named.values()}
         states = await device_states.lock(conn, device_ids)
         before = {s.device_id: (s.status, s.fault_code) for s in states.values()}

@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from core.ids import UserId
-from db import inactive_users
+from db import users
 from db.errors import database_errors
 from db.pool import Pool
 from realtime.metrics import HubMetrics
@@ -89,7 +89,7 @@ class ActiveUserCheck:
     async def is_active(self, user_id: UserId) -> bool:
         """Return whether a user may sign in. Raises the database's errors, TimeoutError."""
         async with asyncio.timeout(_QUERY_TIMEOUT_S), self._pool.acquire() as conn:
-            return not await inactive_users.among(conn, [user_id])
+            return not await users.inactive_among(conn, [user_id])
 
     async def run(self) -> None:
         """Check all signed-in users each second, until cancelled."""
@@ -98,7 +98,7 @@ class ActiveUserCheck:
             if user_ids := self._connections.users():
                 try:
                     async with self._pool.acquire() as conn:
-                        inactive = await inactive_users.among(conn, user_ids)
+                        inactive = await users.inactive_among(conn, user_ids)
                 except database_errors() as error:
                     _log.warning("active_users_not_checked", error=str(error))
                     continue

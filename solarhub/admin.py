@@ -14,7 +14,7 @@ from core.enums import UserRole
 from core.errors import EmailTaken
 from core.settings import DatabaseSettings, PasswordSettings, load
 from core.tokens import hash_of
-from db import sign_in_codes, users
+from db import sign_ins, users
 from db.errors import refusals
 from db.pool import open_connection
 from simulators import private_json
@@ -68,7 +68,7 @@ async def sign_in_link(settings: DatabaseSettings, email: str, public_url: str) 
         if user is None:
             raise CommandError(f"no user account has the email {email}")
         valid_until = real_now() + _LINK_LIFETIME
-        await sign_in_codes.add(conn, user.id, hash_of(code), valid_until)
+        await sign_ins.add_code(conn, user.id, hash_of(code), valid_until)
     return f"{public_url}/#code={code}"
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from core.clock import REAL_TIME, Clock
 from db.pool import Pool
-from db.totals import Totals, totals
+from db.summary import Totals, totals
 from simulators.sun import local
 from solarhub.metrics_client import MetricsSnapshot, fetch_metrics
 
@@ -62,9 +62,9 @@ class DashboardWatcher:
 
     async def refresh(self) -> None:
         metrics = await fetch_metrics(self._http, self._api_url)
-        self._snapshots.append(
-            DashboardSnapshot(time.monotonic(), metrics, await totals(self._pool))
-        )
+        async with self._pool.acquire() as conn:
+            now = await totals(conn)
+        self._snapshots.append(DashboardSnapshot(time.monotonic(), metrics, now))
 
     async def until_settled(self) -> None:
         """Wait until no reading arrives and every event is published, at most _SETTLED_WITHIN_S."""

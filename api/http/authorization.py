@@ -23,7 +23,7 @@ from core.clock import real_now
 from core.errors import AccountInactive, BadToken, ExpiredToken, Forbidden
 from core.ids import UserId
 from core.tokens import Identity, Verifier
-from db import inactive_users
+from db import users
 from db.errors import raise_if_cancelled
 from db.pool import Pool
 
@@ -61,7 +61,7 @@ class ActiveUserLookup:
             inactive, self._inactive = self._inactive, asyncio.Future()
             try:
                 async with self._pool.acquire() as conn:
-                    inactive.set_result(await inactive_users.among(conn, user_ids))
+                    inactive.set_result(await users.inactive_among(conn, user_ids))
             except Exception as error:  # noqa: BLE001 - raised in the requests that wait
                 raise_if_cancelled(error)
                 inactive.set_exception(error)

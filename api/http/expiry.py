@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import structlog
 
-from db import idempotency, locks, refresh_tokens
+from db import idempotency, locks, sign_ins
 from db.errors import database_errors
 from db.locks import AdvisoryLock
 from db.pool import Pool
@@ -38,6 +38,6 @@ async def delete_expired(pool: Pool, idempotency_ttl: timedelta, *, limit: int =
         if not await locks.try_lock_until_commit(conn, AdvisoryLock.EXPIRY):
             return False
         keys = await idempotency.forget(conn, older_than=idempotency_ttl, limit=limit)
-        expired = await refresh_tokens.forget_expired(conn, limit=limit)
-        revoked = await refresh_tokens.forget_revoked(conn, limit=limit)
+        expired = await sign_ins.delete_expired(conn, limit=limit)
+        revoked = await sign_ins.delete_revoked(conn, limit=limit)
     return limit in (keys, expired, revoked)

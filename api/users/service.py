@@ -14,10 +14,11 @@ from core.enums import ActionSubject, UserRole
 from core.errors import BadCredentials, Invalid, NotFound, OwnAccount
 from core.ids import UserId
 from core.tokens import Identity
-from db import admin_actions, listings, refresh_tokens, users
+from db import admin_actions, listings, users
 from db.admin_actions import NewAdminAction
 from db.errors import refusals
 from db.pool import Pool
+from db.sign_ins import revoke_all
 from db.users import User
 
 PROFILES: Mapping[str, tuple[str, ...]] = {
@@ -99,7 +100,7 @@ async def change_password(services: Services, caller: Identity, current: str, ne
             conn, caller.user_id, old_hash=old_hash, new_hash=new_hash
         ):
             raise BadCredentials
-        await refresh_tokens.revoke_all(conn, caller.user_id)
+        await revoke_all(conn, caller.user_id)
 
 
 async def set_active(
@@ -127,7 +128,7 @@ async def set_active(
             )  # fmt: skip
             await admin_actions.record(conn, new)
         if not active:
-            await refresh_tokens.revoke_all(conn, user_id)
+            await revoke_all(conn, user_id)
             await listings.pause_all(conn, user_id)
         user = await users.by_id(conn, user_id)
         assert user is not None

@@ -15,7 +15,7 @@ from core.clock import real_now
 from core.errors import BadCredentials, BadToken
 from core.settings import ApiSettings
 from core.tokens import hash_of
-from db import refresh_tokens, sign_in_codes, users
+from db import sign_ins, users
 from db.pool import Connection, Pool
 from db.users import User
 
@@ -48,7 +48,7 @@ async def begin(conn: Connection, settings: ApiSettings, user: User) -> SignIn:
 
     The caller has locked the user, or created the user in this transaction.
     """
-    sessions = await refresh_tokens.families(conn, user.id)
+    sessions = await sign_ins.count_families(conn, user.id)
     check_quota(Quota.SESSIONS, had=sessions, at_most=settings.quota_sessions)
     return await _issue(conn, settings, user, family_id=uuid4())
 
@@ -56,7 +56,7 @@ async def begin(conn: Connection, settings: ApiSettings, user: User) -> SignIn:
 async def sign_in_once(pool: Pool, settings: ApiSettings, code: str) -> SignIn:
     """Sign in by a code that is good for one use. Raises BadToken, QuotaExceeded."""
     async with pool.acquire() as conn, conn.transaction():
-        user_id = await sign_in_codes.spend(conn, hash_of(code))
+        user_id = await sign_ins.spend_code(conn, hash_of(code))
         if user_id is not None:
             await users.lock(conn, user_id)
             user = await users.by_id(conn, user_id)
@@ -76,13 +76,13 @@ async def renew(
     token_hash = hash_of(refresh_token)
     async with pool.acquire() as conn, conn.transaction():
         session = None
-        owner = await refresh_tokens.lock_owner(conn, token_hash)
+        owner = await sign_ins.lock_token_owner(conn, token_hash)
         if owner:
             writes.count(owner)
         user = await users.by_id(conn, owner) if owner else None
-        family_id = await refresh_tokens.spend(conn, token_hash)
+        family_id = await sign_ins.spend_token(conn, token_hash)
         if family_id is None:
-            await refresh_tokens.revoke_family(conn, token_hash)
+            await sign_ins.revoke_family(conn, token_hash)
         elif user is not None and user.is_active:
             session = await _issue(conn, settings, user, family_id=family_id)
     # Raised after the commit: otherwise the revocation would be rolled back.
@@ -95,14 +95,14 @@ async def end(pool: Pool, refresh_token: str) -> None:
     """Revoke the family of a refresh token. An unknown token is no error."""
     token_hash = hash_of(refresh_token)
     async with pool.acquire() as conn, conn.transaction():
-        await refresh_tokens.lock_owner(conn, token_hash)
-        await refresh_tokens.revoke_family(conn, token_hash)
+        await sign_ins.lock_token_owner(conn, token_hash)
+        await sign_ins.revoke_family(conn, token_hash)
 
 
 async def _issue(conn: Connection, settings: ApiSettings, user: User, *, family_id: UUID) -> SignIn:
     """Add a refresh token to a family, and sign an access token."""
     now, refresh_token = real_now(), secrets.token_urlsafe(32)
-    await refresh_tokens.add(
+    await sign_ins.add_token(
         conn,
         family_id=family_id,
         user_id=user.id,

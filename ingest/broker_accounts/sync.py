@@ -17,7 +17,7 @@ from core.ids import DeviceId
 from core.retry import Backoff
 from core.settings import DatabaseSettings, IngestSettings
 from db import device_credentials, failed_items, locks, roles
-from db.device_credentials import Changes, DeviceAccess
+from db.device_credentials import AccessChanges, DeviceAccess
 from db.errors import database_errors
 from db.locks import AdvisoryLock
 from db.pool import Connection, open_connection
@@ -42,7 +42,7 @@ from ingest.metrics import IngestMetrics
 from ingest.mqtt.connection import MqttError
 
 # The server ends the connection, and with it the lock, after 20 s without a statement
-# (`device_credentials.notice_death`). This interval must stay well below that.
+# (`device_credentials.set_timeouts`). This interval must stay well below that.
 _POLL_S = 5.0
 _COMPARE_ALL_EVERY_S = 30.0
 _LIST_EVERY_S = 300.0
@@ -108,7 +108,7 @@ class BrokerAccountSync:
         async with open_connection(
             self._database, application_name="accounts", role=roles.INGEST, has_timeout=True
         ) as conn:
-            await device_credentials.notice_death(conn)
+            await device_credentials.set_timeouts(conn)
             while True:
                 if await locks.try_lock(conn, AdvisoryLock.BROKER_ACCOUNTS):
                     break
@@ -120,7 +120,7 @@ class BrokerAccountSync:
                 await self._synchronize(conn, plugin, changes)
 
     async def _synchronize(
-        self, conn: Connection, plugin: DynamicSecurityClient, changes: Changes
+        self, conn: Connection, plugin: DynamicSecurityClient, changes: AccessChanges
     ) -> None:
         for name, acls in shared_roles(username_patterns=plugin.username_patterns).items():
             await plugin.ensure_role(name, acls)
@@ -136,7 +136,7 @@ class BrokerAccountSync:
         self,
         conn: Connection,
         plugin: DynamicSecurityClient,
-        changes: Changes,
+        changes: AccessChanges,
         listed: ListedAccounts,
     ) -> None:
         """Compare all devices once, then for a while those that change.
@@ -199,7 +199,7 @@ class BrokerAccountSync:
         except (TimeoutError, CommandRefused) as error:
             await plugin.probe()
             # The timeouts add up: the lock must not be lost meanwhile.
-            await device_credentials.show_life(conn)
+            await device_credentials.keep_alive(conn)
             if len(batch) == 1:
                 return {batch[0].username: _text_of(error)}
             half = len(batch) // 2

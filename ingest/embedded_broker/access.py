@@ -65,7 +65,8 @@ class Access:
         except ValueError:
             return None
         try:
-            found = await device_credentials.access_of(self._pool, [device_id])
+            async with self._pool.acquire() as conn:
+                found = await device_credentials.access_of(conn, [device_id])
         except database_errors() as error:
             raise AccessUndecidedError(str(error)) from error
         access = found.get(device_id)

@@ -8,7 +8,7 @@ import pytest
 
 from core.settings import DatabaseSettings
 from core.tokens import hash_of
-from db import audit_results, flow, sign_in_codes
+from db import audit_results, flow, sign_ins
 from db.flow import FeedFigures
 from db.pool import Connection, Pool
 from solarhub.admin import sign_in_link
@@ -131,7 +131,7 @@ async def test_a_sign_in_link_works_once(
 
 async def test_a_sign_in_code_ends(api: Api, conn: Connection, admin: Person) -> None:
     past = datetime.now(UTC) - timedelta(seconds=1)
-    await sign_in_codes.add(conn, admin.id, hash_of("late"), past)
+    await sign_ins.add_code(conn, admin.id, hash_of("late"), past)
     assert code_of(await api.call("POST", "/api/v1/auth/code", json={"code": "late"})) == (
         "bad_token"
     )

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from api.http import expiry
 from core.settings import DatabaseSettings
-from db import idempotency, listings, locks, refresh_tokens
+from db import idempotency, listings, locks, sign_ins
 from db.locks import AdvisoryLock
 from db.pool import Connection, Pool
 from tests.api.conftest import Api, code_of, data_of, serving
@@ -138,9 +138,9 @@ async def test_expired_rows_are_found_by_an_index(conn: Connection) -> None:
     await conn.execute("VACUUM ANALYZE idempotency_keys, refresh_tokens")
     statements: list[tuple[str, str, tuple[object, ...]]] = [
         (idempotency._FORGET, "idempotency_keys_oldest", (timedelta(hours=5), 10)),
-        (refresh_tokens._FORGET_EXPIRED, "refresh_tokens_expiry", (10,)),
-        (refresh_tokens._FORGET_REVOKED, "refresh_tokens_revoked", (10,)),
-        (refresh_tokens._FAMILIES, "refresh_tokens_good", (user_id,)),
+        (sign_ins._DELETE_EXPIRED, "refresh_tokens_expiry", (10,)),
+        (sign_ins._DELETE_REVOKED, "refresh_tokens_revoked", (10,)),
+        (sign_ins._COUNT_FAMILIES, "refresh_tokens_good", (user_id,)),
         (listings._OPEN_OF_SELLER, "energy_listings_open_of_seller", (user_id,)),
     ]
     for statement, index, args in statements:

@@ -32,8 +32,7 @@ _REAL_TIME = {
     "ingesters.py": "leases of ingesters",
     "outbox.py": "latency from commit to socket",
     "power.py": "throughput",
-    "refresh_tokens.py": "credentials",
-    "sign_in_codes.py": "credentials",
+    "sign_ins.py": "credentials",
     "migrations/functions/hub_clock_timestamp.sql": "the clock itself",
     "migrations/functions/hub_now.sql": "the clock itself",
 }

@@ -2,13 +2,13 @@
 
 from uuid import UUID, uuid4
 
-from db.device_credentials import Changes, access_of, changes
+from db.device_credentials import AccessChanges, access_of, changes
 from db.pool import Connection, Pool
 from tests.support.people import add_device, add_user
 from tests.support.waiting import eventually
 
 
-async def told(changes: Changes, pool: Pool, statement: str, *arguments: object) -> set[UUID]:
+async def told(changes: AccessChanges, pool: Pool, statement: str, *arguments: object) -> set[UUID]:
     """Whom the statement, and the device that is added behind it, tell of."""
     changes.take()
     await pool.execute(statement, *arguments)

@@ -1,4 +1,4 @@
-"""What the database refuses, as one domain error each."""
+"""Errors of the database: their groups, and the domain error of each refusal."""
 
 import asyncio
 import sys
@@ -18,37 +18,40 @@ _GOING_AWAY = (
 )
 # The server has no disk, memory or connections left: every SQLSTATE of class 53.
 _EXHAUSTED = asyncpg.InsufficientResourcesError
-_LACKS = {
+_SHORTAGES = {
     "53100": "the disk of the database is full",
     "53200": "the database is out of memory",
     "53300": "the database takes no more connections",
 }
-# The database can't be reached, is going away, is too busy or has no room; the same call may work
+# The database can't be reached, stops, is too busy or out of resources; the same call may succeed
 # later.
 UNAVAILABLE = (
     *_GOING_AWAY,
     _EXHAUSTED,
-    asyncpg.QueryCanceledError,  # it took longer than `database_statement_timeout`
+    # The statement exceeded `database_statement_timeout`.
+    asyncpg.QueryCanceledError,
     asyncpg.DeadlockDetectedError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # asyncpg, used between the server's last words and its hanging up
+    # asyncpg raises it between the server's last message and the end of the connection.
+    asyncpg.InternalClientError,
     ConnectionError,
     TimeoutError,
     OSError,
 )
 _DATABASE_ERRORS = (*UNAVAILABLE, asyncpg.PostgresError)
 
-# A replica stops a statement that looks at what its log wants to remove or lock.
-TAKEN_BACK_BY_REPLAY = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+# A replica cancels a statement that conflicts with the replay of its log.
+CANCELLED_BY_REPLAY = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
-# These data will be refused however often they are written.
+# Data that the database refuses at every attempt.
 UNSTORABLE = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
     asyncpg.PLPGSQLError,
 )
-# So may these be; or the schema changes at this moment, and they go in the next time.
+# These may be refused at every attempt too. Or the schema is changing, and the next attempt
+# succeeds.
 BLAMES_ITS_DATA = (*UNSTORABLE, asyncpg.InternalServerError)
 
 _BY_CODE: dict[str, type[DomainError]] = {
@@ -105,7 +108,7 @@ def raise_if_cancelled(error: Exception) -> None:
 
 @contextmanager
 def refusals(**facts: object) -> Iterator[None]:
-    """Raise what the database refuses inside as its domain error; `facts` fill the sentence."""
+    """Translate a refusal of the database inside to its domain error with these facts."""
     try:
         yield
     except asyncpg.PostgresError as error:
@@ -116,7 +119,7 @@ def refusals(**facts: object) -> Iterator[None]:
 
 
 def refusal(code: str, facts: Mapping[str, object]) -> DomainError:
-    """What a function of the database answers in place of what was asked."""
+    """Return the domain error for the code that a SQL function returned."""
     if code in _NOT_FOUND:
         return errors.NotFound(what=_NOT_FOUND[code])
     if code == "costs_nothing":
@@ -125,16 +128,16 @@ def refusal(code: str, facts: Mapping[str, object]) -> DomainError:
 
 
 def undone(error: Exception) -> bool:
-    """Whether nothing of the statement happened, and the database may do a part of it at once."""
-    hopeless = (*_GOING_AWAY, _EXHAUSTED)
-    return isinstance(error, asyncpg.PostgresError) and not isinstance(error, hopeless)
+    """Return True if a statement had no effect, and a part of its work may succeed at once."""
+    unavailable = (*_GOING_AWAY, _EXHAUSTED)
+    return isinstance(error, asyncpg.PostgresError) and not isinstance(error, unavailable)
 
 
 def shortage(error: Exception) -> str | None:
-    """What the server lacks, as a sentence; None: it is another error."""
+    """Describe the resource that the server lacks; None: the error has another cause."""
     if not isinstance(error, _EXHAUSTED):
         return None
-    return _LACKS.get(error.sqlstate or "", "the database is at a limit of its resources")
+    return _SHORTAGES.get(error.sqlstate or "", "the database is at a limit of its resources")
 
 
 def _domain_error(error: asyncpg.PostgresError, facts: dict[str, object]) -> DomainError | None:

@@ -1,7 +1,7 @@
-"""What failed in a queue: it stands aside for a while, so that nothing waits behind it, and is set
-aside for administrators once it failed too often.
+"""Items of queues that failed: each waits for its retry, so that no other item waits for it.
 
-Whoever takes items of a queue leaves out those that stand here and are not due again.
+An item that fails too often is set aside for administrators. Queries for the items of a queue leave
+out those whose retry is not due.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,15 +11,16 @@ from typing import Any
 from uuid import UUID
 
 from core.enums import Queue
-from db.pool import Connection, Pool, Record
+from db.pool import Connection, Record
 
+# Failures until an item is set aside.
 TRIES = 5
 _ERROR_LENGTH_MAX = 500
 
-# After 1, 2, 4, 8 seconds; who never gives up goes on with each minute. What nobody came back for
-# is over: its device or listing has gone another way.
+# Retries after 1, 2, 4 and 8 seconds; a patient item is retried every minute after that. A row
+# whose retry is an hour overdue is obsolete: its device or listing changed in another way.
 _NOTE = """
-WITH over AS (
+WITH obsolete AS (
     DELETE FROM failed_items WHERE retry_at < clock_timestamp() - interval '1 hour'
        AND (queue, item) <> ($1, $2)
 )
@@ -65,7 +66,7 @@ _RELEASE = "DELETE FROM failed_items WHERE id = $1 AND set_aside_at IS NOT NULL 
 
 @dataclass(frozen=True, slots=True)
 class FailedItem:
-    """An item that was set aside; `data` of what stands nowhere else any more."""
+    """An item that was set aside; `data`: its content, if no other table has it."""
 
     id: UUID
     queue: Queue
@@ -78,7 +79,7 @@ class FailedItem:
 
 
 async def note(
-    conn: Connection | Pool,
+    conn: Connection,
     queue: Queue,
     item: object,
     error: str,
@@ -86,47 +87,49 @@ async def note(
     data: Mapping[str, Any] | None = None,
     patient: bool = False,
 ) -> bool:
-    """Let an item stand aside for a while. Returns whether it is set aside now.
+    """Record a failure of an item, and schedule its retry. Return True if it is now set aside.
 
-    `patient`: it is not to blame, and is tried again for ever, less and less often.
+    `patient`: the item is not the cause, so it is retried without end.
     """
-    kept = error.replace("\0", "\ufffd")[:_ERROR_LENGTH_MAX]
-    return bool(await conn.fetchval(_NOTE, queue, str(item), kept, data, TRIES, patient))
+    text = error.replace("\0", "\ufffd")[:_ERROR_LENGTH_MAX]
+    return bool(await conn.fetchval(_NOTE, queue, str(item), text, data, TRIES, patient))
 
 
-async def forget(conn: Connection | Pool, queue: Queue, items: Collection[object]) -> None:
-    """These went well after all."""
+async def forget(conn: Connection, queue: Queue, items: Collection[object]) -> None:
+    """Delete the failures of items that succeeded."""
     await conn.execute(_FORGET, queue, [str(item) for item in items])
 
 
-async def set_aside(conn: Connection | Pool, queue: Queue) -> set[str]:
-    """The items of a queue that nobody tries any more."""
+async def set_aside(conn: Connection, queue: Queue) -> set[str]:
+    """Return the items of a queue that are set aside: they are not retried."""
     return {row["item"] for row in await conn.fetch(_SET_ASIDE_ITEMS, queue)}
 
 
-async def not_due(conn: Connection | Pool, queue: Queue) -> set[str]:
-    """Return the items of a queue that stand aside: set aside, or not due yet."""
+async def not_due(conn: Connection, queue: Queue) -> set[str]:
+    """Return the items of a queue whose retry is not due, and those that are set aside."""
     return {row["item"] for row in await conn.fetch(_NOT_DUE, queue)}
 
 
-async def any_to_retry(pool: Pool, queue: Queue) -> bool:
-    return bool(await pool.fetchval(_ANY_TO_RETRY, queue))
+async def any_to_retry(conn: Connection, queue: Queue) -> bool:
+    """Return True if an item of a queue waits for its retry."""
+    return bool(await conn.fetchval(_ANY_TO_RETRY, queue))
 
 
 async def newest(
     conn: Connection, *, before: tuple[datetime, UUID], limit: int
 ) -> list[FailedItem]:
-    """What is set aside, newest first."""
+    """Return items that are set aside, newest first."""
     return [_item(row) for row in await conn.fetch(_NEWEST, *before, limit)]
 
 
 async def by_id(conn: Connection, item_id: UUID) -> FailedItem | None:
+    """Return an item that is set aside."""
     row = await conn.fetchrow(_BY_ID, item_id)
     return _item(row) if row else None
 
 
 async def release(conn: Connection, item_id: UUID) -> bool:
-    """Let an item be tried again, as if it had never failed. False: it is not set aside."""
+    """Make an item due again, as if it had never failed. False: it is not set aside."""
     return await conn.fetchval(_RELEASE, item_id) is not None
 
 

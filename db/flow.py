@@ -1,10 +1,11 @@
-"""How everything flows, second by second: written by the active relay, for the control room."""
+"""Throughput samples, one per second: written by the active relay for the control room."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from db.pool import Connection
 
+# The control room shows at most an hour.
 KEPT = timedelta(hours=1)
 
 _ADD = """
@@ -15,7 +16,7 @@ SELECT coalesce(sum(received), 0), coalesce(sum(stored), 0), coalesce(sum(duplic
   FROM device_states
 """
 
-_FORGET = "DELETE FROM flow_samples WHERE time < now() - $1::interval"
+_DELETE_OLD = "DELETE FROM flow_samples WHERE time < now() - $1::interval"
 
 _SINCE = """
 SELECT time, received, stored, duplicate, rejected, events, outbox_depth, outbox_age_s,
@@ -26,7 +27,7 @@ SELECT time, received, stored, duplicate, rejected, events, outbox_depth, outbox
 
 @dataclass(frozen=True, slots=True)
 class FeedFigures:
-    """What live feeds tell of the last second: of all their processes together, the worst times."""
+    """Figures of the last second from all realtime processes: sums, and the worst latencies."""
 
     sockets: int
     commit_to_socket_p50_ms: float | None
@@ -35,13 +36,15 @@ class FeedFigures:
 
 @dataclass(frozen=True, slots=True)
 class FlowSample:
-    """Readings count all that came, ever; `events`: published since the sample before."""
+    """The throughput at one time."""
 
     time: datetime
+    # Numbers of readings since the hub's start.
     received: int
     stored: int
     duplicate: int
     rejected: int
+    # Events published since the previous sample.
     events: int
     outbox_depth: int
     outbox_age_s: float
@@ -54,7 +57,7 @@ async def add(
     conn: Connection, *, events: int, outbox_depth: int, outbox_age_s: float,
     feed: FeedFigures | None,
 ) -> None:  # fmt: skip
-    """Note this second. `feed` None: nobody tells."""
+    """Store a sample. `feed` None: no realtime process reports."""
     await conn.execute(
         _ADD,
         events,
@@ -66,10 +69,11 @@ async def add(
     )
 
 
-async def forget_old(conn: Connection) -> None:
-    await conn.execute(_FORGET, KEPT)
+async def delete_old(conn: Connection) -> None:
+    """Delete samples that the control room no longer shows."""
+    await conn.execute(_DELETE_OLD, KEPT)
 
 
 async def since(conn: Connection, at: datetime, *, limit: int) -> list[FlowSample]:
-    """The samples after a moment, oldest first."""
+    """Return the samples after an instant, oldest first."""
     return [FlowSample(**dict(row)) for row in await conn.fetch(_SINCE, at, limit)]

@@ -1,16 +1,16 @@
-"""The sessions that a group keeps at the broker: which there are, and which ingester reads each."""
+"""Sessions of a group of ingesters at the broker, and the ingester that reads each of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from db.pool import Connection, Pool, Record
+from db.pool import Connection, Record
 
-# Whoever changes which sessions there are does so alone.
+# One transaction at a time changes the set of sessions.
 _LOCK = "LOCK TABLE ingest_sessions IN SHARE ROW EXCLUSIVE MODE"
 
-# `wanted`: by those that were seen in the last $2.
+# `wanted`: the numbers of sessions that members seen in the last $2 want.
 _ARRANGEMENT = """
 SELECT max(shares) FILTER (WHERE NOT is_former) AS shares,
        count(*) FILTER (WHERE is_former) AS former,
@@ -33,7 +33,7 @@ SELECT client_id, $1, number - 1, $2::smallint
   FROM unnest($3::text[]) WITH ORDINALITY AS made (client_id, number)
 """
 
-# $2: that of an ingester which now reads the group's; $3: and those not seen for so long.
+# The session of ingester $2, which is now a member, and those of members not seen for $3.
 _ADOPT = """
 WITH own AS (
     UPDATE ingesters SET keeps_session = false
@@ -101,7 +101,7 @@ SELECT client_id FROM ingest_sessions
 
 @dataclass(frozen=True, slots=True)
 class SharedSession:
-    """A session of a group, which receives the whole stream and stores a share of it."""
+    """A session of a group. It receives all messages and stores a share of the devices."""
 
     client_id: str
     share: int
@@ -112,24 +112,29 @@ class SharedSession:
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """`shares`: into how many the stream is divided; None: not yet. `former`: how many sessions of
-    an earlier arrangement are left, `others`: how many members still have a session of their own.
-    `is_settled`: the broker has long kept the sessions of this arrangement.
-    `wanted`: how many sessions the members want, which may differ."""
+    """The division of the stream into sessions."""
 
+    # Number of shares; None: the stream is not divided yet.
     shares: int | None
+    # Number of remaining sessions of earlier arrangements.
     former: int
+    # Number of members that still have a session of their own.
     others: int
+    # The broker has queued for all sessions of this arrangement for a while.
     is_settled: bool
+    # Numbers of sessions that the members want; they differ if their settings do.
     wanted: Sequence[int]
 
     @property
     def is_open(self) -> bool:
-        """Whether all that earlier sessions held is stored, so that these may be read."""
+        """Return True if all messages of earlier sessions are stored, so that these may be read."""
         return self.shares is not None and not self.former and not self.others
 
     def is_to_change(self, sessions: int) -> bool:
-        """Whether the stream is to be divided anew: once all want it, one change at a time."""
+        """Return True if the stream is to be divided anew, as all members want.
+
+        A change begins only after the sessions of the previous one are read to their end.
+        """
         if self.shares is None:
             return True
         return self.shares != sessions and not self.former and list(self.wanted) == [sessions]
@@ -137,7 +142,7 @@ class Arrangement:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An ingester of a group, and how many sessions it reads."""
+    """An ingester of a group, and the number of sessions that it reads."""
 
     member: str
     holder: UUID
@@ -145,13 +150,14 @@ class Member:
 
 
 def client_ids(group: str, shares: int) -> list[str]:
-    """The names of a group's sessions at the broker."""
+    """Return the client ids of a group's sessions."""
     return [f"solarhub-{group}-{number}-of-{shares}" for number in range(1, shares + 1)]
 
 
 async def arrangement(
-    conn: Connection | Pool, group: str, *, seen_within: timedelta, settled_after: timedelta
+    conn: Connection, group: str, *, seen_within: timedelta, settled_after: timedelta
 ) -> Arrangement:
+    """Return the current arrangement of a group."""
     row = await conn.fetchrow(_ARRANGEMENT, group, seen_within, settled_after)
     assert row is not None
     return Arrangement(
@@ -164,75 +170,78 @@ async def arrangement(
 
 
 async def lock(conn: Connection) -> None:
-    """Keep which sessions there are as it is, until commit."""
+    """Lock the set of sessions until commit."""
     await conn.execute(_LOCK)
 
 
 async def divide(conn: Connection, group: str, shares: int) -> None:
-    """Have new sessions for so many shares; those that there are become former ones."""
+    """Create sessions for a number of shares; existing ones become former ones."""
     await conn.execute(_MAKE_FORMER, group)
     await conn.execute(_MAKE, group, shares, client_ids(group, shares))
 
 
-async def adopt(pool: Pool, group: str, member: str, *, gone_after: timedelta | None) -> None:
-    """Take for former sessions what ingesters kept on their own: the member's, and those of who is
-    gone from the group, unless None tells that one can't know."""
-    await pool.execute(_ADOPT, group, member, gone_after)
+async def adopt(conn: Connection, group: str, member: str, *, gone_after: timedelta | None) -> None:
+    """Turn sessions of single ingesters into former ones: the member's own, and those of members
+    that were not seen for `gone_after`. None: it is unknown which members are gone."""
+    await conn.execute(_ADOPT, group, member, gone_after)
 
 
-async def reclaim(pool: Pool, group: str, holder: UUID, member: str) -> None:
-    """Take what this member read when it ran last."""
-    await pool.execute(_RECLAIM, group, holder, member)
+async def reclaim(conn: Connection, group: str, holder: UUID, member: str) -> None:
+    """Claim the sessions that this member read when it last ran."""
+    await conn.execute(_RECLAIM, group, holder, member)
 
 
 async def take(
-    pool: Pool, group: str, holder: UUID, member: str, *, gone_after: timedelta | None
+    conn: Connection, group: str, holder: UUID, member: str, *, gone_after: timedelta | None
 ) -> None:
-    """Take what nobody holds, and what was held by who is gone, unless one can't know."""
-    await pool.execute(_TAKE, group, holder, member, gone_after)
+    """Claim sessions without a holder, and those of gone holders unless `gone_after` is None."""
+    await conn.execute(_TAKE, group, holder, member, gone_after)
 
 
-async def keep(pool: Pool, holder: UUID) -> list[SharedSession]:
-    """Say that we still read what is ours. Returns what that is."""
-    return [_session(row) for row in await pool.fetch(_KEEP, holder)]
+async def keep(conn: Connection, holder: UUID) -> list[SharedSession]:
+    """Record that the holder still reads its sessions, and return them."""
+    return [_session(row) for row in await conn.fetch(_KEEP, holder)]
 
 
 def _session(row: Record) -> SharedSession:
     return SharedSession(**row)
 
 
-async def hand_over(pool: Pool, client_id: str, holder: UUID, to: Member) -> None:
-    await pool.execute(_HAND_OVER, client_id, holder, to.holder, to.member)
+async def hand_over(conn: Connection, client_id: str, holder: UUID, to: Member) -> None:
+    """Make another member the holder of a session."""
+    await conn.execute(_HAND_OVER, client_id, holder, to.holder, to.member)
 
 
-async def note_subscribed(pool: Pool, client_id: str, holder: UUID) -> None:
-    """From now on the broker keeps the stream for it, whether it is read or not."""
-    await pool.execute(_SUBSCRIBED, client_id, holder)
+async def note_subscribed(conn: Connection, client_id: str, holder: UUID) -> None:
+    """Record that the broker queues messages for a session, whether it is read or not."""
+    await conn.execute(_SUBSCRIBED, client_id, holder)
 
 
-async def remove(pool: Pool, client_id: str, holder: UUID) -> None:
-    """Forget a former session, unless it is somebody else's by now."""
-    await pool.execute(_REMOVE, client_id, holder)
+async def remove(conn: Connection, client_id: str, holder: UUID) -> None:
+    """Delete a former session, unless it has another holder by now."""
+    await conn.execute(_REMOVE, client_id, holder)
 
 
-async def release(pool: Pool, holder: UUID) -> None:
-    """Leave what is ours to whoever comes first."""
-    await pool.execute(_RELEASE, holder)
+async def release(conn: Connection, holder: UUID) -> None:
+    """Release all sessions of a holder."""
+    await conn.execute(_RELEASE, holder)
 
 
-async def fewest(pool: Pool, group: str, holder: UUID, *, seen_within: timedelta) -> Member | None:
-    """The other member that reads the fewest sessions."""
-    row = await pool.fetchrow(_FEWEST, group, holder, seen_within)
+async def fewest(
+    conn: Connection, group: str, holder: UUID, *, seen_within: timedelta
+) -> Member | None:
+    """Return the other member that reads the fewest sessions."""
+    row = await conn.fetchrow(_FEWEST, group, holder, seen_within)
     return Member(**row) if row is not None else None
 
 
 async def are_read(
-    pool: Pool, group: str, *, seen_within: timedelta, for_so_long: timedelta
+    conn: Connection, group: str, *, seen_within: timedelta, for_so_long: timedelta
 ) -> bool:
-    """Whether every session of the group has been read for so long."""
-    return bool(await pool.fetchval(_ARE_READ, group, seen_within, for_so_long))
+    """Return True if every session of the group has been read for that long."""
+    return bool(await conn.fetchval(_ARE_READ, group, seen_within, for_so_long))
 
 
-async def unread(pool: Pool, *, gone_after: timedelta) -> list[str]:
-    """Sessions that were not read for so long, of whatever group."""
-    return [row["client_id"] for row in await pool.fetch(_UNREAD, gone_after)]
+async def unread(conn: Connection, *, gone_after: timedelta) -> list[str]:
+    """Return sessions of all groups that were not read for that long."""
+    return [row["client_id"] for row in await conn.fetch(_UNREAD, gone_after)]

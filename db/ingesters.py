@@ -1,11 +1,11 @@
-"""Which ingesters there are, and which of them have a session of their own at the broker."""
+"""Ingesters: their heartbeats, and their own sessions at the broker."""
 
 from datetime import timedelta
 from uuid import UUID
 
-from db.pool import Pool
+from db.pool import Connection
 
-# The subselect sees the row as it was.
+# The subselect sees the row from before the statement.
 _HOLD = """
 INSERT INTO ingesters (client_id, ingest_group, holder) VALUES ($1, $2, $3)
     ON CONFLICT (client_id) DO UPDATE
@@ -46,40 +46,46 @@ DELETE FROM ingesters
 """
 
 
-async def hold(pool: Pool, client_id: str, group: str | None, holder: UUID) -> UUID | None:
-    """Say that a session is ours, and that we are alive. Returns who held it before."""
-    before: UUID | None = await pool.fetchval(_HOLD, client_id, group, holder)
+async def hold(conn: Connection, client_id: str, group: str | None, holder: UUID) -> UUID | None:
+    """Record the holder of a session and its heartbeat. Return the holder before it."""
+    before: UUID | None = await conn.fetchval(_HOLD, client_id, group, holder)
     return before
 
 
-async def join(pool: Pool, client_id: str, group: str, holder: UUID, sessions: int) -> UUID | None:
-    """Say that we are a member of the group, which is to have so many sessions, and alive. Returns
-    who went by this name before."""
-    before: UUID | None = await pool.fetchval(_JOIN, client_id, group, holder, sessions)
+async def join(
+    conn: Connection, client_id: str, group: str, holder: UUID, sessions: int
+) -> UUID | None:
+    """Record a member of a group and its heartbeat. Return the process that had its id before.
+
+    `sessions`: the number of sessions that the group is to have.
+    """
+    before: UUID | None = await conn.fetchval(_JOIN, client_id, group, holder, sessions)
     return before
 
 
-async def leave(pool: Pool, client_id: str, holder: UUID) -> None:
-    """Be no member any more, unless another goes by our name by now."""
-    await pool.execute(_LEAVE, client_id, holder)
+async def leave(conn: Connection, client_id: str, holder: UUID) -> None:
+    """Remove a member, unless another process has its id by now."""
+    await conn.execute(_LEAVE, client_id, holder)
 
 
-async def forget(pool: Pool, group: str, *, gone_after: timedelta) -> None:
-    """Forget members that were not seen for so long and left no session of their own."""
-    await pool.execute(_FORGET, group, gone_after)
+async def forget(conn: Connection, group: str, *, gone_after: timedelta) -> None:
+    """Delete members that were not seen for that long and have no session of their own."""
+    await conn.execute(_FORGET, group, gone_after)
 
 
-async def inherit(pool: Pool, group: str, holder: UUID, *, gone_after: timedelta) -> str | None:
-    """Take the session of a member of the group that was not seen for so long, if there is one."""
-    client_id: str | None = await pool.fetchval(_INHERIT, group, holder, gone_after)
+async def inherit(
+    conn: Connection, group: str, holder: UUID, *, gone_after: timedelta
+) -> str | None:
+    """Claim the session of a member that was not seen for that long, if there is one."""
+    client_id: str | None = await conn.fetchval(_INHERIT, group, holder, gone_after)
     return client_id
 
 
-async def still_hold(pool: Pool, client_id: str, holder: UUID) -> bool:
-    """Say that we are still at it; False when somebody else is by now."""
-    return bool(await pool.fetchval(_STILL_HOLD, client_id, holder))
+async def still_hold(conn: Connection, client_id: str, holder: UUID) -> bool:
+    """Record a heartbeat of a session's holder. False: it has another holder by now."""
+    return bool(await conn.fetchval(_STILL_HOLD, client_id, holder))
 
 
-async def release(pool: Pool, client_id: str, holder: UUID) -> None:
-    """Forget a session, unless it is somebody else's by now."""
-    await pool.execute(_RELEASE, client_id, holder)
+async def release(conn: Connection, client_id: str, holder: UUID) -> None:
+    """Delete a session, unless it has another holder by now."""
+    await conn.execute(_RELEASE, client_id, holder)

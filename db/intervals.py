@@ -1,7 +1,7 @@
 """Energy per slot.
 
-Energy is added to what a slot holds, by the rule of `core.intervals.Interval.__add__`. What that
-changes of the surplus that may be sold is returned, for the listings that follow.
+New energy is added to the stored interval as `core.intervals.Interval.__add__` does. Each change
+returns the change of sellable surplus, for the listings that follow the device.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from core.intervals import Interval, Quality, Reason
 from core.units import mwh_of_wh, wh_of_mwh
 from db.pool import Connection
 
-# Not a join of added and old: the planner takes them for ten rows, and would try each with each.
+# Not a join of added and old: the planner expects ten rows in each, and would use nested loops.
 _ADD = """
 WITH new AS (
     SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::numeric[], $4::numeric[], $5::text[],
@@ -69,12 +69,12 @@ SELECT device_id, slot_start, generated_wh, surplus_wh, quality, reasons::text[]
 
 _REMOVE = "DELETE FROM energy_interval WHERE device_id = $1 AND slot_start = ANY($2::timestamptz[])"
 
-_FORGET_EARLY = """
+_CLEAR_EARLY = """
 UPDATE energy_interval SET early_wh = NULL
  WHERE device_id = $1 AND slot_start = $2 AND early_wh IS NOT NULL
 """
 
-# What a full batch of readings touches, or seven weeks of silence.
+# The slots of a full batch of readings, or of a gap of seven weeks.
 ADDED_AT_ONCE = 5_000
 
 SlotKey = tuple[DeviceId, datetime]
@@ -82,7 +82,7 @@ SlotKey = tuple[DeviceId, datetime]
 
 @dataclass(frozen=True, slots=True)
 class SurplusChange:
-    """By how much the sellable surplus of one slot rose (or fell)."""
+    """The change of a slot's sellable surplus; negative if it fell."""
 
     device_id: DeviceId
     slot_start: datetime
@@ -90,8 +90,10 @@ class SurplusChange:
 
 
 async def add(conn: Connection, intervals: Mapping[SlotKey, Interval]) -> list[SurplusChange]:
-    """As many statements as it takes for each to end in time: a silence may have lasted years, and
-    each of its days may want a chunk of its own."""
+    """Add intervals, in several statements so that each ends within its timeout.
+
+    A gap may have lasted for years, and each of its days may need a new chunk.
+    """
     changes, remaining = [], iter(intervals.items())
     while part := dict(islice(remaining, ADDED_AT_ONCE)):
         changes += await _add(conn, part)
@@ -121,7 +123,7 @@ async def between(
     from_slot: datetime | None = None,
     until: datetime | None = None,
 ) -> dict[datetime, Interval]:
-    """A device's intervals from a slot on (None: the first), and before another (None: all)."""
+    """Return a device's intervals from a slot (None: the first) until another (None: the last)."""
     return {
         row["slot_start"]: Interval(
             mwh_of_wh(row["generated_wh"]),
@@ -140,7 +142,7 @@ async def replace(
     stored: Mapping[datetime, Interval],
     intervals: Mapping[datetime, Interval],
 ) -> list[SurplusChange]:
-    """Have a device hold these intervals in place of those that are stored of the same time."""
+    """Replace the stored intervals of a period by others."""
     changed = {slot: i for slot, i in intervals.items() if stored.get(slot) != i}
     removed = [slot for slot in stored if slot not in intervals]
     if removed:
@@ -158,6 +160,6 @@ def _sellable_wh(intervals: Mapping[datetime, Interval], slot: datetime) -> Deci
     return intervals[slot].sellable_wh if slot in intervals else Decimal(0)
 
 
-async def forget_early(conn: Connection, device_id: DeviceId, slot_start: datetime) -> None:
-    """Let all of a slot be sold that its device was cut off from before."""
-    await conn.execute(_FORGET_EARLY, device_id, slot_start)
+async def clear_early(conn: Connection, device_id: DeviceId, slot_start: datetime) -> None:
+    """Make all energy of a slot sellable: none of it is early any more."""
+    await conn.execute(_CLEAR_EARLY, device_id, slot_start)

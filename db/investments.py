@@ -1,4 +1,4 @@
-"""Investments in devices, and what they earned.
+"""Investments in devices, and their earnings.
 
 The device's row is the lock of its funding: `devices.funded` is the running sum of its investments.
 """
@@ -52,35 +52,37 @@ SELECT i.id, i.investor_id, i.device_id, d.name AS device_name, i.amount, i.crea
 
 @dataclass(frozen=True, slots=True)
 class Funding:
-    """How far a device is funded; `terms` None: its host asks for nothing."""
+    """The state of a device's funding."""
 
     device_id: DeviceId
     owner_id: UserId
+    # None: the device is not open for funding.
     terms: Terms | None
     funded: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class Investment:
-    """`share` of what its device's sales bring the seller, 6 decimals. None: the device is gone."""
+    """An investment and its earnings. References to deleted users and devices are None."""
 
     id: UUID
     investor_id: UserId | None
     device_id: DeviceId | None
     device_name: str | None
     amount: Decimal
+    # The part of the seller's revenue that it earns, with 6 decimals.
     share: Decimal | None
     earned: Decimal
     created_at: datetime
 
 
 async def hold_host(conn: Connection, device_id: DeviceId) -> bool:
-    """Whether a device's host is active, and stays so until commit."""
+    """Return True if a device's host is active, which nothing changes until commit."""
     return bool(await conn.fetchval(_HOLD_HOST, device_id))
 
 
 async def lock_funding(conn: Connection, device_id: DeviceId) -> Funding | None:
-    """A device's funding, locked until commit; None: there is no such device (any more)."""
+    """Lock the funding of a device until commit and return it. None: there is no such device."""
     row = await conn.fetchrow(_LOCK_FUNDING, device_id)
     if row is None:
         return None
@@ -90,6 +92,7 @@ async def lock_funding(conn: Connection, device_id: DeviceId) -> Funding | None:
 
 
 async def count(conn: Connection, device_id: DeviceId) -> int:
+    """Return the number of investments in a device."""
     return int(await conn.fetchval(_COUNT, device_id))
 
 
@@ -102,11 +105,12 @@ async def add(
     amount: Decimal,
     transfer_id: UUID,
 ) -> None:
-    """Record an investment that was paid. The caller holds the device's funding."""
+    """Record a paid investment. The caller has locked the funding of the device."""
     await conn.execute(_ADD, investment_id, investor_id, device_id, amount, transfer_id)
 
 
 async def by_id(conn: Connection, investment_id: UUID) -> Investment | None:
+    """Return an investment."""
     row = await conn.fetchrow(_BY_ID, investment_id)
     return _investment(row) if row else None
 
@@ -114,7 +118,7 @@ async def by_id(conn: Connection, investment_id: UUID) -> Investment | None:
 async def newest(
     conn: Connection, investor_id: UserId, *, before: tuple[datetime, UUID], limit: int
 ) -> list[Investment]:
-    """What someone invested, newest first."""
+    """Return an investor's investments, newest first."""
     rows = await conn.fetch(_NEWEST, investor_id, *before, limit)
     return [_investment(row) for row in rows]
 

@@ -1,11 +1,11 @@
-"""Listings that follow a meter: locked by id, changed, and announced once per commit."""
+"""Listings that follow a device: locked by id, adjusted, and announced once per commit."""
 
 from collections.abc import Collection, Sequence
 
 from core.enums import ListingStatus, PausedBy
 from core.ids import DeviceId, ListingId
 from core.listing_adjustments import AdjustedListing, Adjustment
-from db.pool import Connection, Pool
+from db.pool import Connection
 
 _LOCK = """
 SELECT id, device_id, status, paused_by, stated_kwh, measured_wh, sold_kwh, reserve_soc_pct,
@@ -65,7 +65,7 @@ SELECT count(*) FROM announced
 async def lock_adjusted(
     conn: Connection, device_ids: Collection[DeviceId]
 ) -> list[AdjustedListing]:
-    """The open auto-adjusted listings of these devices, locked until commit, in id order."""
+    """Lock the open auto-adjusted listings of these devices until commit, in id order."""
     return [
         AdjustedListing(
             id=r["id"],
@@ -84,7 +84,7 @@ async def lock_adjusted(
 
 
 async def adjust(conn: Connection, adjustments: Sequence[Adjustment]) -> None:
-    """Write what became of the followers; those whose change can be seen write one event each."""
+    """Store adjustments, with one event for each that subscribers can see."""
     await conn.execute(
         _ADJUST,
         [a.listing.id for a in adjustments],
@@ -95,11 +95,11 @@ async def adjust(conn: Connection, adjustments: Sequence[Adjustment]) -> None:
     )
 
 
-async def overdue(pool: Pool, limit: int) -> list[ListingId]:
-    """Open listings whose window has passed, but for those that stand aside."""
-    return [row["id"] for row in await pool.fetch(_OVERDUE, limit)]
+async def overdue(conn: Connection, limit: int) -> list[ListingId]:
+    """Return open listings whose window has passed, except those whose retry is not due."""
+    return [row["id"] for row in await conn.fetch(_OVERDUE, limit)]
 
 
 async def expire(conn: Connection, listing_ids: Sequence[ListingId]) -> int:
-    """Close those whose window has passed, with their events. Returns how many; locks by id."""
+    """Expire listings whose window has passed, locked by id, with events. Return their number."""
     return int(await conn.fetchval(_EXPIRE, listing_ids))

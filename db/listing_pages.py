@@ -1,22 +1,21 @@
-"""Parts of the list of listings, newest or cheapest first, each as cheap as the first one.
+"""Pages of the list of listings, newest or cheapest first; each costs as much as the first one.
 
-One statement per index, chosen by the narrowest of what is asked for; the rest only filters what
-that index finds. A single statement with `$1 IS NULL OR …` for each index would have to be planned
-anew for every call. PostgreSQL keeps these plans; so that it plans for few rows, the most that a
-part can have is written in them (`LIMIT 101`), and of these it takes as many as are asked for.
+There is one statement per index, chosen by the narrowest condition; the other conditions filter the
+rows of that index. A single statement with `$1 IS NULL OR …` for each index would be planned anew
+for every call. PostgreSQL caches these plans. `LIMIT 101`, the largest page, makes it plan for few
+rows; the outer LIMIT returns as many as the caller asked for.
 
-Filters are written as CASE because PostgreSQL takes that for true of every other row, and `$3 IS
-NULL OR …` for hardly ever true: it would expect less than a part, and sort all there is.
+Filters are CASE expressions, for which PostgreSQL assumes that half the rows match. For `$3 IS NULL
+OR …` it assumes that few match, so it would expect less than a page and sort all rows.
 
-What is selected by is part of the key and of the order, which only its own index has: with `status
-= $7` PostgreSQL might walk through all listings, since every fifth should be of that status, and
-with `seller_id = $7` sort all of a seller's, since few should be. The cheapest of one seller or
-device have no such index: all of theirs are sorted, for page 1 as for page 1,000. The cheapest end
-at a highest price, where there is one: nothing beyond it is read.
+The condition is part of the key and of the order, which only its own index has. With `status = $7`
+PostgreSQL might scan all listings, since it assumes that a fifth has that status. With `seller_id =
+$7` it might sort all listings of a seller, since it assumes few. The cheapest listings of one
+seller or device have no such index: all are sorted for every page. A highest price ends the scan of
+the cheapest.
 
-PostgreSQL writes the JSON that is shown, as it does for events: to fetch rows, make objects of them
-and write these as JSON takes the API several times as long. A seller who reads ($6) is shown where
-exactly the own listings are.
+PostgreSQL writes the JSON of each listing, as for events: fetching rows and converting them takes
+the API several times as long. The reader ($6) sees the exact places of their own listings.
 """
 
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from core.enums import ListingStatus
 from core.ids import DeviceId, ListingId, UserId
 from db.pool import Connection
 
-# As in the statements: the most that a part shows, and one to tell whether there is more.
+# The LIMIT of the statements: the largest page, and one listing that shows whether more follow.
 LIMIT_MAX = 101
 
 _NEWEST = """
@@ -128,7 +127,7 @@ SELECT id, created_at, price_per_kwh, shown FROM (
 
 @dataclass(frozen=True, slots=True)
 class ListingFilter:
-    """None: any."""
+    """Conditions on listings; None: any."""
 
     status: ListingStatus | None = None
     seller_id: UserId | None = None
@@ -139,7 +138,7 @@ class ListingFilter:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Where a listing is in the lists, and the JSON that shows it to its reader."""
+    """The keys of a listing in the lists, and its JSON for the reader."""
 
     id: ListingId
     created_at: datetime
@@ -155,9 +154,9 @@ async def newest(
     before: tuple[datetime, UUID],
     limit: int,
 ) -> list[Listed]:
-    """At most `LIMIT_MAX` listings made before one, newest first."""
+    """Return at most `LIMIT_MAX` listings from before a key, newest first."""
     statements = _NEWEST, _NEWEST_OF_STATUS, _NEWEST_OF_SELLER, _NEWEST_OF_DEVICE
-    return await _part(conn, statements, where, reader_id, before, limit)
+    return await _page(conn, statements, where, reader_id, before, limit)
 
 
 async def cheapest(
@@ -168,12 +167,12 @@ async def cheapest(
     after: tuple[Decimal, UUID],
     limit: int,
 ) -> list[Listed]:
-    """At most `LIMIT_MAX` listings dearer than one, cheapest first; equally dear ones by id."""
+    """Return at most `LIMIT_MAX` listings after a key, by price and id."""
     statements = _CHEAPEST, _CHEAPEST_OF_STATUS, _CHEAPEST_OF_SELLER, _CHEAPEST_OF_DEVICE
-    return await _part(conn, statements, where, reader_id, after, limit)
+    return await _page(conn, statements, where, reader_id, after, limit)
 
 
-async def _part(
+async def _page(
     conn: Connection,
     statements: tuple[str, str, str, str],
     where: ListingFilter,
@@ -194,7 +193,7 @@ async def _part(
 def _narrowest(
     statements: tuple[str, str, str, str], where: ListingFilter
 ) -> tuple[str, tuple[object, ...]]:
-    """The statement with the best index, and its parameters from $7 on."""
+    """Return the statement with the narrowest index, and its parameters from $7 on."""
     of_any, of_status, of_seller, of_device = statements
     if where.device_id is not None:
         return of_device, (where.device_id, where.status, where.seller_id)

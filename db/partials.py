@@ -7,7 +7,7 @@ from typing import Any
 from core.assembly import AssemblyState, OpenMeasurement
 from core.dialects import Dialect
 from core.ids import DeviceId
-from db.pool import Connection, Pool
+from db.pool import Connection
 
 _OF = "SELECT device_id, partial FROM device_partials WHERE device_id = ANY($1::uuid[])"
 
@@ -44,9 +44,9 @@ async def save(
     )
 
 
-async def due(pool: Pool, now: datetime, limit: int) -> list[tuple[Dialect, str]]:
+async def due(conn: Connection, now: datetime, limit: int) -> list[tuple[Dialect, str]]:
     """Return devices with an open measurement whose window is over."""
-    rows = await pool.fetch(_DUE, now, limit)
+    rows = await conn.fetch(_DUE, now, limit)
     return [(Dialect(row["dialect"]), row["external_id"]) for row in rows]
 
 

@@ -1,4 +1,4 @@
-"""Prices that follow supply and demand: surveyed once per slot, then taken by the listings."""
+"""Local prices: computed once per slot from supply and demand, then set in dynamic listings."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,10 @@ from decimal import Decimal
 from core.ids import ListingId, UserId
 from core.prices import Neighbourhood, PlaceTotals, PriceRules, wanted_kwh
 from core.units import SLOT, price
-from db.pool import Connection, Pool
+from db.pool import Connection
 
-# Who makes the prices of the same slot waits here until they are committed, and finds them made.
+# A second process that claims the same slot waits here for the first one's commit, and then inserts
+# nothing.
 _CLAIM = "INSERT INTO price_slots (slot_start) VALUES ($1) ON CONFLICT DO NOTHING RETURNING 1"
 
 _FORGET = "DELETE FROM price_slots WHERE slot_start < $1"
@@ -95,8 +96,8 @@ SELECT 'listing.updated', ARRAY['listings', 'listing:' || (listing).id], listing
   FROM changed WHERE changed ORDER BY (listing).id
 """
 
-# What bounds the demand that a refused order is: $3 is the grid's export price.
-_MEANS = """
+# The limits on the demand of a refused order; $3 is the grid's export price.
+_DEMAND_LIMITS = """
 SELECT w.balance, l.price_per_kwh, l.sold_kwh + l.energy_amount_kwh AS listed_kwh, coalesce((
        SELECT max(energy_kwh * least(1, price_per_kwh / $3::numeric))
          FROM (SELECT energy_kwh, price_per_kwh FROM energy_transactions WHERE buyer_id = w.user_id
@@ -104,7 +105,7 @@ SELECT w.balance, l.price_per_kwh, l.sold_kwh + l.energy_amount_kwh AS listed_kw
   FROM wallets w, energy_listings l WHERE w.user_id = $1 AND l.id = $2
 """
 
-_NOTE_REFUSED = """
+_RECORD_REFUSED = """
 INSERT INTO refused_demand AS d (slot_start, buyer_id, listing_id, energy_kwh)
 VALUES (date_bin('15 minutes', hub_clock_timestamp(), '2000-01-01Z'), $1, $2, $3)
     ON CONFLICT (slot_start, buyer_id) DO UPDATE
@@ -118,7 +119,7 @@ _KEPT = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class DueListing:
-    """A listing whose price was made in an earlier slot, locked."""
+    """A locked listing that has the price of an earlier slot."""
 
     id: ListingId
     latitude: float
@@ -129,14 +130,14 @@ class DueListing:
 
 
 async def claim(conn: Connection, slot_start: datetime) -> bool:
-    """Take it on to make the prices of a slot, in this transaction. False: they are made."""
+    """Claim the computation of a slot's prices, in this transaction. False: they exist."""
     return await conn.fetchval(_CLAIM, slot_start) is not None
 
 
 async def places(
     conn: Connection, slot_start: datetime, rules: PriceRules
 ) -> AsyncIterator[PlaceTotals]:
-    """Where something is offered as a slot begins, or was wanted in the one before."""
+    """Yield places with supply at the start of a slot, or demand in the slot before."""
     grid = rules.grid
     asked = slot_start - SLOT, slot_start, grid.export, rules.demand_max_kwh, grid.retail
     async for row in conn.cursor(_PLACES, *asked, prefetch=_PLACES_AT_ONCE):
@@ -146,7 +147,7 @@ async def places(
 async def save(
     conn: Connection, slot_start: datetime, neighbourhoods: Sequence[Neighbourhood]
 ) -> None:
-    """Keep the prices of a slot, and of a day before it; forget what was wanted until then."""
+    """Store the prices of a slot. Delete prices older than a day, and demand of earlier slots."""
     await conn.execute(
         _SAVE,
         slot_start,
@@ -163,27 +164,29 @@ async def save(
 async def sell_prices(
     conn: Connection, slot_start: datetime, cells: Collection[str]
 ) -> dict[str, Decimal]:
-    """What sellers get in those of these neighbourhoods that have a price in this slot."""
+    """Return the sellers' price in a slot by neighbourhood, without those that have none."""
     rows = await conn.fetch(_SELL_PRICES, slot_start, list(cells))
     return {r["cell"]: r["sell_price"] for r in rows}
 
 
-async def due(pool: Pool, slot_start: datetime, *, after: ListingId, limit: int) -> list[ListingId]:
-    """Open dynamic listings that have no price of this slot yet, but for those that stand aside."""
-    return [row["id"] for row in await pool.fetch(_DUE, slot_start, after, limit)]
+async def due(
+    conn: Connection, slot_start: datetime, *, after: ListingId, limit: int
+) -> list[ListingId]:
+    """Return open dynamic listings without this slot's price, except those not due for a retry."""
+    return [row["id"] for row in await conn.fetch(_DUE, slot_start, after, limit)]
 
 
 async def lock_due(
     conn: Connection, slot_start: datetime, listing_ids: Sequence[ListingId]
 ) -> list[DueListing]:
-    """Those of the listings that still have no price of this slot, locked until commit by id."""
+    """Lock those of the listings that still lack this slot's price, by id, until commit."""
     return [DueListing(**dict(row)) for row in await conn.fetch(_LOCK_DUE, slot_start, listing_ids)]
 
 
 async def reprice(
     conn: Connection, slot_start: datetime, repriced: Sequence[tuple[DueListing, Decimal]]
 ) -> None:
-    """Give listings their price of this slot; those for which it is another one get an event."""
+    """Set the price of this slot in listings, with an event for each changed price."""
     await conn.execute(
         _REPRICE,
         slot_start,
@@ -202,10 +205,10 @@ async def note_refused(
     max_price_per_kwh: Decimal | None,
     grid_export_price: Decimal,
 ) -> None:
-    """Remember for the next slot that somebody wanted more than there was, at what it costs."""
-    row = await conn.fetchrow(_MEANS, buyer_id, listing_id, grid_export_price)
+    """Record the demand of an order that was refused for lack of energy, for the next slot."""
+    row = await conn.fetchrow(_DEMAND_LIMITS, buyer_id, listing_id, grid_export_price)
     if row is None or row["price_per_kwh"] > (max_price_per_kwh or row["price_per_kwh"]):
         return
     counted_kwh = wanted_kwh(energy_kwh, export=grid_export_price, **dict(row))
     if counted_kwh > 0:
-        await conn.execute(_NOTE_REFUSED, buyer_id, listing_id, counted_kwh)
+        await conn.execute(_RECORD_REFUSED, buyer_id, listing_id, counted_kwh)

@@ -87,7 +87,8 @@ class BatchCommitter:
 
     async def _due_measurements(self, now: datetime) -> list[tuple[Dialect, str]]:
         try:
-            return await partials.due(self._pool, now, _CLOSE_MAX)
+            async with self._pool.acquire() as conn:
+                return await partials.due(conn, now, _CLOSE_MAX)
         except database_errors() as error:
             _log.warning("measurements_not_closed", error=type(error).__name__)
             return []

@@ -108,9 +108,10 @@ class Group:
 
     async def is_receiving(self, for_so_long: timedelta) -> bool:
         """Return whether every session of the group has been read for that long, by any member."""
-        return await ingest_sessions.are_read(
-            self._pool, self._group, seen_within=self._gone_after, for_so_long=for_so_long
-        )
+        async with self._pool.acquire() as conn:
+            return await ingest_sessions.are_read(
+                conn, self._group, seen_within=self._gone_after, for_so_long=for_so_long
+            )
 
     async def _set_when_subscribed(self, started: asyncio.Event) -> None:
         await self._next_update()
@@ -124,8 +125,8 @@ class Group:
 
     async def _heartbeat(self) -> None:
         try:
-            async with self._changing:
-                await self._update()
+            async with self._changing, self._pool.acquire() as conn:
+                await self._update(conn)
         except database_errors() as error:
             self._heartbeats.failed()
             _log.warning("group_not_updated", error=type(error).__name__)
@@ -133,61 +134,61 @@ class Group:
         updated, self._updated = self._updated, asyncio.Event()
         updated.set()
 
-    async def _update(self) -> None:
+    async def _update(self, conn: Connection) -> None:
         """Report this member as alive, list its sessions, and read exactly these."""
-        await self._join()
-        sessions = await self._claim_sessions()
-        arrangement = await self._arrangement(self._pool)
+        await self._join(conn)
+        sessions = await self._claim_sessions(conn)
+        arrangement = await self._arrangement(conn)
         if arrangement.is_to_change(self._settings.ingest_sessions):
-            await self._divide()
-            sessions = await self._claim_sessions()
-            arrangement = await self._arrangement(self._pool)
+            await self._divide(conn)
+            sessions = await self._claim_sessions(conn)
+            arrangement = await self._arrangement(conn)
         self._update_phase(arrangement)
         self._read_exactly(sessions)
-        await self._record_subscribed()
-        await self._remove_finished()
-        await self._balance(arrangement)
+        await self._record_subscribed(conn)
+        await self._remove_finished(conn)
+        await self._balance(conn, arrangement)
 
-    async def _join(self) -> None:
+    async def _join(self, conn: Connection) -> None:
         previous = await ingesters.join(
-            self._pool, self._member, self._group, self._holder, self._settings.ingest_sessions
+            conn, self._member, self._group, self._holder, self._settings.ingest_sessions
         )
         self._heartbeats.succeeded(previous)
         gone_after = self._certainly_gone_after()
-        await ingest_sessions.adopt(self._pool, self._group, self._member, gone_after=gone_after)
+        await ingest_sessions.adopt(conn, self._group, self._member, gone_after=gone_after)
         if gone_after is not None:
-            await ingesters.forget(self._pool, self._group, gone_after=gone_after)
+            await ingesters.forget(conn, self._group, gone_after=gone_after)
 
     def _certainly_gone_after(self) -> timedelta | None:
         """Return after how long a member that is not seen is gone; None while that is unknown."""
         return self._gone_after if self._heartbeats.are_steady(self._gone_after) else None
 
-    async def _claim_sessions(self) -> list[SharedSession]:
+    async def _claim_sessions(self, conn: Connection) -> list[SharedSession]:
         """Claim this member's earlier sessions and those that nobody reads. Returns all of its own.
 
         Other members may have handed over further sessions.
         """
         if not self._has_joined:
-            await ingest_sessions.reclaim(self._pool, self._group, self._holder, self._member)
+            await ingest_sessions.reclaim(conn, self._group, self._holder, self._member)
         await ingest_sessions.take(
-            self._pool,
+            conn,
             self._group,
             self._holder,
             self._member,
             gone_after=self._certainly_gone_after(),
         )
         self._has_joined = True
-        return await ingest_sessions.keep(self._pool, self._holder)
+        return await ingest_sessions.keep(conn, self._holder)
 
-    async def _arrangement(self, conn: Connection | Pool) -> Arrangement:
+    async def _arrangement(self, conn: Connection) -> Arrangement:
         return await ingest_sessions.arrangement(
             conn, self._group, seen_within=self._gone_after, settled_after=self._gone_after
         )
 
-    async def _divide(self) -> None:
+    async def _divide(self, conn: Connection) -> None:
         """Divide the stream into other shares, unless another member has just done so."""
         sessions = self._settings.ingest_sessions
-        async with self._pool.acquire() as conn, conn.transaction():
+        async with conn.transaction():
             await ingest_sessions.lock(conn)
             if (await self._arrangement(conn)).is_to_change(sessions):
                 await ingest_sessions.divide(conn, self._group, sessions)
@@ -246,19 +247,19 @@ class Group:
         self._readers.pop(client_id).kept.set()
         self._reading.pop(client_id).cancel()
 
-    async def _remove_finished(self) -> None:
+    async def _remove_finished(self, conn: Connection) -> None:
         """Remove former sessions that are read to their end: the new ones wait for that."""
         for client_id, reading in [*self._reading.items()]:
             if reading.done() and not reading.cancelled():
-                await ingest_sessions.remove(self._pool, client_id, self._holder)
+                await ingest_sessions.remove(conn, client_id, self._holder)
 
-    async def _record_subscribed(self) -> None:
+    async def _record_subscribed(self, conn: Connection) -> None:
         for reader in [*self._readers.values()]:
             session = reader.session
             if reader.kept.is_set() and not (session.is_subscribed or session.is_former):
-                await ingest_sessions.note_subscribed(self._pool, session.client_id, self._holder)
+                await ingest_sessions.note_subscribed(conn, session.client_id, self._holder)
 
-    async def _balance(self, arrangement: Arrangement) -> None:
+    async def _balance(self, conn: Connection, arrangement: Arrangement) -> None:
         """Hand a session to the member with the fewest, if it has at least two fewer.
 
         With a difference of one the session would only move back and forth.
@@ -267,7 +268,7 @@ class Group:
         if is_busy or not arrangement.is_open or len(self._readers) < 2:
             return
         other = await ingest_sessions.fewest(
-            self._pool, self._group, self._holder, seen_within=self._gone_after * _RECENT
+            conn, self._group, self._holder, seen_within=self._gone_after * _RECENT
         )
         if other is None or len(self._readers) - other.sessions < 2:
             return
@@ -292,7 +293,8 @@ class Group:
         await asyncio.wait([reading])
         async with self._changing:
             try:
-                await ingest_sessions.hand_over(self._pool, client_id, self._holder, to)
+                async with self._pool.acquire() as conn:
+                    await ingest_sessions.hand_over(conn, client_id, self._holder, to)
                 _log.info("session_handed_over", session=client_id, to=to.member)
             except database_errors() as error:
                 _log.warning("session_handover_failed", error=type(error).__name__)
@@ -306,5 +308,6 @@ class Group:
         """
         with suppress(*database_errors()):
             async with asyncio.timeout(_LEAVE_TIMEOUT_S):
-                await ingest_sessions.release(self._pool, self._holder)
-                await ingesters.leave(self._pool, self._member, self._holder)
+                async with self._pool.acquire() as conn:
+                    await ingest_sessions.release(conn, self._holder)
+                    await ingesters.leave(conn, self._member, self._holder)

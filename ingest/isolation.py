@@ -37,15 +37,15 @@ async def isolating_failures(
             half = len(item_ids) // 2
             first = await isolating_failures(pool, queue, item_ids[:half], work)
             return first + await isolating_failures(pool, queue, item_ids[half:], work)
-        await record_failure(pool, queue, item_ids[0], error)
+        async with pool.acquire() as conn:
+            await record_failure(conn, queue, item_ids[0], error)
         return 0
-    await failed_items.forget(pool, queue, item_ids)
+    async with pool.acquire() as conn:
+        await failed_items.forget(conn, queue, item_ids)
     return done
 
 
-async def record_failure(
-    conn: Connection | Pool, queue: Queue, item_id: UUID, error: Exception
-) -> None:
+async def record_failure(conn: Connection, queue: Queue, item_id: UUID, error: Exception) -> None:
     """Record that an item failed alone: it is retried later, or set aside after some tries."""
     # A timeout may come from another transaction's lock. Then the item is retried without end.
     patient = isinstance(error, UNAVAILABLE)

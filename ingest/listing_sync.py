@@ -58,7 +58,8 @@ async def expire_listings(pool: Pool) -> int:
         async with pool.acquire() as conn, conn.transaction():
             return await listing_adjustments.expire(conn, listing_ids)
 
-    overdue = await listing_adjustments.overdue(pool, EXPIRE_MAX)
+    async with pool.acquire() as conn:
+        overdue = await listing_adjustments.overdue(conn, EXPIRE_MAX)
     return await isolating_failures(pool, Queue.EXPIRY, overdue, expire) if overdue else 0
 
 

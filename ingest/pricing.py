@@ -48,7 +48,9 @@ async def watch(
             if slot_start != priced:
                 await price_slot(pool, rules, slot_start)
                 # The slot is priced again while listings that failed are due to be retried.
-                if not await failed_items.any_to_retry(pool, Queue.PRICES):
+                async with pool.acquire() as conn:
+                    has_retries = await failed_items.any_to_retry(conn, Queue.PRICES)
+                if not has_retries:
                     priced = slot_start
         except database_errors() as error:
             _log.warning("slot_not_priced", error=type(error).__name__)
@@ -60,12 +62,17 @@ async def price_slot(pool: Pool, rules: PriceRules, slot_start: datetime) -> int
     await survey(pool, rules, slot_start)
     repriced, after = 0, _LOWEST_ID
     work = partial(reprice, pool, slot_start)
-    while due := await prices.due(pool, slot_start, after=after, limit=REPRICE_MAX):
+    while due := await _due(pool, slot_start, after):
         repriced, after = (
             repriced + await isolating_failures(pool, Queue.PRICES, due, work),
             due[-1],
         )
     return repriced
+
+
+async def _due(pool: Pool, slot_start: datetime, after: ListingId) -> list[ListingId]:
+    async with pool.acquire() as conn:
+        return await prices.due(conn, slot_start, after=after, limit=REPRICE_MAX)
 
 
 async def survey(pool: Pool, rules: PriceRules, slot_start: datetime) -> None:

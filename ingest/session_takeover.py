@@ -111,7 +111,8 @@ class SessionTakeover:
         client_id, group = self._settings.ingest_client_id, self._settings.ingest_group
         while True:
             try:
-                previous = await ingesters.hold(self._pool, client_id, group, self._holder)
+                async with self._pool.acquire() as conn:
+                    previous = await ingesters.hold(conn, client_id, group, self._holder)
                 self._heartbeats.succeeded(previous)
                 await self._check_for_unread_sessions()
             except database_errors():
@@ -124,7 +125,9 @@ class SessionTakeover:
         if self._has_checked or not self._heartbeats.are_steady(gone_after):
             return
         self._has_checked = True
-        if unread := await ingest_sessions.unread(self._pool, gone_after=gone_after):
+        async with self._pool.acquire() as conn:
+            unread = await ingest_sessions.unread(conn, gone_after=gone_after)
+        if unread:
             _log.warning("sessions_left", sessions=unread, do="run a member of their group")
 
     async def _take_over_sessions(self, group: str) -> None:
@@ -134,9 +137,10 @@ class SessionTakeover:
             if not self._heartbeats.are_steady(gone_after):
                 continue
             try:
-                client_id = await ingesters.inherit(
-                    self._pool, group, self._holder, gone_after=gone_after
-                )
+                async with self._pool.acquire() as conn:
+                    client_id = await ingesters.inherit(
+                        conn, group, self._holder, gone_after=gone_after
+                    )
                 if client_id is not None:
                     await self._take_over(client_id)
             except database_errors() as error:
@@ -160,7 +164,8 @@ class SessionTakeover:
                 "session_takeover_ended", client_id=client_id, error=str(root_cause(errors))
             )
         else:
-            await ingesters.release(self._pool, client_id, self._holder)
+            async with self._pool.acquire() as conn:
+                await ingesters.release(conn, client_id, self._holder)
 
     async def _wait_until_exhausted(self, client_id: str, subscriber: Subscriber) -> None:
         """Wait until the session has no more messages, or its owner has returned."""
@@ -172,6 +177,7 @@ class SessionTakeover:
     async def _still_holds(self, client_id: str) -> bool:
         """Return False if the owner has returned; an outage of the database does not show that."""
         try:
-            return await ingesters.still_hold(self._pool, client_id, self._holder)
+            async with self._pool.acquire() as conn:
+                return await ingesters.still_hold(conn, client_id, self._holder)
         except database_errors():
             return True

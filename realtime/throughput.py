@@ -70,7 +70,7 @@ class ThroughputLog:
             feed=await self._feed(),
         )
         if self._noted % _FORGET_EVERY == 0:
-            await flow.forget_old(conn)
+            await flow.delete_old(conn)
         self._noted += 1
 
     async def _feed(self) -> FeedFigures | None:

@@ -80,7 +80,7 @@ async def _write(conn: Connection, device_id: DeviceId, before: Decided, after: 
     if after.earns_from != before.earns_from:
         # The old start may lie within a slot. The new one is the start of a slot, so that no
         # energy of the old slot is held back any more.
-        await intervals.forget_early(conn, device_id, slot_of(before.earns_from))
+        await intervals.clear_early(conn, device_id, slot_of(before.earns_from))
         await device_decisions.measure_again(conn, device_id, max_clock_ahead=MAX_CLOCK_AHEAD)
 
 

@@ -22,7 +22,7 @@ from api.http.metrics import ApiMetrics
 from core.retry import Backoff
 from core.settings import DatabaseSettings
 from db import replicas, roles
-from db.errors import TAKEN_BACK_BY_REPLAY, UNAVAILABLE, database_errors, raise_if_cancelled
+from db.errors import CANCELLED_BY_REPLAY, UNAVAILABLE, database_errors, raise_if_cancelled
 from db.pool import Connection, Pool, open_connection, open_pool
 
 T = TypeVar("T")
@@ -188,7 +188,7 @@ class ReadRouting:
             try:
                 async with pool.acquire() as conn:
                     result = await work(conn)
-            except TAKEN_BACK_BY_REPLAY:
+            except CANCELLED_BY_REPLAY:
                 # The replay of a vacuum or a lock cancelled the read. The replica is well.
                 pass
             except UNAVAILABLE as error:

@@ -75,7 +75,8 @@ class Sandbox:
             if result is _Delivery.DONE
         ]
         if done:
-            await failed_items.forget(self._pool, Queue.PAYMENTS, done)
+            async with self._pool.acquire() as conn:
+                await failed_items.forget(conn, Queue.PAYMENTS, done)
         return len(orders) < _BATCH_MAX or _Delivery.UNREACHABLE in results
 
     async def _complete(self, http: httpx.AsyncClient, order: PaymentOrder) -> "_Delivery":
@@ -101,9 +102,10 @@ class Sandbox:
             "kind": order.kind, "amount": str(order.amount),
             "user_id": str(order.user_id), "created_at": rfc3339(order.created_at),
         }  # fmt: skip
-        set_aside = await failed_items.note(
-            self._pool, Queue.PAYMENTS, order.id, error, data=data, patient=patient
-        )
+        async with self._pool.acquire() as conn:
+            set_aside = await failed_items.note(
+                conn, Queue.PAYMENTS, order.id, error, data=data, patient=patient
+            )
         _log.error(
             "item_failed", queue=Queue.PAYMENTS, item=str(order.id), error=error,
             set_aside=set_aside,

@@ -63,7 +63,7 @@ async def test_the_flow_shows_the_last_quarter_of_an_hour_oldest_first(
 async def test_old_samples_are_forgotten(conn: Connection) -> None:
     await conn.execute("INSERT INTO flow_samples SELECT now() - interval '2 h', 0,0,0,0,0,0,0")
     await flow.add(conn, events=0, outbox_depth=0, outbox_age_s=0.0, feed=None)
-    await flow.forget_old(conn)
+    await flow.delete_old(conn)
     assert await conn.fetchval("SELECT count(*) FROM flow_samples") == 1
 
 

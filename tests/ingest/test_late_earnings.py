@@ -221,7 +221,7 @@ async def test_who_decides_since_when_a_device_earns_is_not_overtaken_by_what_wa
         task = asyncio.create_task(account_all(conn, Limits(first_page=1, page=1)))
         await eventually(lambda: asked.pages)
         async with administrator.transaction():
-            await intervals.forget_early(administrator, device, slot_of(earns_from))
+            await intervals.clear_early(administrator, device, slot_of(earns_from))
             await administrator.execute(
                 "UPDATE device_states SET earns_from = $2 WHERE device_id = $1", device, NOON
             )

@@ -1,4 +1,4 @@
-"""The API as the world meets it: a server on a port of its own, and people who call it."""
+"""The API as a server on a port of its own, and users who call it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -27,7 +27,7 @@ WEBHOOK_SECRET = "webhook secret, webhook secret, webhook"
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """Calls the API, as a person or as nobody."""
+    """Calls the API, as a user or without a token."""
 
     http: httpx.AsyncClient
     settings: ApiSettings
@@ -50,7 +50,7 @@ class Api:
         return await self.http.request(method, path, headers=sent, **request)
 
     async def get(self, path: str, person: Person, **params: Any) -> Any:
-        """The data of an answer that has to be a success."""
+        """Return the data of a response that must be a success."""
         return data_of(await self.call("GET", path, person, params=params))
 
     async def post(self, path: str, person: Person, body: Mapping[str, Any]) -> Any:
@@ -58,7 +58,7 @@ class Api:
 
 
 async def earns_since(api: Api, pool: Pool, device_id: UUID | str, at: datetime) -> None:
-    """Have an administrator let a device's energy be sold from before its registration."""
+    """Let an administrator allow the sale of a device's energy from `at` on."""
     admin = await add_user(pool, "admin")
     body = {"earns_from": rfc3339(at), "reason": "The test tells of the past"}
     path = f"/api/v1/admin/devices/{device_id}"
@@ -86,7 +86,7 @@ def code_of(response: httpx.Response) -> str:
 
 
 def fields_of(response: httpx.Response) -> list[str]:
-    """The fields that a ValidationError names."""
+    """Return the fields that a ValidationError names."""
     assert response.status_code == 400, response.text
     assert response.json()["error"]["type"] == "ValidationError"
     return [detail["field"] for detail in response.json()["error"]["details"]]

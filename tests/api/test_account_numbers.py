@@ -1,4 +1,4 @@
-"""Numbers of cards and accounts are recognised however they are written."""
+"""Card and account numbers are recognised in every notation."""
 
 import pytest
 
@@ -23,7 +23,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_a_number_is_recognised_however_it_is_written(number: str) -> None:
+def test_a_number_is_recognised_in_every_notation(number: str) -> None:
     for text in (number, f"  {number} "):
         assert is_account_number(text)
     for text in (number, f"Card {number}", f"{number} (Asha)", f"card:{number}!"):

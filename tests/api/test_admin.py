@@ -1,4 +1,4 @@
-"""What administrators see and decide."""
+"""The routes for administrators: users, and the audit."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ async def set_active(api: Api, admin: Person, person: Person, active: bool) -> d
 
 
 @pytest.mark.parametrize("role", ["buyer", "host", "investor"])
-async def test_nobody_else_may(api: Api, pool: Pool, role: str) -> None:
+async def test_only_administrators_may_use_the_routes(api: Api, pool: Pool, role: str) -> None:
     person = await add_user(pool, role)
     for method, path in (
         ("GET", USERS),
@@ -49,7 +49,7 @@ async def test_nobody_else_may(api: Api, pool: Pool, role: str) -> None:
         assert code_of(await api.call(method, path)) == "bad_token"
 
 
-async def test_what_is_asked_for_wrongly_is_named(api: Api, admin: Person) -> None:
+async def test_an_invalid_query_or_change_is_named(api: Api, admin: Person) -> None:
     for query in ({"role": "king"}, {"is_active": "perhaps"}, {"q": ""}, {"q": "\x00"}):
         assert fields_of(await api.call("GET", USERS, admin, params=query)) == list(query)
     path = f"{USERS}/{admin.id}"
@@ -99,13 +99,13 @@ async def test_users_are_found_by_role_state_and_a_part_of_name_or_email(
     assert (await api.get(f"{USERS}/{buyer.id}", admin))["is_active"] is False
 
 
-async def test_an_admin_can_not_shut_themselves_out(api: Api, admin: Person) -> None:
+async def test_administrators_can_not_deactivate_themselves(api: Api, admin: Person) -> None:
     response = await api.call("PATCH", f"{USERS}/{admin.id}", admin, json={"is_active": False})
     assert (response.status_code, code_of(response)) == (409, "own_account")
     assert (await set_active(api, admin, admin, True))["is_active"] is True
 
 
-async def test_who_is_shut_out_is_so_at_once_and_can_be_let_in_again(
+async def test_a_deactivated_user_is_refused_at_once_until_activated_again(
     api: Api, admin: Person, host: Person
 ) -> None:
     login = {"email": host.email, "password": PASSWORD}
@@ -117,12 +117,12 @@ async def test_who_is_shut_out_is_so_at_once_and_can_be_let_in_again(
     assert code_of(await api.call("POST", "/api/v1/auth/refresh", json=token)) == "bad_token"
     assert (await set_active(api, admin, host, True))["is_active"] is True
     assert (await api.call("GET", "/api/v1/wallet", host)).is_success
-    # What was revoked stays so.
+    # Revoked tokens stay revoked.
     assert code_of(await api.call("POST", "/api/v1/auth/refresh", json=token)) == "bad_token"
     assert (await api.call("POST", "/api/v1/auth/login", json=login)).is_success
 
 
-async def test_with_its_seller_every_offer_is_paused_and_announced_once(
+async def test_deactivating_a_seller_pauses_and_announces_each_listing_once(
     api: Api, pool: Pool, admin: Person, host: Person
 ) -> None:
     buyer, other = await add_user(pool, balance=100), await add_user(pool, "host")
@@ -142,7 +142,7 @@ async def test_with_its_seller_every_offer_is_paused_and_announced_once(
     rows = await pool.fetch("SELECT id::text, status, paused_by FROM energy_listings")
     assert {row["id"] for row in rows if row["paused_by"] == "seller"} == paused
     events = await pool.fetch("SELECT type, data->>'id' AS id FROM outbox ORDER BY id")
-    # Of one that was paused already nobody can see a difference.
+    # A listing that was paused before is not announced: nothing visible changed.
     assert sorted((e["type"], e["id"]) for e in events) == sorted(
         ("listing.paused", str(one)) for one in [*active, sold_out]
     )
@@ -156,7 +156,7 @@ async def test_with_its_seller_every_offer_is_paused_and_announced_once(
     assert (await api.get(f"{LISTINGS}/{theirs}", host))["status"] == "active"
 
 
-async def test_an_offer_that_is_under_way_is_not_left_behind(
+async def test_a_listing_created_during_a_deactivation_does_not_stay_open(
     api: Api, pool: Pool, host: Person
 ) -> None:
     listing_id = await add_listing(pool, host)
@@ -180,7 +180,7 @@ async def test_an_offer_that_is_under_way_is_not_left_behind(
     assert await pool.fetch("SELECT FROM energy_listings WHERE status = 'active'") == []
 
 
-async def test_shutting_out_and_purchases_at_once_neither_hang_nor_break_the_books(
+async def test_concurrent_deactivations_and_purchases_neither_deadlock_nor_unbalance(
     api: Api, pool: Pool, admin: Person
 ) -> None:
     people = [await add_user(pool, "host", balance=1000) for _ in range(4)]
@@ -201,7 +201,7 @@ async def test_shutting_out_and_purchases_at_once_neither_hang_nor_break_the_boo
     assert (await api.get(AUDIT, admin))["ok"] is True
 
 
-async def test_the_books_are_recomputed_and_what_is_wrong_is_named(
+async def test_the_audit_recomputes_everything_and_names_what_is_wrong(
     api: Api, pool: Pool, admin: Person
 ) -> None:
     audit = await api.get(AUDIT, admin)
@@ -220,7 +220,7 @@ async def test_the_books_are_recomputed_and_what_is_wrong_is_named(
     assert set(broken["offending"]) <= {str(person.id) for person in rich}
 
 
-async def test_one_audit_serves_all_who_ask_however_long_it_takes(
+async def test_one_audit_answers_all_requests_that_wait_for_it(
     api: Api, pool: Pool, admin: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(middleware, "REQUEST_TIMEOUT_S", 0.2)

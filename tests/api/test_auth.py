@@ -1,4 +1,4 @@
-"""People register, sign in, stay signed in, sign out, and change what is theirs."""
+"""Users register, sign in, refresh, sign out, and change their profile and password."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ async def me(api: Api, token: str) -> httpx.Response:
     return await api.call("GET", ME, headers={"Authorization": f"Bearer {token}"})
 
 
-async def test_whoever_registers_is_signed_in_with_an_empty_wallet(api: Api, pool: Pool) -> None:
+async def test_a_registered_user_is_signed_in_with_an_empty_wallet(api: Api, pool: Pool) -> None:
     response = await register(api)
     assert response.status_code == response.json()["statusCode"] == 201
     session = data_of(response)
@@ -62,7 +62,7 @@ async def test_nobody_registers_as_admin(api: Api) -> None:
     assert fields_of(await register(api, role="admin")) == ["role"]
 
 
-async def test_an_email_is_taken_in_any_case_and_by_one_only(api: Api) -> None:
+async def test_an_email_is_unique_in_any_case(api: Api) -> None:
     answers = await asyncio.gather(
         *(register(api, email=email) for email in ["asha@example.org", "ASHA@example.org"] * 3)
     )
@@ -101,7 +101,7 @@ async def test_an_unknown_email_costs_the_same_hashing_as_a_wrong_password(
     assert checked == [b"$2b$04$"] * 2
 
 
-async def test_whoever_was_shut_out_can_not_sign_in(api: Api, pool: Pool) -> None:
+async def test_a_deactivated_user_can_not_sign_in(api: Api, pool: Pool) -> None:
     person = await add_user(pool)
     await pool.execute("UPDATE users SET is_active = false")
     body = {"email": person.email, "password": PASSWORD}
@@ -112,7 +112,7 @@ async def refresh(api: Api, token: str) -> httpx.Response:
     return await api.call("POST", REFRESH, json={"refresh_token": token})
 
 
-async def test_a_refresh_token_is_spent_once_and_twice_revokes_its_family(api: Api) -> None:
+async def test_a_second_use_of_a_refresh_token_revokes_its_family(api: Api) -> None:
     first = data_of(await register(api))["refresh_token"]
     second = data_of(await refresh(api, first))["refresh_token"]
     third = data_of(await refresh(api, second))["refresh_token"]
@@ -123,7 +123,7 @@ async def test_a_refresh_token_is_spent_once_and_twice_revokes_its_family(api: A
     assert (await refresh(api, other)).is_success
 
 
-async def test_a_refresh_token_that_is_sent_twice_at_once_is_spent_once(api: Api) -> None:
+async def test_a_refresh_token_sent_twice_concurrently_is_spent_once(api: Api) -> None:
     token = data_of(await register(api))["refresh_token"]
     answers = await asyncio.gather(*(refresh(api, token) for _ in range(5)))
     [renewed] = [answer for answer in answers if answer.is_success]
@@ -131,7 +131,7 @@ async def test_a_refresh_token_that_is_sent_twice_at_once_is_spent_once(api: Api
 
 
 @pytest.mark.parametrize("odd", [r"\ud800", r"\u0000", "é" * 40, "x" * 10_000, 7, None, [], {}])
-async def test_a_password_that_can_be_none_is_named(api: Api, odd: object) -> None:
+async def test_an_invalid_password_is_named(api: Api, odd: object) -> None:
     text = json.dumps(odd).replace("\\\\u", "\\u")
     body = f'{{"email": "asha@example.org", "password": {text}}}'
     response = await api.call(
@@ -167,7 +167,7 @@ async def test_signing_out_ends_the_family(api: Api) -> None:
         ("GET", "/api/v1/admin/users"),
     ],
 )
-async def test_an_access_token_ends_with_its_account(
+async def test_an_access_token_of_a_deactivated_user_is_refused(
     api: Api, pool: Pool, method: str, path: str
 ) -> None:
     inactive, gone = await add_user(pool, "host"), await add_user(pool, "host")
@@ -178,7 +178,7 @@ async def test_an_access_token_ends_with_its_account(
         assert (response.status_code, code_of(response)) == (401, "account_inactive")
 
 
-async def test_with_the_database_away_nobody_is_let_in_and_nobody_shut_out(
+async def test_without_the_database_requests_get_503_and_sessions_survive(
     person: Person,
 ) -> None:
     nowhere = DatabaseSettings(database_url="postgresql://nobody@127.0.0.1:9/nowhere")
@@ -195,7 +195,7 @@ PROFILES = {
 }
 
 
-async def test_what_belongs_to_another_role_is_refused_by_name(api: Api, pool: Pool) -> None:
+async def test_fields_of_another_roles_profile_are_refused(api: Api, pool: Pool) -> None:
     for role in PROFILES:
         person = await add_user(pool, role)
         for field, value in [
@@ -221,7 +221,7 @@ async def test_what_belongs_to_another_role_is_refused_by_name(api: Api, pool: P
         ("is_active", True),
     ],
 )
-async def test_what_can_not_be_of_an_account_is_named(
+async def test_invalid_fields_of_a_profile_are_named(
     api: Api, pool: Pool, field: str, value: object
 ) -> None:
     host = await add_user(pool, "host")
@@ -229,9 +229,7 @@ async def test_what_can_not_be_of_an_account_is_named(
 
 
 @pytest.mark.parametrize("role", ["buyer", "host", "investor"])
-async def test_people_change_their_account_and_the_profile_of_their_role(
-    api: Api, pool: Pool, role: str
-) -> None:
+async def test_users_change_their_account_and_profile(api: Api, pool: Pool, role: str) -> None:
     person = await add_user(pool, role)
     before = await api.get(ME, person)
     assert before["profile"] == dict.fromkeys(PROFILES[role])
@@ -252,14 +250,14 @@ async def test_people_change_their_account_and_the_profile_of_their_role(
     assert data_of(session)["user"] == cleared
 
 
-async def test_a_change_is_answered_as_it_is_kept(api: Api, pool: Pool) -> None:
+async def test_a_change_is_answered_as_it_is_stored(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     changed = data_of(await api.call("PATCH", ME, host, json={"tariff_per_kwh": 7.5}))
     assert changed["profile"]["tariff_per_kwh"] == "7.5000"
     assert changed == await api.get(ME, host)
 
 
-async def test_changes_at_once_are_all_kept(api: Api, pool: Pool) -> None:
+async def test_concurrent_changes_are_all_stored(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     wanted = {"full_name": "Asha", "phone": "98450 12345"} | PROFILES["host"]
     await asyncio.gather(
@@ -280,7 +278,7 @@ async def change_password(
     return await api.call("POST", CHANGE_PASSWORD, person, json=body)
 
 
-async def test_whoever_does_not_know_the_password_can_not_change_it(api: Api, pool: Pool) -> None:
+async def test_a_password_change_needs_the_current_password(api: Api, pool: Pool) -> None:
     person = await add_user(pool)
     token = data_of(await sign_in(api, person.email, PASSWORD))["refresh_token"]
     response = await change_password(api, person, "wrong password")
@@ -304,7 +302,7 @@ async def test_a_new_password_ends_every_sign_in(api: Api, pool: Pool) -> None:
     assert (await refresh(api, session["refresh_token"])).is_success
 
 
-async def test_of_two_new_passwords_at_once_one_counts(api: Api, pool: Pool) -> None:
+async def test_one_of_two_concurrent_password_changes_wins(api: Api, pool: Pool) -> None:
     person = await add_user(pool)
     news = [f"new password {number}" for number in range(4)]
     answers = await asyncio.gather(*(change_password(api, person, PASSWORD, new) for new in news))
@@ -312,7 +310,7 @@ async def test_of_two_new_passwords_at_once_one_counts(api: Api, pool: Pool) -> 
     assert (await sign_in(api, person.email, kept)).is_success
 
 
-async def test_no_sign_in_outlives_the_password_that_it_was_made_with(api: Api, pool: Pool) -> None:
+async def test_no_sign_in_survives_a_concurrent_password_change(api: Api, pool: Pool) -> None:
     person = await add_user(pool)
     tokens = [
         data_of(await sign_in(api, person.email, PASSWORD))["refresh_token"] for _ in range(5)

@@ -1,4 +1,4 @@
-"""What administrators see at a glance, and how they sign in by a link."""
+"""The routes of the control room, and signing in by a link."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -43,8 +43,8 @@ async def test_the_map_shows_devices_with_their_power_and_active_listings(
     paused = await add_listing(pool, host)
     await api.call("DELETE", f"/api/v1/marketplace/listings/{paused}", host)
     shown = await api.get(f"{ADMIN}/map", admin)
-    told = {d["id"]: (d["status"], d["power_w"]) for d in shown["devices"]}
-    assert told == {str(silent): ("pending", None), str(device_id): ("online", 1800.0)}
+    states = {d["id"]: (d["status"], d["power_w"]) for d in shown["devices"]}
+    assert states == {str(silent): ("pending", None), str(device_id): ("online", 1800.0)}
     assert [listing["id"] for listing in shown["listings"]] == [str(listing_id)]
     assert shown["tiles_url"] is None
 
@@ -67,7 +67,7 @@ async def test_old_samples_are_forgotten(conn: Connection) -> None:
     assert await conn.fetchval("SELECT count(*) FROM flow_samples") == 1
 
 
-async def test_the_market_adds_trades_up_by_slots(api: Api, pool: Pool, admin: Person) -> None:
+async def test_the_market_sums_purchases_by_slot(api: Api, pool: Pool, admin: Person) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=1000)
     listing_id = await add_listing(pool, host, kwh=10, price_per_kwh=6)
     await buy(api, buyer, listing_id, "1.5")
@@ -80,7 +80,7 @@ async def test_the_market_adds_trades_up_by_slots(api: Api, pool: Pool, admin: P
     assert sum(Decimal(slot["platform_fees"]) for slot in market["slots"]) == Decimal("0.60")
 
 
-async def test_all_trades_are_shown_with_names_or_those_of_one_device(
+async def test_trades_of_all_or_of_one_device_are_listed_with_names(
     api: Api, pool: Pool, admin: Person
 ) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=1000)
@@ -96,9 +96,7 @@ async def test_all_trades_are_shown_with_names_or_those_of_one_device(
     assert (trade["buyer_name"], trade["seller_name"]) == ("Buyer", "Host")
 
 
-async def test_the_last_audit_is_kept_for_those_who_did_not_wait(
-    api: Api, pool: Pool, admin: Person
-) -> None:
+async def test_the_result_of_the_last_audit_is_stored(api: Api, pool: Pool, admin: Person) -> None:
     assert await api.get(f"{ADMIN}/audit/last", admin) is None
     host = await add_user(pool, "host", balance=10)
     await pool.execute("UPDATE wallets SET balance = 11 WHERE user_id = $1", host.id)
@@ -109,7 +107,7 @@ async def test_the_last_audit_is_kept_for_those_who_did_not_wait(
     assert last["ok"] is False
 
 
-async def test_only_so_many_audits_are_kept(conn: Connection) -> None:
+async def test_the_number_of_stored_audits_is_limited(conn: Connection) -> None:
     for _ in range(103):
         await audit_results.save(conn, [])
     assert await conn.fetchval("SELECT count(*) FROM audit_results") == 100
@@ -129,7 +127,7 @@ async def test_a_sign_in_link_works_once(
     assert session["user"]["email"] == admin.email
 
 
-async def test_a_sign_in_code_ends(api: Api, conn: Connection, admin: Person) -> None:
+async def test_a_sign_in_code_expires(api: Api, conn: Connection, admin: Person) -> None:
     past = datetime.now(UTC) - timedelta(seconds=1)
     await sign_ins.add_code(conn, admin.id, hash_of("late"), past)
     assert code_of(await api.call("POST", "/api/v1/auth/code", json={"code": "late"})) == (
@@ -137,7 +135,7 @@ async def test_a_sign_in_code_ends(api: Api, conn: Connection, admin: Person) ->
     )
 
 
-async def test_a_code_of_somebody_who_was_deactivated_lets_nobody_in(
+async def test_a_code_of_a_deactivated_user_is_refused(
     api: Api, pool: Pool, database: DatabaseSettings, admin: Person
 ) -> None:
     code = (await sign_in_link(database, admin.email, "http://hub.test")).partition("=")[2]
@@ -146,7 +144,7 @@ async def test_a_code_of_somebody_who_was_deactivated_lets_nobody_in(
     assert code_of(response) == "bad_token"
 
 
-async def test_the_page_lets_nothing_else_in(database: DatabaseSettings) -> None:
+async def test_the_page_allows_no_other_sources(database: DatabaseSettings) -> None:
     tiles = "https://{s}.tile.example.org/{z}/{x}/{y}.png"
     async with serving(database, map_tiles_url=tiles, realtime_url="wss://hub.test/ws") as api:
         page = await api.call("GET", "/")
@@ -162,7 +160,7 @@ async def test_the_page_lets_nothing_else_in(database: DatabaseSettings) -> None
     assert code_of(missing) == "no_such_path"
 
 
-async def test_what_becomes_of_a_device_is_told_to_administrators(api: Api, pool: Pool) -> None:
+async def test_administrators_receive_events_of_devices(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     body = {"name": "Roof", "kind": "inverter", "capacity_w": 5000}
     device = await api.post("/api/v1/devices", host, body)

@@ -1,4 +1,4 @@
-"""What administrators decide of devices, what that means to listings, and the record of it."""
+"""Decisions of administrators on devices: their effect on listings, and their record."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -47,7 +47,7 @@ def offer(device_id: str, since: datetime, **more: Any) -> dict[str, Any]:
 
 
 async def follow(api: Api, host: Person, device_id: str, since: datetime) -> str:
-    """A listing that follows the device."""
+    """Create a metered listing of the device."""
     listing_id: str = (await api.post(LISTINGS, host, offer(device_id, since)))["id"]
     return listing_id
 
@@ -75,7 +75,7 @@ async def unsound(pool: Pool, database: DatabaseSettings) -> list[str]:
         return [check.name async for check in audit(conn, database) if not check.ok]
 
 
-async def test_energy_from_before_the_registration_is_shown_and_not_for_sale(
+async def test_energy_from_before_the_registration_is_shown_but_not_sold(
     api: Api, pool: Pool, host: Person, database: DatabaseSettings
 ) -> None:
     device_id = await register(api, host)
@@ -85,7 +85,7 @@ async def test_energy_from_before_the_registration_is_shown_and_not_for_sale(
     shown = (await api.get(f"{DEVICES}/{device_id}/energy", host, limit=100))["items"]
     assert round(sum(slot["surplus_wh"] for slot in shown), 3) == 14_750
     assert await offered(api, host, listing_id) == ("active", 0)
-    # From now on it earns, in the slot that it was registered in too.
+    # It earns from its registration on, also within the slot of the registration.
     await measure(
         pool,
         device_id,
@@ -95,7 +95,7 @@ async def test_energy_from_before_the_registration_is_shown_and_not_for_sale(
     assert await unsound(pool, database) == []
 
 
-async def test_an_administrator_lets_energy_from_before_be_sold(
+async def test_an_administrator_allows_the_sale_of_earlier_energy(
     api: Api, pool: Pool, admin: Person, host: Person, database: DatabaseSettings
 ) -> None:
     device_id = await register(api, host)
@@ -115,7 +115,7 @@ async def test_an_administrator_lets_energy_from_before_be_sold(
     _, left_kwh = await offered(api, host, listing_id)
     assert left_kwh == Decimal(expected_wh) / 1000
     assert await unsound(pool, database) == []
-    # A late reading, and taking it back, find the same.
+    # The re-accounting of a late reading finds the same, and so does undoing the decision.
     await measure(pool, device_id, counting(begins + timedelta(minutes=1), [1040.0]))
     assert (await offered(api, host, listing_id))[1] == left_kwh
     await decide(api, admin, device_id, earns_from=device["created_at"])
@@ -123,7 +123,7 @@ async def test_an_administrator_lets_energy_from_before_be_sold(
     assert await unsound(pool, database) == []
 
 
-async def test_the_same_meter_again_sells_nothing_again_whoever_registers_it(
+async def test_a_meter_registered_again_sells_no_energy_twice(
     api: Api, pool: Pool, admin: Person, host: Person
 ) -> None:
     name = {"dialect": "opendtu", "external_id": "114182940773"}
@@ -141,18 +141,18 @@ async def test_the_same_meter_again_sells_nothing_again_whoever_registers_it(
         listing_id = await follow(api, owner, device_id, begins)
         await measure(pool, device_id, forty_kwh)
         assert await offered(api, owner, listing_id) == ("active", 0)
-    # Nor does an administrator let what was accounted be sold again.
+    # An administrator can't allow a second sale of accounted energy either.
     body = {"earns_from": rfc3339(begins), "reason": "They asked for it"}
     refused = await api.call("PATCH", f"{ADMIN}/devices/{device_id}", admin, json=body)
     assert fields_of(refused) == ["earns_from"]
-    told = refused.json()["error"]["details"][0]["message"]
+    message = refused.json()["error"]["details"][0]["message"]
     last_at = forty_kwh[-1].time
     assert last_at is not None
-    assert rfc3339(slot_of(last_at) + timedelta(minutes=15)) in told
+    assert rfc3339(slot_of(last_at) + timedelta(minutes=15)) in message
     assert await offered(api, owner, listing_id) == ("active", 0)
 
 
-async def test_a_frozen_device_sells_nothing_until_it_is_let_go(
+async def test_a_frozen_device_sells_nothing_until_it_is_unfrozen(
     api: Api, pool: Pool, admin: Person, host: Person
 ) -> None:
     buyer = await add_user(pool, balance=1000)
@@ -170,7 +170,7 @@ async def test_a_frozen_device_sells_nothing_until_it_is_let_go(
         order = {"listing_id": listing_id, "energy_kwh": "0.5"}
         refused = await api.call("POST", PURCHASE, buyer, json=order)
         assert code_of(refused) == "listing_not_active"
-    # Neither its readings, nor what it says of itself, nor its owner lets it go.
+    # Neither its readings, nor its status messages, nor its owner unfreeze it.
     await measure(pool, device_id, counting(now - timedelta(minutes=9), [3100.0, 3200.0]))
     await write(pool, [message(f"solar/{device_id}/status", b"online")], HORIZON)
     for listing_id in (follows, states["id"]):
@@ -192,7 +192,7 @@ async def test_a_frozen_device_sells_nothing_until_it_is_let_go(
     assert bought["energy_kwh"] == "0.500"
 
 
-async def test_a_stated_offer_goes_on_when_its_device_is_let_go(
+async def test_a_stated_listing_resumes_when_its_device_is_unfrozen(
     api: Api, pool: Pool, admin: Person, host: Person
 ) -> None:
     device_id = await register(api, host)
@@ -231,7 +231,7 @@ async def test_a_large_device_sells_once_its_capacity_is_approved(
     assert (await offered(api, host, listing_id))[0] == "paused"
 
 
-async def test_a_device_that_grows_after_its_offer_was_made_sells_nothing(
+async def test_a_device_whose_capacity_grows_after_listing_sells_nothing(
     api: Api, pool: Pool, host: Person
 ) -> None:
     device_id = await register(api, host)
@@ -258,7 +258,7 @@ async def test_a_device_that_grows_after_its_offer_was_made_sells_nothing(
         ({"name": "Barn", "reason": "why"}, ["name"]),
     ],
 )
-async def test_what_can_not_be_decided_is_named(
+async def test_an_invalid_decision_is_named(
     api: Api, pool: Pool, admin: Person, host: Person, body: dict[str, Any], fields: list[str]
 ) -> None:
     path = f"{ADMIN}/devices/{await add_device(pool, host)}"
@@ -266,7 +266,7 @@ async def test_what_can_not_be_decided_is_named(
     assert (await api.get(f"{ADMIN}/actions", admin))["items"] == []
 
 
-async def test_only_administrators_decide_and_see_what_was_decided(
+async def test_only_administrators_decide_and_see_decisions(
     api: Api, pool: Pool, admin: Person, host: Person
 ) -> None:
     device_id = await add_device(pool, host)
@@ -283,7 +283,7 @@ async def test_only_administrators_decide_and_see_what_was_decided(
         assert (unknown.status_code, code_of(unknown)) == (404, "not_found")
 
 
-async def test_whatever_administrators_change_is_on_record_with_who_what_and_why(
+async def test_each_action_is_recorded_with_administrator_change_and_reason(
     api: Api, pool: Pool, admin: Person, host: Person
 ) -> None:
     other = await add_user(pool, "admin")
@@ -291,7 +291,7 @@ async def test_whatever_administrators_change_is_on_record_with_who_what_and_why
     await decide(
         api, admin, device_id, frozen=True, capacity_approved=True, reason="Smoke was seen"
     )
-    await decide(api, admin, device_id, frozen=True)  # as it was: nothing to put on record
+    await decide(api, admin, device_id, frozen=True)  # unchanged: nothing is recorded
     path = f"{ADMIN}/users/{host.id}"
     for active, why in ((False, {"reason": "Did not answer"}), (True, {})):
         data_of(await api.call("PATCH", path, other, json={"is_active": active, **why}))
@@ -332,7 +332,7 @@ async def test_whatever_administrators_change_is_on_record_with_who_what_and_why
     assert {a["subject_name"] for a in ours["items"]} == {"Host"}
 
 
-async def test_what_owners_do_with_their_own_is_no_action_of_administrators(
+async def test_changes_by_owners_are_not_recorded_as_actions(
     api: Api, pool: Pool, admin: Person, host: Person
 ) -> None:
     device_id = await register(api, host)
@@ -342,7 +342,9 @@ async def test_what_owners_do_with_their_own_is_no_action_of_administrators(
     assert (await api.get(f"{ADMIN}/actions", admin))["items"] == []
 
 
-async def test_the_record_can_only_be_added_to(pool: Pool, api: Api, admin: Person) -> None:
+async def test_recorded_actions_can_not_be_changed_or_removed(
+    pool: Pool, api: Api, admin: Person
+) -> None:
     host = await add_user(pool, "host")
     await decide(api, admin, await add_device(pool, host), frozen=True)
     for statement in ("DELETE FROM admin_actions", "UPDATE admin_actions SET reason = 'other'"):
@@ -350,7 +352,7 @@ async def test_the_record_can_only_be_added_to(pool: Pool, api: Api, admin: Pers
             await pool.execute(statement)
 
 
-async def test_freezing_outlasts_another_registration_of_the_same_meter(
+async def test_a_frozen_meter_stays_frozen_when_registered_again(
     api: Api, pool: Pool, admin: Person, host: Person
 ) -> None:
     name = {"external_id": "roof", "dialect": "tasmota"}

@@ -1,4 +1,4 @@
-"""What owners change of devices, and how a device leaves the hub."""
+"""Changes and removal of devices."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ INVESTMENTS = "/api/v1/investments"
 LISTINGS = "/api/v1/marketplace/listings"
 
 
-async def test_an_owner_changes_what_is_given_and_nothing_else(api: Api, pool: Pool) -> None:
+async def test_only_the_given_fields_change(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     path = f"{DEVICES}/{await add_device(pool, host)}"
     before = await api.get(path, host)
@@ -39,7 +39,7 @@ async def test_an_administrator_changes_any_device(api: Api, pool: Pool) -> None
     assert (changed["name"], changed["owner_id"]) == ("Barn", str(host.id))
 
 
-async def test_a_place_and_funding_terms_are_whole_or_not_there(api: Api, pool: Pool) -> None:
+async def test_a_place_and_funding_terms_are_complete_or_absent(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     path = f"{DEVICES}/{await add_device(pool, host)}"
     for half, missing in (
@@ -60,17 +60,13 @@ async def test_a_place_and_funding_terms_are_whole_or_not_there(api: Api, pool: 
 
 
 @pytest.mark.parametrize("field", ["name", "capacity_w"])
-async def test_what_a_device_must_have_can_not_be_taken_away(
-    api: Api, pool: Pool, field: str
-) -> None:
+async def test_required_fields_can_not_be_removed(api: Api, pool: Pool, field: str) -> None:
     host = await add_user(pool, "host")
     path = f"{DEVICES}/{await add_device(pool, host)}"
     assert fields_of(await api.call("PATCH", path, host, json={field: None})) == [field]
 
 
-async def test_the_first_reading_fixes_the_capacity_that_it_was_judged_by(
-    api: Api, pool: Pool
-) -> None:
+async def test_the_first_accounted_reading_fixes_the_capacity(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     device_id = await add_device(pool, host, capacity_w=5000)
     accounted = advance(None, [Reading(time=datetime.now(UTC), energy_wh=1)], 5000)
@@ -111,7 +107,7 @@ async def test_an_old_password_stops_working(api: Api, pool: Pool, broker: Broke
     assert await signs_in(broker, new["username"], new["password"])
 
 
-async def test_a_removed_device_leaves_its_history_and_offers_nothing(
+async def test_a_removed_device_keeps_its_history_and_has_no_open_listing(
     api: Api, pool: Pool, broker: Broker, database: DatabaseSettings
 ) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=1000)
@@ -141,8 +137,8 @@ async def test_a_removed_device_leaves_its_history_and_offers_nothing(
         (await api.get(f"{LISTINGS}/{id_}", buyer))["status"] for id_ in (listing_id, untouched)
     ]
     assert statuses == ["cancelled", "active"]
-    told = await pool.fetch("SELECT data FROM outbox WHERE type = 'listing.cancelled'")
-    assert [event["data"]["id"] for event in told] == [str(listing_id)]
+    events = await pool.fetch("SELECT data FROM outbox WHERE type = 'listing.cancelled'")
+    assert [event["data"]["id"] for event in events] == [str(listing_id)]
     refused = await api.call("POST", LISTINGS, host, json=offer(device_id))
     assert (refused.status_code, code_of(refused)) == (404, "not_found")
 
@@ -154,7 +150,7 @@ async def test_a_removed_device_leaves_its_history_and_offers_nothing(
     await api.post(DEVICES, host, body)  # its name is free again
 
 
-async def test_only_an_administrator_removes_what_others_invested_in(api: Api, pool: Pool) -> None:
+async def test_only_an_administrator_removes_a_funded_device(api: Api, pool: Pool) -> None:
     host, investor, path = await funded_device(api, pool)
     refused = await api.call("DELETE", path, host)
     assert (refused.status_code, code_of(refused)) == (409, "device_funded")
@@ -164,9 +160,7 @@ async def test_only_an_administrator_removes_what_others_invested_in(api: Api, p
     assert (investment["device"]["name"], investment["amount"]) == ("Roof", "10.00")
 
 
-async def test_nothing_is_left_on_offer_however_removal_and_offers_race(
-    api: Api, pool: Pool
-) -> None:
+async def test_concurrent_removal_and_listings_leave_nothing_on_offer(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     for _ in range(5):
         device_id = await add_device(pool, host)
@@ -178,7 +172,7 @@ async def test_nothing_is_left_on_offer_however_removal_and_offers_race(
 
 
 async def funded_device(api: Api, pool: Pool) -> tuple[Person, Person, str]:
-    """Its host, who invested 10 INR in it, and its path."""
+    """Add a device with 10 INR of funding. Return its host, its investor and its path."""
     host, investor = await add_user(pool, "host"), await add_user(pool, "investor", balance=100)
     terms = {"funding_target": 100, "revenue_share": "0.5"}
     body = {"name": "Roof", "kind": "meter", "capacity_w": 5000} | terms

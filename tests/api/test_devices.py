@@ -60,9 +60,7 @@ async def test_only_hosts_register_devices(api: Api, pool: Pool) -> None:
     assert (response.status_code, code_of(response)) == (403, "forbidden")
 
 
-async def test_a_device_is_a_stranger_to_everyone_but_its_owner_and_admins(
-    api: Api, pool: Pool
-) -> None:
+async def test_only_the_owner_and_administrators_see_a_device(api: Api, pool: Pool) -> None:
     owner, other, admin = [await add_user(pool, role) for role in ("host", "host", "admin")]
     device_id = await add_device(pool, owner)
     for path in ("", "/latest", "/telemetry", "/energy", "/rejections"):
@@ -79,7 +77,7 @@ async def test_a_device_is_a_stranger_to_everyone_but_its_owner_and_admins(
     ("field", "value"),
     [("capacity_w", 0), ("capacity_w", 2e9), ("kind", "windmill"), ("name", ""), ("latitude", 91)],
 )
-async def test_a_device_that_can_not_be_is_refused(
+async def test_an_invalid_device_is_refused(
     api: Api, pool: Pool, field: str, value: object
 ) -> None:
     host = await add_user(pool, "host")
@@ -95,7 +93,7 @@ async def test_an_external_id_is_registered_once(api: Api, pool: Pool) -> None:
     assert (response.status_code, code_of(response)) == (409, "external_id_taken")
 
 
-async def test_a_device_of_a_firmware_is_told_its_firmwares_topics(api: Api, pool: Pool) -> None:
+async def test_a_device_gets_the_topics_of_its_firmware(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     body = ROOF | {"dialect": "opendtu", "external_id": "116180400144"}
     device = await api.post(DEVICES, host, body)
@@ -105,7 +103,7 @@ async def test_a_device_of_a_firmware_is_told_its_firmwares_topics(api: Api, poo
     assert topics["ack"] == f"solar/{device['id']}/ack"
 
 
-async def test_a_devices_clock_is_in_its_time_zone(api: Api, pool: Pool) -> None:
+async def test_a_device_has_a_time_zone(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     device = await api.post(DEVICES, host, ROOF)
     assert device["time_zone"] == "Asia/Kolkata"
@@ -130,7 +128,7 @@ async def test_a_devices_clock_is_in_its_time_zone(api: Api, pool: Pool) -> None
         {"dialect": "victron", "external_id": None},
     ],
 )
-async def test_a_firmware_without_a_name_of_its_own_is_refused(
+async def test_a_firmware_needs_a_valid_external_id(
     api: Api, pool: Pool, device: dict[str, Any]
 ) -> None:
     host = await add_user(pool, "host")
@@ -138,7 +136,7 @@ async def test_a_firmware_without_a_name_of_its_own_is_refused(
     assert (response.status_code, fields_of(response)) == (400, ["external_id"])
 
 
-async def test_devices_are_listed_newest_first_in_parts(api: Api, pool: Pool) -> None:
+async def test_devices_are_listed_newest_first_by_page(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     made = [str(await add_device(pool, host)) for _ in range(5)]
     seen: list[str] = []
@@ -189,7 +187,9 @@ async def test_telemetry_is_shown_raw_and_in_buckets(api: Api, pool: Pool) -> No
     assert latest["status"] == "pending"
 
 
-async def test_raw_telemetry_comes_in_parts_of_ten_thousand_at_most(api: Api, pool: Pool) -> None:
+async def test_a_page_of_raw_telemetry_has_at_most_ten_thousand_readings(
+    api: Api, pool: Pool
+) -> None:
     host = await add_user(pool, "host")
     device_id = await add_device(pool, host)
     await pool.execute(
@@ -243,7 +243,7 @@ async def test_energy_is_shown_with_its_quality(api: Api, pool: Pool) -> None:
     assert "to: must be after from" in response.json()["message"]
 
 
-async def test_what_was_refused_is_shown_with_its_reason(api: Api, pool: Pool) -> None:
+async def test_rejections_are_shown_with_their_reasons(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     device_id = await add_device(pool, host)
     await pool.execute(

@@ -1,4 +1,4 @@
-"""Listings whose price follows the market, as sellers and buyers meet them."""
+"""Listings with dynamic prices, in the API."""
 
 import asyncio
 from collections import Counter
@@ -45,9 +45,7 @@ async def buy(
     return await api.call("POST", "/api/v1/marketplace/purchase", buyer, json=order)
 
 
-async def test_it_begins_with_its_sellers_price_which_holds_until_the_next_slot(
-    api: Api, pool: Pool
-) -> None:
+async def test_the_sellers_price_holds_until_the_next_slot(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     made = await api.post(LISTINGS, host, offer())
     assert made["price_per_kwh"] == "5.0000"
@@ -61,7 +59,7 @@ async def test_it_begins_with_its_sellers_price_which_holds_until_the_next_slot(
     assert event["data"] == found
 
 
-async def test_a_price_that_its_seller_changes_holds_until_the_next_slot_as_well(
+async def test_a_price_changed_by_the_seller_holds_until_the_next_slot(
     api: Api, pool: Pool
 ) -> None:
     host = await add_user(pool, "host")
@@ -80,7 +78,7 @@ async def test_a_price_that_its_seller_changes_holds_until_the_next_slot_as_well
     assert (await api.get(path, host))["price_per_kwh"] == "4.0000"
 
 
-async def test_what_is_changed_but_its_price_does_not_hold_the_price(api: Api, pool: Pool) -> None:
+async def test_other_changes_do_not_hold_the_price(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     listing_id = await add_dynamic_listing(pool, host)
     await pool.execute("UPDATE energy_listings SET price_slot = price_slot - $1::interval", SLOT)
@@ -89,17 +87,17 @@ async def test_what_is_changed_but_its_price_does_not_hold_the_price(api: Api, p
     assert await pricing.price_slot(pool, RULES, slot_start) == 1
 
 
-async def test_who_could_not_have_enough_wanted_it_all_the_same(api: Api, pool: Pool) -> None:
+async def test_an_order_refused_for_lack_of_energy_counts_as_demand(api: Api, pool: Pool) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
     listing_id = await add_listing(pool, host, kwh=2, price_per_kwh=6)
     await sold_yesterday(pool, listing_id, buyer, 5)
     assert code_of(await buy(api, buyer, listing_id, 3)) == "insufficient_energy"
     assert [tuple(row) for row in await pool.fetch(WANTED)] == [(buyer.id, listing_id, 3)]
-    # At another price, less is no wish for this one.
+    # An order at a lower price is no demand at this one.
     cheap = await buy(api, await add_user(pool, balance=100), listing_id, 4, max_price_per_kwh=5)
     assert code_of(cheap) == "insufficient_energy"
     assert await pool.fetchval("SELECT count(*) FROM refused_demand") == 1
-    # Sold out is too little as well, and the same person still wants it only once.
+    # A refusal after the sale of the rest counts too. The buyer still has one row.
     assert (await buy(api, buyer, listing_id, 2)).is_success
     assert code_of(await buy(api, buyer, listing_id, 5)) == "listing_not_active"
     assert [tuple(row) for row in await pool.fetch(WANTED)] == [(buyer.id, listing_id, 5)]
@@ -115,7 +113,7 @@ async def test_who_could_not_have_enough_wanted_it_all_the_same(api: Api, pool: 
         ("outside_window", "available_from = now() + interval '1 hour'", {}),
     ],
 )
-async def test_what_is_refused_for_another_reason_is_no_demand(
+async def test_an_order_refused_for_another_reason_is_no_demand(
     api: Api, pool: Pool, code: str, listing: str, order: dict[str, Any]
 ) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
@@ -138,7 +136,7 @@ async def test_a_hundred_refused_orders_of_one_buyer_leave_one_row(api: Api, poo
     assert (row["buyer_id"], row["energy_kwh"]) == (buyer.id, 21)
 
 
-async def test_nobody_pays_more_than_they_meant_to_when_the_price_turns_meanwhile(
+async def test_a_purchase_above_the_buyers_highest_price_is_refused(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
     listing_id = await add_dynamic_listing(pool, await add_user(pool, "host"), kwh=5, cap=8)

@@ -1,4 +1,4 @@
-"""A typed client that a program makes of the documentation works against the API."""
+"""A typed client that is generated from the documentation works against the API."""
 
 import asyncio
 import importlib
@@ -26,7 +26,7 @@ async def generate(schema: dict[str, Any], directory: Path) -> None:
     )  # fmt: skip
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
-    # Whatever it can't make sense of it leaves out, and says so.
+    # The generator leaves out what it does not support, and warns.
     assert b"WARNING parsing" not in said, said.decode()
 
 

@@ -22,7 +22,7 @@ PURCHASE, WALLET = "/api/v1/marketplace/purchase", "/api/v1/wallet"
 async def offer_device(
     api: Api, host: Person, target: object = 1000, share: object = "0.5"
 ) -> dict[str, Any]:
-    """A device that investors may fund."""
+    """Register a device that investors can fund."""
     body = {
         "name": "Roof", "kind": "inverter", "capacity_w": 5000,
         "funding_target": target, "revenue_share": share,
@@ -50,7 +50,7 @@ async def balance(api: Api, person: Person) -> str:
 
 
 async def broken_checks(pool: Pool, database: DatabaseSettings) -> set[str]:
-    """The names of what an audit finds wrong."""
+    """Return the names of the checks of an audit that fail."""
     async with pool.acquire() as conn:
         return {check.name async for check in audit(conn, database) if not check.ok}
 
@@ -69,8 +69,8 @@ async def test_an_investment_goes_to_the_host_and_is_announced_to_both(
     assert (await balance(api, investor), await balance(api, host)) == ("249.50", "250.50")
     assert (await api.get(f"{DEVICES}/{device['id']}", host))["funded"] == "250.50"
 
-    told = await pool.fetch("SELECT channels, data FROM outbox WHERE type = 'wallet.updated'")
-    assert {event["channels"][0] for event in told} == {f"user:{host.id}", f"user:{investor.id}"}
+    events = await pool.fetch("SELECT channels, data FROM outbox WHERE type = 'wallet.updated'")
+    assert {event["channels"][0] for event in events} == {f"user:{host.id}", f"user:{investor.id}"}
     for person, amount in ((investor, "-250.50"), (host, "250.50")):
         entry = (await api.get(f"{WALLET}/entries", person, limit=1))["items"][0]
         assert (entry["kind"], entry["amount"]) == ("investment", amount)
@@ -86,7 +86,7 @@ async def test_only_investors_invest(api: Api, pool: Pool) -> None:
         assert code_of(await api.call("GET", INVESTMENTS, person)) == "forbidden"
 
 
-async def test_what_can_not_be_funded_is_refused_and_costs_nothing(api: Api, pool: Pool) -> None:
+async def test_an_impossible_investment_is_refused_and_costs_nothing(api: Api, pool: Pool) -> None:
     host, investor = await add_user(pool, "host"), await add_user(pool, "investor", balance=100)
     closed = await api.post(DEVICES, host, {"name": "Roof", "kind": "meter", "capacity_w": 1})
     small = await offer_device(api, host, target=50)
@@ -119,7 +119,7 @@ async def test_what_can_not_be_funded_is_refused_and_costs_nothing(api: Api, poo
         ({"funding_target": 0, "revenue_share": 1}, "funding_target"),
     ],
 )
-async def test_terms_that_make_no_sense_are_refused(
+async def test_invalid_terms_are_refused(
     api: Api, pool: Pool, terms: dict[str, Any], field: str
 ) -> None:
     host = await add_user(pool, "host")
@@ -165,8 +165,8 @@ async def test_each_sale_pays_the_investors_in_the_same_transfer(
     assert (newest["kind"], newest["amount"]) == ("revenue_share", "1.90")
     assert (newest["reference_id"], newest["device_id"]) == (sold["id"], device["id"])
     assert (await api.get(f"{WALLET}/entries", host, limit=1))["items"][0]["kind"] == "sale"
-    told = await pool.fetch("SELECT channels, data FROM outbox WHERE type = 'wallet.updated'")
-    balances = {event["data"]["user_id"]: event["data"]["balance"] for event in told}
+    events = await pool.fetch("SELECT channels, data FROM outbox WHERE type = 'wallet.updated'")
+    balances = {event["data"]["user_id"]: event["data"]["balance"] for event in events}
     assert balances == {str(p.id): await balance(api, p) for p in (buyer, host, one, two)}
     assert await broken_checks(pool, database) == set()
 
@@ -188,7 +188,7 @@ async def test_an_investor_who_buys_pays_the_price_and_earns_the_share(
     assert await broken_checks(pool, database) == set()
 
 
-async def test_twenty_who_race_for_the_last_of_the_target_never_exceed_it(
+async def test_twenty_concurrent_investments_never_exceed_the_target(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
     host = await add_user(pool, "host")
@@ -202,7 +202,7 @@ async def test_twenty_who_race_for_the_last_of_the_target_never_exceed_it(
     assert await broken_checks(pool, database) == set()
 
 
-async def test_a_repeated_investment_is_made_once(api: Api, pool: Pool) -> None:
+async def test_a_repeated_investment_counts_once(api: Api, pool: Pool) -> None:
     host, investor = await add_user(pool, "host"), await add_user(pool, "investor", balance=100)
     device = await offer_device(api, host)
     answers = await asyncio.gather(
@@ -230,10 +230,10 @@ async def test_a_repeated_order_pays_the_investors_once(
     assert await broken_checks(pool, database) == set()
 
 
-async def test_investing_and_buying_across_each_other_never_wait_in_a_circle(
+async def test_concurrent_investments_and_purchases_never_deadlock(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
-    """Everyone pays everyone: hosts buy of each other what the same investors fund and buy."""
+    """Hosts buy from each other, while the same investors fund devices and buy."""
     hosts = [await add_user(pool, "host", balance=1000) for _ in range(2)]
     investors = [await add_user(pool, "investor", balance=1000) for _ in range(3)]
     funded = [await offer_device(api, host, target=9000) for host in hosts]
@@ -260,7 +260,7 @@ async def test_an_audit_finds_a_share_that_was_not_paid(
     listing_id = await add_listing(pool, host, device_id=UUID(device["id"]))
     await invest(api, investor, device["id"], 250)
     assert (await buy(api, buyer, listing_id)).is_success
-    # As if the host had changed the terms behind everyone's back.
+    # As if the host had changed the terms outside of the API.
     await pool.execute("UPDATE devices SET revenue_share = 0.6 WHERE revenue_share IS NOT NULL")
     assert await broken_checks(pool, database) == {"shares"}
     await pool.execute("UPDATE devices SET revenue_share = 0.5, funded = 251")
@@ -272,7 +272,7 @@ async def test_an_audit_finds_a_share_that_was_not_paid(
     assert await broken_checks(pool, database) == {"moved", "shares"}
 
 
-async def test_investments_are_listed_newest_first_in_parts(api: Api, pool: Pool) -> None:
+async def test_investments_are_listed_newest_first_by_page(api: Api, pool: Pool) -> None:
     host, investor = await add_user(pool, "host"), await add_user(pool, "investor", balance=500)
     device = await offer_device(api, host)
     made = [data_of(await invest(api, investor, device["id"], 1))["id"] for _ in range(5)]
@@ -287,7 +287,7 @@ async def test_investments_are_listed_newest_first_in_parts(api: Api, pool: Pool
     assert seen == made[::-1]
 
 
-async def test_small_sales_never_lose_or_make_a_paisa(
+async def test_small_sales_neither_lose_nor_create_a_paisa(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)

@@ -1,4 +1,4 @@
-"""What money and energy are at most and at least: said with the field, never a fault of ours."""
+"""Limits of money and energy: the response names the field, and nothing overflows."""
 
 import asyncio
 from collections import Counter
@@ -26,7 +26,7 @@ from tests.api.test_wallet import (
     ask,
     has_balance,
     pending_order,
-    tell,
+    send_event,
 )
 from tests.support.people import Person, add_device, add_listing, add_money, add_user
 
@@ -43,14 +43,14 @@ async def buy(
 
 
 async def broken_checks(pool: Pool, database: DatabaseSettings) -> set[str]:
-    """The names of what an audit finds wrong."""
+    """Return the names of the checks of an audit that fail."""
     async with pool.acquire() as conn:
         return {check.name async for check in audit(conn, database) if not check.ok}
 
 
 @pytest.fixture
 def silent_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sandbox answers nothing."""
+    """Keep the sandbox from completing orders."""
 
     async def never(self: Sandbox) -> None:
         await asyncio.Event().wait()
@@ -61,7 +61,7 @@ def silent_provider(monkeypatch: pytest.MonkeyPatch) -> None:
 # Amounts ---------------------------------------------------------------------------------------
 
 
-async def test_no_single_amount_fills_a_wallet(api: Api, pool: Pool) -> None:
+async def test_the_largest_amount_is_far_below_the_limit_of_a_wallet(api: Api, pool: Pool) -> None:
     buyer, host = await add_user(pool, balance=1), await add_user(pool, "host")
     method = await add_method(api, buyer)
     for amount in (str(BALANCE_MAX), "10000000000", 10**12, "9999999999.999"):
@@ -77,7 +77,7 @@ async def test_no_single_amount_fills_a_wallet(api: Api, pool: Pool) -> None:
 
 
 @pytest.mark.usefixtures("silent_provider")
-async def test_what_is_pending_counts_towards_what_a_wallet_holds(api: Api, pool: Pool) -> None:
+async def test_pending_payments_count_towards_the_limit_of_a_wallet(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool, balance=BALANCE_MAX - 100)
     method = await add_method(api, buyer)
     refused = await ask(api, TOPUPS, buyer, "100.01", method)
@@ -86,31 +86,29 @@ async def test_what_is_pending_counts_towards_what_a_wallet_holds(api: Api, pool
     assert str(BALANCE_MAX) in refused.text
     answers = await asyncio.gather(*(ask(api, TOPUPS, buyer, 40, method) for _ in range(5)))
     assert Counter(answer.status_code for answer in answers) == {201: 2, 400: 3}
-    # What is withdrawn may come back.
+    # A withdrawal may be returned.
     assert (await ask(api, WITHDRAWALS, buyer, 50, method)).is_success
     assert (await ask(api, TOPUPS, buyer, 20, method)).is_success
     assert (await ask(api, TOPUPS, buyer, "0.01", method)).status_code == 400
 
 
 @pytest.mark.usefixtures("silent_provider")
-async def test_money_that_no_longer_fits_is_refused_to_the_provider(
+async def test_a_completed_payment_that_exceeds_the_wallet_is_refused(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
     buyer = await add_user(pool, balance=BALANCE_MAX)
     for kind, event_type in (("topup", "payment.succeeded"), ("withdrawal", "payment.failed")):
         event = await pending_order(pool, buyer, kind) | {"type": event_type}
-        if kind == "withdrawal":  # what left made room, which was filled meanwhile
+        if kind == "withdrawal":  # the withdrawal made room, which was filled since
             await add_money(pool, buyer.id, Decimal(100))
-        refused = await tell(api, event)
+        refused = await send_event(api, event)
         assert (refused.status_code, code_of(refused)) == (400, "wallet_limit")
     assert await pool.fetchval("SELECT count(*) FROM payment_events") == 0
     assert (await api.get(WALLET, buyer))["balance"] == str(BALANCE_MAX)
     assert await broken_checks(pool, database) == set()
 
 
-async def test_an_investment_that_the_hosts_wallet_can_not_hold_is_refused(
-    api: Api, pool: Pool
-) -> None:
+async def test_an_investment_that_exceeds_the_hosts_wallet_is_refused(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host", balance=BALANCE_MAX - 5)
     investor = await add_user(pool, "investor", balance=100)
     device_id = await add_device(pool, host)
@@ -139,7 +137,7 @@ async def test_a_listing_can_not_be_made_to_overflow(api: Api, pool: Pool) -> No
 # Sums ------------------------------------------------------------------------------------------
 
 
-async def test_an_order_of_a_trillion_is_refused_for_want_of_money(api: Api, pool: Pool) -> None:
+async def test_a_huge_order_is_refused_for_lack_of_balance(api: Api, pool: Pool) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
     listing_id = await add_listing(
         pool, host, kwh=Decimal("999999999.999"), price_per_kwh=Decimal("999999.9999")
@@ -154,7 +152,7 @@ async def test_an_order_of_a_trillion_is_refused_for_want_of_money(api: Api, poo
         assert (refused.status_code, code_of(refused)) == (409, "insufficient_balance"), kwh
 
 
-async def test_a_seller_whose_wallet_is_full_sells_no_more_and_stops_nobody(
+async def test_a_seller_with_a_full_wallet_sells_no_more_and_delays_nobody(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
     rich, other = (
@@ -170,13 +168,13 @@ async def test_a_seller_whose_wallet_is_full_sells_no_more_and_stops_nobody(
     refused = {code_of(answer) for answer in answers if not answer.is_success}
     assert refused == {"payee_wallet_limit"}
     assert (await api.get(WALLET, rich))["balance"] == str(BALANCE_MAX - 6 + Decimal("5.70"))
-    # Who spends makes room.
+    # Spending makes room.
     assert (await buy(api, rich, free, 1)).is_success
     assert (await buy(api, buyers[0], full, 1)).is_success
     assert await broken_checks(pool, database) == set()
 
 
-async def test_an_investor_whose_wallet_is_full_can_not_be_paid(
+async def test_a_purchase_that_exceeds_an_investors_wallet_is_refused(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
@@ -191,7 +189,7 @@ async def test_an_investor_whose_wallet_is_full_can_not_be_paid(
     assert await broken_checks(pool, database) == set()
 
 
-async def test_sums_of_everything_are_shown_however_large(api: Api, pool: Pool) -> None:
+async def test_the_largest_sums_are_shown(api: Api, pool: Pool) -> None:
     host, admin = await add_user(pool, "host"), await add_user(pool, "admin")
     buyers = [await add_user(pool, balance=BALANCE_MAX) for _ in range(3)]
     for n, buyer in enumerate(buyers):
@@ -219,7 +217,7 @@ async def test_a_purchase_takes_a_tenth_of_a_kwh_or_all_that_is_left(api: Api, p
         assert "at least 0.100 kWh, or all 0.250 kWh" in refused.json()["message"]
     assert (await buy(api, buyer, listing_id, "0.1")).is_success
     assert (await buy(api, buyer, listing_id, "0.1")).is_success
-    # More than there is lacks energy; less than the rest is too small; the rest is whole.
+    # More than is left lacks energy. A part of the rest is too small, the whole rest is not.
     assert code_of(await buy(api, buyer, listing_id, "0.051")) == "insufficient_energy"
     assert code_of(await buy(api, buyer, listing_id, "0.049")) == "purchase_too_small"
     assert data_of(await buy(api, buyer, listing_id, "0.05"))["listing"]["status"] == "sold"
@@ -233,10 +231,10 @@ async def test_the_smallest_purchase_is_a_setting(pool: Pool, database: Database
         assert (await buy(api, buyer, listing_id, 2)).is_success
 
 
-async def test_crumbs_pay_a_fee_as_well(
+async def test_the_smallest_purchases_pay_a_fee(
     pool: Pool, conn: Connection, database: DatabaseSettings
 ) -> None:
-    """Of 200 purchases of 0.013 kWh none paid any."""
+    """Without a least fee, 200 purchases of 0.013 kWh paid none."""
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
     listing_id = await add_listing(pool, host, kwh=100, price_per_kwh=6)
     order = PurchaseOrder(buyer.id, listing_id, Decimal("0.013"))
@@ -246,7 +244,7 @@ async def test_crumbs_pay_a_fee_as_well(
     assert await broken_checks(pool, database) == set()
 
 
-async def test_the_smallest_sale_is_all_fee_and_never_more(
+async def test_the_fee_of_the_smallest_sale_never_exceeds_its_price(
     pool: Pool, conn: Connection, database: DatabaseSettings
 ) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
@@ -262,7 +260,7 @@ async def test_the_smallest_sale_is_all_fee_and_never_more(
     assert await broken_checks(pool, database) == set()
 
 
-async def test_the_database_takes_the_fee_that_core_says(conn: Connection) -> None:
+async def test_the_database_computes_the_fee_as_core_does(conn: Connection) -> None:
     totals = [Decimal(n).scaleb(-2) for n in (1, 2, 9, 10, 19, 29, 30, 31, 99, 100, 12345678)]
     for rate in map(Decimal, ("0", "0.0001", "0.05", "0.3333", "0.9999")):
         for total in totals:

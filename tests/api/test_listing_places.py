@@ -1,4 +1,4 @@
-"""Where listings are: exactly for who sells, to a hundredth of a degree for everybody else."""
+"""Places of listings: exact for the seller, rounded to 0.01° for everybody else."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ LISTINGS = "/api/v1/marketplace/listings"
 NEARBY = "/api/v1/location/nearby-listings"
 PURCHASE = "/api/v1/marketplace/purchase"
 MAP = "/api/v1/admin/map"
-# One street of homes: whoever knows but the place to 0.01 degrees can't tell one from the other.
+# The homes of a street. Rounded to 0.01 degrees, their places are equal.
 HOME, OTHER_END = (12.9716, 77.5946), (12.9739, 77.5862)
 SHOWN = (12.97, 77.59)
 
@@ -38,7 +38,7 @@ def place(listing: Any) -> tuple[float, float]:
 
 
 async def everywhere(api: Api, pool: Pool, listing_id: str) -> dict[str, Any]:
-    """The listing as everybody but its seller is shown it."""
+    """Return the listing as each route shows it to users other than its seller."""
     buyer = await add_user(pool, balance=100)
     admin = await add_user(pool, "admin")
     url = f"{LISTINGS}/{listing_id}"
@@ -57,7 +57,7 @@ async def everywhere(api: Api, pool: Pool, listing_id: str) -> dict[str, Any]:
     return shown | {f"event {row['type']}": row["data"] for row in rows}
 
 
-async def test_everybody_else_is_shown_the_place_to_a_hundredth_of_a_degree(
+async def test_others_see_the_place_rounded_to_a_hundredth_of_a_degree(
     api: Api, pool: Pool
 ) -> None:
     listing = await offer(api, await add_user(pool, "host"), HOME)
@@ -67,7 +67,7 @@ async def test_everybody_else_is_shown_the_place_to_a_hundredth_of_a_degree(
     assert {"event listing.created", "event listing.updated"} < set(shown)
 
 
-async def test_who_sells_is_shown_the_exact_place(api: Api, pool: Pool) -> None:
+async def test_the_seller_sees_the_exact_place(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     made = await offer(api, host, HOME)
     url = f"{LISTINGS}/{made['id']}"
@@ -92,7 +92,7 @@ async def test_the_places_of_devices_and_homes_are_rounded_too(api: Api, pool: P
         assert place(await api.get(f"{LISTINGS}/{listing['id']}", buyer)) == SHOWN
 
 
-async def test_a_host_may_show_everybody_the_exact_place(api: Api, pool: Pool) -> None:
+async def test_a_host_can_publish_the_exact_place(api: Api, pool: Pool) -> None:
     listing = await offer(api, await add_user(pool, "host"), HOME, exact_location=True)
     shown = await everywhere(api, pool, listing["id"])
     assert {name: place(one) for name, one in shown.items()} == dict.fromkeys(shown, HOME)
@@ -100,10 +100,10 @@ async def test_a_host_may_show_everybody_the_exact_place(api: Api, pool: Pool) -
 
 
 @pytest.mark.parametrize("spot", [(12.9716, 77.5946), (12.98, 77.6), (13.0, 77.5)])
-async def test_no_question_tells_which_home_of_a_street_it_is(
+async def test_no_query_can_distinguish_the_homes_of_a_street(
     api: Api, pool: Pool, spot: tuple[float, float]
 ) -> None:
-    """Neither a distance, nor whether a circle holds it, nor the order: asked from anywhere."""
+    """Distance, membership in a circle and order are equal, wherever the query starts."""
     buyer = await add_user(pool)
     for home in (HOME, OTHER_END):
         await offer(api, await add_user(pool, "host"), home)

@@ -1,4 +1,4 @@
-"""A listing's life, as its seller and everyone else sees it."""
+"""Listings: creation, changes, pages and filters."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -42,7 +42,7 @@ async def events(pool: Pool) -> list[tuple[str, list[str], Any]]:
     return [(row["type"], row["channels"], row["data"]) for row in rows]
 
 
-async def test_what_a_host_offers_is_shown_to_everyone_and_announced_as_shown(
+async def test_a_new_listing_is_shown_to_everybody_and_announced_alike(
     api: Api, pool: Pool
 ) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, "buyer")
@@ -57,7 +57,7 @@ async def test_what_a_host_offers_is_shown_to_everyone_and_announced_as_shown(
     assert await events(pool) == [("listing.created", channels, listing)]
 
 
-async def test_only_hosts_offer(api: Api, pool: Pool) -> None:
+async def test_only_hosts_create_listings(api: Api, pool: Pool) -> None:
     assert code_of(await create(api, await add_user(pool, "buyer"))) == "forbidden"
 
 
@@ -79,14 +79,16 @@ async def test_only_hosts_offer(api: Api, pool: Pool) -> None:
         ("reserve_soc_pct", {"reserve_soc_pct": 101}),
     ],
 )
-async def test_an_offer_that_makes_no_sense_is_refused(
+async def test_an_invalid_listing_is_refused(
     api: Api, pool: Pool, field: str, changes: dict[str, Any]
 ) -> None:
     host = await add_user(pool, "host")
     assert fields_of(await create(api, host, **changes)) == [field]
 
 
-async def test_the_place_is_what_is_given_else_the_devices_else_home(api: Api, pool: Pool) -> None:
+async def test_the_place_is_the_given_one_else_the_devices_else_the_default_address(
+    api: Api, pool: Pool
+) -> None:
     host = await add_user(pool, "host")
     nowhere = {"latitude": None, "longitude": None}
     assert code_of(await create(api, host, **nowhere)) == "no_location"
@@ -122,7 +124,7 @@ async def test_the_place_of_a_listing_may_be_spelled_either_way(api: Api, pool: 
         assert fields_of(response) == [field]
 
 
-async def test_nobody_offers_what_another_ones_device_measures(api: Api, pool: Pool) -> None:
+async def test_a_listing_of_another_hosts_device_is_refused(api: Api, pool: Pool) -> None:
     device_id = str(await add_device(pool, await add_user(pool, "host")))
     thief = await add_user(pool, "host")
     response = await create(api, thief, device_id=device_id, auto_adjust=True)
@@ -146,7 +148,7 @@ def following(device_id: UUID, available_from: datetime) -> dict[str, Any]:
     }
 
 
-async def test_a_listing_that_follows_begins_with_what_was_measured_since_its_window_began(
+async def test_a_metered_listing_starts_with_the_energy_measured_in_its_window(
     api: Api, pool: Pool
 ) -> None:
     host = await add_user(pool, "host")
@@ -157,7 +159,7 @@ async def test_a_listing_that_follows_begins_with_what_was_measured_since_its_wi
     assert listing["energy_amount_kwh"] == "0.350"
 
 
-async def test_a_window_that_begins_inside_a_slot_leaves_out_what_the_slot_held(
+async def test_a_window_that_starts_within_a_slot_excludes_the_earlier_energy_of_the_slot(
     api: Api, pool: Pool
 ) -> None:
     host = await add_user(pool, "host")
@@ -172,7 +174,7 @@ async def test_a_window_that_begins_inside_a_slot_leaves_out_what_the_slot_held(
     assert (row["measured_from"], row["baseline_wh"]) == (start, 100)
 
 
-async def test_what_an_earlier_listing_held_is_not_offered_again(api: Api, pool: Pool) -> None:
+async def test_energy_of_an_earlier_listing_is_not_offered_again(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host")
     device_id = await add_device(pool, host)
     start = slot_of(NOW) - 4 * SLOT
@@ -188,7 +190,9 @@ async def test_what_an_earlier_listing_held_is_not_offered_again(api: Api, pool:
     assert Decimal(second["energy_amount_kwh"]) <= Decimal("0.050")
 
 
-async def test_a_listing_of_a_device_that_is_offline_waits_for_it(api: Api, pool: Pool) -> None:
+async def test_a_metered_listing_is_paused_while_its_device_is_offline(
+    api: Api, pool: Pool
+) -> None:
     host = await add_user(pool, "host")
     device_id = await add_device(pool, host)
     await pool.execute("UPDATE device_states SET status = 'offline'")
@@ -224,7 +228,7 @@ async def test_a_seller_pauses_and_resumes(api: Api, pool: Pool) -> None:
     assert types == ["listing.created", "listing.paused", "listing.resumed"]
 
 
-async def test_the_amount_and_start_of_a_listing_that_follows_are_its_meters(
+async def test_amount_and_start_of_a_metered_listing_can_not_be_changed(
     api: Api, pool: Pool
 ) -> None:
     host = await add_user(pool, "host")
@@ -255,7 +259,7 @@ async def test_a_cancelled_listing_stays_cancelled(api: Api, pool: Pool) -> None
         ("cancelled", "active"), ("cancelled", "paused"), ("cancelled", "cancelled"),
     ],
 )  # fmt: skip
-async def test_a_move_that_is_illegal_is_named(
+async def test_an_illegal_change_of_status_is_named(
     api: Api, pool: Pool, status: str, wanted: str
 ) -> None:
     host = await add_user(pool, "host")
@@ -274,7 +278,7 @@ async def test_a_move_that_is_illegal_is_named(
     assert (await api.get(f"{LISTINGS}/{listing['id']}", host))["status"] == status
 
 
-async def test_only_its_seller_changes_a_listing(api: Api, pool: Pool) -> None:
+async def test_only_the_seller_changes_a_listing(api: Api, pool: Pool) -> None:
     listing = {"id": str(await add_listing(pool, await add_user(pool, "host")))}
     other = await add_user(pool, "host")
     assert code_of(await change(api, other, listing, price_per_kwh=1)) == "forbidden"
@@ -282,7 +286,7 @@ async def test_only_its_seller_changes_a_listing(api: Api, pool: Pool) -> None:
 
 
 async def whole(api: Api, person: Person, **query: Any) -> list[Any]:
-    """All parts of a list."""
+    """Return the items of all pages of a list."""
     seen: list[Any] = []
     while True:
         part = await api.get(LISTINGS, person, limit=3, **query)
@@ -306,7 +310,7 @@ async def test_listings_are_listed_newest_or_cheapest_first_without_gaps(
 
 @pytest.mark.parametrize("sort", ["created_at", "price_per_kwh"])
 @pytest.mark.parametrize("selected", [{}, {"status": "active"}, {"seller_id": None}])
-async def test_what_is_added_between_parts_neither_repeats_nor_hides_what_was_there(
+async def test_listings_added_between_pages_neither_repeat_nor_hide_others(
     api: Api, pool: Pool, sort: str, selected: dict[str, Any]
 ) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool)
@@ -323,7 +327,7 @@ async def test_what_is_added_between_parts_neither_repeats_nor_hides_what_was_th
         for price_per_kwh in (1, 4, 9):
             await add_listing(pool, host, price_per_kwh=price_per_kwh)
         if len(seen) > 40:
-            break  # Dearer ones are added as fast as they are read.
+            break  # More expensive listings are added as fast as they are read.
     assert len(seen) == len(set(seen))
     assert there <= set(seen)
 

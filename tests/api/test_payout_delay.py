@@ -1,4 +1,4 @@
-"""What was earned lately may be held back from withdrawals."""
+"""Recent earnings, which `PAYOUT_DELAY` holds back from withdrawals."""
 
 import asyncio
 from datetime import timedelta
@@ -33,13 +33,13 @@ async def withdraw(api: Api, person: Person, amount: str, method_id: str) -> Any
 
 
 async def sell(pool: Pool, seller: Person, kwh: int) -> None:
-    """At 10 INR per kWh, 5 % of which are the platform's."""
+    """Sell energy at 10 INR per kWh, with a fee of 5 %."""
     buyer = await add_user(pool, balance=1000)
     listing_id = await add_listing(pool, seller, price_per_kwh=10)
     await add_purchase(pool, buyer, listing_id, kwh=kwh)
 
 
-async def test_what_was_earned_lately_can_not_be_withdrawn_yet(
+async def test_recent_earnings_can_not_be_withdrawn_yet(
     database: DatabaseSettings, pool: Pool
 ) -> None:
     async with serving(database, payout_delay=TWO_DAYS) as api:
@@ -58,7 +58,7 @@ async def test_what_was_earned_lately_can_not_be_withdrawn_yet(
         assert (await withdraw(api, seller, "38", method_id)).status_code == 201
 
 
-async def test_what_is_spent_is_the_older_money(database: DatabaseSettings, pool: Pool) -> None:
+async def test_older_money_is_spent_first(database: DatabaseSettings, pool: Pool) -> None:
     async with serving(database, payout_delay=TWO_DAYS) as api:
         seller = await add_user(pool, "host", balance=50)
         method_id = await method_of(api, seller)
@@ -70,7 +70,7 @@ async def test_what_is_spent_is_the_older_money(database: DatabaseSettings, pool
         assert (await withdraw(api, seller, "5", method_id)).status_code == 201
 
 
-async def test_withdrawals_at_once_take_no_more_than_what_is_not_held(
+async def test_concurrent_withdrawals_take_no_held_money(
     database: DatabaseSettings, pool: Pool
 ) -> None:
     async with serving(database, payout_delay=TWO_DAYS) as api:

@@ -1,4 +1,4 @@
-"""Whose adapters run is named; where none does, money neither comes in nor goes out."""
+"""Payment providers: only named adapters run, and without any no money moves."""
 
 from uuid import uuid4
 
@@ -7,11 +7,19 @@ import pytest
 from core.settings import ApiSettings, DatabaseSettings, SettingError, load
 from db.pool import Pool
 from tests.api.conftest import JWT_SECRET, code_of, data_of, serving
-from tests.api.test_wallet import TOPUPS, WALLET, WITHDRAWALS, add_method, ask, pending_order, tell
+from tests.api.test_wallet import (
+    TOPUPS,
+    WALLET,
+    WITHDRAWALS,
+    add_method,
+    ask,
+    pending_order,
+    send_event,
+)
 from tests.support.people import add_user
 
 
-def test_nothing_names_a_provider_by_itself() -> None:
+def test_no_provider_is_enabled_by_default() -> None:
     assert load(ApiSettings, jwt_secret=JWT_SECRET).payment_providers == ()
     named = load(ApiSettings, jwt_secret=JWT_SECRET, payment_providers="sandbox, sandbox")
     assert set(named.payment_providers) == {"sandbox"}
@@ -33,15 +41,15 @@ async def test_without_a_provider_no_money_moves_and_readyz_says_so(
         ready = await api.call("GET", "/readyz")
         assert (ready.status_code, data_of(ready)["payments"]) == (200, "unavailable")
         assert (await api.get(WALLET, buyer))["balance"] == "100.00"
-        # Nor does anybody get money by knowing the sandbox's secret.
-        told = await tell(api, await pending_order(pool, buyer))
-        assert (told.status_code, code_of(told)) == (404, "not_found")
+        # The secret of the sandbox does not help either.
+        response = await send_event(api, await pending_order(pool, buyer))
+        assert (response.status_code, code_of(response)) == (404, "not_found")
     assert await pool.fetchval("SELECT count(*) FROM idempotency_keys") == 0
     still_pending = "SELECT count(*) FROM payment_orders WHERE status = 'pending'"
     assert await pool.fetchval(still_pending) == 1
 
 
-async def test_a_method_of_a_provider_that_does_not_run_is_of_no_use(
+async def test_a_method_of_a_provider_that_does_not_run_is_refused(
     database: DatabaseSettings, pool: Pool
 ) -> None:
     buyer = await add_user(pool)

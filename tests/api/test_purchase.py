@@ -1,4 +1,4 @@
-"""Energy is bought once, paid for once, and announced; or nothing happens."""
+"""Purchases: energy is bought, paid and announced once, or nothing happens."""
 
 import asyncio
 from collections import Counter
@@ -40,7 +40,7 @@ async def nothing_happened(pool: Pool) -> bool:
     return not any(counts)
 
 
-async def the_books_are_right(pool: Pool, database: DatabaseSettings) -> bool:
+async def audit_passes(pool: Pool, database: DatabaseSettings) -> bool:
     async with pool.acquire() as conn:
         return all([check.ok async for check in audit(conn, database)])
 
@@ -75,10 +75,10 @@ async def test_a_purchase_moves_energy_and_money_and_is_announced(
     for person in (buyer, seller):
         assert (await api.get(TRANSACTIONS, person))["items"] == [bought]
         assert await api.get(f"{TRANSACTIONS}/{bought['id']}", person) == bought
-    assert await the_books_are_right(pool, database)
+    assert await audit_passes(pool, database)
 
 
-async def test_what_is_sold_out_is_announced_as_sold(api: Api, pool: Pool) -> None:
+async def test_a_sold_out_listing_is_announced_as_sold(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool, balance=100)
     listing_id = await add_listing(pool, await add_user(pool, "host"), kwh=2)
     assert data_of(await buy(api, buyer, listing_id, 2))["listing"]["status"] == "sold"
@@ -100,7 +100,7 @@ async def test_what_is_sold_out_is_announced_as_sold(api: Api, pool: Pool) -> No
         ("purchase_too_small", 409, "price_per_kwh = 0.001", {}),
     ],
 )
-async def test_a_purchase_that_may_not_be_changes_nothing(
+async def test_a_refused_purchase_changes_nothing(
     api: Api, pool: Pool, code: str, status: int, listing: str, order: dict[str, Any]
 ) -> None:
     buyer = await add_user(pool, balance=100)
@@ -113,14 +113,14 @@ async def test_a_purchase_that_may_not_be_changes_nothing(
     assert await balance(pool, buyer) == "100.00"
 
 
-async def test_nobody_buys_from_themselves(api: Api, pool: Pool) -> None:
+async def test_a_purchase_of_an_own_listing_is_refused(api: Api, pool: Pool) -> None:
     host = await add_user(pool, "host", balance=100)
     response = await buy(api, host, await add_listing(pool, host))
     assert (response.status_code, code_of(response)) == (409, "own_listing")
     assert await nothing_happened(pool)
 
 
-async def test_who_was_deactivated_buys_nothing(api: Api, pool: Pool) -> None:
+async def test_a_deactivated_user_buys_nothing(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool, balance=100)
     listing_id = await add_listing(pool, await add_user(pool, "host"))
     await pool.execute("UPDATE users SET is_active = false WHERE id = $1", buyer.id)
@@ -141,7 +141,7 @@ async def test_everyone_but_admins_buys(api: Api, pool: Pool) -> None:
     assert code_of(await buy(api, admin, listing_id)) == "forbidden"
 
 
-async def test_another_ones_payment_method_is_none(api: Api, pool: Pool) -> None:
+async def test_a_payment_method_of_another_user_is_not_found(api: Api, pool: Pool) -> None:
     buyer, other = await add_user(pool, balance=10), await add_user(pool)
     listing_id = await add_listing(pool, await add_user(pool, "host"))
     body = {"kind": "upi", "label": "UPI", "provider_ref": "tok_1"}
@@ -154,7 +154,7 @@ async def test_another_ones_payment_method_is_none(api: Api, pool: Pool) -> None
     assert bought["payment_method_id"] == own
 
 
-async def test_a_hundred_buyers_of_ten_portions_leave_nothing_and_owe_nothing(
+async def test_a_hundred_buyers_of_ten_portions_buy_exactly_ten(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
     seller = await add_user(pool, "host")
@@ -168,10 +168,10 @@ async def test_a_hundred_buyers_of_ten_portions_leave_nothing_and_owe_nothing(
     assert left is not None
     assert tuple(left) == (0, 10, "sold")
     assert await balance(pool, seller) == "57.00"
-    assert await the_books_are_right(pool, database)
+    assert await audit_passes(pool, database)
 
 
-async def test_neighbours_who_buy_from_each_other_at_once_never_wait_for_each_other(
+async def test_concurrent_purchases_across_neighbours_never_deadlock(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
     one, two = [await add_user(pool, "host", balance=1000) for _ in range(2)]
@@ -180,7 +180,7 @@ async def test_neighbours_who_buy_from_each_other_at_once_never_wait_for_each_ot
         *(buy(api, one, of_two) for _ in range(40)), *(buy(api, two, of_one) for _ in range(40))
     )
     assert all(answer.is_success for answer in answers)
-    assert await the_books_are_right(pool, database)
+    assert await audit_passes(pool, database)
 
 
 async def test_a_repeated_order_is_charged_once(api: Api, pool: Pool) -> None:
@@ -194,13 +194,13 @@ async def test_a_repeated_order_is_charged_once(api: Api, pool: Pool) -> None:
     replayed = [answer.headers.get("Idempotent-Replayed") for answer in answers]
     assert Counter(replayed) == {"true": 19, None: 1}
     assert await balance(pool, buyer) == "91.00"
-    # However it is written, it is the same order; another one is another.
+    # Another notation of the amount is the same order. Another amount is another order.
     assert (await buy(api, buyer, listing_id, 1.5, key="k")).is_success
     assert code_of(await buy(api, buyer, listing_id, 2, key="k")) == "idempotency_key_reused"
     assert (await buy(api, buyer, listing_id, 2, key="another")).is_success
 
 
-async def test_a_refused_order_may_be_tried_again_with_its_key(api: Api, pool: Pool) -> None:
+async def test_a_refused_order_can_be_repeated_with_its_key(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool)
     listing_id = await add_listing(pool, await add_user(pool, "host"))
     assert code_of(await buy(api, buyer, listing_id, key="k")) == "insufficient_balance"
@@ -208,21 +208,21 @@ async def test_a_refused_order_may_be_tried_again_with_its_key(api: Api, pool: P
     assert (await buy(api, buyer, listing_id, key="k")).is_success
 
 
-async def test_a_key_belongs_to_whoever_uses_it(api: Api, pool: Pool) -> None:
+async def test_users_have_idempotency_keys_of_their_own(api: Api, pool: Pool) -> None:
     listing_id = await add_listing(pool, await add_user(pool, "host"))
     buyers = [await add_user(pool, balance=10) for _ in range(2)]
     bought = {data_of(await buy(api, buyer, listing_id, key="k"))["id"] for buyer in buyers}
     assert len(bought) == 2
 
 
-async def test_a_key_that_is_none_is_refused(api: Api, pool: Pool) -> None:
+async def test_an_invalid_key_is_refused(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool)
     for key in ("", "a b", "k" * 256):
         response = await buy(api, buyer, uuid4(), key=key)
         assert response.json()["error"]["details"][0]["field"] == "Idempotency-Key", key
 
 
-async def test_transactions_are_listed_by_side_newest_first_in_parts(api: Api, pool: Pool) -> None:
+async def test_transactions_are_listed_by_side_newest_first_by_page(api: Api, pool: Pool) -> None:
     one, two = [await add_user(pool, "host", balance=1000) for _ in range(2)]
     of_one, of_two = [await add_listing(pool, host, kwh=100) for host in (one, two)]
     bought = [data_of(await buy(api, one, of_two))["id"] for _ in range(3)]

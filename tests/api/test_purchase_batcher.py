@@ -1,4 +1,4 @@
-"""The till: orders that arrive while others are carried out share a transaction, not a fate."""
+"""The purchase batcher: concurrent orders share a transaction, and each has its own outcome."""
 
 import asyncio
 import contextlib
@@ -45,39 +45,39 @@ CREATE TRIGGER stumble BEFORE INSERT ON energy_transactions
 
 
 @pytest.fixture
-async def till(pool: Pool) -> AsyncIterator[PurchaseBatcher]:
-    async with open_purchase_batcher(pool, MarketSettings()) as till:
-        yield till
+async def batcher(pool: Pool) -> AsyncIterator[PurchaseBatcher]:
+    async with open_purchase_batcher(pool, MarketSettings()) as batcher:
+        yield batcher
 
 
 @asynccontextmanager
-async def held(pool: Pool, listing_id: UUID) -> AsyncIterator[None]:
-    """A listing that somebody else is busy with."""
+async def locked(pool: Pool, listing_id: UUID) -> AsyncIterator[None]:
+    """Lock a listing until the block ends."""
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute("SELECT FROM energy_listings WHERE id = $1 FOR UPDATE", listing_id)
         yield
 
 
 async def test_orders_that_arrive_at_once_share_a_transaction(
-    pool: Pool, till: PurchaseBatcher
+    pool: Pool, batcher: PurchaseBatcher
 ) -> None:
     listing_id = await add_listing(pool, await add_user(pool, "host"), kwh=100)
     buyers = [await add_user(pool, balance=100) for _ in range(10)]
     await asyncio.gather(
-        *(till.purchase(PurchaseOrder(b.id, listing_id, Decimal(1))) for b in buyers)
+        *(batcher.purchase(PurchaseOrder(b.id, listing_id, Decimal(1))) for b in buyers)
     )
     assert tuple(await pool.fetchrow(_TRANSACTIONS) or ()) == (10, 1)
 
 
-async def test_an_order_that_breaks_its_batch_breaks_alone(
-    pool: Pool, till: PurchaseBatcher, database: DatabaseSettings
+async def test_an_order_that_fails_its_batch_fails_alone(
+    pool: Pool, batcher: PurchaseBatcher, database: DatabaseSettings
 ) -> None:
     await pool.execute(_BREAK)
     listing_id = await add_listing(pool, await add_user(pool, "host"), kwh=100)
     buyers = [await add_user(pool, balance=100) for _ in range(10)]
     answers = await asyncio.gather(
         *(
-            till.purchase(PurchaseOrder(b.id, listing_id, Decimal(n)))
+            batcher.purchase(PurchaseOrder(b.id, listing_id, Decimal(n)))
             for n, b in enumerate(buyers, 1)
         ),
         return_exceptions=True,
@@ -88,15 +88,15 @@ async def test_an_order_that_breaks_its_batch_breaks_alone(
         assert {check.name async for check in audit(conn, database) if not check.ok} == set()
 
 
-async def test_the_same_key_twice_at_once_buys_once_or_is_refused(
-    pool: Pool, till: PurchaseBatcher
+async def test_concurrent_orders_with_one_key_buy_once_or_are_refused(
+    pool: Pool, batcher: PurchaseBatcher
 ) -> None:
     listing_id = await add_listing(pool, await add_user(pool, "host"), kwh=100)
     buyer = await add_user(pool, balance=100)
     same, other = Idempotency("k", b"one"), Idempotency("k", b"another")
     answers = await asyncio.gather(
         *(
-            till.purchase(PurchaseOrder(buyer.id, listing_id, Decimal(1), idempotency=key))
+            batcher.purchase(PurchaseOrder(buyer.id, listing_id, Decimal(1), idempotency=key))
             for key in (same, same, other, same)
         ),
         return_exceptions=True,
@@ -107,34 +107,38 @@ async def test_the_same_key_twice_at_once_buys_once_or_is_refused(
     assert await pool.fetchval("SELECT sold_kwh FROM energy_listings") == 1
 
 
-async def test_a_listing_that_somebody_is_busy_with_holds_up_no_other(
-    pool: Pool, till: PurchaseBatcher
+async def test_a_locked_listing_delays_no_order_of_other_listings(
+    pool: Pool, batcher: PurchaseBatcher
 ) -> None:
     busy, free = [await add_listing(pool, await add_user(pool, "host")) for _ in range(2)]
     buyers = [await add_user(pool, balance=10) for _ in range(10)]
-    async with asyncio.TaskGroup() as tasks, held(pool, busy):
+    async with asyncio.TaskGroup() as tasks, locked(pool, busy):
 
         def buy(buyer: Person, listing_id: UUID) -> asyncio.Task[Purchase]:
-            return tasks.create_task(till.purchase(PurchaseOrder(buyer.id, listing_id, Decimal(1))))
+            return tasks.create_task(
+                batcher.purchase(PurchaseOrder(buyer.id, listing_id, Decimal(1)))
+            )
 
-        held_up = [buy(buyers[0], busy)]
+        delayed = [buy(buyers[0], busy)]
         await eventually(lambda: pool.fetchval(_WAITING))
-        held_up += [buy(buyer, busy) for buyer in buyers[1:5]]
+        delayed += [buy(buyer, busy) for buyer in buyers[1:5]]
         await asyncio.gather(*(buy(buyer, free) for buyer in buyers[5:]))
-        assert not any(order.done() for order in held_up)
-    assert {type(order.result()) for order in held_up} == {Purchase}
+        assert not any(order.done() for order in delayed)
+    assert {type(order.result()) for order in delayed} == {Purchase}
 
 
-async def test_who_goes_away_takes_nobody_with_them(pool: Pool, till: PurchaseBatcher) -> None:
+async def test_a_cancelled_order_does_not_affect_the_others(
+    pool: Pool, batcher: PurchaseBatcher
+) -> None:
     listing_id = await add_listing(pool, await add_user(pool, "host"), kwh=100)
     buyers = [await add_user(pool, balance=10) for _ in range(40)]
-    async with asyncio.TaskGroup() as tasks, held(pool, listing_id):
+    async with asyncio.TaskGroup() as tasks, locked(pool, listing_id):
         orders = [
-            tasks.create_task(till.purchase(PurchaseOrder(b.id, listing_id, Decimal(1))))
+            tasks.create_task(batcher.purchase(PurchaseOrder(b.id, listing_id, Decimal(1))))
             for b in buyers
         ]
         await eventually(lambda: pool.fetchval(_WAITING))
-        # The first is in the database, the last is not yet, or just now.
+        # The first order is in the database. The last one is still queued, or just arrived there.
         orders[0].cancel()
         orders[-1].cancel()
     assert len({order.result().shown for order in orders[1:-1]}) == 38
@@ -142,19 +146,17 @@ async def test_who_goes_away_takes_nobody_with_them(pool: Pool, till: PurchaseBa
     assert {row["user_id"] for row in paid} >= {buyer.id for buyer in buyers[1:-1]}
 
 
-async def test_two_tills_whose_buyers_cross_never_wait_for_each_other_in_a_circle(
+async def test_two_batchers_with_crossing_orders_never_deadlock(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     hosts = [await add_user(pool, "host", balance=1000) for _ in range(8)]
     listings = [await add_listing(pool, host, kwh=1000) for host in hosts]
     async with AsyncExitStack() as stack:
-        tills = []
+        batchers = []
         for _ in range(2):
-            of_its_own = await stack.enter_async_context(
-                open_pool(database, application_name="till")
-            )
-            tills.append(
-                await stack.enter_async_context(open_purchase_batcher(of_its_own, MarketSettings()))
+            own_pool = await stack.enter_async_context(open_pool(database, application_name="test"))
+            batchers.append(
+                await stack.enter_async_context(open_purchase_batcher(own_pool, MarketSettings()))
             )
         orders = [
             PurchaseOrder(buyer.id, listing_id, Decimal("0.1"))
@@ -162,17 +164,17 @@ async def test_two_tills_whose_buyers_cross_never_wait_for_each_other_in_a_circl
             for m, listing_id in enumerate(listings)
             if n != m
         ] * 3
-        # The one from the front, the other from behind.
+        # One takes the orders forwards, the other backwards.
         await asyncio.gather(
-            *(tills[0].purchase(order) for order in orders),
-            *(tills[1].purchase(order) for order in reversed(orders)),
+            *(batchers[0].purchase(order) for order in orders),
+            *(batchers[1].purchase(order) for order in reversed(orders)),
         )
     assert await pool.fetchval("SELECT count(*) FROM energy_transactions") == 2 * len(orders)
     async with pool.acquire() as conn:
         assert {check.name async for check in audit(conn, database) if not check.ok} == set()
 
 
-async def test_a_database_that_stops_under_a_batch_answers_each_and_forgets_all_of_it(
+async def test_a_database_that_stops_during_a_batch_fails_and_undoes_every_order(
     data: Path,
 ) -> None:
     directory = data / "postgres"
@@ -192,7 +194,7 @@ async def test_a_database_that_stops_under_a_batch_answers_each_and_forgets_all_
                 return await api.call("POST", PURCHASE, buyer, json=order, key="k")
 
             with contextlib.suppress(*UNAVAILABLE):
-                async with held(pool, listing_id):
+                async with locked(pool, listing_id):
                     orders = [tasks.create_task(buy(buyer)) for buyer in buyers]
                     await eventually(lambda: pool.fetchval(_WAITING))
                     await asyncio.to_thread(first.child.stop)

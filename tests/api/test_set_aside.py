@@ -1,4 +1,4 @@
-"""A payment that can't be completed stops nobody's; administrators see it, and try it again."""
+"""Items set aside: a payment that can't be completed delays no other, and can be retried."""
 
 from decimal import Decimal
 
@@ -22,13 +22,13 @@ _DUE_AT_ONCE = "UPDATE failed_items SET retry_at = clock_timestamp() WHERE retry
 
 
 async def poison(pool: Pool, person: Person, count: int) -> set[str]:
-    """Top-ups that are older than any other, and that the wallet has no room for."""
+    """Add top-ups that are older than all others and exceed the limit of the wallet."""
     orders = {(await pending_order(pool, person))["order_id"] for _ in range(count)}
     await pool.execute(_AN_HOUR_AGO)
     return orders
 
 
-async def test_topups_that_overflow_a_wallet_hold_up_no_other_and_are_shown(
+async def test_topups_that_exceed_a_wallet_delay_no_other_and_are_set_aside(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
     rich, buyer = await add_user(pool, balance=BALANCE_MAX), await add_user(pool)
@@ -53,7 +53,7 @@ async def test_topups_that_overflow_a_wallet_hold_up_no_other_and_are_shown(
         "created_at": listed[0]["data"]["created_at"],
     }  # fmt: skip
 
-    # Room is made, and it is tried again.
+    # The wallet gets room, and the order is retried.
     spent = Decimal(200)
     await pool.execute(
         """
@@ -80,8 +80,8 @@ async def test_topups_that_overflow_a_wallet_hold_up_no_other_and_are_shown(
     assert "wallets" not in broken
 
 
-async def test_an_order_that_no_webhook_can_tell_of_ends_no_process(api: Api, pool: Pool) -> None:
-    """From before there was a limit."""
+async def test_an_order_that_fits_no_webhook_ends_no_process(api: Api, pool: Pool) -> None:
+    """Such an order stems from a version without a limit of amounts."""
     buyer = await add_user(pool)
     [order] = await poison(pool, buyer, 1)
     await pool.execute("UPDATE payment_orders SET amount = 99999999999.99")
@@ -93,7 +93,7 @@ async def test_an_order_that_no_webhook_can_tell_of_ends_no_process(api: Api, po
     assert "amount" in noted["error"]
 
 
-async def test_what_is_set_aside_is_for_administrators_newest_first_in_parts(
+async def test_administrators_list_items_set_aside_newest_first_by_page(
     api: Api, pool: Pool
 ) -> None:
     admin = await add_user(pool, "admin")
@@ -112,7 +112,7 @@ async def test_what_is_set_aside_is_for_administrators_newest_first_in_parts(
         assert code_of(retried) == "forbidden"
 
 
-async def test_an_event_does_not_go_back(api: Api, pool: Pool) -> None:
+async def test_an_event_can_not_be_put_back(api: Api, pool: Pool) -> None:
     admin = await add_user(pool, "admin")
     for _ in range(TRIES):
         await failed_items.note(pool, Queue.EVENTS, 7, "refused")

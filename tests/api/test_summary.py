@@ -1,4 +1,4 @@
-"""What the whole market came to."""
+"""The summary of the whole market."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,7 +16,7 @@ PURCHASE = "/api/v1/marketplace/purchase"
 NOW = datetime.now(UTC)
 
 
-async def test_where_nothing_was_traded_there_is_no_price(api: Api, pool: Pool) -> None:
+async def test_without_trade_there_is_no_average_price(api: Api, pool: Pool) -> None:
     summary = await api.get(SUMMARY, await add_user(pool))
     begin, end = (datetime.fromisoformat(summary.pop(field)) for field in ("from", "to"))
     assert end - begin == timedelta(days=30)
@@ -32,7 +32,7 @@ async def test_where_nothing_was_traded_there_is_no_price(api: Api, pool: Pool) 
     }
 
 
-async def test_trades_are_added_up_and_offers_counted(api: Api, pool: Pool) -> None:
+async def test_purchases_are_summed_and_listings_counted(api: Api, pool: Pool) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=1000)
     admin = await add_user(pool, "admin")
     cheap = await add_listing(pool, host, kwh=3, price_per_kwh=5)
@@ -54,7 +54,7 @@ async def test_trades_are_added_up_and_offers_counted(api: Api, pool: Pool) -> N
     assert summary["energy_on_offer_kwh"] == "8.500"
 
 
-async def test_only_what_was_bought_in_the_span_counts(api: Api, pool: Pool) -> None:
+async def test_only_purchases_in_the_span_count(api: Api, pool: Pool) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=1000)
     listing = str(await add_listing(pool, host))
     await api.call("POST", PURCHASE, buyer, json={"listing_id": listing, "energy_kwh": 1})
@@ -81,7 +81,7 @@ async def test_only_what_was_bought_in_the_span_counts(api: Api, pool: Pool) -> 
         ("to", {"to": "2026-03-01T06:30:00"}),
     ],
 )
-async def test_a_span_that_is_none_is_refused(
+async def test_an_invalid_span_is_refused(
     api: Api, pool: Pool, field: str, span: dict[str, Any]
 ) -> None:
     response = await api.call("GET", SUMMARY, await add_user(pool), params=span)

@@ -1,4 +1,4 @@
-"""What an investor was promised holds: the terms, an active host, and a share of every sale."""
+"""Promises to investors: the terms, an active host, and a share of every sale."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -43,7 +43,7 @@ def offer(**more: Any) -> dict[str, Any]:
     } | more  # fmt: skip
 
 
-async def test_terms_that_changed_meanwhile_are_refused_and_cost_nothing(
+async def test_an_investment_at_changed_terms_is_refused_and_costs_nothing(
     api: Api, pool: Pool
 ) -> None:
     host, investor = await add_user(pool, "host"), await add_user(pool, "investor", balance=100)
@@ -62,7 +62,7 @@ async def test_terms_that_changed_meanwhile_are_refused_and_cost_nothing(
     assert one.status_code == 201
 
 
-async def test_terms_stay_once_somebody_invested(api: Api, pool: Pool) -> None:
+async def test_terms_are_fixed_by_the_first_investment(api: Api, pool: Pool) -> None:
     host, investor = await add_user(pool, "host"), await add_user(pool, "investor", balance=100)
     device = await offer_device(api, host)
     path = f"{DEVICES}/{device['id']}"
@@ -77,7 +77,7 @@ async def test_terms_stay_once_somebody_invested(api: Api, pool: Pool) -> None:
     assert code_of(await api.call("DELETE", path, host)) == "device_funded"
 
 
-async def test_nobody_invests_with_a_host_who_is_shut_out(api: Api, pool: Pool) -> None:
+async def test_an_investment_with_a_deactivated_host_is_refused(api: Api, pool: Pool) -> None:
     host, investor = await add_user(pool, "host"), await add_user(pool, "investor", balance=100)
     admin, device = await add_user(pool, "admin"), await offer_device(api, host)
     path = f"{USERS}/{host.id}"
@@ -89,7 +89,9 @@ async def test_nobody_invests_with_a_host_who_is_shut_out(api: Api, pool: Pool) 
     assert (await invest(api, investor, device["id"], 10)).is_success
 
 
-async def test_a_host_who_is_being_shut_out_takes_no_money_any_more(api: Api, pool: Pool) -> None:
+async def test_an_investment_during_the_deactivation_of_the_host_is_refused(
+    api: Api, pool: Pool
+) -> None:
     host, device_of = await add_user(pool, "host"), offer_device
     investor, device = await add_user(pool, "investor", balance=100), await device_of(api, host)
     async with pool.acquire() as conn:
@@ -102,10 +104,10 @@ async def test_a_host_who_is_being_shut_out_takes_no_money_any_more(api: Api, po
 
 
 @pytest.mark.parametrize("named", [False, True])
-async def test_energy_that_is_only_stated_pays_the_investors_as_well(
+async def test_stated_energy_pays_the_investors_too(
     api: Api, pool: Pool, database: DatabaseSettings, named: bool
 ) -> None:
-    """Without a device, and by another one that nobody funded: offered before or after."""
+    """Without a device, and of a device without funding, listed before or after."""
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=1000)
     investor = await add_user(pool, "investor", balance=1000)
     other = {"device_id": str(await add_device(pool, host))} if named else {}
@@ -128,7 +130,7 @@ async def test_energy_that_is_only_stated_pays_the_investors_as_well(
     assert "shares" in await broken_checks(pool, database)
 
 
-async def test_what_the_meter_of_an_unfunded_device_measured_is_its_hosts(
+async def test_metered_energy_of_an_unfunded_device_pays_the_host_alone(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
@@ -142,7 +144,7 @@ async def test_what_the_meter_of_an_unfunded_device_measured_is_its_hosts(
     assert await broken_checks(pool, database) == set()
 
 
-async def test_of_several_funded_devices_the_one_that_owes_most_is_taken_to_be_sold(
+async def test_stated_energy_counts_for_the_funded_device_that_owes_most(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
     host, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
@@ -153,7 +155,7 @@ async def test_of_several_funded_devices_the_one_that_owes_most_is_taken_to_be_s
     assert (await invest(api, high, much["id"], 500)).is_success
     stated = await api.post(LISTINGS, host, offer())
     assert data_of(await buy(api, buyer, UUID(stated["id"])))["investor_amount"] == "2.28"
-    # One that names a funded device is that one's.
+    # A listing that names a funded device pays the investors of that device.
     named = await api.post(LISTINGS, host, offer(device_id=little["id"]))
     assert data_of(await buy(api, buyer, UUID(named["id"])))["investor_amount"] == "0.57"
     assert (await balance(api, low), await balance(api, high)) == ("0.57", "502.28")

@@ -1,4 +1,4 @@
-"""Money in and out, through the provider's signed word."""
+"""Top-ups and withdrawals, which the provider's signed webhook completes."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ WEBHOOK = "/api/v1/payments/webhook/sandbox"
 
 @pytest.fixture
 def silent_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sandbox answers nothing: the test speaks for it."""
+    """Keep the sandbox from completing orders: the test sends the webhooks."""
 
     async def never(self: Sandbox) -> None:
         await asyncio.Event().wait()
@@ -55,8 +55,8 @@ async def has_balance(api: Api, person: Person, expected: str) -> None:
     await eventually(check)
 
 
-async def tell(api: Api, event: Any, *, secret: str = WEBHOOK_SECRET) -> httpx.Response:
-    """Speak as the provider."""
+async def send_event(api: Api, event: Any, *, secret: str = WEBHOOK_SECRET) -> httpx.Response:
+    """Send an event as the provider."""
     body = json.dumps(event).encode()
     return await api.call(
         "POST", WEBHOOK, content=body, headers={SIGNATURE_HEADER: sign(secret, body)}
@@ -64,7 +64,7 @@ async def tell(api: Api, event: Any, *, secret: str = WEBHOOK_SECRET) -> httpx.R
 
 
 async def pending_order(pool: Pool, person: Person, kind: str = "topup") -> dict[str, Any]:
-    """An order of 100, and the event that completes it."""
+    """Add an order of 100 INR. Return the event that completes it."""
     order_id, transfer_id = uuid4(), None
     async with pool.acquire() as conn, conn.transaction():
         if kind == "withdrawal":
@@ -85,7 +85,7 @@ async def pending_order(pool: Pool, person: Person, kind: str = "topup") -> dict
     }
 
 
-async def the_books_are_right(pool: Pool, database: DatabaseSettings) -> bool:
+async def audit_passes(pool: Pool, database: DatabaseSettings) -> bool:
     async with pool.acquire() as conn:
         return all([check.ok async for check in audit(conn, database)])
 
@@ -110,10 +110,10 @@ async def test_a_topup_is_pending_until_the_provider_completes_it(
     assert event["type"] == "wallet.updated"
     assert event["channels"] == [f"user:{buyer.id}"]
     assert event["data"] == await api.get(WALLET, buyer)
-    assert await the_books_are_right(pool, database)
+    assert await audit_passes(pool, database)
 
 
-async def test_a_repeated_topup_is_made_once(api: Api, pool: Pool) -> None:
+async def test_a_repeated_topup_counts_once(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool)
     method = await add_method(api, buyer)
     answers = await asyncio.gather(
@@ -128,7 +128,7 @@ async def test_a_repeated_topup_is_made_once(api: Api, pool: Pool) -> None:
     assert await pool.fetchval("SELECT count(*) FROM payment_orders") == 1
 
 
-async def test_what_was_ordered_before_a_crash_is_completed_after_it(
+async def test_an_order_from_before_a_crash_is_completed_after_it(
     database: DatabaseSettings, pool: Pool
 ) -> None:
     buyer = await add_user(pool)
@@ -152,11 +152,9 @@ async def test_a_forged_signature_changes_nothing(
 
 
 @pytest.mark.usefixtures("silent_provider")
-async def test_a_signature_of_another_secret_or_another_body_is_forged(
-    api: Api, pool: Pool
-) -> None:
+async def test_a_signature_of_another_secret_or_body_is_refused(api: Api, pool: Pool) -> None:
     event = await pending_order(pool, await add_user(pool))
-    assert code_of(await tell(api, event, secret="another secret")) == "bad_signature"
+    assert code_of(await send_event(api, event, secret="another secret")) == "bad_signature"
     signature = sign(WEBHOOK_SECRET, json.dumps(event).encode())
     tampered = json.dumps(event | {"amount": "1000.00"}).encode()
     response = await api.call(
@@ -166,41 +164,41 @@ async def test_a_signature_of_another_secret_or_another_body_is_forged(
 
 
 @pytest.mark.usefixtures("silent_provider")
-async def test_an_event_counts_once_however_often_it_comes(
+async def test_a_repeated_event_counts_once(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
     buyer = await add_user(pool)
     event = await pending_order(pool, buyer)
-    answers = await asyncio.gather(*(tell(api, event) for _ in range(10)))
+    answers = await asyncio.gather(*(send_event(api, event) for _ in range(10)))
     assert Counter(data_of(answer)["counted"] for answer in answers) == {True: 1, False: 9}
-    # Another event for an order that is done does nothing either.
+    # Another event for a settled order has no effect either.
     late = event | {"event_id": "another", "type": "payment.failed"}
-    assert data_of(await tell(api, late))["counted"] is False
+    assert data_of(await send_event(api, late))["counted"] is False
     assert (await api.get(WALLET, buyer))["balance"] == "100.00"
-    assert await the_books_are_right(pool, database)
+    assert await audit_passes(pool, database)
 
 
 @pytest.mark.usefixtures("silent_provider")
-async def test_an_event_that_fits_no_order_is_refused(api: Api, pool: Pool) -> None:
+async def test_an_event_without_a_matching_order_is_refused(api: Api, pool: Pool) -> None:
     event = await pending_order(pool, await add_user(pool))
-    unknown = await tell(api, event | {"order_id": str(uuid4())})
+    unknown = await send_event(api, event | {"order_id": str(uuid4())})
     assert (unknown.status_code, code_of(unknown)) == (404, "not_found")
-    assert fields_of(await tell(api, event | {"amount": "99.99"})) == ["amount"]
-    assert fields_of(await tell(api, event | {"type": "payment.odd"})) == ["type"]
+    assert fields_of(await send_event(api, event | {"amount": "99.99"})) == ["amount"]
+    assert fields_of(await send_event(api, event | {"type": "payment.odd"})) == ["type"]
     nowhere = await api.call("POST", "/api/v1/payments/webhook/nobody", json=event)
     assert (nowhere.status_code, code_of(nowhere)) == (404, "not_found")
 
 
 @pytest.mark.usefixtures("silent_provider")
-async def test_a_topup_that_failed_gives_nothing(api: Api, pool: Pool) -> None:
+async def test_a_failed_topup_leaves_the_balance_unchanged(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool)
     event = await pending_order(pool, buyer) | {"type": "payment.failed"}
-    assert data_of(await tell(api, event))["counted"] is True
+    assert data_of(await send_event(api, event))["counted"] is True
     assert (await api.get(WALLET, buyer))["balance"] == "0.00"
     assert await pool.fetchval("SELECT status FROM payment_orders") == "failed"
 
 
-async def test_a_withdrawal_leaves_the_wallet_at_once_and_once(
+async def test_a_withdrawal_leaves_the_wallet_at_once_and_only_once(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
     buyer = await add_user(pool, balance=150)
@@ -216,10 +214,10 @@ async def test_a_withdrawal_leaves_the_wallet_at_once_and_once(
 
     await eventually(completed)
     assert (await api.get(WALLET, buyer))["balance"] == "50.00"
-    assert await the_books_are_right(pool, database)
+    assert await audit_passes(pool, database)
 
 
-async def test_withdrawals_and_purchases_that_race_for_a_balance_never_overdraw_it(
+async def test_concurrent_withdrawals_and_purchases_never_overdraw_a_wallet(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
     buyer = await add_user(pool, balance=500)
@@ -235,22 +233,22 @@ async def test_withdrawals_and_purchases_that_race_for_a_balance_never_overdraw_
     refused = {code_of(answer) for answer in answers if answer.status_code == 409}
     assert refused == {"insufficient_balance"}
     assert (await api.get(WALLET, buyer))["balance"] == "0.00"
-    assert await the_books_are_right(pool, database)
+    assert await audit_passes(pool, database)
 
 
 @pytest.mark.usefixtures("silent_provider")
-async def test_a_withdrawal_that_failed_comes_back(
+async def test_a_failed_withdrawal_is_returned_to_the_wallet(
     api: Api, pool: Pool, database: DatabaseSettings
 ) -> None:
     buyer = await add_user(pool, balance=150)
     event = await pending_order(pool, buyer, "withdrawal") | {"type": "payment.failed"}
-    assert data_of(await tell(api, event))["counted"] is True
+    assert data_of(await send_event(api, event))["counted"] is True
     [newest, *_] = (await api.get(f"{WALLET}/entries", buyer))["items"]
     assert (newest["kind"], newest["amount"]) == ("reversal", "100.00")
-    assert await the_books_are_right(pool, database)
+    assert await audit_passes(pool, database)
 
 
-async def test_entries_tell_what_each_was_for(api: Api, pool: Pool) -> None:
+async def test_each_entry_has_its_reason(api: Api, pool: Pool) -> None:
     buyer, seller = await add_user(pool, balance=100), await add_user(pool, "host")
     listing_id = await add_listing(pool, seller, price_per_kwh=6)
     order = {"listing_id": str(listing_id), "energy_kwh": 2}
@@ -265,7 +263,7 @@ async def test_entries_tell_what_each_was_for(api: Api, pool: Pool) -> None:
     assert (earned["kind"], earned["amount"]) == ("sale", "11.40")
 
 
-async def test_payment_methods_are_added_listed_and_forgotten(api: Api, pool: Pool) -> None:
+async def test_payment_methods_are_added_listed_and_removed(api: Api, pool: Pool) -> None:
     buyer, other = await add_user(pool), await add_user(pool)
     first, second = await add_method(api, buyer), await add_method(api, buyer, is_default=True)
     listed = (await api.get(METHODS, buyer))["items"]
@@ -279,7 +277,7 @@ async def test_payment_methods_are_added_listed_and_forgotten(api: Api, pool: Po
     assert len((await api.get(METHODS, buyer))["items"]) == 1
 
 
-async def test_of_many_first_methods_at_once_one_is_the_default(api: Api, pool: Pool) -> None:
+async def test_one_of_several_concurrent_first_methods_is_the_default(api: Api, pool: Pool) -> None:
     buyer = await add_user(pool)
     await asyncio.gather(*(add_method(api, buyer, is_default=n % 2 == 0) for n in range(6)))
     assert await pool.fetchval("SELECT count(*) FROM payment_methods WHERE is_default") == 1
@@ -296,7 +294,7 @@ async def test_numbers_of_cards_and_accounts_are_never_stored(api: Api, pool: Po
             assert fields_of(await api.call("POST", METHODS, buyer, json=body)) == [field]
 
 
-async def test_only_money_is_topped_up_by_a_method_of_ones_own(api: Api, pool: Pool) -> None:
+async def test_a_topup_needs_a_valid_amount_and_a_method_of_the_user(api: Api, pool: Pool) -> None:
     buyer, other = await add_user(pool), await add_user(pool)
     method = await add_method(api, other)
     refused = await ask(api, TOPUPS, buyer, 1, method)

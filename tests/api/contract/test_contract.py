@@ -32,7 +32,7 @@ OF_EACH = 8
 
 
 async def world(pool: Pool, me: Person) -> dict[str, list[str]]:
-    """Things of the caller's and of others', by the name of the parameter that they go to."""
+    """Return ids of the caller and of others, by the name of the parameter that takes them."""
     seller = await add_user(pool, "host", balance=1000)
     hosts = [seller, me] if me.role == "host" else [seller]
     devices = [await add_device(pool, host) for host in hosts for _ in range(OF_EACH)]
@@ -57,7 +57,7 @@ async def world(pool: Pool, me: Person) -> dict[str, list[str]]:
 
 @asynccontextmanager
 async def api(database: DatabaseSettings) -> AsyncIterator[str]:
-    """`solarhub api` as its own process, and its URL."""
+    """Run `solarhub api` as a process of its own. Yields its URL."""
     port = free()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "solarhub", "api",
@@ -66,7 +66,7 @@ async def api(database: DatabaseSettings) -> AsyncIterator[str]:
             "SOLARHUB_API_PORT": str(port),
             "SOLARHUB_BCRYPT_ROUNDS": "4",
             "SOLARHUB_DATABASE_URL": database.database_url,
-            # As patient as the other tests: a busy machine is no fault of an answer.
+            # As long as in the other tests: a busy machine may be slow.
             "SOLARHUB_DATABASE_CONNECT_TIMEOUT": "30s",
             "SOLARHUB_DATABASE_STATEMENT_TIMEOUT": "30s",
             "SOLARHUB_JWT_SECRET": JWT_SECRET,

@@ -157,7 +157,7 @@ export class SlotChart {
     }
     const side = frame.right + 0.35 * em;
     return [
-      svg("path", { d: path, class: "price" }),
+      svg("path", { d: path, class: "price halo" }), svg("path", { d: path, class: "price" }),
       ...scale.values.map((value) => text(fixed(value, Math.min(3, scale.decimals)), side, y(value), "start", "right")),
       text(this.#lineUnit, side, 0.55 * em, "start", "right"),
     ];

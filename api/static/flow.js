@@ -31,11 +31,12 @@ export class Flow {
     });
   }
 
-  show(samples, now) {
+  // Samples have the real time, also where the hub's clock runs faster.
+  show(samples) {
     if (samples.length < 2) return;
     this.#equation(samples.at(-1));
     const times = samples.map((sample) => Date.parse(sample.time) / 1000);
-    const range = [now / 1000 - SPAN_S, now / 1000];
+    const range = [times.at(-1) - SPAN_S, times.at(-1)];
     for (const line of this.#lines) {
       const values = samples.slice(1).map((sample, n) => {
         const elapsed_s = times[n + 1] - times[n];

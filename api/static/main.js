@@ -72,7 +72,7 @@ async function room() {
     devices: () => { headline.show(state); map.show(); devices.show(); view.showFacts(); },
     power: () => { headline.show(state); map.showPowers(); devices.show(false); view.showPower(); view.showFacts(); },
     listings: () => { map.show(); listings.show(); view.showFacts(); },
-    flow: () => flow.show(state.samples, state.now()),
+    flow: () => flow.show(state.samples),
     market: () => { headline.show(state); market.show(); },
   };
   stale = drawing(page);

@@ -104,6 +104,7 @@ export class RoomMap {
       .filter(({ x, y }) => x > -edge && y > -edge && x < view.width + edge && y < view.height + edge);
     const taken = new TakenBoxes(4 * view.em);
     for (const { x, y, radius: size } of this.#shown) taken.add({ left: x - size, right: x + size, top: y - size, bottom: y + size });
+    for (const box of controls(view)) taken.add(box);
     const cities = this.#tiled ? [] : this.#base.namePlaces(context, view, taken, true);
     const labels = this.#labels(view, taken);
     context.clearRect(0, 0, view.width, view.height);
@@ -198,6 +199,14 @@ export class RoomMap {
     if (listing) box.append(element("br"), `${money(Number(listing.price_per_kwh))}/kWh · ${energy(Number(listing.energy_amount_kwh))} kWh${listing.device_id ? "" : " · unmetered"}`);
     return box;
   }
+}
+
+// Where Leaflet's buttons, its scale and the attribution stand.
+function controls({ width, height, em }) {
+  return [
+    { left: 0, top: 0, right: 4 * em, bottom: 6 * em }, { left: 0, top: height - 2 * em, right: 6 * em, bottom: height },
+    { left: width - 11 * em, top: height - 1.6 * em, right: width, bottom: height },
+  ];
 }
 
 const energy = (kwh) => fixed(kwh, kwh >= 10 ? 0 : kwh >= 1 ? 1 : 2);

@@ -127,7 +127,7 @@ export function drawGraticule(context, view, taken, colours) {
   for (let degrees = Math.ceil(west / step) * step; degrees < east; degrees += step) {
     const x = Math.round(mercator(0, degrees)[0] * view.scale - view.left) + 0.5;
     line(x, 0, x, view.height);
-    if (x < view.width - 9 * view.em) write(`${Math.abs(degrees).toFixed(decimals)}° ${degrees < 0 ? "W" : "E"}`, x + 3, view.height - 3);
+    if (x > 6 * view.em && x < view.width - 12 * view.em) write(`${Math.abs(degrees).toFixed(decimals)}° ${degrees < 0 ? "W" : "E"}`, x + 3, view.height - 3);
   }
 }
 

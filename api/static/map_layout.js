@@ -1,6 +1,8 @@
 // Where markers and labels of the map stand, so that none covers another. Pixels of the whole world.
 
-const CELL_EM = 3.2;
+const CELL_EM = 4;
+// Groups stand nearer to the middle of their cell than their points do, so that neighbours have room.
+const PULL = 0.25;
 const SPREAD_FROM_ZOOM = 17;
 const SPREAD_MAX = 80;
 const GOLDEN_ANGLE = 2.39996;
@@ -23,6 +25,11 @@ export function grouped(points, scale, zoom, em) {
     if (cell) join(cell, x, y, [point]);
     else cells.set(key, { x, y, points: [point] });
   }
+  for (const group of cells.values()) {
+    if (group.points.length === 1) continue;
+    group.x = pulled(group.x, size);
+    group.y = pulled(group.y, size);
+  }
   let groups = [...cells.values()];
   for (let pass = 0; pass < 4; pass++) {
     const before = groups.length;
@@ -32,6 +39,11 @@ export function grouped(points, scale, zoom, em) {
   if (zoom >= SPREAD_FROM_ZOOM) groups = groups.flatMap((group) => spread(group, em));
   for (const group of groups) group.radius = radiusOf(group, em);
   return groups;
+}
+
+function pulled(at, size) {
+  const middle = (Math.floor(at / size) + 0.5) * size;
+  return middle + PULL * (at - middle);
 }
 
 function join(group, x, y, points) {
@@ -44,7 +56,7 @@ function join(group, x, y, points) {
 // Of a single marker, whose size changes with its power, the room that the largest needs.
 function radiusOf(group, em) {
   const number = group.points.length;
-  return number === 1 ? 0.75 * em : em * (0.95 + 0.22 * Math.log10(number));
+  return number === 1 ? 0.75 * em : em * (0.85 + 0.17 * Math.log10(number));
 }
 
 // Joins groups that overlap. Neighbours are found by a grid as wide as the largest marker.
@@ -57,7 +69,9 @@ function merged(groups, em) {
     const reach = radiusOf(group, em) + 0.25 * em;
     const other = near.find((one) => Math.hypot(one.x - group.x, one.y - group.y) < reach + radiusOf(one, em));
     if (other) {
-      join(other, group.x, group.y, group.points);
+      // A group stays where it is, or it might reach others.
+      if (other.points.length > 1) other.points = [...other.points, ...group.points];
+      else join(other, group.x, group.y, group.points);
       continue;
     }
     kept.push(group);

@@ -31,15 +31,15 @@ export class State {
 
   showHeadline(headline) {
     this.headline = { ...headline };
-    this.#setClock(headline.now);
+    this.#clock = { hub: Date.parse(headline.now), pace: headline.pace, at: performance.now() };
   }
 
-  // The hub's time, which may run faster or be set otherwise than this computer's.
+  // The hub's time. In a demonstration it runs faster than this computer's.
   now() {
-    return this.#clock ? this.#clock.hub + performance.now() - this.#clock.at : Date.now();
+    if (!this.#clock) return Date.now();
+    const { hub, pace, at } = this.#clock;
+    return hub + pace * (performance.now() - at);
   }
-
-  #setClock(time) { this.#clock = { hub: Date.parse(time), at: performance.now() }; }
 
   // Power that a device generates now; null if it is not known, as of a device that is offline.
   power(device) {
@@ -86,7 +86,6 @@ export class State {
         return "power";
       case "admin.flow":
         if (data.time <= (this.samples.at(-1)?.time ?? "")) return null; // it was loaded already
-        this.#setClock(data.time);
         this.samples.push(data);
         if (this.samples.length > SAMPLES_MAX) this.samples.splice(0, this.samples.length - SAMPLES_MAX);
         return "flow";

@@ -9,6 +9,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STARTED := $(shell date +%s)
+# Tests start hundreds of Python processes; without cached bytecode each compiles what it imports.
+export PYTHONDONTWRITEBYTECODE :=
 UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python
 
 .PHONY: demo test test-all check bench pictures clean

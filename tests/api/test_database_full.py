@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from api.http import errors
 from api.http.errors import DatabaseFaults
 from core.settings import DatabaseSettings
 from db.errors import UNAVAILABLE
@@ -34,7 +35,7 @@ async def ready(api: Api) -> bool:
     ],
 )
 async def test_a_shortage_of_the_database_is_reported_until_it_is_over(
-    api: Api, pool: Pool, sqlstate: str, shortage: str
+    api: Api, pool: Pool, monkeypatch: pytest.MonkeyPatch, sqlstate: str, shortage: str
 ) -> None:
     buyer = await add_user(pool)
     assert await ready(api)
@@ -48,6 +49,7 @@ async def test_a_shortage_of_the_database_is_reported_until_it_is_over(
         assert shortage in readiness.json()["message"]
         assert (await api.call("GET", METHODS, buyer)).is_success
     assert (await api.call("POST", METHODS, buyer, json=UPI)).is_success
+    monkeypatch.setattr(errors, "_FAULT_REMEMBERED_S", 0.5)
     await eventually(lambda: ready(api), within_s=15)
 
 

@@ -30,6 +30,7 @@ async def generate(schema: dict[str, Any], directory: Path) -> None:
     assert b"WARNING parsing" not in said, said.decode()
 
 
+@pytest.mark.slow
 async def test_a_generated_client_signs_in_and_reads_listings(
     api: Api, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

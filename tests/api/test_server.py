@@ -52,7 +52,10 @@ async def test_a_purchase_in_progress_is_answered_before_the_process_ends(
         return False
 
     url = f"http://127.0.0.1:{settings.api_port}"
-    async with httpx.AsyncClient(base_url=url, timeout=30) as http, pool.acquire() as conn:
+    async with (
+        httpx.AsyncClient(base_url=url, timeout=30, verify=False) as http,
+        pool.acquire() as conn,
+    ):
         lock = conn.transaction()
         await lock.start()
         await conn.execute("SELECT FROM energy_listings FOR UPDATE")

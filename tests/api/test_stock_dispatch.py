@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 import httpx
+import pytest
 from fastapi import FastAPI, Request
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRoute, request_response
@@ -149,6 +150,7 @@ def masked(value: Any, key: str = "") -> Any:
     return value
 
 
+@pytest.mark.slow
 async def test_every_route_answers_as_with_stock_dispatch(
     database: DatabaseSettings, empty_database: DatabaseSettings
 ) -> None:

@@ -217,6 +217,7 @@ async def test_a_changed_password_is_the_one_that_counts(asking: DatabaseSetting
     await _open_once(_signed_in(asking, roles.INGEST, PASSWORDS[roles.INGEST]))
 
 
+@pytest.mark.slow
 async def test_several_databases_of_one_server_may_make_the_roles_at_once() -> None:
     with _asking_server() as server_url:
         hubs = [databases.url_of(server_url, f"hub_{number}") for number in range(3)]

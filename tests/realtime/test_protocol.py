@@ -197,7 +197,7 @@ async def test_a_hub_that_hears_no_heartbeat_is_not_ready_and_closes_with_4500(
         http = url.replace("ws://", "http://").removesuffix("/ws")
 
         async def status(path: str) -> int:
-            async with httpx.AsyncClient(trust_env=False) as browser:
+            async with httpx.AsyncClient(trust_env=False, verify=False) as browser:
                 return (await browser.get(http + path)).status_code
 
         assert await status("/healthz") == 200
@@ -216,7 +216,7 @@ async def test_a_hub_that_hears_no_heartbeat_is_not_ready_and_closes_with_4500(
 
 async def test_the_port_answers_what_is_not_the_feed(feed: str) -> None:
     http = feed.replace("ws://", "http://").removesuffix("/ws")
-    async with httpx.AsyncClient(trust_env=False, base_url=http) as browser:
+    async with httpx.AsyncClient(trust_env=False, base_url=http, verify=False) as browser:
         metrics = await browser.get("/metrics")
         assert metrics.status_code == 200
         assert "solarhub_feed_clients 0.0" in metrics.text

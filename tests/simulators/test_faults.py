@@ -97,7 +97,7 @@ def simulated(
     return comparisons, occurrences, may_lose_energy(occurrences, truth.first_at)
 
 
-@pytest.mark.parametrize("minutes", [1, 5])
+@pytest.mark.parametrize("minutes", [pytest.param(1, marks=pytest.mark.slow), 5])
 @settings(deadline=None)
 # A counter at 0 counts on in garbage before it comes back.
 @example(69487)

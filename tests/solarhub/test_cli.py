@@ -6,6 +6,8 @@ import asyncpg
 import pytest
 
 from core.settings import DatabaseSettings
+from solarhub import admin
+from solarhub.errors import CommandError
 from tests.support.hubs import run
 from tests.support.mosquitto import SecuredMosquitto
 
@@ -98,16 +100,19 @@ async def test_an_administrator_is_created_once(
         )  # fmt: skip
         return done.returncode, done.stderr
 
-    assert create("no email", "long enough password")[0] == 1
-    assert create("asha@example.org", "short")[0] == 1
     # A password that signing in would refuse creates no administrator.
     code, errors = create("asha@example.org", "tab\tin the middle")
     assert (code, errors) == (1, "solarhub: the password: must not contain control characters\n")
+    for email, password in (
+        ("no email", "long enough password"),
+        ("asha@example.org", "short"),
+    ):
+        with pytest.raises(CommandError):
+            await admin.create(database, email, password, 4)
     assert create("asha@example.org", "long enough password") == (0, "")
     assert await conn.fetchval("SELECT role FROM users WHERE email = 'asha@example.org'") == "admin"
-    code, errors = create("Asha@example.org", "long enough password")
-    assert code == 1
-    assert "already has a user account" in errors
+    with pytest.raises(CommandError, match="already has a user account"):
+        await admin.create(database, "Asha@example.org", "long enough password", 4)
 
 
 def test_the_doctor_names_missing_settings_and_shows_no_secret(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ async def test_a_process_tells_that_it_lives_and_ends_when_asked(
             return False
 
     with process(kind, **settings) as running:
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(verify=False) as http:
             await eventually(lives, within_s=60)
         running.terminate()
         _, errors = running.communicate(timeout=ENDS_WITHIN_S)

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -12,11 +13,21 @@ import httpx
 import psutil
 import pytest
 
+from tests.conftest import data_directory
 from tests.support.hubs import Hub, hub, run
 from tests.support.waiting import eventually
 
 # The contract: within 10 s.
 ENDS_WITHIN_S = 10
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Hub]:
+    """A hub for the tests that only look at it."""
+    with data_directory() as data, hub(data) as running:
+        running.wait_ready()
+        yield running
+        running.end()
 
 
 async def _is_gone(ended: Hub) -> None:
@@ -31,7 +42,7 @@ async def test_a_second_start_finds_everything_as_it_was(data: Path) -> None:
             "pid", "api_url", "realtime_url", "mqtt_url", "database_url", "redis_url"
         ]  # fmt: skip
         assert said["pid"] == first.process.pid
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(verify=False) as http:
             assert (await http.get(f"{said['api_url']}/readyz")).status_code == 200
         made = run(
             "create-admin", "asha@example.org", "--data", str(data),
@@ -65,6 +76,7 @@ async def test_a_request_to_end_while_it_starts_leaves_nothing_behind(data: Path
         await _is_gone(running)
 
 
+@pytest.mark.slow
 async def test_a_killed_hub_comes_back(data: Path) -> None:
     with hub(data) as killed:
         killed.wait_ready()
@@ -76,13 +88,18 @@ async def test_a_killed_hub_comes_back(data: Path) -> None:
         await _is_gone(running)
 
 
-def test_one_directory_is_one_hubs(data: Path) -> None:
-    with hub(data) as running:
-        running.wait_ready()
-        refused = run("up", "--data", str(data))
-        assert refused.returncode == 1
-        assert f"process {running.process.pid}" in refused.stderr
-        assert len(refused.stderr.splitlines()) == 1
+def test_the_parts_share_one_process(running: Hub) -> None:
+    ours = psutil.Process(running.process.pid).children(recursive=True)
+    assert {p.name() for p in ours if p.ppid() == running.process.pid} == {
+        "postgres", "valkey-server"
+    }  # fmt: skip
+
+
+def test_one_directory_is_one_hubs(running: Hub) -> None:
+    refused = run("up", "--data", str(running.data))
+    assert refused.returncode == 1
+    assert f"process {running.process.pid}" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
 
 
 def test_a_port_that_was_asked_for_is_not_exchanged(data: Path) -> None:
@@ -93,7 +110,9 @@ def test_a_port_that_was_asked_for_is_not_exchanged(data: Path) -> None:
     assert f"port {port} is taken" in refused.stderr
 
 
-@pytest.mark.parametrize("name", ["postgres", "valkey-server"])
+@pytest.mark.parametrize(
+    "name", ["postgres", pytest.param("valkey-server", marks=pytest.mark.slow)]
+)
 async def test_if_a_server_ends_all_ends(data: Path, name: str) -> None:
     with hub(data) as running:
         running.wait_ready()
@@ -107,6 +126,14 @@ async def test_if_a_server_ends_all_ends(data: Path, name: str) -> None:
         await _is_gone(running)
 
 
+@pytest.mark.slow
+async def test_it_ends_by_itself_when_told(data: Path) -> None:
+    with hub(data, "--seconds", "1") as running:
+        running.wait_ready()
+        assert running.process.wait(30) == 0
+        await _is_gone(running)
+
+
 def test_secrets_are_for_their_owner_only(data: Path) -> None:
     with hub(data) as running:
         running.wait_ready()
@@ -115,19 +142,3 @@ def test_secrets_are_for_their_owner_only(data: Path) -> None:
         running.end()
         secrets = json.loads((data / "keys.json").read_text()).values()
         assert not any(secret in running.output + running.errors for secret in secrets)
-
-
-async def test_it_ends_by_itself_when_told(data: Path) -> None:
-    with hub(data, "--seconds", "1") as running:
-        running.wait_ready()
-        assert running.process.wait(30) == 0
-        await _is_gone(running)
-
-
-def test_the_parts_share_one_process(data: Path) -> None:
-    with hub(data) as running:
-        running.wait_ready()
-        ours = psutil.Process(running.process.pid).children(recursive=True)
-        assert {p.name() for p in ours if p.ppid() == running.process.pid} == {
-            "postgres", "valkey-server"
-        }  # fmt: skip

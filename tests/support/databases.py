@@ -2,9 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -27,19 +28,27 @@ _WITH_TIMESCALEDB = {
     "max_locks_per_transaction": "256",
 }
 
+# The run's server has no replica and is deleted afterwards. Each test copies and drops a database.
+_DISPOSABLE = {"wal_level": "minimal", "max_wal_senders": "0"}
+
 _END_OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
  WHERE datname = $1 AND pid <> pg_backend_pid()
 """
 
 
-def postgres(directory: Path, *, durable: bool = True) -> AbstractContextManager[EmbeddedServer]:
+def postgres(
+    directory: Path, *, durable: bool = True, settings: Mapping[str, str] = MappingProxyType({})
+) -> AbstractContextManager[EmbeddedServer]:
     """PostgreSQL of a test's own: out of the wheel, or of the user's programs with TimescaleDB."""
     if OWN_PROGRAMS in os.environ:
         return embedded.postgres(
-            directory, durable=durable, programs=programs(), settings=_WITH_TIMESCALEDB
+            directory,
+            durable=durable,
+            programs=programs(),
+            settings={**_WITH_TIMESCALEDB, **settings},
         )
-    return embedded.postgres(directory, durable=durable)
+    return embedded.postgres(directory, durable=durable, settings=settings)
 
 
 def programs() -> Path:
@@ -54,7 +63,7 @@ def server(directory: Path) -> Iterator[str]:
     if url := os.environ.get(OWN_SERVER):
         yield url
         return
-    with postgres(directory, durable=False) as running:
+    with postgres(directory, durable=False, settings=_DISPOSABLE) as running:
         yield running.url
 
 

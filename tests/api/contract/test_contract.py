@@ -76,7 +76,7 @@ async def api(database: DatabaseSettings) -> AsyncIterator[str]:
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(verify=False) as http:
             await eventually(partial(_is_ready, http, url), within_s=60)
         yield url
     finally:

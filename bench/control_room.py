@@ -22,6 +22,7 @@ from bench.processes import BenchError, free_port, listens, running, solarhub
 from bench.result import Contestant, Result, Sample, Target
 from core.ids import DeviceId
 from core.settings import DatabaseSettings
+from core.tasks import background_task
 from db.pool import Connection, open_pool
 from ingest.messages import IngestMessage, decode
 from ingest.writer import write
@@ -127,14 +128,8 @@ async def _activity(database: DatabaseSettings, devices: list[DeviceId]) -> Asyn
                 await pool.execute(_CHANGE, _CHANGED_PER_S)
                 await asyncio.sleep(1)
 
-        changing = asyncio.create_task(change())
-        try:
+        async with background_task(change()):
             yield
-        finally:
-            changing.cancel()
-            await asyncio.wait([changing])
-            if not changing.cancelled():
-                changing.result()
 
 
 def _messages(devices: list[DeviceId], second: int) -> list[IngestMessage]:

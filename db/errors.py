@@ -88,7 +88,15 @@ def database_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
     of a cancellation, the call raises CancelledError, so that no loop retries a cancelled task.
     For coroutines only.
     """
-    errors: tuple[type[Exception], ...] = (*_DATABASE_ERRORS, *others)
+    return _unless_cancelled((*_DATABASE_ERRORS, *others))
+
+
+def unavailable_errors() -> tuple[type[Exception], ...]:
+    """Return UNAVAILABLE, as `database_errors` returns all errors of the database."""
+    return _unless_cancelled(UNAVAILABLE)
+
+
+def _unless_cancelled(errors: tuple[type[Exception], ...]) -> tuple[type[Exception], ...]:
     error = sys.exception()
     if isinstance(error, errors):
         raise_if_cancelled(error)

@@ -34,6 +34,10 @@ _REMEMBER_IDS_S = 86_400
 _FAULTS_OF_THE_SERVER = ("NOPERM", "OOM", "MISCONF", "READONLY", "NOREPLICAS", "CLUSTERDOWN")
 
 
+# RedisClusterException is no RedisError.
+REDIS_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError)
+
+
 class BusUnavailable(Exception):
     """Redis could not be reached, was too slow, or refused the call."""
 
@@ -43,7 +47,7 @@ def as_unavailable() -> Iterator[None]:
     """Raise BusUnavailable for every error of Redis and for timeouts."""
     try:
         yield
-    except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
+    except REDIS_ERRORS as error:
         raise BusUnavailable(f"{type(error).__name__}: {error}") from error
 
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 
 import structlog
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError
 
 from core.retry import Backoff
 from realtime.bus import TIMEOUT_S, Bus
 from realtime.feed_shard import (
+    REDIS_ERRORS,
     BusUnavailable,
     FeedShard,
     as_unavailable,
@@ -60,7 +60,7 @@ class SubscriptionConnection:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
-        """Connect, without any subscription. Raises BusUnavailable, RedisError, OSError."""
+        """Connect, without any subscription. Raises BusUnavailable and REDIS_ERRORS."""
         connection = self._shard.connection()
         try:
             async with asyncio.timeout(TIMEOUT_S):
@@ -96,7 +96,7 @@ class SubscriptionConnection:
                 continue
             try:
                 await self._connection.send_packed_command(self._connection.pack_commands(requests))
-            except (RedisError, OSError) as error:
+            except REDIS_ERRORS as error:
                 # The reading task fails too, and reconnects.
                 _log.warning("subscription_not_requested", error=str(error))
 

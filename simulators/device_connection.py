@@ -13,6 +13,7 @@ from typing import NoReturn
 import aiomqtt
 
 from core.dialects import Dialect
+from core.exceptions import root_cause
 from core.readings import Reading
 from core.retry import Backoff
 from simulators.dialects import native
@@ -214,14 +215,14 @@ class DeviceConnector:
 
 async def _publish_until_lost(connection: DeviceConnection, publish: Publisher) -> None:
     """Publish until done. Raises aiomqtt.MqttError as soon as the connection is lost."""
-    lost: aiomqtt.MqttError | None = None
+    lost: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as tasks:
             receiving = tasks.create_task(_receive_requests(connection))
             await publish(connection)
             receiving.cancel()
     except* aiomqtt.MqttError as errors:
-        lost = next(error for error in errors.exceptions if isinstance(error, aiomqtt.MqttError))
+        lost = root_cause(errors)
     if lost is not None:
         raise lost
 

@@ -9,6 +9,8 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from core.tasks import background_task
+
 _BAR_EVERY_S = 0.25
 _LINE_EVERY_S = 5.0
 
@@ -24,12 +26,8 @@ async def show_progress(
 ) -> AsyncIterator[None]:
     """Show `done()` of `total` and `note()` inside the block; `total` is None if unknown."""
     show = _bar if stream.isatty() else _lines
-    showing = asyncio.create_task(show(title, total, done, note, stream))
-    try:
+    async with background_task(show(title, total, done, note, stream)):
         yield
-    finally:
-        showing.cancel()
-        await asyncio.wait([showing])
 
 
 async def _bar(

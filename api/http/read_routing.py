@@ -22,7 +22,7 @@ from api.http.metrics import ApiMetrics
 from core.retry import Backoff
 from core.settings import DatabaseSettings
 from db import replicas, roles
-from db.errors import CANCELLED_BY_REPLAY, UNAVAILABLE, database_errors, raise_if_cancelled
+from db.errors import CANCELLED_BY_REPLAY, database_errors, unavailable_errors
 from db.pool import Connection, Pool, open_connection, open_pool
 
 T = TypeVar("T")
@@ -191,8 +191,7 @@ class ReadRouting:
             except CANCELLED_BY_REPLAY:
                 # The replay of a vacuum or a lock cancelled the read. The replica is well.
                 pass
-            except UNAVAILABLE as error:
-                raise_if_cancelled(error)
+            except unavailable_errors() as error:
                 self._replica.mark_unavailable(error)
             else:
                 self._reads.labels("replica").inc()

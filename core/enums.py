@@ -129,4 +129,4 @@ class Queue(StrEnum):
     EXPIRY = "expiry"  # a listing whose window has passed
     PRICES = "prices"  # a listing whose price of the slot is due
     BROKER_ACCOUNTS = "broker_accounts"  # a device whose broker account is due to change
-    LATE_READINGS = "late_readings"  # a device whose late readings are not accounted yet
+    LATE_READINGS = "late_readings"  # a device whose late readings wait to be accounted

@@ -72,6 +72,8 @@ WITH part AS (
 SELECT count(*) AS settled, max(time) AS last FROM settled
 """
 
+_COUNT = "SELECT count(*) FROM unaccounted_readings"
+
 # Rows of one statement: a device may have a million of them, and each statement has a time limit.
 _AT_ONCE = 20_000
 
@@ -150,6 +152,11 @@ async def reported_counters(conn: Connection, device_id: DeviceId) -> set[str]:
         last = row["last"]
         if last is None:
             return keys
+
+
+async def count(conn: Connection) -> int:
+    """Return the number of waiting changes of all devices."""
+    return int(await conn.fetchval(_COUNT))
 
 
 async def settle(

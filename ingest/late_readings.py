@@ -5,8 +5,8 @@ and pauses after every 100 readings, so that the event loop waits for a few mill
 row is locked meanwhile: batches still store readings, and late ones wait for the next time. One
 transaction at the end, under the lock of the device's state, writes the result. An ingester that is
 killed before has changed nothing. If the waiting changes, or the device's capacity or terms, have
-changed meanwhile, the device is accounted anew. A device that fails for its own sake is tried again
-later, and set aside after some tries, so that the others don't wait.
+changed meanwhile, the device is accounted anew. A device that fails because of its data is retried
+later, and set aside after some tries, so that the others do not wait.
 """
 
 import asyncio
@@ -33,6 +33,8 @@ _EVERY_S = 0.05
 _IDLE_S = 0.5
 _AFTER_ERROR_S = 2.0
 _REST_S = 0.001
+# The table of waiting changes is counted as a whole, so not too often.
+_COUNT_EVERY_S = 5.0
 
 _log = structlog.get_logger()
 
@@ -61,6 +63,17 @@ async def watch(
             await asyncio.sleep(_AFTER_ERROR_S)
 
 
+async def measure(pool: Pool, metrics: IngestMetrics, *, every_s: float = _COUNT_EVERY_S) -> None:
+    """Report how many late readings wait, until cancelled. Every ingester reports the same."""
+    while True:
+        try:
+            async with pool.acquire() as conn:
+                metrics.late_readings_waiting.set(await unaccounted.count(conn))
+        except database_errors() as error:
+            _log.warning("late_readings_not_counted", error=type(error).__name__)
+        await asyncio.sleep(every_s)
+
+
 async def _is_any(pool: Pool) -> bool:
     async with pool.acquire() as conn:
         return await _next_device(conn, None) is not None
@@ -84,29 +97,32 @@ async def account_all(
     rules: SellingRules = DEFAULT_RULES,
     clock: Clock = REAL_TIME,
 ) -> int:
-    """Account each device with waiting changes once. Return the number of accounted devices."""
+    """Account each device with waiting changes once. Return the number of accounted devices.
+
+    Devices that failed are skipped until they are due to be retried.
+    """
     accounted, device_id = 0, await _next_device(conn, None)
     while device_id is not None:
         if await locks.try_lock_device(conn, AdvisoryLock.REACCOUNTING, device_id):
-            accounted += await _account_or_log(conn, device_id, rules, limits, clock)
+            accounted += await _account_or_record(conn, device_id, rules, limits, clock)
             await locks.unlock_device(conn, AdvisoryLock.REACCOUNTING, device_id)
         device_id = await _next_device(conn, device_id)
     return accounted
 
 
 async def _next_device(conn: Connection, after: DeviceId | None) -> DeviceId | None:
-    """Return the device with waiting changes after one (None: the first) that is due."""
-    aside = await failed_items.not_due(conn, Queue.LATE_READINGS)
+    """Return the next device after one (None: the first) with waiting changes that are due."""
+    skipped = await failed_items.not_due(conn, Queue.LATE_READINGS)
     device_id = await unaccounted.next_device(conn, after)
-    while device_id is not None and str(device_id) in aside:
+    while device_id is not None and str(device_id) in skipped:
         device_id = await unaccounted.next_device(conn, device_id)
     return device_id
 
 
-async def _account_or_log(
+async def _account_or_record(
     conn: Connection, device_id: DeviceId, rules: SellingRules, limits: Limits, clock: Clock
 ) -> bool:
-    """Account a device; if that fails for its own sake, let it stand aside."""
+    """Account a device, and record a failure that its data may cause."""
     try:
         accounted = await _account(conn, device_id, rules, limits, clock)
     except _Outdated:

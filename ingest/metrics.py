@@ -30,6 +30,9 @@ class IngestMetrics:
         self.reaccounted = counter(
             "devices_reaccounted", "Devices accounted again beside the batches for late readings"
         )
+        self.late_readings_waiting = gauge(
+            "late_readings_waiting", "Late readings of all devices that wait to be accounted"
+        )
         self.notices_dropped = counter(
             "answers_dropped", "Notices of rejections that a slow broker kept from being sent"
         )

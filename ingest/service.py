@@ -73,6 +73,7 @@ async def run(
         rules = settings.selling_rules
         tasks.create_task(flagging.watch(pool, rules, settings.late_horizon, clock=clock))
         tasks.create_task(late_readings.watch(pool, database, rules, metrics, clock))
+        tasks.create_task(late_readings.measure(pool, metrics))
         tasks.create_task(keep_publishing(pool, subscriber.publish, started))
         if (account_sync := _account_sync(settings, database, metrics)) is not None:
             tasks.create_task(account_sync.run())

@@ -25,7 +25,8 @@ class SetAsideItemView(View):
         Queue,
         Field(
             description="Queue of the item: `payments` (a top-up or withdrawal), `events` (of the "
-            "feed), `presence` and `broker_accounts` (a device), `expiry` and `prices` (a listing)"
+            "feed), `presence`, `broker_accounts` and `late_readings` (a device), `expiry` and "
+            "`prices` (a listing)"
         ),
     ]
     item: Annotated[

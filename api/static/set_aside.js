@@ -6,6 +6,7 @@ const SHOWN_MAX = 50;
 const NAMES = {
   payments: "payment", events: "event", presence: "device that is due offline", expiry: "listing that has expired",
   prices: "price of a listing", broker_accounts: "broker account of a device",
+  late_readings: "device with late readings",
 };
 const $ = (id) => document.getElementById(id);
 

@@ -1,4 +1,4 @@
-"""What time does for many at once: one that fails by itself stops no other, and is shown."""
+"""Work for many items at once: an item that fails alone stops no other, and is set aside."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,10 +14,11 @@ from core.settings import DatabaseSettings
 from db import failed_items
 from db.failed_items import TRIES
 from db.pool import Pool, open_pool
-from ingest import pricing
+from ingest import late_readings, pricing
 from ingest.isolation import isolating_failures
 from ingest.listing_sync import expire_listings
 from ingest.presence import take_silent_devices_offline
+from tests.ingest.late_devices import check, days, device_with, store
 from tests.ingest.world import add_device
 from tests.support import market
 from tests.support.market import RULES, add_dynamic_listing, slot_after
@@ -49,7 +50,7 @@ async def tries_of(pool: Pool) -> list[tuple[str, str, int, bool]]:
 
 
 async def is_tried_and_set_aside(pool: Pool, queue: Queue, poison: UUID, turn: Turn) -> None:
-    """What failed once is tried again later, some times; then it is set aside, and listed."""
+    """Check that an item is retried later some times, then set aside, and retried once released."""
     for tries in range(1, TRIES + 1):
         assert await tries_of(pool) == [(queue, str(poison), tries, tries == TRIES)]
         await turn(pool)  # not due yet
@@ -104,6 +105,30 @@ async def test_a_listing_that_takes_no_price_keeps_no_other_from_its_own(pool: P
     assert [row[0] for row in await pool.fetch(old, slot_start)] == [poison]
     await is_tried_and_set_aside(pool, Queue.PRICES, poison, turn)
     assert await pool.fetch(old, slot_start) == []
+
+
+async def test_a_device_whose_late_readings_fail_is_set_aside(
+    pool: Pool, database: DatabaseSettings
+) -> None:
+    history = days(1)
+    late = history.pop(99)
+    devices = [await device_with(pool, history) for _ in range(3)]
+    for device in devices:
+        await store(pool, device, [late])
+    poison = sorted(devices)[0]
+    await break_row(pool, "device_states", "device_id", poison)
+    assert await _account_late_readings(pool) == 2
+    waiting = "SELECT device_id FROM unaccounted_readings"
+    assert [row[0] for row in await pool.fetch(waiting)] == [poison]
+    await is_tried_and_set_aside(pool, Queue.LATE_READINGS, poison, _account_late_readings)
+    assert await pool.fetch(waiting) == []
+    for device in devices:
+        await check(pool, database, device, [*history, late])
+
+
+async def _account_late_readings(pool: Pool) -> int:
+    async with pool.acquire() as conn:
+        return await late_readings.account_all(conn)
 
 
 async def _turn(slot_start: datetime, pool: Pool) -> int:

@@ -20,8 +20,8 @@ from db.pool import Pool
 from ingest.late_readings import account_all
 from ingest.reaccounting import Limits
 from ingest.writer import write
+from tests.ingest.late_devices import QueryLog
 from tests.ingest.test_any_order import arrivals, check_books, limits_of_pages
-from tests.ingest.test_late_readings import Asked
 from tests.ingest.test_same_meter import LATE_HORIZON, RECEIVED_AT, register, sellable_wh, terms_of
 from tests.ingest.world import account_what_waits, counting, detailed
 from tests.support.meters import CAPACITY_W, NOON, histories, histories_in_parts
@@ -217,9 +217,9 @@ async def test_who_decides_since_when_a_device_earns_is_not_overtaken_by_what_wa
     await tell(pool, device, history)
     await tell(pool, device, [late])
     async with pool.acquire() as conn, pool.acquire() as administrator:
-        asked = Asked(conn)
+        log = QueryLog(conn)
         task = asyncio.create_task(account_all(conn, Limits(first_page=1, page=1)))
-        await eventually(lambda: asked.pages)
+        await eventually(lambda: log.pages)
         async with administrator.transaction():
             await intervals.clear_early(administrator, device, slot_of(earns_from))
             await administrator.execute(

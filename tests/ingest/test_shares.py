@@ -16,7 +16,7 @@ from ingest.dialects.firmwares import resolve_topic
 from ingest.mqtt.codec import ReceivedPublish
 from ingest.mqtt.connection import MqttConnection
 from ingest.shares import Share, ShareBuffer, device_name
-from tests.ingest.mqtt.test_connection import acknowledge, endpoint_of, read, subscribed
+from tests.ingest.mqtt.connections import acknowledge, endpoint_of, read, subscribed
 from tests.ingest.test_firmware_service import EVERY_TOPIC
 from tests.support.mosquitto import Mosquitto
 from tests.support.mqtt_peers import tapped

@@ -19,7 +19,7 @@ from simulators.device_connection import ConnectionTally, Credentials, DeviceCon
 from simulators.hub_client import BrokerAddress
 from tests.conftest import secured_mosquitto
 from tests.ingest.broker_accounts.support import SECRET, register, synchronizing
-from tests.ingest.mqtt.test_connection import take
+from tests.ingest.mqtt.connections import take
 from tests.simulators.test_device_connection import connected, publish_once
 from tests.support.mosquitto import SecuredMosquitto
 from tests.support.waiting import eventually

@@ -11,6 +11,10 @@ from ingest.dialects import DecodeResult, DeviceContext
 from ingest.dialects.firmwares import FIRMWARES, resolve_topic
 
 NOW = datetime(2026, 3, 1, 6, 30, tzinfo=UTC)
+# The same instant as clocks in India show it.
+INDIAN_NOON = "2026-03-01T12:00:00"
+# The id of a Shelly, as its topics have it.
+PM = "shellyplus1pm-a8032abe2f18"
 
 
 def hear(

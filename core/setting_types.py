@@ -13,20 +13,29 @@ from pydantic_settings import NoDecode
 # Payment providers that the API has an adapter for.
 PAYMENT_PROVIDERS = ("sandbox",)
 
-_UNIT_S = {"ms": 0.001, "": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|)\s*")
+# As long as the output of HMAC-SHA256 (RFC 7518, section 3.2).
+_SECRET_MIN_BYTES = 32
+
+_UNIT_S = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)\s*")
 # One limit in the notation of the library `limits`: `100/minute`, `5 per 10 minutes`.
 _RATE = re.compile(
     r"[1-9][0-9]{0,4} ?(?:/|per) ?(?:[1-9][0-9]{0,2} ?)?(?:second|minute|hour|day)s?"
 )
 
+# Scheme, host and port, without a path: RFC 6454, section 6.2.
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
+
 
 def _duration(value: object) -> object:
     if isinstance(value, timedelta):
         return value
+    # Without a unit only 0 is clear.
+    if str(value).strip() == "0":
+        return timedelta(0)
     match = _DURATION.fullmatch(str(value))
     if match is None:
-        raise ValueError("must be a duration such as 500ms, 30s, 5m, 1h or 7d")
+        raise ValueError("must be a duration with its unit, such as 500ms, 30s, 5m, 1h or 7d")
     return timedelta(seconds=float(match[1]) * _UNIT_S[match[2]])
 
 
@@ -59,9 +68,24 @@ def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if value != "*" and not _ORIGIN.fullmatch(value):
+            raise ValueError(
+                "must be origins such as https://app.example.org,http://localhost:8081, or *"
+            )
+    return values
+
+
 def _comma_separated(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _long_enough(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value().encode()) < _SECRET_MIN_BYTES:
+        raise ValueError(f"must have at least {_SECRET_MIN_BYTES} bytes")
     return value
 
 
@@ -124,8 +148,9 @@ HttpUrl = Annotated[str, _url("http", "https")]
 FeedUrl = Annotated[str, _url("ws", "wss")]
 TilesUrl = Annotated[str, _url("http", "https"), AfterValidator(_tile_template)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
+Origins = Annotated[Names, AfterValidator(_origins)]
 Networks = Annotated[Names, AfterValidator(_networks)]
 ProviderNames = Annotated[Names, AfterValidator(_known_providers)]
-Secret = Annotated[SecretStr, Field(min_length=32)]
+Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
 UnitPrice = Annotated[Decimal, Field(gt=0, max_digits=10, decimal_places=4)]
 Energy = Annotated[Decimal, Field(max_digits=12, decimal_places=3)]

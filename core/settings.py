@@ -2,11 +2,13 @@
 
 `load` reads them from environment variables `SOLARHUB_…` and a `.env` file. A wrong value raises
 `SettingError`, which names the variable and the allowed values. It never shows the value, which may
-be a secret.
+be a secret. `check_names` refuses variables that no setting reads, which may be misspelt.
 """
 
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -21,8 +23,8 @@ from core.setting_types import (
     FeedUrl,
     HttpUrl,
     MqttUrl,
-    Names,
     Networks,
+    Origins,
     Port,
     ProviderNames,
     Rate,
@@ -33,6 +35,11 @@ from core.setting_types import (
 )
 from core.setting_types import cluster_nodes as cluster_nodes
 
+_PREFIX = "SOLARHUB_"
+# Variables of the Makefile, and of tests and benchmarks, which are no settings of the hub.
+_OTHER_VARIABLES = frozenset({"SOLARHUB_DEMO_SINCE", "SOLARHUB_REQUIRE"})
+_FREE_PREFIXES = ("SOLARHUB_TEST_", "SOLARHUB_BENCH_", "SOLARHUB_CONTRACT_")
+
 
 class SettingError(Exception):
     """A missing or wrong setting; the message names it and the allowed values."""
@@ -40,7 +47,7 @@ class SettingError(Exception):
 
 class _SettingsPart(BaseSettings):
     model_config = SettingsConfigDict(
-        env_prefix="SOLARHUB_", env_file=".env", extra="ignore", frozen=True,
+        env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True,
         env_ignore_empty=True, hide_input_in_errors=True,
     )  # fmt: skip
 
@@ -195,7 +202,7 @@ class ApiSettings(
     public_url: HttpUrl = "http://127.0.0.1:8000"
     realtime_url: FeedUrl = "ws://127.0.0.1:8001/ws"
     mqtt_public_url: MqttUrl = "mqtt://127.0.0.1:1883"
-    cors_origins: Names = ()
+    cors_origins: Origins = ()
     trusted_proxies: Networks = ()
     refresh_token_ttl: Duration = timedelta(days=30)
     rate_limit_login: Rate = "10/minute"
@@ -280,9 +287,27 @@ def load(part: type[PartT], **overrides: Any) -> PartT:
         raise SettingError("; ".join(lines)) from None
 
 
+def check_names(names: Iterable[str]) -> None:
+    """Raise SettingError for a name with the prefix of settings that no setting has."""
+    known = {variable(field) for part in _parts(_SettingsPart) for field in part.model_fields}
+    for name in sorted(names):
+        if name.startswith(_PREFIX) and name not in known | _OTHER_VARIABLES:
+            if name.startswith(_FREE_PREFIXES):
+                continue
+            nearest = get_close_matches(name, known, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else "see docs/operations/settings.md"
+            raise SettingError(f"{name} is no setting: {hint}")
+
+
+def _parts(part: type[_SettingsPart]) -> Iterator[type[_SettingsPart]]:
+    yield part
+    for subclass in part.__subclasses__():
+        yield from _parts(subclass)
+
+
 def variable(field: str) -> str:
     """Return the environment variable of a setting."""
-    return f"SOLARHUB_{field.upper()}"
+    return f"{_PREFIX}{field.upper()}"
 
 
 def _allowed(kind: str, message: str) -> str:

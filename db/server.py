@@ -4,8 +4,12 @@ from dataclasses import dataclass
 
 from db.pool import Connection
 
+# The oldest major version that the tests pass on and that the documentation names.
+POSTGRESQL_MIN = 16
+
 _DESCRIBE = """
 SELECT current_setting('server_version') AS version,
+       current_setting('server_version_num')::integer / 10000 AS major,
        (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb') AS timescaledb
 """
 
@@ -24,6 +28,7 @@ class DatabaseServer:
     """The versions of a database server."""
 
     version: str
+    major: int
     # None: the database does not use it.
     timescaledb: str | None
 
@@ -32,7 +37,7 @@ async def describe(conn: Connection) -> DatabaseServer:
     """Return the versions of the connected server."""
     row = await conn.fetchrow(_DESCRIBE)
     assert row is not None
-    return DatabaseServer(row["version"], row["timescaledb"])
+    return DatabaseServer(row["version"], row["major"], row["timescaledb"])
 
 
 async def try_disk(conn: Connection) -> None:

@@ -5,9 +5,10 @@ import secrets
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import bcrypt
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from core.clock import real_now
 from core.enums import UserRole
@@ -28,7 +29,7 @@ _LINK_LIFETIME = timedelta(hours=1)
 
 async def create(settings: DatabaseSettings, email: str, password: str, rounds: int) -> None:
     """Create an administrator. Raises CommandError if the email is taken or either is invalid."""
-    address, secret = _checked(email, password)
+    address, secret = checked_email(email), checked_password(password)
     password_hash = await asyncio.to_thread(bcrypt.hashpw, secret, bcrypt.gensalt(rounds))
     await _store(settings, address, password_hash.decode())
 
@@ -72,23 +73,29 @@ async def sign_in_link(settings: DatabaseSettings, email: str, public_url: str) 
     return f"{public_url}/#code={code}"
 
 
-def _checked(email: str, password: str) -> tuple[str, bytes]:
-    """Validate both as the API does at sign-in. Raises CommandError."""
-    from api.users.passwords import NewPassword
+def checked_email(email: str) -> str:
+    """Validate an email as the API does at sign-in. Raises CommandError."""
     from api.users.routes import Email
 
-    class SignIn(BaseModel):
-        email: Email
-        password: NewPassword
+    return _checked("email", Email, email)
 
+
+def checked_password(password: str) -> bytes:
+    """Validate a new password as the API does. Raises CommandError."""
+    from api.users.passwords import NewPassword
+
+    return _checked("password", NewPassword, password).encode()
+
+
+def _checked(name: str, kind: Any, value: str) -> str:
     try:
-        checked = SignIn(email=email, password=password)
+        checked: str = TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         [problem, *_] = error.errors(include_input=False)
+        shown = value if name == "email" else f"the {name}"
         message = str(problem["msg"]).removeprefix("Value error, ")
-        field = email if problem["loc"] == ("email",) else "the password"
-        raise CommandError(f"{field}: {message}") from None
-    return checked.email, checked.password.encode()
+        raise CommandError(f"{shown}: {message}") from None
+    return checked
 
 
 async def _store(settings: DatabaseSettings, email: str, password_hash: str) -> None:

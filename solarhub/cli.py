@@ -9,10 +9,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import EntryPoint, distribution
 from typing import Annotated
 
 import typer
+from dotenv import dotenv_values
 
 from core import log
 from core.settings import (
@@ -21,6 +23,7 @@ from core.settings import (
     PasswordSettings,
     RoleSettings,
     SettingError,
+    check_names,
     load,
 )
 from solarhub import services
@@ -50,7 +53,13 @@ def main() -> None:
     if not names_own_command(arguments):
         add_other_commands()
     try:
+        check_names({**dotenv_values(".env"), **os.environ})
         app(arguments, prog_name="solarhub")
+    except BrokenPipeError:
+        # The reader of the output has ended, as in `solarhub audit | head`. Python would report the
+        # same again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         if len(arguments) < len(sys.argv) - 1:
             raise
@@ -189,9 +198,10 @@ def create_admin(
     data: Data = DATA,
 ) -> None:
     """Create an administrator; asks for the password unless SOLARHUB_ADMIN_PASSWORD is set."""
-    from solarhub.admin import create
+    from solarhub.admin import checked_email, create
 
     fill_environment(data)
+    checked_email(email)
     password = os.environ.get("SOLARHUB_ADMIN_PASSWORD") or typer.prompt(
         "Password", hide_input=True, confirmation_prompt=True
     )
@@ -205,5 +215,7 @@ def doctor(data: Data = DATA) -> None:
     """Show what is configured, reachable and missing; exit code 1 if anything is wrong."""
     from solarhub.doctor import examine
 
-    fill_environment(data)
+    # The report itself says that no hub runs on `data`, or which setting is missing.
+    with suppress(SettingError):
+        fill_environment(data)
     raise typer.Exit(0 if asyncio.run(examine(data)) else 1)

@@ -23,7 +23,7 @@ from core.settings import (
 from db import replicas, roles, schema
 from db.errors import UnknownRevision, database_errors
 from db.pool import open_connection
-from db.server import describe
+from db.server import POSTGRESQL_MIN, describe
 from solarhub import run_file
 
 _CONNECT_WITHIN_S = 3.0
@@ -88,6 +88,9 @@ async def _database() -> DoctorFinding:
         return DoctorFinding(FindingState.BAD, "database", f"{error} (SOLARHUB_DATABASE_URL)")
     timescale = f"TimescaleDB {server.timescaledb}" if server.timescaledb else "no TimescaleDB"
     message = f"PostgreSQL {server.version}, {timescale}, schema {revision or 'empty'}"
+    if server.major < POSTGRESQL_MIN:
+        message = f"PostgreSQL {server.version}: at least {POSTGRESQL_MIN} is needed"
+        return DoctorFinding(FindingState.BAD, "database", message)
     try:
         schema.check_is_known(revision)
     except UnknownRevision as error:

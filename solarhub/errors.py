@@ -21,6 +21,8 @@ def database_reached() -> Iterator[None]:
         yield
     except (RolesRefused, UnknownRevision) as error:
         raise CommandError(str(error)) from error
+    except BrokenPipeError:
+        raise  # whoever reads the command's output has ended: the database is fine
     except UNAVAILABLE as error:
         cause = str(error) or type(error).__name__
         if missing := shortage(error):

@@ -10,8 +10,10 @@ from urllib.parse import quote, urlsplit
 from dotenv import dotenv_values
 
 from core.clock import REAL_TIME, Clock
-from core.settings import variable
+from core.settings import SettingError, variable
 from solarhub import keys
+from solarhub.errors import CommandError
+from solarhub.options import DATA
 
 # An embedded hub is for trying out: the sandbox stands in for a payment provider.
 PROVIDERS_OF_UP = ("sandbox",)
@@ -67,15 +69,34 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
+def find_named(data: Path) -> RunFile | None:
+    """Return the hub that runs on this data directory; None if none runs on the default one.
+
+    Raises CommandError if none runs on another one: whoever names it means the hub there.
+    """
+    run = find(data)
+    if run is None and data != DATA:
+        raise CommandError(
+            f"no hub runs on {data}: start one there with `solarhub up --data {data}`,"
+            " or leave out --data"
+        )
+    return run
+
+
 def fill_environment(data: Path) -> None:
     """Set environment variables to what the hub that runs here uses.
 
-    Variables that are set already, in the environment or in `.env`, win.
+    Variables that are set already, in the environment or in `.env`, win. Raises SettingError if no
+    hub runs on a directory that is not the default one, and no variable names a database either.
     """
+    already_set = {**dotenv_values(".env"), **os.environ}
     run, stored_keys = find(data), keys.read(data)
     if run is None or stored_keys is None:
+        if data != DATA and not already_set.get(variable("database_url")):
+            raise SettingError(
+                f"{variable('database_url')}: is required and not set, and no hub runs on {data}"
+            )
         return
-    already_set = {**dotenv_values(".env"), **os.environ}
     for field, value in _settings(run, stored_keys).items():
         if not already_set.get(variable(field)):
             os.environ[variable(field)] = value

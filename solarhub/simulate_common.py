@@ -44,8 +44,11 @@ _OTHER_FILES = 256
 
 
 def hub_at(data: Path, *, api_url: str | None, mqtt_url: str | None = None) -> HubAddresses:
-    """Return the addresses that are given, else those of the hub on `data`, else the defaults."""
-    run = run_file.find(data)
+    """Return the addresses that are given, else those of the hub on `data`, else the defaults.
+
+    Raises CommandError if no hub runs on a `data` that is not the default directory.
+    """
+    run = run_file.find_named(data) if api_url is None else run_file.find(data)
     ca_file = load(MqttTrustSettings).mqtt_ca_file
     if run is None or api_url not in (None, run.api_url):
         broker = BrokerAddress.of(mqtt_url, ca_file) if mqtt_url else None

@@ -18,6 +18,7 @@ from core.settings import (
     RedisSettings,
     SettingError,
     _SettingsPart,
+    check_names,
     cluster_nodes,
     load,
     variable,
@@ -57,7 +58,11 @@ def test_a_missing_setting_is_named() -> None:
         ("database_url", "mysql://x", "must be a URL that starts with postgresql://"),
         ("database_pool_max", "0", "greater than or equal to 1"),
         ("database_pool_max", "many", "valid integer"),
-        ("database_connect_timeout", "soon", "must be a duration such as 500ms, 30s"),
+        (
+            "database_connect_timeout",
+            "soon",
+            "must be a duration with its unit, such as 500ms, 30s",
+        ),
         ("database_connect_timeout", "0", "must be longer than 0"),
         ("late_horizon", "90d", "must be at least 7d shorter than SOLARHUB_RETENTION_RAW"),
     ],
@@ -91,11 +96,30 @@ def test_a_secret_that_is_too_short_is_not_shown() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("250ms", 0.25), ("2", 2), ("1.5s", 1.5), ("5m", 300), ("5min", 300), ("1h", 3600)],
+    [("250ms", 0.25), ("1.5s", 1.5), ("5m", 300), ("5min", 300), ("1h", 3600)],
 )
 def test_durations_have_units(text: str, seconds: float) -> None:
     ingest = load(IngestSettings, mqtt_url="mqtt://broker", offline_after=text)
     assert ingest.offline_after == timedelta(seconds=seconds)
+
+
+def test_a_duration_without_a_unit_is_refused() -> None:
+    with pytest.raises(SettingError, match="OFFLINE_AFTER: must be a duration with its unit"):
+        load(IngestSettings, mqtt_url="mqtt://broker", offline_after="300")
+    assert load(ApiSettings, jwt_secret=SECRET, payout_delay="0").payout_delay == timedelta(0)
+
+
+@pytest.mark.parametrize("origin", ["app.example.org", "https://a.example/app", "null", "ftp://a"])
+def test_an_origin_has_a_scheme_and_no_path(origin: str) -> None:
+    with pytest.raises(SettingError, match="CORS_ORIGINS: must be origins such as https://"):
+        load(ApiSettings, jwt_secret=SECRET, cors_origins=origin)
+    assert load(ApiSettings, jwt_secret=SECRET, cors_origins="*").cors_origins == ("*",)
+
+
+def test_a_misspelt_setting_is_refused_with_the_nearest_name() -> None:
+    check_names(["SOLARHUB_OFFLINE_AFTER", "SOLARHUB_TEST_ROUNDS", "HOME"])
+    with pytest.raises(SettingError, match="SOLARHUB_OFFLINE_AFTR is no setting: did you mean"):
+        check_names(["SOLARHUB_OFFLINE_AFTR"])
 
 
 def test_lists_are_separated_by_commas_and_rates_have_a_period() -> None:

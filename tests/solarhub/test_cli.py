@@ -1,5 +1,7 @@
 """Failing commands: one line on stderr that says what to do, and the exit code."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import asyncpg
@@ -8,7 +10,7 @@ import pytest
 from core.settings import DatabaseSettings
 from solarhub import admin
 from solarhub.errors import CommandError
-from tests.support.hubs import run
+from tests.support.hubs import environment, run
 from tests.support.mosquitto import SecuredMosquitto
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -28,7 +30,55 @@ def test_bench_is_a_command_that_an_entry_point_adds() -> None:
 def test_a_missing_setting_is_named_in_one_line() -> None:
     done = run("migrate", "--data", "/nonexistent")
     assert done.returncode == 2
-    assert done.stderr == "solarhub: SOLARHUB_DATABASE_URL: is required and not set\n"
+    assert done.stderr == (
+        "solarhub: SOLARHUB_DATABASE_URL: is required and not set, and no hub runs on"
+        " /nonexistent\n"
+    )
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_name() -> None:
+    done = run("migrate", SOLARHUB_DATABASE_URL=NOWHERE, SOLARHUB_DATABASE_POOL_MAXIMUM="5")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "solarhub: SOLARHUB_DATABASE_POOL_MAXIMUM is no setting: did you mean"
+        " SOLARHUB_DATABASE_POOL_MAX?\n",
+    )
+
+
+@pytest.mark.parametrize("command", [("devices",), ("buyers",)])
+def test_a_simulator_joins_no_other_hub_than_the_one_it_is_given(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    data = tmp_path / "nothing here"
+    done = run("simulate", *command, "--data", str(data))
+    assert done.returncode == 1
+    assert f"no hub runs on {data}" in done.stderr
+    assert not data.exists()
+
+
+def test_a_reader_that_ends_early_is_no_failure_of_the_database(
+    database: DatabaseSettings,
+) -> None:
+    settings = environment({"SOLARHUB_DATABASE_URL": database.database_url})
+    with subprocess.Popen(
+        [sys.executable, "-m", "solarhub", "audit"],
+        env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as audit:  # fmt: skip
+        assert audit.stdout is not None
+        assert audit.stderr is not None
+        audit.stdout.readline()
+        audit.stdout.close()
+        assert audit.stderr.read() == ""
+        assert audit.wait(60) == 1
+
+
+def test_an_administrators_address_is_checked_before_the_password_is_asked_for(
+    database: DatabaseSettings,
+) -> None:
+    done = run("create-admin", "nobody", SOLARHUB_DATABASE_URL=database.database_url)
+    assert done.returncode == 1
+    assert "nobody: " in done.stderr
+    assert "Password" not in done.stdout + done.stderr
 
 
 def test_a_wrong_setting_is_named_and_its_value_is_not_shown() -> None:

@@ -17,8 +17,9 @@ from db.pool import Connection, Record
 TRIES = 5
 _ERROR_LENGTH_MAX = 500
 
-# Retries after 1, 2, 4 and 8 seconds; a patient item is retried every minute after that. A row
-# whose retry is an hour overdue is obsolete: its device or listing changed in another way.
+# Retries after 1, 2, 4 and 8 seconds; an item with `retry_forever` is retried every minute after
+# that. A row whose retry is an hour overdue is obsolete: its device or listing changed in another
+# way.
 _NOTE = """
 WITH obsolete AS (
     DELETE FROM failed_items WHERE retry_at < clock_timestamp() - interval '1 hour'
@@ -85,14 +86,14 @@ async def note(
     error: str,
     *,
     data: Mapping[str, Any] | None = None,
-    patient: bool = False,
+    retry_forever: bool = False,
 ) -> bool:
     """Record a failure of an item, and schedule its retry. Return True if it is now set aside.
 
-    `patient`: the item is not the cause, so it is retried without end.
+    `retry_forever`: the item is not the cause, so it is retried without end.
     """
     text = error.replace("\0", "\ufffd")[:_ERROR_LENGTH_MAX]
-    return bool(await conn.fetchval(_NOTE, queue, str(item), text, data, TRIES, patient))
+    return bool(await conn.fetchval(_NOTE, queue, str(item), text, data, TRIES, retry_forever))
 
 
 async def forget(conn: Connection, queue: Queue, items: Collection[object]) -> None:

@@ -48,9 +48,9 @@ async def isolating_failures(
 async def record_failure(conn: Connection, queue: Queue, item_id: UUID, error: Exception) -> None:
     """Record that an item failed alone: it is retried later, or set aside after some tries."""
     # A timeout may come from another transaction's lock. Then the item is retried without end.
-    patient = isinstance(error, UNAVAILABLE)
+    retry_forever = isinstance(error, UNAVAILABLE)
     text = f"{type(error).__name__}: {error}"
-    set_aside = await failed_items.note(conn, queue, item_id, text, patient=patient)
+    set_aside = await failed_items.note(conn, queue, item_id, text, retry_forever=retry_forever)
     _log.error("item_failed", queue=queue, item=str(item_id), error=text, set_aside=set_aside)
 
 

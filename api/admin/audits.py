@@ -64,7 +64,7 @@ class Audits:
 
 @contextlib.asynccontextmanager
 async def open_audits(database: DatabaseSettings) -> AsyncIterator[Audits]:
-    """Offer audits until the block ends. An audit that is running then is cancelled."""
+    """Provide audits until the block ends. An audit that is running then is cancelled."""
     async with asyncio.TaskGroup() as tasks:
         audits = Audits(database, tasks)
         try:

@@ -25,7 +25,7 @@ async def run(pool: Pool, idempotency_ttl: timedelta, *, interval_s: float = 60.
         try:
             more = await delete_expired(pool, idempotency_ttl)
         except database_errors() as error:
-            _log.warning("nothing_expired", error=repr(error))
+            _log.warning("expiry_failed", error=repr(error))
         await asyncio.sleep(_PAUSE_S if more else interval_s)
 
 

@@ -28,7 +28,7 @@ _TAGS = {
 }
 _ABOUT = ("description", "examples")
 
-# Descriptions of fields and parameters that mean the same wherever they stand.
+# Descriptions of fields and parameters that mean the same in every schema.
 _TERMS = {
     "auto_adjust": "true: the listing offers the energy that its device measures",
     "available_from": "Time from which the listing sells",

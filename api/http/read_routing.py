@@ -26,7 +26,7 @@ from db.errors import CANCELLED_BY_REPLAY, database_errors, unavailable_errors
 from db.pool import Connection, Pool, open_connection, open_pool
 
 T = TypeVar("T")
-State = Literal["starting", "ok", "behind", "away"]
+State = Literal["starting", "ok", "behind", "unavailable"]
 
 _ROUND_INTERVAL_MAX_S = 1.0
 _RECONNECT_DELAY_S = 1.0
@@ -81,7 +81,7 @@ class ReplicaMonitor:
 
     def mark_unavailable(self, error: Exception) -> None:
         """Take the replica out of use until a round passes. Also called by failed requests."""
-        self._set_state("away", error=repr(error))
+        self._set_state("unavailable", error=repr(error))
 
     async def _follow(self) -> None:
         """Run rounds. Raises NotOurReplica, and the errors of either server."""

@@ -26,7 +26,7 @@ from core.errors import QuotaExceeded, TooMany
 from core.ids import UserId
 from core.settings import ApiSettings
 
-# A sign-in waits at most this long for Redis, and then goes on uncounted.
+# A sign-in waits at most this long for Redis, and then continues uncounted.
 _REDIS_TIMEOUT_S = 0.5
 # Each call holds a connection. Many requests at once would each wait for a new connection.
 _CONCURRENT_CALLS_MAX = 4
@@ -50,7 +50,7 @@ class SignInLimits:
     """Limits on attempts to sign in, in moving windows per account and per address.
 
     Every attempt counts, with either outcome. A refused one does not: a client that waits for as
-    long as `Retry-After` says is let in. Redis holds neither emails nor addresses, but keyed
+    long as `Retry-After` says is accepted. Redis holds neither emails nor addresses, but keyed
     hashes of them.
 
     Without Redis (`redis` is None, or it is unavailable) every attempt is let through, with a

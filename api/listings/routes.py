@@ -36,7 +36,7 @@ from api.http.fields import (
     check_together,
 )
 from api.listings import service as listings_service
-from api.listings.service import Offer
+from api.listings.service import ListingRequest
 from api.listings.views import ListingStatus, ListingView, Pricing
 from core import enums, errors
 from core.errors import (
@@ -112,8 +112,8 @@ class NewListing(Body):
         check_together(latitude=self.latitude, longitude=self.longitude)
         return self
 
-    def offer(self, now: datetime) -> Offer:
-        """Return the offer for the service. Raises Invalid."""
+    def to_request(self, now: datetime) -> ListingRequest:
+        """Return the request for the service. Raises Invalid."""
         check_window(self.available_from, self.available_to, now)
         pricing = enums.Pricing(self.pricing)
         check_price(self.price_per_kwh, pricing, self.price_floor, self.price_cap)
@@ -125,7 +125,7 @@ class NewListing(Body):
         if self.latitude is not None and self.longitude is not None:
             place = self.latitude, self.longitude
         fields = self.model_dump(exclude={"latitude", "longitude", "pricing"})
-        return Offer(**fields, pricing=pricing, place=place)
+        return ListingRequest(**fields, pricing=pricing, place=place)
 
 
 class ListingChange(Body):
@@ -181,7 +181,7 @@ async def create_listing(
     listing = await listings_service.create(
         pool,
         host,
-        body.offer(clock.now()),
+        body.to_request(clock.now()),
         quota_open_listings=settings.quota_open_listings,
         rules=settings.selling_rules,
     )

@@ -29,7 +29,7 @@ from db.pool import Connection, Pool
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class ListingRequest:
     """A listing as a host wants it.
 
     `place` is latitude and longitude; None takes the place of the device, else of the default
@@ -53,7 +53,7 @@ class Offer:
 async def create(
     pool: Pool,
     host: Identity,
-    offer: Offer,
+    request: ListingRequest,
     *,
     quota_open_listings: int,
     rules: SellingRules = DEFAULT_RULES,
@@ -69,26 +69,26 @@ async def create(
         open_listings = await listings.count_open(conn, host.user_id)
         check_quota(Quota.OPEN_LISTINGS, had=open_listings, at_most=quota_open_listings)
         device, serves = None, True
-        if offer.device_id is not None:
-            device = await _lock_own_device(conn, host, offer.device_id)
+        if request.device_id is not None:
+            device = await _lock_own_device(conn, host, request.device_id)
             condition = await _lock_selling_condition(conn, device.id, rules)
-            serves = not offer.auto_adjust or condition.serves(offer.reserve_soc_pct)
-        latitude, longitude = offer.place or await _place(conn, host, device)
+            serves = not request.auto_adjust or condition.serves(request.reserve_soc_pct)
+        latitude, longitude = request.place or await _place(conn, host, device)
         new = NewListingRow(
             seller_id=host.user_id,
-            device_id=offer.device_id,
-            stated_kwh=offer.energy_amount_kwh,
-            price_per_kwh=offer.price_per_kwh,
-            auto_adjust=offer.auto_adjust,
-            pricing=offer.pricing,
-            price_floor=offer.price_floor,
-            price_cap=offer.price_cap,
-            reserve_soc_pct=offer.reserve_soc_pct,
+            device_id=request.device_id,
+            stated_kwh=request.energy_amount_kwh,
+            price_per_kwh=request.price_per_kwh,
+            auto_adjust=request.auto_adjust,
+            pricing=request.pricing,
+            price_floor=request.price_floor,
+            price_cap=request.price_cap,
+            reserve_soc_pct=request.reserve_soc_pct,
             latitude=latitude,
             longitude=longitude,
-            exact_location=offer.exact_location,
-            available_from=offer.available_from,
-            available_to=offer.available_to,
+            exact_location=request.exact_location,
+            available_from=request.available_from,
+            available_to=request.available_to,
             paused_by=None if serves else PausedBy.DEVICE,
         )
         with refusals():

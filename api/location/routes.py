@@ -177,7 +177,7 @@ async def nearby_devices(
 ) -> Answer[Page[NearbyDeviceView]]:
     """List devices near a place, nearest first.
 
-    Devices stand at homes: places of other users' devices are rounded to 0.01°, and distances are
+    Devices are at homes: places of other users' devices are rounded to 0.01°, and distances are
     to the rounded place.
     """
     after = NEAREST.read(query.cursor)
@@ -203,7 +203,7 @@ async def update_location(
 ) -> Answer[AddressView]:
     """Move the user's default address, or add it.
 
-    Nearby routes search around it, and a new listing without any other place stands there.
+    Nearby routes search around it, and a new listing without a place of its own gets this one.
     """
     address = await location_service.move_default(pool, caller, body.place())
     return ok(AddressView.model_validate(address))

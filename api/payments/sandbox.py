@@ -86,25 +86,27 @@ class Sandbox:
             _log.warning("webhook_not_delivered", order_id=str(order.id), error=repr(error))
             return _Delivery.UNREACHABLE
         except httpx.HTTPError as error:
-            await self._record_failure(order, repr(error), patient=True)
+            await self._record_failure(order, repr(error), retry_forever=True)
             return _Delivery.FAILED
         except ValueError as error:  # The order does not fit the form of an event: it never will.
-            await self._record_failure(order, str(error), patient=False)
+            await self._record_failure(order, str(error), retry_forever=False)
             return _Delivery.FAILED
         if not response.is_success:
-            patient = response.status_code in _BUSY_STATUSES
-            await self._record_failure(order, _refusal(response), patient=patient)
+            retry_forever = response.status_code in _BUSY_STATUSES
+            await self._record_failure(order, _refusal(response), retry_forever=retry_forever)
             return _Delivery.FAILED
         return _Delivery.DONE
 
-    async def _record_failure(self, order: PaymentOrder, error: str, *, patient: bool) -> None:
+    async def _record_failure(
+        self, order: PaymentOrder, error: str, *, retry_forever: bool
+    ) -> None:
         data = {
             "kind": order.kind, "amount": str(order.amount),
             "user_id": str(order.user_id), "created_at": rfc3339(order.created_at),
         }  # fmt: skip
         async with self._pool.acquire() as conn:
             set_aside = await failed_items.note(
-                conn, Queue.PAYMENTS, order.id, error, data=data, patient=patient
+                conn, Queue.PAYMENTS, order.id, error, data=data, retry_forever=retry_forever
             )
         _log.error(
             "item_failed", queue=Queue.PAYMENTS, item=str(order.id), error=error,

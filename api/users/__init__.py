@@ -7,5 +7,5 @@ Invariants: a refresh token is good for one use, and a second use revokes its fa
 password or a deactivated account leaves no sign-in behind. Login takes the same time for an unknown
 email as for a wrong password. Locks: the row of the user, then listings by id.
 
-Failures: domain errors of `core.errors`. Wrong credentials never tell which of them is wrong.
+Failures: domain errors of `core.errors`. For wrong credentials the error does not say which.
 """

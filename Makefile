@@ -16,9 +16,11 @@ UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python
 .PHONY: demo test test-all check bench pictures clean
 .DELETE_ON_ERROR:
 
+# With job control, Ctrl-C reaches the demonstration alone: make would report it as an error.
 demo: .venv/demo.stamp
-	SOLARHUB_DEMO_SINCE=$(STARTED) $(BIN)/solarhub up --demo $(if $(SECONDS),--seconds $(SECONDS)) \
-	  $(if $(SPEED),--speed $(SPEED))
+	@if [ -t 0 ]; then set -m; fi; \
+	SOLARHUB_DEMO_SINCE=$(STARTED) $(BIN)/solarhub up --demo \
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SPEED),--speed $(SPEED)); exit $$?
 
 test: .venv/test.stamp
 	$(BIN)/pytest -m 'not slow'

@@ -51,7 +51,7 @@ class NeighbourhoodPlan:
     rate_hz: float = 1.0
     # Time before the start that new homes report, and time between two readings of it.
     history: timedelta = timedelta(days=1)
-    history_period: timedelta = timedelta(minutes=5)
+    history_period: timedelta = timedelta(minutes=15)
     # New homes sell what they measured in the last part of their history.
     sells_since: timedelta = timedelta(hours=3)
     seed: int = 1

@@ -2,14 +2,14 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, aclosing, suppress
+from contextlib import ExitStack, aclosing
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
-from signal import SIGTERM
 
 import httpx
 import psutil
@@ -39,7 +39,9 @@ from solarhub.up import up, watch
 _SINCE = "SOLARHUB_DEMO_SINCE"
 
 _HOMES = ("neighbourhood", "--wait", "60")
-_BUYERS = ("buyers", "--count", "10", "--radius-km", "8", "--routine")
+_BUYERS = ("buyers", "--count", "8", "--radius-km", "8", "--routine", "--wait", "60")
+# Everybody signs up within seconds, with passwords that the terminal shows.
+_BCRYPT_ROUNDS = "8"
 # Attempted purchases per second of the hub's clock: they just buy what the homes can sell.
 _PURCHASES_HZ = 0.01
 # In real time a day's energy would last for days otherwise.
@@ -48,8 +50,6 @@ _PURCHASES_MIN_HZ = 0.5
 # hour at which it starts: the sun is up.
 _DAYS_BACK = timedelta(days=28)
 _STARTS_AT_H = 9
-# Buyers start at the first event, or after this time without one.
-_BUYERS_WAIT_MAX_S = 20.0
 _TABLE_EVERY_S = 0.5
 _LINE_EVERY_S = 5.0
 
@@ -61,6 +61,10 @@ def demonstrate(data: Path, seconds: float | None, speed: float | None) -> None:
     not embedded and the speed is not that of real time.
     """
     speed = _allowed(speed)
+    os.environ.setdefault(variable("bcrypt_rounds"), _BCRYPT_ROUNDS)
+    if _SINCE in os.environ:
+        # The shell that `make demo` runs could not continue a demonstration that Ctrl-Z suspended.
+        signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     data.mkdir(parents=True, exist_ok=True)
     with (data / "hub.log").open("a") as log_file:
         log.set_up(load(LogSettings), process="demo", stream=log_file)
@@ -108,15 +112,16 @@ class Demo:
         self._speed = speed
         self._console = console
         self._children: list[ChildProcess] = []
-        self._first_event = asyncio.Event()
         self._is_shown = False
         self._interrupted = asyncio.Event()
         self.audit_passed = True
 
     def prepare(self, stack: ExitStack) -> None:
-        """Start the homes now: they take as long to start as the hub does."""
+        """Start homes and buyers now: they take as long to start as the hub does."""
         stack.callback(self._stop_children)
         self._simulate("homes", _HOMES)
+        rate_hz = max(_PURCHASES_MIN_HZ, _PURCHASES_HZ * self._speed)
+        self._simulate("buyers", (*_BUYERS, "--rate", f"{rate_hz:g}"))
 
     def interrupt(self) -> bool:
         """Go on to the summary and the audit, at the first Ctrl-C. Return whether that is so."""
@@ -135,7 +140,7 @@ class Demo:
             f"simulated {name}",
             [*command, "--data", str(self._data)],
             log=self._data / f"{name}.log",
-            stop_signals=[SIGTERM],
+            stop_signals=[signal.SIGTERM],
         )
         self._children.append(child)
 
@@ -182,7 +187,6 @@ class Demo:
             async with asyncio.timeout(self._seconds) as limit, asyncio.TaskGroup() as tasks:
                 tasks.create_task(watch(self._children))
                 tasks.create_task(self._time_first_event(run, administrator))
-                tasks.create_task(self._start_buyers())
                 tasks.create_task(self._print_sign_ins())
                 tasks.create_task(self._end_when_interrupted())
                 await (self._table if self._console.is_terminal else self._lines)(watcher)
@@ -196,13 +200,6 @@ class Demo:
         await self._interrupted.wait()
         raise _Interrupted
 
-    async def _start_buyers(self) -> None:
-        """Start the buyers at the first event: until then the homes need all of the CPU time."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._first_event.wait(), _BUYERS_WAIT_MAX_S)
-        rate_hz = max(_PURCHASES_MIN_HZ, _PURCHASES_HZ * self._speed)
-        self._simulate("buyers", (*_BUYERS, "--rate", f"{rate_hz:g}"))
-
     async def _print_sign_ins(self) -> None:
         """Print how one host and one buyer sign in, as soon as the simulators have created them."""
         for role, file in (("host", "fleet.json"), ("buyer", "buyers.json")):
@@ -213,7 +210,6 @@ class Demo:
         """Print how long it took until a socket received the first change of a listing."""
         since = float(os.environ.get(_SINCE) or psutil.Process().create_time())
         await _first_listing_updated(run, administrator)
-        self._first_event.set()
         self._console.print(
             f"first listing.updated on a socket after {real_now().timestamp() - since:.1f} s"
         )

@@ -187,10 +187,12 @@ def buyers_(
     ] = False,
     seed: Seed = 1,
     data: Data = DATA,
+    wait: Wait = 0,
     api_url: ApiUrl = None,
 ) -> None:
     """Simulate people who sign in, top up, follow the feed, and buy from neighbours."""
     plan = buyers.BuyersPlan(count, rate, duration, radius_km, seed, routine)
+    wait_for_hub(data, wait)
     tally = buyers.BuyersTally()
     hub = hub_at(data, api_url=api_url)
 

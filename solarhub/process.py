@@ -3,9 +3,10 @@
 import asyncio
 import faulthandler
 import gc
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import uvloop
@@ -29,6 +30,10 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # and finds few cycles. It took a fifth of the CPU time of an API process.
 _GARBAGE_THRESHOLDS = (50_000, 20, 100)
 
+# Each connection is an open file. Most systems allow a process 1,024, which a stranger could use up
+# with connections that say nothing, and more on request.
+_OPEN_FILES = 65_536
+
 
 def cannot_end_early() -> bool:
     """Leave Ctrl-C to `run_until_stopped`."""
@@ -45,10 +50,20 @@ def run_until_stopped(
     A process that does not end within STOP_WITHIN_S prints its stack and exits with code 1. The
     kernel then ends its children.
     """
+    _allow_open_files()
     gc.freeze()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_signal(work, interrupt))
+
+
+def _allow_open_files() -> None:
+    """Raise this process's limit of open files, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+        with suppress(ValueError, OSError):  # macOS allows fewer than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 async def _until_signal(work: Coroutine[Any, Any, None], interrupt: Callable[[], bool]) -> None:

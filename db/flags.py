@@ -1,4 +1,4 @@
-"""Flags: what looks wrong about a device's energy, until an administrator has looked at it."""
+"""Flags on devices whose energy looks wrong, until an administrator confirms them."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -49,13 +49,13 @@ SELECT i.device_id, i.slot_start, greatest(i.generated_wh, i.surplus_wh)::float8
  ORDER BY i.device_id, i.slot_start
 """
 
-_SETTLED = """
+_CONFIRMED_KINDS = """
 SELECT kind FROM flags
  WHERE device_id = $1 AND state = 'confirmed'
    AND confirmed_at > hub_clock_timestamp() - $2::interval
 """
 
-# The strongest evidence stays.
+# The evidence with the most energy stays.
 _RAISE = """
 INSERT INTO flags AS f (device_id, kind, energy_wh, evidence) VALUES ($1, $2, $3, $4)
     ON CONFLICT (device_id, kind) WHERE state = 'open' DO UPDATE
@@ -70,7 +70,7 @@ UPDATE flags SET state = 'confirmed', confirmed_at = hub_now(), confirmed_by = $
 RETURNING kind
 """
 
-_NOTE_OPEN = """
+_UPDATE_FLAGGED = """
 UPDATE device_states
    SET flagged = EXISTS (SELECT FROM flags WHERE device_id = $1 AND state = 'open')
  WHERE device_id = $1
@@ -79,7 +79,7 @@ UPDATE device_states
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """`energy_wh`: what it is about; `evidence`: the numbers and times that raised it."""
+    """A flag on a device."""
 
     id: int
     device_id: DeviceId
@@ -89,6 +89,7 @@ class Flag:
     kind: FlagKind
     state: FlagState
     energy_wh: float
+    # Numbers and times as JSON values.
     evidence: dict[str, Any]
     created_at: datetime
     updated_at: datetime
@@ -98,22 +99,22 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class DueDevice:
-    """A device whose energy changed from a slot on since flags were looked for."""
+    """A device that is due for a check, and the first slot that changed since the last one."""
 
     device_id: DeviceId
-    suspect: CheckedDevice
+    device: CheckedDevice
     due_from: datetime
 
 
 async def claim(conn: Connection, *, recheck_after: timedelta, limit: int) -> list[DueDevice]:
-    """Devices that are to be looked at, each by one process, those first that waited longest."""
+    """Claim devices that are due for a check, those first that have waited longest."""
     return [_due(row) for row in await conn.fetch(_CLAIM, recheck_after, limit)]
 
 
 async def slots_since(
     conn: Connection, since: Mapping[DeviceId, datetime]
 ) -> dict[DeviceId, list[SlotEnergy]]:
-    """The slots of these devices that hold energy, each from its own instant on, by time."""
+    """Return the slots with energy of each device from its instant on, by time."""
     slots: dict[DeviceId, list[SlotEnergy]] = {device_id: [] for device_id in since}
     for row in await conn.fetch(_SLOTS, list(since), list(since.values())):
         slots[row["device_id"]].append(
@@ -127,20 +128,22 @@ async def slots_since(
     return slots
 
 
-async def settled(conn: Connection, device_id: DeviceId, confirmed_for: timedelta) -> set[str]:
-    """Kinds that an administrator has confirmed of a device lately."""
-    return {row["kind"] for row in await conn.fetch(_SETTLED, device_id, confirmed_for)}
+async def confirmed_kinds(
+    conn: Connection, device_id: DeviceId, confirmed_for: timedelta
+) -> set[str]:
+    """Return the kinds that an administrator has recently confirmed for a device."""
+    return {row["kind"] for row in await conn.fetch(_CONFIRMED_KINDS, device_id, confirmed_for)}
 
 
 async def raise_flag(conn: Connection, device_id: DeviceId, finding: Finding) -> bool:
-    """Open a flag, or strengthen the one that is open; the caller holds the device's state.
+    """Open a flag, or replace the evidence of an open one by stronger evidence.
 
-    Returns whether it is new.
+    The caller has locked the device's state. Returns True if the flag is new.
     """
     row = await conn.fetchrow(
         _RAISE, device_id, finding.kind, Decimal(round(finding.energy_wh, 3)), finding.evidence
     )
-    await conn.execute(_NOTE_OPEN, device_id)
+    await conn.execute(_UPDATE_FLAGGED, device_id)
     return row is not None and bool(row["is_new"])
 
 
@@ -152,23 +155,23 @@ async def newest(
     state: FlagState | None = None,
     device_id: DeviceId | None = None,
 ) -> list[Flag]:
-    """Flags of all devices or of one, in a state or in any, newest first."""
+    """Return flags of all devices or of one, in one state or any, newest first."""
     return [_flag(row) for row in await conn.fetch(_NEWEST, before_id, limit, state, device_id)]
 
 
 async def confirm(
     conn: Connection, device_id: DeviceId, kinds: Collection[str], admin_id: UserId
 ) -> list[str]:
-    """Close the open flags of these kinds; the caller holds the device's state. Returns which."""
+    """Confirm the open flags of these kinds. Return them. The caller has locked the state."""
     rows = await conn.fetch(_CONFIRM, device_id, list(kinds), admin_id)
-    await conn.execute(_NOTE_OPEN, device_id)
+    await conn.execute(_UPDATE_FLAGGED, device_id)
     return sorted(row["kind"] for row in rows)
 
 
 def _due(row: Record) -> DueDevice:
     place = None if row["latitude"] is None else (row["latitude"], row["longitude"])
-    suspect = CheckedDevice(row["capacity_w"], place, row["has_battery"])
-    return DueDevice(row["device_id"], suspect, row["flags_due_from"])
+    device = CheckedDevice(row["capacity_w"], place, row["has_battery"])
+    return DueDevice(row["device_id"], device, row["flags_due_from"])
 
 
 def _flag(row: Record) -> Flag:

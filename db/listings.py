@@ -1,7 +1,7 @@
-"""Listings: made, shown, changed by their seller.
+"""Listings: created, read, and changed by their seller.
 
-What their meter does is in listing_adjustments, their list in listing_pages.
-A listing is selected whole, as a row value: the JSON of its events is made of the same row.
+Adjustments by a device are in `listing_adjustments`, the list of listings in `listing_pages`. A
+listing is selected as a whole row value, since the JSON of its events needs the whole row.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from core.ids import DeviceId, ListingId, UserId
 from core.listings import Listing
 from db.pool import Connection, Record
 
-# Following a meter begins with the slot that the window begins in, or, where an earlier listing of
-# the device may hold energy of later slots, with the last slot that it can hold some of: $16 is how
-# far readings may be ahead of the clock. What that slot holds already is not for sale when the cut
-# lies inside it. What was measured before the device earned is not, anyhow.
+# A listing follows its meter from the slot in which its window begins. An earlier listing of the
+# device may contain energy of later slots, since readings may be ahead of the clock by $16. Then
+# the new one begins with the last slot that the earlier one can contain. If the cut is inside that
+# slot, its energy so far is not for sale. Energy from before the device earns is never for sale.
 _CREATE = """
 WITH cut AS (
     SELECT greatest($12::timestamptz, max(least(closed_at + $16::interval, available_to))) AS at
@@ -78,7 +78,7 @@ RETURNING l
 
 _ANNOUNCE = "SELECT announce_listing($2, l) FROM energy_listings l WHERE id = $1"
 
-# One that waits for its device or its meter would come back by itself.
+# Also listings that wait for their device or its energy: they would otherwise resume by themselves.
 _PAUSE_ALL = """
 WITH held AS (
     SELECT id, status FROM energy_listings
@@ -113,10 +113,7 @@ SELECT announce_listing('listing.cancelled', listing) FROM cancelled ORDER BY (l
 
 @dataclass(frozen=True, slots=True)
 class NewListingRow:
-    """What a seller offers; `paused_by` a device that does not serve at the moment.
-
-    `exact_location`: whether everybody is shown the exact place, else it is to 0.01 degrees.
-    """
+    """A listing to create."""
 
     seller_id: UserId
     device_id: DeviceId | None
@@ -129,16 +126,18 @@ class NewListingRow:
     reserve_soc_pct: float | None
     latitude: float
     longitude: float
+    # The public place is the exact one; otherwise it is rounded to 0.01 degrees.
     exact_location: bool
     available_from: datetime
     available_to: datetime
+    # Set if its device may not sell at present.
     paused_by: PausedBy | None
 
 
 async def create(conn: Connection, new: NewListingRow, *, max_clock_ahead: timedelta) -> Listing:
-    """Put energy on offer, with what its meter measured since the window began, if it follows one.
+    """Create a listing; one that follows a device has the energy measured since its window began.
 
-    The caller holds the device's state: no reading is accounted meanwhile. Refused:
+    The caller has locked the device's state, so that no reading is accounted meanwhile. Raises
     OpenListingExists.
     """
     row = await conn.fetchrow(
@@ -153,32 +152,34 @@ async def create(conn: Connection, new: NewListingRow, *, max_clock_ahead: timed
 
 
 async def count_open(conn: Connection, seller_id: UserId) -> int:
-    """How many listings of a seller are not over."""
+    """Return the number of a seller's open listings."""
     found: int = await conn.fetchval(_OPEN_OF_SELLER, seller_id)
     return found
 
 
 async def by_id(conn: Connection, listing_id: ListingId) -> Listing | None:
+    """Return a listing."""
     row = await conn.fetchrow(_BY_ID, listing_id)
     return listing_of(row["l"]) if row else None
 
 
 async def lock(conn: Connection, listing_id: ListingId) -> Listing | None:
-    """A listing as it is when it is our turn, locked until commit."""
+    """Lock a listing until commit and return its current state."""
     row = await conn.fetchrow(_LOCK, listing_id)
     return listing_of(row["l"]) if row else None
 
 
 async def cancel(conn: Connection, listing_id: ListingId) -> Listing | None:
-    """Close an open listing. None: it is not open."""
+    """Cancel an open listing. None: it is not open."""
     row = await conn.fetchrow(_CANCEL, listing_id)
     return listing_of(row["l"]) if row else None
 
 
 async def change(conn: Connection, listing: Listing) -> Listing:
-    """Write what a seller may change of a locked listing.
+    """Store the fields of a locked listing that its seller may change.
 
-    Of one that follows a device the caller holds the state too: another window measures anew.
+    If it follows a device, the caller has locked the device's state too: a changed window changes
+    the measured energy.
     """
     row = await conn.fetchrow(
         _CHANGE, listing.id, listing.price_per_kwh, listing.stated_kwh, listing.available_from,
@@ -189,22 +190,22 @@ async def change(conn: Connection, listing: Listing) -> Listing:
 
 
 async def pause_all(conn: Connection, seller_id: UserId) -> None:
-    """Pause what a seller offers, as if they had, with the events. Locks the listings by id."""
+    """Pause all listings of a seller as by the seller, with events. Locks the listings by id."""
     await conn.execute(_PAUSE_ALL, seller_id)
 
 
 async def cancel_all(conn: Connection, device_id: DeviceId) -> None:
-    """Close what is offered from a device, with the events. Locks the listings by id."""
+    """Cancel the open listings of a device, with events. Locks the listings by id."""
     await conn.execute(_CANCEL_ALL, device_id)
 
 
 async def announce(conn: Connection, listing_id: ListingId, event: EventType) -> None:
-    """Write the listing, as it is now, to the outbox."""
+    """Write an event with the current state of a listing to the outbox."""
     await conn.execute(_ANNOUNCE, listing_id, event)
 
 
 def listing_of(row: Record) -> Listing:
-    """A row value of energy_listings."""
+    """Convert a row value of `energy_listings`."""
     return Listing(
         id=row["id"],
         seller_id=row["seller_id"],

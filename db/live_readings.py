@@ -1,4 +1,4 @@
-"""The newest readings of devices that the live feed has subscribers for."""
+"""The newest readings and the current power of devices, for the live feed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +26,19 @@ SELECT subscribed.device_id, t.time, t.power_w, t.energy_wh, t.export_wh, t.impo
         ORDER BY time DESC LIMIT 1) AS t
 """
 
+_NOW = "SELECT clock_timestamp()"
+
+# By the time of receipt. Callers query overlapping periods, since a batch is visible only after its
+# commit.
+_POWER_SINCE = """
+SELECT s.device_id, t.time, t.power_w
+  FROM device_states s JOIN devices d ON d.id = s.device_id
+ CROSS JOIN LATERAL (
+       SELECT time, power_w FROM telemetry WHERE device_id = s.device_id
+        ORDER BY time DESC LIMIT 1) AS t
+ WHERE s.last_seen_at > $1 AND d.deleted_at IS NULL
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Last:
@@ -33,6 +46,16 @@ class Last:
 
     owner_id: UserId
     last_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """The power of a device in its newest reading by measurement time."""
+
+    device_id: DeviceId
+    time: datetime
+    # None: that reading has no power.
+    power_w: float | None
 
 
 async def last(conn: Connection, device_id: DeviceId) -> Last | None:
@@ -47,3 +70,15 @@ async def newer(
     """Return the newest reading of each device that has one after its known time."""
     rows = await conn.fetch(_NEWER, list(known_until), list(known_until.values()))
     return {row["device_id"]: Reading(**{name: row[name] for name in FIELDS}) for row in rows}
+
+
+async def now(conn: Connection) -> datetime:
+    """Return the real time by the database's clock."""
+    at: datetime = await conn.fetchval(_NOW)
+    return at
+
+
+async def power_since(conn: Connection, at: datetime) -> list[Power]:
+    """Return the power of each device that sent something since an instant."""
+    rows = await conn.fetch(_POWER_SINCE, at)
+    return [Power(row["device_id"], row["time"], row["power_w"]) for row in rows]

@@ -21,7 +21,8 @@ SELECT id, kind, label, provider, provider_ref, is_default, created_at FROM paym
 
 _COUNT_METHODS = "SELECT count(*) FROM payment_methods WHERE user_id = $1"
 
-# Whoever adds methods for one user takes turns, so that exactly one is the default.
+# Transactions that add a method of one user run one after the other, so that exactly one method is
+# the default.
 _LOCK_OWNER = "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE"
 
 _UNSET_DEFAULT = "UPDATE payment_methods SET is_default = false WHERE user_id = $1 AND is_default"
@@ -67,7 +68,7 @@ SELECT id, user_id, payment_method_id, provider, kind, amount, status, created_a
  ORDER BY created_at LIMIT $2
 """
 
-_NOTE_EVENT = """
+_RECORD_EVENT = """
 INSERT INTO payment_events (provider, event_id, order_id) VALUES ($1, $2, $3)
     ON CONFLICT DO NOTHING RETURNING event_id
 """
@@ -75,12 +76,13 @@ INSERT INTO payment_events (provider, event_id, order_id) VALUES ($1, $2, $3)
 
 @dataclass(frozen=True, slots=True)
 class PaymentMethod:
-    """`provider_ref` is the provider's token for it: never a card or account number."""
+    """A payment method of a user."""
 
     id: UUID
     kind: PaymentMethodKind
     label: str
     provider: str
+    # The provider's token for the method: never a card or account number.
     provider_ref: str
     is_default: bool
     created_at: datetime
@@ -88,7 +90,7 @@ class PaymentMethod:
 
 @dataclass(frozen=True, slots=True)
 class PaymentOrder:
-    """A top-up or withdrawal; `user_id` is None when the user is gone."""
+    """A top-up or withdrawal. The id of a deleted user is None."""
 
     id: UUID
     user_id: UserId | None
@@ -104,17 +106,18 @@ class PaymentOrder:
 async def methods(
     conn: Connection, user_id: UserId, *, before: tuple[datetime, UUID], limit: int
 ) -> list[PaymentMethod]:
-    """A user's payment methods, newest first."""
+    """Return a user's payment methods, newest first."""
     return [_method(row) for row in await conn.fetch(_METHODS, user_id, *before, limit)]
 
 
 async def method(conn: Connection, user_id: UserId, method_id: UUID) -> PaymentMethod | None:
+    """Return a payment method of a user."""
     row = await conn.fetchrow(_METHOD, user_id, method_id)
     return _method(row) if row else None
 
 
 async def lock_methods(conn: Connection, user_id: UserId) -> int:
-    """How many methods a user has; nobody else adds one until commit."""
+    """Return the number of a user's methods. No other transaction adds one until commit."""
     await conn.execute(_LOCK_OWNER, user_id)
     found: int = await conn.fetchval(_COUNT_METHODS, user_id)
     return found
@@ -130,9 +133,9 @@ async def add_method(
     provider_ref: str,
     is_default: bool,
 ) -> PaymentMethod:
-    """A new method; it becomes the default when it is to, or when there is none.
+    """Create a method. It becomes the default if `is_default`, or if the user has no default.
 
-    The caller holds `lock_methods`.
+    The caller has called `lock_methods`.
     """
     if is_default:
         await conn.execute(_UNSET_DEFAULT, user_id)
@@ -142,7 +145,7 @@ async def add_method(
 
 
 async def remove_method(conn: Connection, user_id: UserId, method_id: UUID) -> bool:
-    """Forget a method. False: the user has no such method."""
+    """Delete a method. False: the user has no such method."""
     return await conn.fetchval(_REMOVE_METHOD, user_id, method_id) is not None
 
 
@@ -156,7 +159,7 @@ async def open_order(
     amount: Decimal,
     transfer_id: UUID | None = None,
 ) -> PaymentOrder:
-    """A pending order; a withdrawal has its transfer already."""
+    """Create a pending order. A withdrawal has its transfer already."""
     row = await conn.fetchrow(
         _OPEN, order_id, user_id, method.id, method.provider, kind, amount, transfer_id
     )
@@ -165,12 +168,13 @@ async def open_order(
 
 
 async def order(conn: Connection, order_id: UUID) -> PaymentOrder | None:
+    """Return an order."""
     row = await conn.fetchrow(_ORDER, order_id)
     return _order(row) if row else None
 
 
 async def lock_order(conn: Connection, order_id: UUID, provider: str) -> PaymentOrder | None:
-    """A provider's order, locked until commit."""
+    """Lock an order of a provider until commit and return it."""
     row = await conn.fetchrow(_LOCK_ORDER, order_id, provider)
     return _order(row) if row else None
 
@@ -178,18 +182,18 @@ async def lock_order(conn: Connection, order_id: UUID, provider: str) -> Payment
 async def settle(
     conn: Connection, order_id: UUID, status: PaymentStatus, *, transfer_id: UUID | None = None
 ) -> None:
-    """Close a pending order; a completed top-up has its transfer now."""
+    """Settle a pending order. A completed top-up gets its transfer."""
     await conn.execute(_SETTLE, order_id, status, transfer_id)
 
 
 async def pending(conn: Connection, provider: str, limit: int) -> list[PaymentOrder]:
-    """The oldest orders that a provider has not answered, but for those that stand aside."""
+    """Return the oldest pending orders of a provider, except those whose retry is not due."""
     return [_order(row) for row in await conn.fetch(_PENDING, provider, limit)]
 
 
-async def note_event(conn: Connection, provider: str, event_id: str, order_id: UUID) -> bool:
-    """Take note of a provider's event. False: it was counted before."""
-    return await conn.fetchval(_NOTE_EVENT, provider, event_id, order_id) is not None
+async def record_event(conn: Connection, provider: str, event_id: str, order_id: UUID) -> bool:
+    """Record a provider's event. False: it was recorded before."""
+    return await conn.fetchval(_RECORD_EVENT, provider, event_id, order_id) is not None
 
 
 def _method(row: Record) -> PaymentMethod:

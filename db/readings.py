@@ -1,4 +1,4 @@
-"""Telemetry: stored once per (device, measurement time), and what was refused."""
+"""Readings, stored once per device and measurement time, and rejections."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from db.pool import Connection, Record
 _COLUMNS = ("device_id", *FIELDS)
 _DETAILED_COLUMNS = (*_COLUMNS, "parts", "counts_since")
 
-# Says what is not new, which is next to nothing, rather than what is.
+# Returns the readings that are not new: far fewer than the new ones.
 _STORE = """
 WITH stored AS (
     INSERT INTO telemetry (device_id, time, power_w, energy_wh, export_wh, import_wh, load_w,
@@ -44,7 +44,7 @@ SELECT time, power_w, energy_wh, export_wh, import_wh, load_w, voltage_v, curren
   FROM telemetry WHERE device_id = $1 AND time >= $2 AND time < $3 ORDER BY time LIMIT $4
 """
 
-_TAKE_BACK = "DELETE FROM telemetry WHERE device_id = $1 AND time = ANY($2::timestamptz[])"
+_DELETE = "DELETE FROM telemetry WHERE device_id = $1 AND time = ANY($2::timestamptz[])"
 
 _LAST_CHARGES = """
 SELECT asked.device_id, last.battery_soc_pct FROM unnest($1::uuid[]) AS asked (device_id)
@@ -61,27 +61,26 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::timest
 """
 
 
-# One every few seconds.
+# A few hours of readings every few seconds.
 BETWEEN_MAX = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """What was refused, as the record keeps it: one reading, or a whole message of `readings`.
+    """A rejected reading, or a rejected message."""
 
-    `device_id` is None for a device that we don't know.
-    """
-
+    # None: no such device is registered.
     device_id: DeviceId | None
     topic: str
     payload: bytes
     refused: RejectedReading
     received_at: datetime
+    # The number of readings in a rejected message.
     readings: int = 1
 
 
 async def append(conn: Connection, readings: Sequence[tuple[DeviceId, Reading]]) -> None:
-    """Store readings that are later than all that their devices measured before, by COPY."""
+    """Store readings by COPY. Each is newer than all stored ones of its device."""
     plain, detailed = [], []
     for device_id, reading in readings:
         if isinstance(reading, DetailedReading):
@@ -99,7 +98,7 @@ async def append(conn: Connection, readings: Sequence[tuple[DeviceId, Reading]])
 async def store(
     conn: Connection, readings: Sequence[tuple[DeviceId, Reading]]
 ) -> set[tuple[DeviceId, datetime]]:
-    """Store what is not there yet. Returns what is there already; nothing may be given twice."""
+    """Store new readings, each given once. Return the keys of those that were stored already."""
     known = await conn.fetch(
         _STORE,
         [device_id for device_id, _ in readings],
@@ -123,13 +122,15 @@ async def store(
 async def page(
     conn: Connection, device_id: DeviceId, after: datetime | None, last: datetime | None, limit: int
 ) -> list[Reading]:
-    """A device's first readings after an instant (None: all) up to another, as far as the
-    accountant looks."""
+    """Return a device's first readings after an instant (None: all) up to another (None: all).
+
+    They contain only the fields that interval accounting needs.
+    """
     return [of_row(row) for row in await conn.fetch(_PAGE, device_id, after, last, limit)]
 
 
 def of_row(row: Sequence[Any] | Record) -> Reading:
-    """A reading of `time, power_w, energy_wh, export_wh, parts, counts_since`."""
+    """Convert a row of `time, power_w, energy_wh, export_wh, parts, counts_since`."""
     at, power_w, energy_wh, export_wh, parts, counts_since = row
     if parts is None and counts_since is None:
         return Reading(at, power_w, energy_wh, export_wh)
@@ -146,23 +147,24 @@ def of_row(row: Sequence[Any] | Record) -> Reading:
 async def between(
     conn: Connection, device_id: DeviceId, begins: datetime, ends: datetime
 ) -> list[Reading]:
-    """All that a device's readings of a few hours hold."""
+    """Return the complete readings of a device in a period of a few hours."""
     rows = await conn.fetch(_BETWEEN, device_id, begins, ends, BETWEEN_MAX)
     return [_whole(row) for row in rows]
 
 
-async def take_back(conn: Connection, device_id: DeviceId, times: Collection[datetime]) -> None:
-    """Delete readings that turned out to have other times, to be stored again with these."""
-    await conn.execute(_TAKE_BACK, device_id, list(times))
+async def delete(conn: Connection, device_id: DeviceId, times: Collection[datetime]) -> None:
+    """Delete readings whose times were wrong. The caller stores them again with other times."""
+    await conn.execute(_DELETE, device_id, list(times))
 
 
 async def last_charges(conn: Connection, device_ids: Sequence[DeviceId]) -> dict[DeviceId, float]:
-    """What the batteries of these devices held when they last told, by measurement time."""
+    """Return the last reported state of charge of these devices, by measurement time."""
     rows = await conn.fetch(_LAST_CHARGES, device_ids)
     return {r["device_id"]: r["battery_soc_pct"] for r in rows}
 
 
 async def reject(conn: Connection, rejections: Sequence[Rejection]) -> None:
+    """Store rejections."""
     await conn.execute(
         _REJECT,
         [r.device_id for r in rejections],

@@ -1,4 +1,9 @@
-"""Wallets, and the balanced transfers that change them."""
+"""Wallets, and the balanced transfers that change their balances.
+
+An operator may hold back recent earnings. Held money can be spent on energy, since the seller's
+income is held in turn. It can't be withdrawn, nor invested: the host of the device could withdraw
+it at once.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -7,7 +12,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from core.enums import TransferKind
-from core.errors import WalletLimit
+from core.errors import PayoutHeld, WalletLimit
 from core.ids import DeviceId, ListingId, UserId
 from core.units import BALANCE_MAX
 from db.pool import Connection, Record
@@ -60,7 +65,7 @@ WITH transfer AS (
 SELECT id FROM transfer WHERE (SELECT count(*) FROM wallet) = 2
 """
 
-# What is pending may still come in: a top-up, or a withdrawal that fails.
+# A pending order may still raise the balance: a top-up, or a withdrawal that fails.
 _ROOM = """
 SELECT $2::numeric - w.balance - coalesce((
        SELECT sum(o.amount) FROM payment_orders o
@@ -74,6 +79,18 @@ SELECT 'wallet.updated', ARRAY['user:' || w.user_id], wallet_json(w)
   FROM wallets w WHERE w.user_id = $1
 """
 
+_LOCK_BALANCE = "SELECT balance FROM wallets WHERE user_id = $1 FOR NO KEY UPDATE"
+
+_EARNED_SINCE = """
+SELECT (SELECT coalesce(sum(seller_amount - investor_amount), 0) FROM energy_transactions
+         WHERE seller_id = $1 AND created_at > $2)
+     + (SELECT coalesce(sum(r.amount), 0)
+          FROM investments i
+          JOIN revenue_shares r ON r.investment_id = i.id
+          JOIN energy_transactions t ON t.id = r.transaction_id
+         WHERE i.investor_id = $1 AND t.created_at > $2)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
@@ -84,7 +101,7 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One change of a wallet, and what it was for; `kind` says what `reference_id` names."""
+    """A change of a wallet's balance. `kind` determines the table that `reference_id` refers to."""
 
     id: int
     transfer_id: UUID
@@ -98,7 +115,20 @@ class LedgerEntry:
     energy_kwh: Decimal | None
 
 
+@dataclass(frozen=True, slots=True)
+class Payable:
+    """A wallet's balance, and the part of it that is held. Older money is spent first."""
+
+    balance: Decimal
+    held: Decimal
+
+    @property
+    def available(self) -> Decimal:
+        return self.balance - self.held
+
+
 async def of(conn: Connection, user_id: UserId) -> Wallet | None:
+    """Return the wallet of a user."""
     row = await conn.fetchrow(_OF, user_id)
     return Wallet(row["user_id"], row["currency"], row["balance"]) if row else None
 
@@ -106,7 +136,7 @@ async def of(conn: Connection, user_id: UserId) -> Wallet | None:
 async def entries(
     conn: Connection, user_id: UserId, *, before_id: int, limit: int
 ) -> list[LedgerEntry]:
-    """A wallet's entries, newest first."""
+    """Return a wallet's entries, newest first."""
     return [_entry(row) for row in await conn.fetch(_ENTRIES, user_id, before_id, limit)]
 
 
@@ -126,8 +156,8 @@ async def move(
 ) -> UUID:
     """Move money from a provider to a wallet (a negative amount: back), and announce the wallet.
 
-    Returns the transfer. Locks the wallet until commit. Refused: InsufficientBalance. Raises
-    WalletLimit, which leaves the transaction to be rolled back.
+    Returns the transfer. Locks the wallet until commit. Raises InsufficientBalance, and
+    WalletLimit: the caller then rolls the transaction back.
     """
     transfer_id: UUID | None = await conn.fetchval(
         _MOVE, kind, reference_id, provider, user_id, amount, BALANCE_MAX
@@ -149,8 +179,8 @@ async def pay(
 ) -> UUID:
     """Move money from one wallet to another, and announce both.
 
-    Returns the transfer. Locks the wallets by user id until commit. Refused: InsufficientBalance.
-    Raises WalletLimit, which leaves the transaction to be rolled back.
+    Returns the transfer. Locks the wallets by user id until commit. Raises InsufficientBalance, and
+    WalletLimit: the caller then rolls the transaction back.
     """
     await lock(conn, [payer_id, payee_id])
     transfer_id: UUID | None = await conn.fetchval(
@@ -164,11 +194,30 @@ async def pay(
 
 
 async def check_room(conn: Connection, user_id: UserId, amount: Decimal) -> None:
-    """Lock a wallet until commit. Raises WalletLimit if the amount may be too much for it."""
+    """Lock a wallet until commit. Raises WalletLimit if the amount may exceed its limit."""
     await lock(conn, [user_id])
     room: Decimal | None = await conn.fetchval(_ROOM, user_id, BALANCE_MAX)
     if room is None or amount > room:
         raise _limit_reached()
+
+
+async def check_payable(
+    conn: Connection, user_id: UserId, amount: Decimal, *, held_since: datetime
+) -> None:
+    """Lock a wallet until commit. Raises PayoutHeld if it earned the amount too recently."""
+    payable = await lock_payable(conn, user_id, held_since=held_since)
+    if payable.available < amount <= payable.balance:
+        raise PayoutHeld(held=payable.held, available=payable.available)
+
+
+async def lock_payable(conn: Connection, user_id: UserId, *, held_since: datetime) -> Payable:
+    """Lock a wallet until commit and return its balance; earnings since an instant are held.
+
+    Of two withdrawals, the second sees the balance that the first left.
+    """
+    balance = await conn.fetchval(_LOCK_BALANCE, user_id) or Decimal(0)
+    earned = await conn.fetchval(_EARNED_SINCE, user_id, held_since)
+    return Payable(balance, min(balance, earned))
 
 
 def _limit_reached() -> WalletLimit:

@@ -81,7 +81,7 @@ async def check_devices(
         slots_of = await flags.slots_since(conn, since)
         for one in due:
             slots = slots_of[one.device_id]
-            findings = find_in_slots(slots, one.suspect, since=since[one.device_id])
+            findings = find_in_slots(slots, one.device, since=since[one.device_id])
             reset = slots_with_resets(slots)
             if reset:
                 found = find_resets(slots, reset, await _credits(conn, one, reset))
@@ -143,7 +143,7 @@ async def _raise(
     async with conn.transaction():
         if device_id not in await device_states.lock(conn, [device_id]):
             return  # The device was deleted meanwhile.
-        settled = await flags.settled(conn, device_id, CONFIRMED_FOR)
+        settled = await flags.confirmed_kinds(conn, device_id, CONFIRMED_FOR)
         raised = [
             finding.kind
             for finding in findings

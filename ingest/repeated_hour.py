@@ -81,7 +81,7 @@ async def assign_passes(
     }
     retimed = _without_conflicts(retimed, stored)
     if retimed:
-        await readings.take_back(conn, state.device_id, retimed)
+        await readings.delete(conn, state.device_id, retimed)
     return AssignedPasses(decided[len(shown) :], retimed)
 
 

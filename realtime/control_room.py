@@ -15,8 +15,9 @@ import structlog
 from core.clock import REAL_TIME, Clock, real_now
 from core.events import ADMIN, EventType
 from core.units import rfc3339
-from db import flow, power
+from db import flow, live_readings
 from db.errors import database_errors
+from db.live_readings import Power
 from db.pool import Pool
 from realtime.hub import Hub
 from realtime.shard_listeners import ShardListeners
@@ -63,10 +64,10 @@ class ControlRoom:
 
     async def _look(self) -> None:
         async with self._pool.acquire() as conn:
-            now = await power.now(conn)
+            now = await live_readings.now(conn)
             since = self._published_until or now - _OVERLAP
             samples = await flow.since(conn, since, limit=_SAMPLES_MAX)
-            powers = await power.since(conn, self._clock.at(since - _OVERLAP))
+            powers = await live_readings.power_since(conn, self._clock.at(since - _OVERLAP))
         self._published_until = samples[-1].time if samples else since
         for sample in samples:
             self._publish(EventType.ADMIN_FLOW, asdict(sample) | {"time": rfc3339(sample.time)})
@@ -85,6 +86,6 @@ class ControlRoom:
         self._due.set()
 
 
-def _parts(powers: Sequence[power.Power]) -> Iterator[Sequence[power.Power]]:
+def _parts(powers: Sequence[Power]) -> Iterator[Sequence[Power]]:
     for begin in range(0, len(powers), _DEVICES_PER_EVENT):
         yield powers[begin : begin + _DEVICES_PER_EVENT]

@@ -16,7 +16,7 @@ from core.errors import NotFound
 from core.ids import DeviceId
 from core.revenue import ExpectedTerms, check_investment
 from core.tokens import Identity
-from db import idempotency, investments, payouts, wallets
+from db import idempotency, investments, wallets
 from db.errors import refusals
 from db.investments import Investment
 from db.pool import Connection, Pool
@@ -86,7 +86,7 @@ async def _pay(
     )
     await wallets.lock(conn, [investor.user_id, funding.owner_id])
     if held_since is not None:
-        await payouts.check_payable(conn, investor.user_id, request.amount, held_since=held_since)
+        await wallets.check_payable(conn, investor.user_id, request.amount, held_since=held_since)
     with refusals(total_price=request.amount):
         transfer_id = await wallets.pay(
             conn,

@@ -16,7 +16,7 @@ from core.clock import REAL_TIME, Clock
 from core.enums import PaymentKind, PaymentMethodKind, PaymentStatus, TransferKind
 from core.errors import Invalid, NotFound, PaymentsUnavailable
 from core.tokens import Identity
-from db import idempotency, payments, payouts, wallets
+from db import idempotency, payments, wallets
 from db.errors import refusals
 from db.payments import PaymentMethod, PaymentOrder
 from db.pool import Connection, Pool
@@ -87,7 +87,7 @@ async def open_order(
         else:
             if payout_delay:
                 held_since = clock.now() - payout_delay
-                await payouts.check_payable(
+                await wallets.check_payable(
                     conn, member.user_id, request.amount, held_since=held_since
                 )
             transfer_id = await _take_out(conn, member, request, order_id, method)
@@ -114,7 +114,7 @@ async def settle(pool: Pool, provider: str, event: WebhookEvent) -> bool:
             raise NotFound(what="payment order")
         if event.amount != order.amount:
             raise Invalid(field="amount", allowed="must be the order's")
-        if not await payments.note_event(conn, provider, event.event_id, order.id):
+        if not await payments.record_event(conn, provider, event.event_id, order.id):
             return False
         if order.status is not PaymentStatus.PENDING:
             return False

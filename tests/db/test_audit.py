@@ -1,4 +1,4 @@
-"""Money that moved without its cause is found, and a cause without its money."""
+"""The audit finds transfers without a cause, and causes without a transfer."""
 
 from uuid import UUID
 
@@ -21,7 +21,7 @@ async def traded(pool: Pool) -> Trade:
 async def forge(
     conn: Connection, kind: str, reference_id: UUID, owner_id: UUID, amount: int
 ) -> str:
-    """A balanced transfer from the sandbox to a wallet, in a hub that has no code for it."""
+    """Add a balanced transfer from the sandbox to a wallet, by SQL alone."""
     async with conn.transaction():
         transfer_id = await conn.fetchval(_TRANSFER, kind, reference_id)
         for account, moved in (("external:sandbox", -amount), (f"wallet:{owner_id}", amount)):
@@ -32,7 +32,7 @@ async def forge(
     return str(transfer_id)
 
 
-async def test_books_with_every_kind_of_transfer_hold(
+async def test_a_ledger_with_every_kind_of_transfer_has_no_findings(
     traded: Trade, conn: Connection, database: DatabaseSettings
 ) -> None:
     kinds = await conn.fetch("SELECT DISTINCT kind FROM ledger_transfers ORDER BY kind")
@@ -42,7 +42,7 @@ async def test_books_with_every_kind_of_transfer_hold(
     assert await amiss(conn, database) == {}
 
 
-async def test_they_hold_after_those_who_traded_are_gone(
+async def test_a_ledger_of_deleted_users_has_no_findings(
     traded: Trade, conn: Connection, database: DatabaseSettings
 ) -> None:
     for person in (traded.buyer, traded.seller, traded.investor):
@@ -54,7 +54,7 @@ async def test_they_hold_after_those_who_traded_are_gone(
 async def test_a_balanced_transfer_without_its_cause_is_found(
     traded: Trade, conn: Connection, database: DatabaseSettings, kind: str
 ) -> None:
-    # The top-up's cause is nobody's: it is another kind's, or has its transfer.
+    # The cause belongs to another kind, or has a transfer already.
     forged = await forge(conn, kind, traded.topup_id, traded.buyer.id, 1000)
     found = await amiss(conn, database)
     assert found["causes"] == (forged,)
@@ -87,7 +87,7 @@ async def test_a_cause_that_was_rewritten_with_triggers_off_is_found(
     assert checks <= set(await amiss(conn, database))
 
 
-async def test_a_withdrawal_that_failed_gives_its_money_back_once(
+async def test_a_failed_withdrawal_returns_its_money_once(
     traded: Trade, conn: Connection, database: DatabaseSettings
 ) -> None:
     await forge(conn, "reversal", traded.failed_id, traded.buyer.id, 20)
@@ -106,7 +106,7 @@ async def test_a_withdrawal_that_failed_gives_its_money_back_once(
                      " WHERE role = 'host') WHERE id = $1"),
     ],
 )  # fmt: skip
-async def test_a_payment_and_its_transfers_that_do_not_fit_are_found(
+async def test_a_payment_that_does_not_match_its_transfers_is_found(
     traded: Trade, conn: Connection, database: DatabaseSettings, payment: str, statement: str
 ) -> None:
     payment_id: UUID = getattr(traded, payment)
@@ -116,7 +116,7 @@ async def test_a_payment_and_its_transfers_that_do_not_fit_are_found(
     assert (await amiss(conn, database))["payments"] == (str(payment_id),)
 
 
-async def test_a_payment_of_another_amount_than_was_moved_is_found(
+async def test_a_payment_with_another_amount_than_its_transfer_is_found(
     traded: Trade, conn: Connection, database: DatabaseSettings
 ) -> None:
     await as_owner(conn, "UPDATE payment_orders SET amount = 21 WHERE id = $1", traded.paid_out_id)
@@ -135,13 +135,11 @@ async def test_a_payment_of_another_amount_than_was_moved_is_found(
         "DELETE FROM payment_orders",
     ],
 )
-async def test_what_happened_cannot_be_changed(
-    traded: Trade, conn: Connection, statement: str
-) -> None:
+async def test_history_can_not_be_changed(traded: Trade, conn: Connection, statement: str) -> None:
     with pytest.raises(asyncpg.RestrictViolationError):
         await conn.execute(statement)
 
 
-async def test_a_payment_that_waits_may_still_change(pool: Pool, traded: Trade) -> None:
+async def test_a_pending_payment_may_still_change(pool: Pool, traded: Trade) -> None:
     order_id = await open_payment(pool, traded.buyer, "topup")
     await pool.execute("UPDATE payment_orders SET amount = 3 WHERE id = $1", order_id)

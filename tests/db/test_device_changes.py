@@ -1,4 +1,4 @@
-"""Brokers are told which devices may sign in otherwise than before."""
+"""Notifications of devices whose access to the broker changes."""
 
 from uuid import UUID, uuid4
 
@@ -8,18 +8,23 @@ from tests.support.people import add_device, add_user
 from tests.support.waiting import eventually
 
 
-async def told(changes: AccessChanges, pool: Pool, statement: str, *arguments: object) -> set[UUID]:
-    """Whom the statement, and the device that is added behind it, tell of."""
+async def changed_by(
+    changes: AccessChanges, pool: Pool, statement: str, *arguments: object
+) -> set[UUID]:
+    """Run a statement and return the devices of its notifications.
+
+    A device that is added afterwards marks their end.
+    """
     changes.take()
     await pool.execute(statement, *arguments)
     last = await add_device(pool, await add_user(pool, "host"))
     found: set[UUID] = set()
 
-    def heard() -> bool:
+    def has_last() -> bool:
         found.update(changes.take() or ())
         return last in found
 
-    await eventually(heard)
+    await eventually(has_last)
     return found - {last}
 
 
@@ -32,21 +37,19 @@ async def test_a_change_names_the_devices_whose_access_it_changes(
     await pool.execute("UPDATE devices SET deleted_at = now() WHERE id = $1", gone)
     async with changes(conn) as listening:
         renamed = "UPDATE devices SET name = 'Barn' WHERE id = $1"
-        assert await told(listening, pool, renamed, roof) == set()
+        assert await changed_by(listening, pool, renamed, roof) == set()
         rotated = "UPDATE devices SET credential_hash = sha256('another') WHERE id = $1"
-        assert await told(listening, pool, rotated, roof) == {roof}
+        assert await changed_by(listening, pool, rotated, roof) == {roof}
         for active in (False, True):
             set_active = "UPDATE users SET is_active = $2 WHERE id = $1"
-            assert await told(listening, pool, set_active, host.id, active) == {roof, shed}
+            assert await changed_by(listening, pool, set_active, host.id, active) == {roof, shed}
             assert set(await access_of(pool, [roof, shed, gone])) == (
                 {roof, shed} if active else set()
             )
-            assert await told(listening, pool, set_active, host.id, active) == set()
+            assert await changed_by(listening, pool, set_active, host.id, active) == set()
 
 
-async def test_of_too_many_changes_it_is_said_that_there_are_many(
-    pool: Pool, conn: Connection
-) -> None:
+async def test_too_many_changes_are_reported_without_ids(pool: Pool, conn: Connection) -> None:
     host = await add_user(pool, "host")
     async with changes(conn) as listening:
         await pool.execute(

@@ -1,4 +1,4 @@
-"""Tests of how the database's errors are caught, also by tasks that are being cancelled."""
+"""Errors of the database are caught, also in tasks that are being cancelled."""
 
 import ast
 import asyncio

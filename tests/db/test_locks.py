@@ -1,4 +1,4 @@
-"""Advisory locks: each key has one meaning, and stands in one file."""
+"""Advisory locks: each key has one meaning and is defined in one file."""
 
 import ast
 import re
@@ -30,7 +30,7 @@ def _sources(suffix: str) -> Iterator[tuple[Path, str]]:
 
 
 def unnamed_keys(sql: str) -> list[str]:
-    """Arguments of advisory lock functions that are neither a parameter nor a named member."""
+    """Return the keys in calls of advisory lock functions that are no parameter and no member."""
     return [
         argument
         for argument in _CALL.findall(sql)

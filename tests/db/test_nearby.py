@@ -1,4 +1,4 @@
-"""What is near is found by index, exactly, everywhere on earth."""
+"""Searches for nearby things are exact everywhere on earth, and use an index."""
 
 import json
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ START = (-1.0, UUID(int=0))
 MEAN_RADIUS_KM = 6371.0088
 
 
-# Where a box is easily wrong: near the poles, across the antimeridian, where degrees are short.
+# Places where a search box is easily wrong: near the poles, and across the antimeridian.
 def degrees(limit: float) -> st.SearchStrategy[float]:
-    """As the API lets them in."""
+    """Return coordinates as the API accepts them."""
     return st.floats(-limit, limit).map(lambda value: round(value, 9))
 
 
@@ -32,7 +32,7 @@ _LATITUDES = st.sampled_from([-90.0, -89.9, -60.0, 0.0, 12.97, 60.0, 89.5, 90.0]
 _LONGITUDES = st.sampled_from([-180.0, -179.99, 0.0, 77.59, 179.99, 180.0]) | degrees(180)
 centres = st.tuples(_LATITUDES, _LONGITUDES)
 radii = st.sampled_from([0.001, 1.0, 100.0]) | st.floats(0.01, 100)
-# In degrees around the centre: what is not near is far from interesting.
+# Offsets in degrees around the centre.
 _CLOSE = st.tuples(degrees(0.02), degrees(0.02))
 offsets = st.lists(st.tuples(degrees(1.2), degrees(180)) | _CLOSE, max_size=25)
 
@@ -72,7 +72,7 @@ def vector(place: Place) -> tuple[float, float, float]:
 
 
 def angle_km(one: Place, other: Place) -> float:
-    """The angle between two vectors by its tangent: another formula than the one under test."""
+    """Return the distance by the tangent of the angle: another formula than the one under test."""
     (ax, ay, az), (bx, by, bz) = vector(one), vector(other)
     cross = hypot(ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)
     return MEAN_RADIUS_KM * atan2(cross, ax * bx + ay * by + az * bz)
@@ -92,7 +92,7 @@ def places_around(centre: Place, offsets: list[Place]) -> list[Place]:
 
 @dataclass
 class Neighbourhood:
-    """The same places as people's homes, as devices and as listings, and somebody who looks.
+    """The same places as homes of users, as devices and as listings, and a user who searches.
 
     Of listings either all are public, or none is.
     """
@@ -139,9 +139,9 @@ async def neighbourhood(conn: Connection, *, exact_location: bool = False) -> Ne
 
 
 def check(found: Found, places: dict[UUID, Place], centre: Place, radius_km: float) -> None:
-    """What is found is what measuring every distance finds, to a metre, in order."""
+    """Compare a search with the distances of all places, to a metre and in order."""
     expected = {id_: angle_km(centre, place) for id_, place in places.items()}
-    # Two formulas may disagree on the last bits of what lies on the circle itself.
+    # The two formulas may differ in the last bits for places on the circle itself.
     inside = {id_ for id_, km in expected.items() if km < radius_km - 1e-6}
     at_most = {id_ for id_, km in expected.items() if km <= radius_km + 1e-6}
     assert inside <= {id_ for id_, _, _ in found} <= at_most
@@ -161,7 +161,7 @@ def check(found: Found, places: dict[UUID, Place], centre: Place, radius_km: flo
 @example((0.0, 179.996), 1.0, [(0.0, 0.0), (0.0, 0.003), (0.0, 0.006), (0.0, -0.002)], False)
 @example((60.0, 10.0), 0.001, [(0.0, 0.0), (0.0, 1e-8), (0.004, 0.004), (0.0, 2e-8)], True)
 @example((60.0, 10.0), 0.001, [(0.0, 0.0), (0.0, 1e-8), (0.004, 0.004), (0.0, 2e-8)], False)
-async def test_what_is_found_is_what_measuring_every_distance_finds(
+async def test_a_search_equals_a_comparison_of_every_distance(
     pool: Pool, centre: Place, radius_km: float, offsets: list[Place], exact_location: bool
 ) -> None:
     circle = Circle(*centre, radius_km)
@@ -183,7 +183,7 @@ async def test_what_is_found_is_what_measuring_every_distance_finds(
 
 
 @pytest.mark.parametrize("what", ["listings", "users", "devices"])
-async def test_the_middle_of_a_wide_circle_is_searched_first_and_the_rest_when_it_must(
+async def test_a_wide_circle_is_searched_from_its_middle_and_as_a_whole_if_needed(
     conn: Connection, what: str
 ) -> None:
     around = await neighbourhood(conn)
@@ -198,7 +198,7 @@ async def test_the_middle_of_a_wide_circle_is_searched_first_and_the_rest_when_i
 
 
 @pytest.mark.parametrize("what", ["listings", "users", "devices"])
-async def test_parts_follow_each_other_where_many_are_equally_near(
+async def test_pages_are_complete_if_many_places_are_equally_near(
     conn: Connection, what: str
 ) -> None:
     around = await neighbourhood(conn)

@@ -1,4 +1,4 @@
-"""The relay is woken when it sleeps, and kept awake by whoever found it awake."""
+"""The sleep of the relay: a commit wakes it, and running writers keep it awake."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from db.pool import Connection, Pool
 EVENT = Event(EventType.LISTING_UPDATED, ("listings",), {})
 
 
-async def test_a_relay_that_sleeps_is_told_of_the_next_commit(conn: Connection, pool: Pool) -> None:
+async def test_a_commit_wakes_a_sleeping_relay(conn: Connection, pool: Pool) -> None:
     told = asyncio.Event()
     await outbox.listen(conn, told.set)
     assert await outbox.try_sleep(conn)
@@ -20,7 +20,7 @@ async def test_a_relay_that_sleeps_is_told_of_the_next_commit(conn: Connection, 
     await conn.reset()
 
 
-async def test_a_relay_can_not_sleep_before_those_commit_who_found_it_awake(
+async def test_a_relay_can_not_sleep_while_a_writer_that_saw_it_awake_is_running(
     conn: Connection, pool: Pool
 ) -> None:
     async with pool.acquire() as writer:

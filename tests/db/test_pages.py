@@ -1,4 +1,4 @@
-"""Page 1,000 of a list costs what page 1 costs, by a plan that is made once for all calls."""
+"""Page 1,000 of a list costs as much as page 1, by one plan for all calls."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,8 +18,8 @@ READER = uuid4()
 PAGE, LISTINGS = 20, 50_000
 MODES = ("force_generic_plan", "force_custom_plan")
 
-# Half of all listings are one seller's, half are of one device, half are active: 25,000 each. The
-# other half of sellers and devices have 50 each.
+# Half of all listings belong to one seller, half to one device, and half are active: 25,000 each.
+# All other sellers and devices have 50 each.
 _ADD = """
 INSERT INTO energy_listings (seller_id, device_id, status, closed_at, stated_kwh, price_per_kwh,
                              exact_latitude, exact_longitude, available_from, available_to,
@@ -43,7 +43,7 @@ SELECT owner_id, 'Roof', 'inverter', 5000, '' FROM unnest($1::uuid[]) AS owner_i
 
 
 async def fill(conn: Connection) -> dict[str, ListingFilter]:
-    """Many listings; what selects half of them."""
+    """Many listings, and conditions that select half of them."""
     sellers = [row["id"] for row in await conn.fetch(_SELLERS)]
     devices = [row["id"] for row in await conn.fetch(_DEVICES, sellers)]
     for begin in range(0, LISTINGS, 10_000):
@@ -104,7 +104,7 @@ async def test_page_1000_reads_no_more_than_page_1(conn: Connection) -> None:
         assert page_1.indexes == page_1000.indexes == {index}, told
         assert page_1000.rows_read(index) == PAGE + 1, told
         assert page_1000.buffers <= page_1.buffers * 1.2 + 5, told
-        # A plan made for these values may also see that half of all listings are selected.
+        # A plan for these values may also use that half of all listings are selected.
         planned_anew = await plans.run(
             conn, statement, *key, None, None, PAGE + 1, READER, *chosen, mode=MODES[1]
         )
@@ -112,7 +112,7 @@ async def test_page_1000_reads_no_more_than_page_1(conn: Connection) -> None:
 
 
 async def test_the_api_plans_once(database: DatabaseSettings, conn: Connection) -> None:
-    """Also where one call's values make PostgreSQL expect less than it would of any."""
+    """Even if PostgreSQL expects fewer rows for the values of one call than for any."""
     filters = await fill(conn)
     async with (
         open_pool(database, application_name="test", plan_once=True) as pool,
@@ -131,8 +131,8 @@ async def test_the_api_plans_once(database: DatabaseSettings, conn: Connection) 
     assert dict(calls) == {"plan_kept": 3 * 2 * len(filters), "planned_anew": 0}
 
 
-async def test_how_an_instant_is_shown_is_part_of_the_statement(conn: Connection) -> None:
-    """A call would take longer than all else that a listing shows."""
+async def test_the_format_of_an_instant_is_inlined_in_the_statement(conn: Connection) -> None:
+    """A function call would take longer than the rest of a listing's JSON."""
     for shown in ("listing_text(l, NULL)", "listing_text(l, l.device_id)"):
         rows = await conn.fetch(f"EXPLAIN VERBOSE SELECT {shown} FROM energy_listings l")
         explained = "".join(row[0] for row in rows)
@@ -140,8 +140,8 @@ async def test_how_an_instant_is_shown_is_part_of_the_statement(conn: Connection
         assert "rfc3339" not in explained
 
 
-async def test_where_nothing_is_found_little_is_read(conn: Connection) -> None:
-    """Also where statistics say that the statement finds a lot."""
+async def test_a_search_without_results_reads_few_rows(conn: Connection) -> None:
+    """Even if the statistics let PostgreSQL expect many results."""
     await fill(conn)
     nothing = [
         ListingFilter(status="cancelled"),
@@ -159,7 +159,7 @@ async def test_where_nothing_is_found_little_is_read(conn: Connection) -> None:
                 assert plan.buffers < 10, (order, where, mode)
 
 
-async def test_the_cheapest_end_at_the_highest_price(conn: Connection) -> None:
+async def test_a_scan_of_the_cheapest_ends_at_the_highest_price(conn: Connection) -> None:
     filters = await fill(conn)
     for selected in ("all", "status"):
         statement, chosen = statement_of("cheapest", filters[selected])
@@ -172,7 +172,7 @@ async def test_the_cheapest_end_at_the_highest_price(conn: Connection) -> None:
     assert found[-1].price_per_kwh <= 2
 
 
-async def test_all_that_is_asked_for_counts_together(conn: Connection) -> None:
+async def test_all_conditions_apply_together(conn: Connection) -> None:
     halves = await fill(conn)
     seller_id, device_id = halves["seller"].seller_id, halves["device"].device_id
     filters = ListingFilter("active", seller_id, device_id, Decimal(10), Decimal(5))

@@ -1,4 +1,4 @@
-"""Orders that are carried out together: each as if it were alone, in one transaction."""
+"""Batches of orders: each order is carried out as if it were alone, in one transaction."""
 
 import json
 from collections import Counter
@@ -25,7 +25,7 @@ _ROWS_READ = """
 SELECT relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) AS rows
   FROM pg_stat_xact_user_tables
 """
-# What a batch of the property below may ask for, and how many batches there are.
+# The amounts that a batch of the property below may order, and the number of batches.
 _BATCH, _BATCHES = 16, 25
 
 
@@ -40,7 +40,7 @@ def said(outcome: Purchase | DomainError) -> str:
 
 
 async def broken_checks(conn: Connection, database: DatabaseSettings) -> set[str]:
-    """The names of what an audit finds wrong."""
+    """Return the names of the checks that fail in an audit."""
     return {check.name async for check in audit(conn, database) if not check.ok}
 
 
@@ -53,7 +53,7 @@ async def left(conn: Connection) -> dict[UUID, tuple[Decimal, str]]:
     return {r["id"]: (r["energy_amount_kwh"], r["status"]) for r in rows}
 
 
-async def test_an_order_that_is_refused_keeps_no_other_from_its_energy(
+async def test_a_refused_order_does_not_reduce_the_energy_of_others(
     pool: Pool, conn: Connection, database: DatabaseSettings
 ) -> None:
     seller = await add_user(pool, "host")
@@ -103,7 +103,9 @@ async def test_an_order_that_is_refused_keeps_no_other_from_its_energy(
     assert await broken_checks(conn, database) == set()
 
 
-async def test_who_can_pay_one_of_two_orders_gets_the_first(conn: Connection, pool: Pool) -> None:
+async def test_a_buyer_who_can_pay_one_of_two_orders_gets_the_first(
+    conn: Connection, pool: Pool
+) -> None:
     buyer = await add_user(pool, balance=10)
     listings = [await add_listing(pool, await add_user(pool, "host")) for _ in range(2)]
     outcomes = await buy(
@@ -113,7 +115,7 @@ async def test_who_can_pay_one_of_two_orders_gets_the_first(conn: Connection, po
     assert (await balances(conn))[buyer.id] == 4
 
 
-async def test_what_sells_out_is_sold_to_those_who_come_after(conn: Connection, pool: Pool) -> None:
+async def test_a_listing_that_sells_out_refuses_later_orders(conn: Connection, pool: Pool) -> None:
     listing = await add_listing(pool, await add_user(pool, "host"), kwh=2)
     buyers = [await add_user(pool, balance=100) for _ in range(4)]
     amounts = (Decimal("1.5"), Decimal(1), Decimal("0.5"), Decimal("0.5"))
@@ -129,7 +131,7 @@ async def test_what_sells_out_is_sold_to_those_who_come_after(conn: Connection, 
     assert (await left(conn))[listing] == (0, "sold")
 
 
-async def test_a_batch_is_told_of_once_a_listing_once_a_wallet_and_of_each_purchase(
+async def test_a_batch_has_one_event_per_listing_per_wallet_and_per_purchase(
     conn: Connection, pool: Pool
 ) -> None:
     seller, buyer = await add_user(pool, "host"), await add_user(pool, balance=100)
@@ -149,7 +151,7 @@ async def test_a_batch_is_told_of_once_a_listing_once_a_wallet_and_of_each_purch
 
 @pytest.fixture
 async def market(pool: Pool) -> tuple[list[Person], list[UUID]]:
-    """Buyers with little, and listings of little; investors share in every other one."""
+    """Buyers with small balances and small listings; every second listing has investors."""
     hosts = [await add_user(pool, "host") for _ in range(2)]
     investors = [await add_user(pool, "investor", balance=1000) for _ in range(3)]
     listings = []
@@ -172,7 +174,7 @@ async def market(pool: Pool) -> tuple[list[Person], list[UUID]]:
     return [await add_user(pool, balance=30) for _ in range(5)], listings
 
 
-async def test_a_batch_leaves_what_the_same_orders_leave_one_by_one(
+async def test_a_batch_has_the_same_result_as_its_orders_one_by_one(
     pool: Pool,
     conn: Connection,
     database: DatabaseSettings,
@@ -200,14 +202,12 @@ async def test_a_batch_leaves_what_the_same_orders_leave_one_by_one(
             await conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
             await rehearsal.rollback()
         assert found[0] == found[1], f"seed {seed}"
-        # And now for good: the next batch meets what this one left, until all is sold or spent.
+        # Committed this time: the next batch continues until all is sold or spent.
         await buy(conn, orders)
     assert await broken_checks(conn, database) == set()
 
 
-async def test_what_was_planned_on_empty_tables_reads_no_table_in_full(
-    pool: Pool, conn: Connection
-) -> None:
+async def test_a_plan_made_on_empty_tables_scans_no_table(pool: Pool, conn: Connection) -> None:
     seller, buyer = await add_user(pool, "host"), await add_user(pool, balance=10_000)
     listings = [await add_listing(pool, seller, kwh=1000) for _ in range(10)]
 
@@ -228,5 +228,5 @@ async def test_what_was_planned_on_empty_tables_reads_no_table_in_full(
         await buy_of_each()
         await conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
         read = await rows_read() - before
-    # Tables of 600 rows and more; three entries of each purchase are summed up three times.
+    # The tables have at least 600 rows. The entries of each purchase are summed three times.
     assert max(read.values()) <= 9 * len(listings), read

@@ -1,4 +1,4 @@
-"""How measurements age: what TimescaleDB does to old ones shows in no answer.
+"""Retention of readings: TimescaleDB compresses and drops old ones without a change of results.
 
 On plain PostgreSQL the tests that are about TimescaleDB alone are skipped.
 """
@@ -77,14 +77,14 @@ async def need_timescaledb(conn: Connection) -> None:
 
 
 async def store(conn: Connection, device_id: UUID, times: Sequence[datetime]) -> None:
-    """A reading, and energy in its slot, at each of these times."""
+    """Add a reading, and energy in its slot, at each of these times."""
     await conn.execute(_STORE, device_id, times)
     slots = {at.replace(minute=0, second=0, microsecond=0) for at in times}
     await conn.execute(_STORE_INTERVALS, device_id, sorted(slots))
 
 
 async def tonight(conn: Connection, policy: str) -> None:
-    """Run the jobs of a policy now, as the scheduler will."""
+    """Run the jobs of a policy now, as the scheduler does later."""
     jobs = await conn.fetch(_JOBS, policy)
     assert jobs
     for job in jobs:
@@ -95,7 +95,7 @@ async def counts(conn: Connection, *tables: str) -> list[int]:
     return [await conn.fetchval(_COUNT + table) for table in tables]
 
 
-async def test_hours_and_days_add_up_what_was_read(conn: Connection) -> None:
+async def test_hours_and_days_aggregate_all_readings(conn: Connection) -> None:
     device_id = await a_device(conn)
     await conn.execute(_STORE, device_id, [NOON, NOON + HOUR / 2, NOON + HOUR, NOON + 12 * HOUR])
     assert [tuple(row) for row in await conn.fetch(_HOURLY, device_id)] == [
@@ -123,14 +123,14 @@ async def test_hours_and_days_have_the_same_columns_on_every_server(conn: Connec
         ]
 
 
-async def test_hours_and_days_are_what_the_readings_give_whether_materialized_or_not(
+async def test_hours_and_days_equal_their_readings_materialized_or_not(
     conn: Connection,
 ) -> None:
     chance, now = Random(1), datetime.now(UTC)
     for _ in range(3):
         device_id = await a_device(conn)
         times = [now - n * 5 * HOUR - chance.random() * 4 * HOUR for n in range(200)]
-        # Whole numbers: their averages do not depend on the order they are added in.
+        # Whole numbers, whose averages do not depend on the order of addition.
         values = [[chance.choice([None, chance.randint(0, 9999)]) for _ in times] for _ in range(6)]
         await conn.execute(_STORE_ALL, device_id, times, *values)
     if await conn.fetchval(_HAS_TIMESCALEDB):
@@ -143,7 +143,7 @@ async def test_hours_and_days_are_what_the_readings_give_whether_materialized_or
         ]
 
 
-async def test_measurements_are_kept_in_chunks_of_a_day(conn: Connection) -> None:
+async def test_readings_are_stored_in_chunks_of_a_day(conn: Connection) -> None:
     await need_timescaledb(conn)
     await store(conn, await a_device(conn), [NOON, NOON + DAY, NOON + DAY + HOUR])
     midnight = NOON - 12 * HOUR
@@ -155,7 +155,7 @@ async def test_measurements_are_kept_in_chunks_of_a_day(conn: Connection) -> Non
         }
 
 
-async def test_a_night_compresses_what_is_settled_and_nothing_that_a_late_reading_may_change(
+async def test_compression_leaves_out_data_that_a_late_reading_may_change(
     conn: Connection,
 ) -> None:
     await need_timescaledb(conn)
@@ -166,7 +166,7 @@ async def test_a_night_compresses_what_is_settled_and_nothing_that_a_late_readin
         assert chunk["is_compressed"] is (chunk["range_end"] <= now - SETTLED), chunk
 
 
-async def test_retention_drops_readings_and_leaves_what_was_made_of_them(
+async def test_retention_drops_readings_and_retains_derived_data(
     conn: Connection,
 ) -> None:
     await need_timescaledb(conn)
@@ -176,7 +176,7 @@ async def test_retention_drops_readings_and_leaves_what_was_made_of_them(
     await store(conn, device_id, [*old, now - DAY])
     await tonight(conn, "policy_refresh_continuous_aggregate")
     await tonight(conn, "policy_compression")
-    # As if 20 days had passed.
+    # The same state as after 20 days.
     settings = {"retention_raw": timedelta(days=70), "late_horizon": timedelta(days=7)}
     await conn.execute("SELECT apply_retention($1, $2)", *settings.values())
     hours = await conn.fetch(_HOURLY, device_id)
@@ -188,7 +188,7 @@ async def test_retention_drops_readings_and_leaves_what_was_made_of_them(
         assert len(hours) == 3
 
 
-async def test_a_compressed_measurement_is_still_stored_once_and_goes_with_its_owner(
+async def test_a_compressed_reading_is_stored_once_and_deleted_with_its_owner(
     conn: Connection,
 ) -> None:
     await need_timescaledb(conn)
@@ -206,7 +206,7 @@ async def test_a_compressed_measurement_is_still_stored_once_and_goes_with_its_o
     assert await counts(conn, "telemetry", "energy_interval") == [0, 0]
 
 
-async def test_policies_follow_the_settings_at_each_migration_and_rows_stay(
+async def test_each_migration_sets_the_policies_of_the_settings_and_keeps_rows(
     conn: Connection, database: DatabaseSettings
 ) -> None:
     await need_timescaledb(conn)

@@ -1,4 +1,4 @@
-"""The database deals a sale out as core/revenue.py does."""
+"""SQL function `allocate_revenue` computes the same shares as core/revenue.py."""
 
 from decimal import Decimal
 from uuid import UUID
@@ -28,7 +28,7 @@ VALUES ($1::uuid, $1::text || '@example.org', '', 'Investor', 'investor')
 
 @settings(max_examples=60)
 @given(sale=sales())
-async def test_it_deals_out_by_the_same_rule(
+async def test_the_database_allocates_by_the_same_rule(
     conn: Connection, sale: tuple[Terms, Decimal, list[Stake]]
 ) -> None:
     terms, amount, stakes = sale

@@ -1,4 +1,4 @@
-"""Each process may do what it needs, and nothing else, whoever it signs in as."""
+"""Each process has the privileges that it needs and no others, with any sign-in."""
 
 import asyncio
 import re
@@ -43,7 +43,7 @@ SELECT relname, grantee::regrole::text, privilege_type, attname
 _PRIVILEGE = re.compile(r"([A-Z]+)(?: \(([^)]*)\))?")
 
 
-async def test_every_table_says_what_each_role_may(conn: Connection) -> None:
+async def test_every_table_has_an_entry_of_privileges(conn: Connection) -> None:
     tables = {row[0] for row in await conn.fetch(_TABLES)}
     unsaid = sorted(tables - set(roles.GRANTS))
     assert not unsaid, (
@@ -54,7 +54,7 @@ async def test_every_table_says_what_each_role_may(conn: Connection) -> None:
     assert not gone, f"GRANTS in db/roles.py has rows for what is no table: {', '.join(gone)}"
 
 
-async def test_the_database_grants_what_is_said_and_nothing_else(conn: Connection) -> None:
+async def test_the_database_grants_exactly_these_privileges(conn: Connection) -> None:
     said = {
         (table, role, privilege, column.strip() or None)
         for table, grants in roles.GRANTS.items()
@@ -133,7 +133,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("role", "statement"), REFUSED)
-async def test_a_process_is_refused_what_it_does_not_need(
+async def test_a_process_has_no_privilege_that_it_does_not_need(
     database: DatabaseSettings, role: str, statement: str
 ) -> None:
     async with open_connection(database, application_name="test", role=role) as conn:
@@ -141,7 +141,7 @@ async def test_a_process_is_refused_what_it_does_not_need(
             await conn.execute(statement)
 
 
-async def test_what_was_granted_by_hand_is_gone_after_the_next_migration(
+async def test_a_migration_revokes_privileges_that_were_granted_by_hand(
     database: DatabaseSettings, conn: Connection
 ) -> None:
     await conn.execute("GRANT UPDATE ON ledger_entries TO solarhub_api")
@@ -156,7 +156,7 @@ PASSWORDS = {role: f"{role} {'x' * 32}" for role in roles.ALL}
 
 @contextmanager
 def _asking_server() -> Iterator[str]:
-    """A server that never saw a role of ours, and asks them for passwords."""
+    """A server without the hub's roles that requires passwords."""
     with data_directory() as directory:
         access = directory / "pg_hba.conf"
         access.write_text("local all solarhub trust\nlocal all all scram-sha-256\n")
@@ -178,7 +178,7 @@ async def asking(asking_server: str) -> AsyncIterator[DatabaseSettings]:
         yield DatabaseSettings(database_url=url)
 
 
-async def test_a_role_with_a_password_signs_in_and_becomes_nobody_else(
+async def test_a_role_with_a_password_signs_in_and_can_set_no_other_role(
     asking: DatabaseSettings,
 ) -> None:
     await schema.migrate(asking, PASSWORDS)
@@ -193,7 +193,7 @@ async def test_a_role_with_a_password_signs_in_and_becomes_nobody_else(
         await _open_once(_signed_in(asking, roles.API, "guessed"))
 
 
-async def test_the_doctor_tells_which_process_an_url_is_for(asking: DatabaseSettings) -> None:
+async def test_the_doctor_reports_the_process_of_a_url(asking: DatabaseSettings) -> None:
     await schema.migrate(asking, PASSWORDS)
     conn = await asyncpg.connect(asking.database_url)
     try:
@@ -210,7 +210,7 @@ async def test_the_doctor_tells_which_process_an_url_is_for(asking: DatabaseSett
         assert re.search(told, done.stdout), done.stdout
 
 
-async def test_a_changed_password_is_the_one_that_counts(asking: DatabaseSettings) -> None:
+async def test_a_changed_password_replaces_the_old_one(asking: DatabaseSettings) -> None:
     await schema.migrate(asking, PASSWORDS)
     await schema.migrate(asking, {roles.RELAY: "another"})
     await _open_once(_signed_in(asking, roles.RELAY, "another"))
@@ -218,7 +218,7 @@ async def test_a_changed_password_is_the_one_that_counts(asking: DatabaseSetting
 
 
 @pytest.mark.slow
-async def test_several_databases_of_one_server_may_make_the_roles_at_once() -> None:
+async def test_several_databases_of_one_server_may_create_the_roles_at_once() -> None:
     with _asking_server() as server_url:
         hubs = [databases.url_of(server_url, f"hub_{number}") for number in range(3)]
         for number in range(3):
@@ -233,7 +233,7 @@ async def test_several_databases_of_one_server_may_make_the_roles_at_once() -> N
                 assert await conn.fetchval("SELECT count(*) FROM outbox") == 0
 
 
-async def test_an_owner_who_may_make_roles_need_not_be_a_superuser() -> None:
+async def test_an_owner_who_may_create_roles_need_not_be_a_superuser() -> None:
     with _asking_server() as server_url:
         conn = await asyncpg.connect(server_url)
         try:

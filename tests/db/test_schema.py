@@ -1,4 +1,4 @@
-"""The schema comes up to date however often, and from however many hosts at once, it is asked."""
+"""Migrations may run repeatedly, and from several hosts at once."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ async def test_two_hosts_may_migrate_at_once(empty_database: DatabaseSettings) -
     assert sorted(outcomes, key=str) == sorted([(None, newest), (newest, newest)], key=str)
 
 
-async def test_a_database_tells_its_revision(
+async def test_a_database_reports_its_revision(
     empty_database: DatabaseSettings, conn: Connection
 ) -> None:
     async with open_connection(empty_database, application_name="test") as unmigrated:

@@ -1,4 +1,4 @@
-"""Every statement that the code holds fits the schema."""
+"""Every statement in the code can be prepared against the schema."""
 
 import asyncpg
 

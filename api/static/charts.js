@@ -77,7 +77,9 @@ export class LineChart {
 // Labels of an axis: the highest carries the unit.
 function label(splits, unit) {
   const decimals = splits.length > 1 ? Math.min(3, Math.max(0, Math.ceil(-Math.log10(splits[1] - splits[0]) - 1e-9) + (String(splits[1] - splits[0]).includes("25") ? 1 : 0))) : 0;
-  return splits.map((value, n) => fixed(value, decimals) + (n === splits.length - 1 && unit ? ` ${unit}` : ""));
+  const high = splits.at(-1) >= 1000;
+  const number = (value) => (high && value ? `${fixed(value / 1000, value % 1000 ? 1 : 0)}k` : fixed(value, decimals));
+  return splits.map((value, n) => number(value) + (n === splits.length - 1 && unit ? ` ${unit}` : ""));
 }
 
 // Indices of points without a neighbour: a line does not show them.

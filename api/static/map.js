@@ -84,7 +84,8 @@ export class RoomMap {
   #fit(points) {
     this.#fitted = true;
     const places = points.map(({ device, listing }) => [(device ?? listing).latitude, (device ?? listing).longitude]);
-    this.#map.fitBounds(L.latLngBounds(places).pad(0.08), { maxZoom: 14, animate: false });
+    const edge = 2.2 * rem();
+    this.#map.fitBounds(L.latLngBounds(places), { maxZoom: 14, animate: false, padding: [edge, edge] });
   }
 
   #redraw() {
@@ -147,7 +148,7 @@ export class RoomMap {
       const text = offerText(group.points);
       if (!text) continue;
       const width = this.#context.measureText(text).width + 0.7 * view.em;
-      const box = labelPlace(taken, group, width, 1.15 * view.em, 0.2 * view.em);
+      const box = labelPlace(taken, view, group, width, 1.15 * view.em, 0.2 * view.em);
       if (box) labels.push({ text, box, unmetered: group.points.length === 1 && !group.points[0].listing.device_id });
     }
     return labels;

@@ -76,7 +76,7 @@ export class MapBase {
       if (x < 0 || y < 0 || x > view.width || y > view.height) continue;
       context.font = placeFont(large, view.em);
       const half = context.measureText(name).width / 2 + 0.3 * view.em;
-      if (x < half || x > view.width - half) continue;
+      if (x < half || x > view.width - half || y < tall || y > view.height - tall) continue;
       const free = (large ? BESIDE_EM : [0]).map((shift) => y + shift * view.em)
         .find((middle) => taken.take({ left: x - half, right: x + half, top: middle - tall, bottom: middle + tall }));
       if (free === undefined) continue;

@@ -115,15 +115,16 @@ export class TakenBoxes {
   }
 }
 
-// Finds a free place for a label of a marker: below, above, to the right, to the left; else null.
-export function labelPlace(taken, { x, y, radius }, width, height, gap) {
+// Finds a free place in view for a label of a marker: below, above, to the right, to the left; else null.
+export function labelPlace(taken, view, { x, y, radius }, width, height, gap) {
   const places = [
     [x - width / 2, y + radius + gap], [x - width / 2, y - radius - gap - height],
     [x + radius + gap, y - height / 2], [x - radius - gap - width, y - height / 2],
   ];
   for (const [left, top] of places) {
     const box = { left, top, right: left + width, bottom: top + height };
-    if (taken.take(box)) return box;
+    const inside = box.left >= 1 && box.top >= 1 && box.right < view.width && box.bottom < view.height;
+    if (inside && taken.take(box)) return box;
   }
   return null;
 }

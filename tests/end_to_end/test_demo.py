@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from tests.support.hubs import hub
 from tests.support.waiting import eventually
@@ -15,6 +16,7 @@ _LAG = "SELECT clock_timestamp() - hub_clock_timestamp()"
 _BOUGHT = "SELECT count(*) FROM energy_transactions"
 
 
+@pytest.mark.slow
 async def test_the_demo_trades_and_its_books_hold(data: Path) -> None:
     with hub(data, "--demo", "--seconds", str(_SECONDS)) as running:
         output, errors = running.process.communicate(timeout=180)
@@ -37,6 +39,7 @@ async def test_the_demo_trades_and_its_books_hold(data: Path) -> None:
         await conn.close()
 
 
+@pytest.mark.slow
 async def test_ctrl_c_ends_the_demo_with_its_summary_and_audit(data: Path) -> None:
     with hub(data, "--demo", "--speed", "600") as running:
         run = running.wait_ready()

@@ -238,7 +238,7 @@ async def test_without_an_administrator_past_energy_is_recorded_and_not_for_sale
     plan, now, path = replay.ReplayPlan(speed=inf), datetime.now(UTC), tmp_path / "replay.json"
     without_administrator = dataclasses.replace(addresses, administrator=None)
     large = replay.with_times(plan, recorded(tmp_path, "MWh"), now)
-    with pytest.raises(HubClientError, match=r"20,000 W sells once.*SOLARHUB_ADMIN_EMAIL"):
+    with pytest.raises(HubClientError, match=r"20,000 W sells only.*SOLARHUB_ADMIN_EMAIL"):
         await replay.run(plan, large, without_administrator, path, replay.ReplayTally(), now=now)
     series = replay.with_times(plan, recorded(tmp_path), now)
     await replay.run(plan, series, without_administrator, path, replay.ReplayTally(), now=now)

@@ -1,4 +1,4 @@
-"""Routes: the headline of the control room, and the totals of one device."""
+"""Routes of the headline of the control room, and of the totals of a device."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -26,7 +26,7 @@ _PERIOD_MAX = timedelta(days=7)
 
 
 class PeriodQuery(BaseModel):
-    """A period up to now; without `from`, the last 24 hours."""
+    """A period that ends now. By default it is the last 24 hours."""
 
     since: Annotated[
         Instant | None,
@@ -100,7 +100,7 @@ async def get_headline(
     _: Admin,
     query: Annotated[PeriodQuery, Query()],
 ) -> Answer[HeadlineView]:
-    """Return what the whole hub generated and traded in a period, against the grid's prices."""
+    """Get what the whole hub generated and traded in a period, against the grid's prices."""
     now = clock.now()
     since = query.start(now)
 
@@ -140,7 +140,7 @@ async def get_device_totals(
     device_id: DevicePathId,
     query: Annotated[PeriodQuery, Query()],
 ) -> Answer[DeviceTotalsView]:
-    """Return what a device generated, exported, imported and sold, in a period and in total."""
+    """Get what a device generated, exported, imported and sold, in a period and in total."""
     since = query.start(clock.now())
 
     async def read(conn: Connection) -> tuple[DeviceTotals, DeviceTotals]:

@@ -8,7 +8,7 @@ capacity is taken from the time that follows.
 from datetime import datetime, timedelta
 from math import gcd
 
-# A device generates more than its plate says in cold sunshine; more than this is garbage.
+# In cold sunshine a device exceeds its rated power; more than this is garbage.
 CAPACITY_MARGIN = 1.25
 # The advance of any counter, and the largest that a coarse counter gets for its resolution.
 RESOLUTION_MIN_MWH = 10_000

@@ -130,7 +130,7 @@ async def audit(
         async for check in ledger_digests.checks(conn, noted_hash):
             yield check
         for name, rule, query, *arguments in (
-            ("sold", "every listing sold what its transactions say", _SOLD),
+            ("sold", "every listing sold the energy of its transactions", _SOLD),
             ("measured", "every listing that follows a device has its measured energy", _MEASURED),
             ("readings", "received = stored + duplicate + rejected", _STORED, whole_for),
             ("rejected", "every rejected reading is recorded or counted", _REJECTED),

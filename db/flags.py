@@ -21,8 +21,8 @@ SELECT f.id, f.device_id, d.name AS device_name, d.owner_id, f.kind, f.state, f.
  ORDER BY f.id DESC LIMIT $2
 """
 
-# Nobody waits: who is measured at this moment is due again with it. A device without a place has
-# that of its newest listing: without a listing it sells nothing.
+# SKIP LOCKED: a device whose readings are being stored is due again with them. A device without a
+# place has that of its newest listing: without a listing it sells nothing.
 _CLAIM = """
 WITH due AS (
     SELECT device_id, flags_due_from FROM device_states

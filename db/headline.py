@@ -7,7 +7,7 @@ from decimal import Decimal
 from core.ids import DeviceId, UserId
 from db.pool import Connection
 
-# Reads the intervals per device, by their primary key. A device that was not heard of since then
+# Reads the intervals per device, by their primary key. A device that sent nothing since then
 # has no interval of that period.
 _GENERATED = """
 SELECT coalesce(sum(i.generated_wh), 0)

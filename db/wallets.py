@@ -221,7 +221,7 @@ async def lock_payable(conn: Connection, user_id: UserId, *, held_since: datetim
 
 
 def _limit_reached() -> WalletLimit:
-    allowed = f"a wallet holds at most {BALANCE_MAX} INR, what is pending included"
+    allowed = f"a wallet holds at most {BALANCE_MAX} INR, including pending payments"
     return WalletLimit(field="amount", allowed=allowed)
 
 

@@ -66,7 +66,7 @@ def test_a_reading_that_fits_either_pass_stays_in_its_own() -> None:
 
 
 def test_new_readings_are_not_compared_with_each_stored_one() -> None:
-    """A meter that stands still leaves all undecided: 4 million comparisons take a minute."""
+    """An unchanged meter decides nothing: 4 million comparisons would take a minute."""
     stored = [shown(n / 40, 100, is_new=False) for n in range(2000)]
     new = [shown(n / 40 + 0.01, 100) for n in range(2000)]
     began = process_time()

@@ -58,6 +58,7 @@ async def test_too_many_changes_are_reported_without_ids(pool: Pool, conn: Conne
             host.id, [uuid4() for _ in range(1001)],
         )  # fmt: skip
         await listening.wait(10)
-        await conn.fetchval("SELECT 1")  # What was told before its answer has arrived with it.
+        # Notifications from before this statement arrive with its result.
+        await conn.fetchval("SELECT 1")
         assert listening.take() is None
         assert listening.take() == set()

@@ -1,1 +1,1 @@
-"""What tests share: servers to run against, people to act, and how to wait."""
+"""Helpers that tests share: servers, data, clients, and waiting for conditions."""

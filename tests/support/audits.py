@@ -1,4 +1,4 @@
-"""The audit, as tests ask for it."""
+"""Audits of test databases."""
 
 from core.settings import DatabaseSettings
 from db.audit import audit

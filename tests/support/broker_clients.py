@@ -1,4 +1,4 @@
-"""Clients of the embedded broker: devices, and the hub that reads what they say."""
+"""Clients of the embedded broker: devices, and the hub that receives their messages."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +24,7 @@ def hub(broker: Broker) -> aiomqtt.Client:
 
 @asynccontextmanager
 async def heard(broker: Broker, topic: str) -> AsyncIterator[list[str]]:
-    """The topics of what the hub receives, once the block has ended."""
+    """Yield a list of topics that the hub receives, complete once the block has ended."""
     async with received(broker, topic) as messages:
         yield (topics := [])
     topics += [name for name, _ in messages]
@@ -32,7 +32,7 @@ async def heard(broker: Broker, topic: str) -> AsyncIterator[list[str]]:
 
 @asynccontextmanager
 async def received(broker: Broker, topic: str) -> AsyncIterator[list[tuple[str, bytes]]]:
-    """The topics and payloads of what the hub receives, once the block has ended."""
+    """Yield a list of topics and payloads that the hub receives, complete after the block."""
     async with hub(broker) as reader:
         await reader.subscribe(topic, qos=1)
         yield (messages := [])

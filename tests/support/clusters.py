@@ -1,4 +1,4 @@
-"""A Redis Cluster of three local nodes, out of the same wheel as the embedded server."""
+"""A Redis Cluster of three local nodes, from the same wheel as the embedded server."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ NODE_TIMEOUT_MS = 2000
 
 
 class Node:
-    """One node; what it knows of the cluster stays in its directory when it ends, and no more."""
+    """A node of the cluster. Only its view of the cluster stays in its directory when it ends."""
 
     def __init__(self, directory: Path) -> None:
         self.port, self._bus_port = free(), free()
@@ -52,7 +52,7 @@ class Node:
         self._child.wait_until(self._answers)
 
     def stop(self) -> None:
-        """At once."""
+        """Kill the node."""
         assert self._child is not None
         self._child.stop()
 
@@ -69,12 +69,12 @@ class Node:
         self.ask("CLUSTER MEET", "127.0.0.1", other.port, other._bus_port)
 
     def give_slots(self, first: int, last: int, other: "Node") -> None:
-        """With all that is in them."""
+        """Move slots with their keys to another node."""
         its_id = other.ask("CLUSTER MYID").decode()
         self.ask("CLUSTER MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", its_id)
 
     def is_well(self) -> bool:
-        """Whether it knows all nodes, and all slots are with one of them."""
+        """Return True if the node knows all nodes, and all slots have a node."""
         info = self.ask("CLUSTER INFO")
         return info["cluster_state"] == "ok" and int(info["cluster_size"]) == NODES
 
@@ -88,11 +88,11 @@ class Cluster:
         return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
 
     async def well(self) -> None:
-        """Wait until all nodes find that it is."""
+        """Wait until all nodes report a complete cluster."""
         await eventually(lambda: all(node.is_well() for node in self.nodes), within_s=WELL_WITHIN_S)
 
     def node_of(self, slot: int) -> Node:
-        """Who has it, as long as none was given away."""
+        """Return the node of a slot, if no slot was moved."""
         return self.nodes[slot * NODES // SLOTS]
 
     def flush(self) -> None:
@@ -102,7 +102,7 @@ class Cluster:
 
 @contextmanager
 def cluster(directory: Path) -> Iterator[Cluster]:
-    """Three nodes, each with a third of the slots."""
+    """Run three nodes, each with a third of the slots."""
     with ExitStack() as stack:
         nodes = [Node(directory / str(n)) for n in range(NODES)]
         for n, node in enumerate(nodes):

@@ -1,4 +1,4 @@
-"""Databases for tests: cloned from one that is migrated once per run."""
+"""Databases for tests, cloned from a template that is migrated once per run."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 def postgres(
     directory: Path, *, durable: bool = True, settings: Mapping[str, str] = MappingProxyType({})
 ) -> AbstractContextManager[EmbeddedServer]:
-    """PostgreSQL of a test's own: out of the wheel, or of the user's programs with TimescaleDB."""
+    """Run PostgreSQL for one test, from the wheel or from the user's programs with TimescaleDB."""
     if OWN_PROGRAMS in os.environ:
         return embedded.postgres(
             directory,
@@ -52,14 +52,14 @@ def postgres(
 
 
 def programs() -> Path:
-    """Where the programs of such a PostgreSQL are."""
+    """Return the directory of such a PostgreSQL's programs."""
     own = os.environ.get(OWN_PROGRAMS)
     return Path(own) if own else embedded.postgres_programs()
 
 
 @contextmanager
 def server(directory: Path) -> Iterator[str]:
-    """The URL of the user's own server, or of one that runs as long as the tests."""
+    """Yield the URL of the user's server, or of one that runs as long as the tests."""
     if url := os.environ.get(OWN_SERVER):
         yield url
         return
@@ -69,7 +69,7 @@ def server(directory: Path) -> Iterator[str]:
 
 @contextmanager
 def template(server_url: str) -> Iterator[str]:
-    """The name of a migrated database to clone."""
+    """Yield the name of a migrated database to clone."""
     name = f"solarhub_template_{uuid4().hex[:12]}"
     asyncio.run(_make_template(server_url, name))
     try:
@@ -80,7 +80,7 @@ def template(server_url: str) -> Iterator[str]:
 
 @asynccontextmanager
 async def clone(server_url: str, template_name: str | None = None) -> AsyncIterator[str]:
-    """The URL of a fresh database: like the template, or empty."""
+    """Yield the URL of a new database: a clone of the template, or an empty one."""
     name = f"solarhub_test_{uuid4().hex[:12]}"
     source = f'TEMPLATE "{template_name}"' if template_name else ""
     await _execute(server_url, f'CREATE DATABASE "{name}" {source}')
@@ -91,12 +91,12 @@ async def clone(server_url: str, template_name: str | None = None) -> AsyncItera
 
 
 async def create(server_url: str, name: str) -> None:
-    """An empty database, which goes when its server does."""
+    """Create an empty database, which is deleted with its server."""
     await _execute(server_url, f'CREATE DATABASE "{name}"')
 
 
 def url_of(server_url: str, database: str) -> str:
-    """The same server, another database."""
+    """Return the URL of another database on the same server."""
     before, after = server_url.split("://", 1)
     authority = urlsplit(server_url).netloc
     query = urlsplit(server_url).query
@@ -107,7 +107,7 @@ def url_of(server_url: str, database: str) -> str:
 async def _make_template(server_url: str, name: str) -> None:
     await _execute(server_url, f'CREATE DATABASE "{name}"')
     await schema.migrate(DatabaseSettings(database_url=url_of(server_url, name)))
-    # With TimescaleDB its scheduler sits in the database, and would come back.
+    # The scheduler of TimescaleDB connects to the database, and would reconnect.
     await _execute(server_url, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
     conn = await asyncpg.connect(server_url)
     try:

@@ -1,4 +1,4 @@
-"""A disk that is small enough to be filled."""
+"""Disks that are small enough to be filled."""
 
 import contextlib
 import subprocess
@@ -12,7 +12,7 @@ import pytest
 
 @contextmanager
 def small_disk(size_mb: int) -> Iterator[Path]:
-    """Where it is mounted; who may not mount skips the test."""
+    """Mount a small disk and yield its path. Skips the test without the right to mount."""
     with tempfile.TemporaryDirectory(prefix="solarhub-disk-") as place:
         mount = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m,mode=755", "tmpfs", place]
         try:
@@ -27,7 +27,7 @@ def small_disk(size_mb: int) -> Iterator[Path]:
 
 @contextmanager
 def filled(disk: Path) -> Iterator[None]:
-    """Not a byte is free, until the block ends."""
+    """Fill the disk completely until the block ends."""
     filling = disk / "filling"
     with filling.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         for size in (1 << 20, 1 << 12, 1):

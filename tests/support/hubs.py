@@ -1,4 +1,4 @@
-"""The whole hub as a process, as a user starts it."""
+"""The whole hub as a process, started as a user starts it."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ READY_WITHIN_S = 60
 
 
 def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """A command, to its end."""
+    """Run a command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "solarhub", *arguments],
         env=environment(settings), capture_output=True, text=True, timeout=120, check=False,
@@ -38,7 +38,7 @@ class Hub:
         )  # fmt: skip
 
     def wait_ready(self) -> dict[str, object]:
-        """What `run.json` says, once it is there and of this process."""
+        """Return the content of `run.json` once this process has written it."""
         deadline = time.monotonic() + READY_WITHIN_S
         while (said := self._run()).get("pid") != self.process.pid:
             assert self.process.poll() is None, self.process.communicate()
@@ -53,7 +53,7 @@ class Hub:
         return {}
 
     def end(self, number: signal.Signals = signal.SIGTERM, *, group: bool = False) -> float:
-        """How many seconds it took to end. Whatever it wrote is in `output` and `errors`."""
+        """End the hub, read its `output` and `errors`, and return the seconds that it took."""
         began = time.monotonic()
         if group:
             os.killpg(self.process.pid, number)
@@ -63,7 +63,7 @@ class Hub:
         return time.monotonic() - began
 
     def processes(self) -> list[psutil.Process]:
-        """Whatever runs on our data, ourselves not counted."""
+        """Return the other processes that work on the hub's data."""
         return [
             process
             for process in psutil.process_iter()
@@ -93,6 +93,6 @@ def _works_in(process: psutil.Process, data: Path) -> bool:
 
 
 def environment(ours: dict[str, str]) -> dict[str, str]:
-    """No fixed port, and nobody waits for bcrypt."""
+    """Return an environment without fixed ports and with a fast bcrypt."""
     ports = {f"SOLARHUB_{name}_PORT": str(free()) for name in ("API", "REALTIME", "MQTT")}
     return {**os.environ, **ports, "SOLARHUB_BCRYPT_ROUNDS": "4", **ours}

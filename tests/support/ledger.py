@@ -1,4 +1,4 @@
-"""Money that moved in every way there is, and what an owner of the tables can do to it."""
+"""A ledger with every kind of transfer, and changes that only the tables' owner can make."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,7 +20,7 @@ VALUES ($1, $2, 'sandbox', $3, $4, $5)
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """Somebody bought of somebody whose device has an investor."""
+    """A purchase from a host whose device has an investor."""
 
     buyer: Person
     seller: Person
@@ -34,7 +34,7 @@ class Trade:
 
 
 async def trade(pool: Pool) -> Trade:
-    """Every kind of transfer once, and each state of a payment."""
+    """Make every kind of transfer once, and a payment of each status."""
     buyer, seller = await add_user(pool, balance=500), await add_user(pool, "host")
     investor = await add_user(pool, "investor", balance=100)
     device_id = await add_device(pool, seller)
@@ -70,7 +70,7 @@ async def _invest(pool: Pool, investor: Person, host: Person, device_id: UUID) -
 
 
 async def pay(pool: Pool, person: Person, kind: str, *, succeeded: bool = True) -> UUID:
-    """A payment of 20 that its provider has answered."""
+    """Add a settled payment of 20."""
     order_id = await open_payment(pool, person, kind)
     event = WebhookEvent(
         event_id=str(order_id),
@@ -83,7 +83,7 @@ async def pay(pool: Pool, person: Person, kind: str, *, succeeded: bool = True) 
 
 
 async def open_payment(pool: Pool, person: Person, kind: str, amount: int = 20) -> UUID:
-    """A payment that waits for its provider; a withdrawal has left the wallet."""
+    """Add a pending payment; the money of a withdrawal has left the wallet."""
     order_id, transfer_id = uuid4(), None
     async with pool.acquire() as conn, conn.transaction():
         if kind == "withdrawal":
@@ -96,7 +96,7 @@ async def open_payment(pool: Pool, person: Person, kind: str, amount: int = 20) 
 
 
 async def as_owner(conn: Connection, statement: str, *args: object) -> None:
-    """Run a statement with every trigger and foreign key off, as only an owner can."""
+    """Run a statement without triggers and foreign keys, as only an owner can."""
     async with conn.transaction():
         await conn.execute("SET LOCAL session_replication_role = replica")
         await conn.execute(statement, *args)
@@ -105,6 +105,6 @@ async def as_owner(conn: Connection, statement: str, *args: object) -> None:
 async def amiss(
     conn: Connection, database: DatabaseSettings, *, noted_hash: bytes | None = None
 ) -> dict[str, tuple[str, ...]]:
-    """What an audit finds wrong: the offending ids, by check."""
+    """Return the offending ids that an audit finds, by check."""
     checks = audit(conn, database, noted_hash=noted_hash)
     return {check.name: check.offending async for check in checks if not check.ok}

@@ -1,4 +1,4 @@
-"""Listings whose price follows the market, and the slots in which it does."""
+"""Listings with dynamic prices, and their slots."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -33,7 +33,7 @@ SELECT $1, $2, id, $3, 6, 6 * $3, 0, 6 * $3, now() - interval '1 day' FROM trans
 async def sold_yesterday(
     db: Connection | Pool, listing_id: UUID, buyer: Person, kwh: Decimal | int
 ) -> None:
-    """Let somebody have bought so much from a listing before: the books do not tell of it."""
+    """Add an earlier sale of a listing, without its transfer."""
     await db.execute(_SOLD_YESTERDAY, listing_id, buyer.id, Decimal(kwh))
 
 
@@ -47,20 +47,20 @@ async def add_dynamic_listing(
     cap: Decimal | int = 20,
     place: tuple[float, float] = BANGALORE,
 ) -> UUID:
-    """A listing like `add_listing`'s, with a price between a floor and a cap."""
+    """Add a listing like `add_listing`, with a price between a floor and a cap."""
     listing_id = await add_listing(db, seller, kwh=kwh, price_per_kwh=price_per_kwh, place=place)
     await db.execute(_MAKE_DYNAMIC, listing_id, floor, cap)
     return listing_id
 
 
 async def slot_after(db: Connection | Pool) -> datetime:
-    """The slot that follows the one that listings were made in, and energy wanted in."""
+    """Return the slot after the current one, in which listings and demand are created."""
     slot_start: datetime = await db.fetchval("SELECT max(price_slot) FROM energy_listings")
     return slot_start + SLOT
 
 
 async def not_at_the_end_of_a_slot() -> None:
-    """For tests whose demand and whose listings have to be of the same slot."""
+    """Wait until a slot has enough time left for demand and listings in the same slot."""
 
     def holds() -> bool:
         now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""What meters show, honest ones and others, as Hypothesis makes it up."""
+"""Histories of meters, honest and faulty ones, for Hypothesis."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ def reading(minutes: float, energy_wh: float | None = None, **fields: float | No
 
 
 def parted(minutes: float, /, power_w: float | None = None, **counters: float | None) -> Reading:
-    """`energy__a` is the key `energy_wh:a`, and `energy__a_back` what flowed back in it."""
+    """Return a reading in parts: `energy__a` is key `energy_wh:a`, `energy__a_back` its return."""
     parts = {
         name.replace("__", "_wh:").replace("_back", "-"): wh
         for name, wh in counters.items()
@@ -29,7 +29,7 @@ METERS_DO = ["rise", "same", "dip", "reset", "zero", "spike", "leap", "step", "b
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Reading]:
-    """Readings in order, of a device whose two meters do some of what meters do, each by itself.
+    """Draw readings in order of a device with two counters, each with some kinds of behaviour.
 
     For a while both may stand still, whatever they count meanwhile. Some tell since when they
     count: since their last reset, or since whenever they think.
@@ -59,7 +59,7 @@ def histories(draw: st.DrawFn) -> list[Reading]:
 
 
 def _shown(draw: st.DrawFn, levels: dict[str, float], name: str, habits: list[str]) -> float | None:
-    """What a counter shows next."""
+    """Draw the next value of a counter."""
     does = draw(st.sampled_from(habits))
     levels[name] += {"rise": draw(st.floats(0, 400)), "leap": 1e7, "back": 70_000}.get(does, 0)
     if does == "step":
@@ -73,7 +73,7 @@ def _shown(draw: st.DrawFn, levels: dict[str, float], name: str, habits: list[st
 
 @st.composite
 def honest_counters(draw: st.DrawFn) -> list[Reading]:
-    """What an honest meter shows: whole counts of what was generated, lately or a while ago.
+    """Draw the values of an honest meter: whole counts of energy, shown at once or later.
 
     It is read every few seconds or minutes; what it shows it brings up to date less often.
     """
@@ -98,7 +98,7 @@ _PART_DOES = st.sampled_from(
 
 @st.composite
 def histories_in_parts(draw: st.DrawFn) -> list[Reading]:
-    """Of a device with several counters, each of which does whatever meters do."""
+    """Draw readings of a device with several counters, each with any kind of behaviour."""
     levels, at, readings = dict.fromkeys(_KEYS, 1_000_000.0), 0.0, []
     for _ in range(draw(st.integers(1, 30))):
         at += draw(st.sampled_from([0.25, 1, 5, 15, 29, 31, 75, 600]))

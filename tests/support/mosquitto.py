@@ -1,4 +1,4 @@
-"""A real Mosquitto that keeps what is queued, to be killed and started again.
+"""A real Mosquitto with persistent queues, which tests kill and start again.
 
 One lets everybody in; the other is what `deploy/mosquitto` makes of it.
 """
@@ -24,7 +24,7 @@ _DEPLOY = Path(__file__).parents[2] / "deploy/mosquitto"
 
 AUTOSAVE_S = 10  # as it ships
 
-# Above what an ingester holds unacknowledged.
+# More than an ingester has unacknowledged.
 INFLIGHT_MAX = 4000
 
 _CONFIG = """
@@ -43,12 +43,12 @@ log_dest stderr
 
 
 def find() -> str | None:
-    """Where it is installed; Debian puts it where only root's PATH leads."""
+    """Return the path of the program; Debian installs it outside the PATH of users."""
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
 def find_plugin(program: str) -> str | None:
-    """Where that Mosquitto's dynamic-security plugin is."""
+    """Return the path of that Mosquitto's dynamic-security plugin."""
     beside = Path(program).parents[1] / "lib"
     found = [
         p for d in (beside, Path("/usr/lib")) for p in d.rglob("mosquitto_dynamic_security.so")
@@ -77,29 +77,29 @@ class Mosquitto:
         return [self._program, "-c", str(self._config)]
 
     def start(self) -> None:
-        """Start it on the same port, with what it kept."""
+        """Start it on the same port, with its saved state."""
         self._child = ChildProcess(
             "Mosquitto", self._command(), log=self._log, stop_signals=[signal.SIGTERM]
         )
         self._child.wait_until(self._listens)
 
     def stop(self) -> None:
-        """End it in peace: everything is kept."""
+        """Stop it after it has saved its state."""
         if self._child is not None:
             self._child.stop()
 
     def saved(self) -> bytes:
-        """What it would have after a kill: it saves a moment after it acknowledges."""
+        """Return the state that survives a kill: it saves a moment after it acknowledges."""
         file = self._config.with_name("mosquitto.db")
         return file.read_bytes() if file.exists() else b""
 
     def save(self) -> None:
-        """Have it save what it has by now."""
+        """Make it save its current state."""
         assert self._child is not None
         os.kill(self._child.pid, signal.SIGUSR1)
 
     def kill(self) -> None:
-        """End it at once: what is not `saved` yet is lost."""
+        """Kill it: changes since the last save are lost."""
         assert self._child is not None
         os.kill(self._child.pid, signal.SIGKILL)
         self._child.stop()
@@ -158,7 +158,7 @@ class SecuredMosquitto(Mosquitto):
         return config.replace("/mosquitto/certs", str(self.directory))
 
     def _with_certificates(self, config: str) -> tuple[str, str]:
-        """What the file says to take in for TLS, taken in; and its lines for another listener."""
+        """Return the configuration with its TLS lines active, and the lines of another listener."""
         assert self._authority is not None
         certificate = self._authority.issue_cert("127.0.0.1")
         self._authority.cert_pem.write_to_path(self.directory / "ca.crt")
@@ -179,7 +179,7 @@ class SecuredMosquitto(Mosquitto):
         return ["/usr/bin/env", *settings, str(_DEPLOY / "start.sh")]
 
     def forget(self) -> None:
-        """Lose, while it is stopped, every account but the hub's, and whatever was queued."""
+        """Delete every account but the hub's, and all queues. It is stopped meanwhile."""
         (self.directory / "dynamic-security.json").unlink()
         (self.directory / "mosquitto.db").unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""People, devices, listings and balances, straight into the database."""
+"""Users, devices, listings and balances, inserted into the database."""
 
 import hashlib
 import json
@@ -19,13 +19,13 @@ BANGALORE = (12.9716, 77.5946)
 
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
-# 4 rounds: tests do not wait for what is meant to be slow.
+# 4 rounds, so that tests do not wait for a hash that is slow on purpose.
 _PASSWORD_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Signs in with `email` and `PASSWORD`."""
+    """A user who signs in with `email` and `PASSWORD`."""
 
     id: UUID
     email: str
@@ -57,7 +57,7 @@ async def add_user(
 
 
 async def add_money(db: Connection | Pool, user_id: UUID, amount: Decimal) -> None:
-    """A completed top-up: balanced, like every transfer."""
+    """Add a completed top-up with its balanced transfer."""
     await db.execute(
         """
         WITH transfer AS (
@@ -91,7 +91,7 @@ async def add_device(
     external_id: str | None = None,
     earns_from: datetime = _LONG_AGO,
 ) -> UUID:
-    """A device that signs in at the broker with its id and `DEVICE_PASSWORD`.
+    """Add a device that signs in at the broker with its id and `DEVICE_PASSWORD`.
 
     Unless told otherwise it earns since long ago: tests have it tell of the past.
     """
@@ -128,7 +128,7 @@ async def add_listing(
     available_from: datetime | None = None,
     exact_location: bool = True,
 ) -> UUID:
-    """An active listing for a day to come; it follows its device if it has one.
+    """Add an active listing for the next day; it follows its device if it has one.
 
     Everybody is shown where exactly it is, unless `exact_location` is False.
     """
@@ -158,7 +158,7 @@ async def add_listing(
 async def add_purchase(
     pool: Pool, buyer: Person, listing_id: UUID, *, kwh: Decimal | int = 1
 ) -> UUID:
-    """Energy bought, and paid for with 5 % for the platform; its transaction."""
+    """Add a purchase with a fee of 5 %, and return its transaction."""
     async with pool.acquire() as conn:
         [bought] = await purchase(
             conn, [PurchaseOrder(buyer.id, listing_id, Decimal(kwh))], fee_rate=Decimal("0.05")

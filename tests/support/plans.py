@@ -1,4 +1,4 @@
-"""How PostgreSQL runs a statement: which indexes, how many rows and pages."""
+"""Query plans of PostgreSQL: the indexes, rows and pages that a statement uses."""
 
 import json
 from collections.abc import Iterator
@@ -23,16 +23,16 @@ class Plan:
 
     @property
     def scanned(self) -> set[str]:
-        """Tables that are read whole."""
+        """The tables that are scanned sequentially."""
         return {n["Relation Name"] for n in self.nodes() if n["Node Type"] == "Seq Scan"}
 
     @property
     def buffers(self) -> int:
-        """Pages read, from memory or not."""
+        """The number of pages read, from memory or disk."""
         return int(self.root["Shared Hit Blocks"] + self.root["Shared Read Blocks"])
 
     def rows_read(self, index: str) -> float:
-        """Rows that an index led to, filtered out or not."""
+        """Return the number of rows read by an index, before filters."""
         [node] = [node for node in self.nodes() if node.get("Index Name") == index]
         return float(node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
 

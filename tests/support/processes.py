@@ -1,4 +1,4 @@
-"""What is done to a process from outside."""
+"""Interference with processes from outside."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import psutil
 
 @contextmanager
 def frozen(process: psutil.Process) -> Iterator[None]:
-    """It and its children hold their connections, and say nothing on them."""
+    """Freeze a process and its children: their connections stay open without a response."""
     family = [process, *process.children(recursive=True)]
     for member in family:
         member.suspend()

@@ -1,4 +1,4 @@
-"""Requests byte by byte: what no client library lets one send."""
+"""HTTP requests byte by byte, which no client library sends."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ class Answer:
 
 
 class Line:
-    """One connection to a server."""
+    """A connection to a server."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -35,7 +35,7 @@ class Line:
         await self.writer.drain()
 
     async def answer(self, *, within_s: float = 10) -> Answer:
-        """The next answer. Raises IncompleteReadError when the server hangs up before."""
+        """Return the next response. Raises IncompleteReadError if the connection ends before it."""
         async with asyncio.timeout(within_s):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             named = (line.split(": ", 1) for line in head[1:] if line)
@@ -44,7 +44,7 @@ class Line:
         return Answer(int(head[0].split()[1]), headers, body)
 
     async def hung_up(self) -> None:
-        """Wait until the server has; what it still says is read."""
+        """Wait until the server closes the connection; read the data that it still sends."""
         with contextlib.suppress(ConnectionError):
             while await self.reader.read(65536):
                 pass
@@ -62,7 +62,7 @@ async def line_to(port: int) -> AsyncIterator[Line]:
 
 
 def head(method: str, path: str, **headers: str) -> bytes:
-    """A request's, up to and with its empty line. `content_length` stands for `Content-Length`."""
+    """Return the head of a request with its empty line. `content_length` is `Content-Length`."""
     lines = [f"{method} {path} HTTP/1.1", "Host: test"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")

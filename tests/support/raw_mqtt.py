@@ -1,4 +1,4 @@
-"""MQTT byte by byte, for what no well-behaved client would send."""
+"""MQTT byte by byte, for packets that no well-behaved client sends."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ class Packet(NamedTuple):
 
     @property
     def kind(self) -> int:
-        """Its type; of a PUBLISH without its flags."""
+        """The packet type; for a PUBLISH, without its flags."""
         return PUBLISH if self.header & 0xF0 == PUBLISH else self.header
 
     @property
@@ -30,7 +30,7 @@ class Packet(NamedTuple):
 
     @property
     def packet_id(self) -> int:
-        """Of a PUBLISH at QoS 1 or 2."""
+        """The packet id of a PUBLISH at QoS 1 or 2."""
         at = 2 + int.from_bytes(self.body[:2])
         return int.from_bytes(self.body[at : at + 2])
 
@@ -45,11 +45,11 @@ class Packet(NamedTuple):
 
 
 class Hung(AssertionError):
-    """Nothing came, and the connection was not closed either."""
+    """No packet arrived, and the connection was not closed."""
 
 
 class RawClient:
-    """A connection that sends whatever it is told to."""
+    """A connection that sends any bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -63,7 +63,7 @@ class RawClient:
         self._writer.write(b"".join(data))
 
     async def receive(self, within_s: float = ANSWERED_S) -> Packet | None:
-        """The next packet; None: the connection is closed. Raises Hung."""
+        """Return the next packet; None: the connection is closed. Raises Hung."""
         try:
             async with asyncio.timeout(within_s):
                 header = (await self._reader.readexactly(1))[0]
@@ -87,14 +87,14 @@ class RawClient:
         return packet
 
     async def connected(self, connect: bytes) -> bool:
-        """Sign in; whether the broker had a session of it."""
+        """Connect, and return True if the broker had a session."""
         self.send(connect)
         session_present, code = (await self.expect(CONNACK)).body
         assert code == ACCEPTED, code
         return bool(session_present)
 
     async def refused(self, connect: bytes) -> int:
-        """Be refused; the code. The connection is closed then."""
+        """Send a CONNECT that is refused, and return the code. The connection is closed then."""
         self.send(connect)
         session_present, code = (await self.expect(CONNACK)).body
         assert code != ACCEPTED
@@ -107,13 +107,13 @@ class RawClient:
         return list((await self.expect(SUBACK)).body[2:])
 
     async def closed(self, within_s: float = ANSWERED_S) -> bool:
-        """Whether the connection ends, whatever comes before. Raises Hung."""
+        """Return True if the connection ends, after any packets. Raises Hung."""
         while await self.receive(within_s) is not None:
             pass
         return True
 
     async def answers(self, payloads: list[bytes] | None = None) -> bool:
-        """Whether it is still served: what was sent before has been looked at then.
+        """Return True if the broker still serves it: it has handled all earlier packets then.
 
         The payloads of messages that come before the answer go to `payloads`.
         """
@@ -174,7 +174,7 @@ def connect(
     level: int = 4,
     flags: int | None = None,
 ) -> bytes:
-    """A CONNECT; `flags` in place of those that fit."""
+    """Return a CONNECT; `flags` replaces the flags that fit its fields."""
     fitting = 0xC0 | (0x02 if clean else 0)
     parts = [text(client_id)]
     if will is not None:

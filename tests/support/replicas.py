@@ -17,12 +17,12 @@ from solarhub.child import with_parent_death_signal
 from tests.support import databases, processes
 from tests.support.databases import url_of
 
-# A log that is replayed waits for no reader.
+# The replay of the log waits for no query.
 _SETTINGS = "max_standby_streaming_delay = 0\n"
 
 
 class Replica:
-    """A hot standby, which can be killed, frozen and held up."""
+    """A hot standby that tests kill, freeze and delay."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -35,7 +35,7 @@ class Replica:
         self.url, self._process = server.url, psutil.Process(server.child.pid)
 
     def kill(self) -> None:
-        """At once, with all that it does."""
+        """Kill the replica with all its processes."""
         for process in (*self._process.children(recursive=True), self._process):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(Signals.SIGKILL)
@@ -48,12 +48,12 @@ class Replica:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """It takes connections as the system does for it, and says nothing."""
+        """Freeze the replica: the system accepts connections, and nothing responds."""
         with processes.frozen(self._process):
             yield
 
     async def hold_up(self) -> None:
-        """Let it receive what is written, and show nothing of it."""
+        """Pause the replay: the replica receives the log and shows nothing of it."""
         await self._execute("SELECT pg_wal_replay_pause()")
 
     async def go_on(self) -> None:
@@ -69,20 +69,20 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """`primary_url`: of its first database."""
+    """A primary and its replica. `primary_url` is that of its first database."""
 
     primary_url: str
     replica: Replica
 
     def replica_url(self, database_url: str) -> str:
-        """Where the replica has what the primary has at another URL."""
+        """Return the replica's URL of a database of the primary."""
         name = database_url.split("://", 1)[1].split("/", 1)[1].split("?")[0]
         return url_of(self.replica.url, name)
 
 
 @contextmanager
 def pair(directory: Path) -> Iterator[Pair]:
-    """Both run until the block ends. The primary is durable: only such one has promises to keep."""
+    """Run both until the block ends. The primary is durable."""
     with databases.postgres(directory / "primary") as primary:
         _copy(primary.url, directory / "replica")
         replica = Replica(directory / "replica")

@@ -1,4 +1,4 @@
-"""Sales of devices that were invested in, as generated ones."""
+"""Generated sales of devices with investors."""
 
 from decimal import Decimal
 from uuid import UUID
@@ -14,7 +14,7 @@ def paise(least: int, most: int) -> st.SearchStrategy[Decimal]:
 
 @st.composite
 def sales(draw: st.DrawFn) -> tuple[Terms, Decimal, list[Stake]]:
-    """Terms, what a sale leaves the seller, and up to 12 investments of up to 4 investors."""
+    """Draw terms, the seller's amount, and up to 12 investments of up to 4 investors."""
     investors = st.integers(1, 4).map(lambda n: UUID(int=n))
     holdings = draw(st.lists(st.tuples(investors, paise(1, 10**9)), max_size=12))
     stakes = [Stake(UUID(int=100 + n), *holding) for n, holding in enumerate(holdings)]

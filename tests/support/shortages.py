@@ -1,4 +1,4 @@
-"""A database server that lacks something: what is written to a table is refused as it would be."""
+"""Shortages of a database server: writes to a table fail as with a full disk or memory."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ CREATE TRIGGER lacks_something BEFORE {change} ON {table}
 async def lacking(
     pool: Pool, table: str, sqlstate: str = DISK_FULL, *, change: str = "INSERT"
 ) -> AsyncIterator[None]:
-    """Whoever changes the table so is told this SQLSTATE, until the block ends."""
+    """Let such a change of the table fail with a SQLSTATE until the block ends."""
     await pool.execute(_REFUSE.format(table=table, sqlstate=sqlstate, change=change))
     try:
         yield

@@ -1,4 +1,4 @@
-"""Statements of `db`: which there are, and which of them a process can come to run."""
+"""Statements in `db`, and those that a process can run."""
 
 import ast
 import importlib
@@ -19,7 +19,7 @@ Name = tuple[str, str]  # a module, and a name in it
 
 
 def every() -> Iterator[tuple[str, str]]:
-    """Constants of the modules of db that look like SQL, by where they stand."""
+    """Yield the constants of the modules of db that look like SQL, with their names."""
     for module in pkgutil.iter_modules(db.__path__, "db."):
         if not module.ispkg:
             for name in vars(importlib.import_module(module.name)):
@@ -28,7 +28,7 @@ def every() -> Iterator[tuple[str, str]]:
 
 
 def numbered(statement: str) -> str:
-    """SQLAlchemy names its parameters; PostgreSQL numbers them."""
+    """Replace the named parameters of SQLAlchemy by PostgreSQL's numbers."""
     numbers: dict[str, int] = {}
     return _NAMED_PARAMETER.sub(
         lambda match: f"${numbers.setdefault(match[1], len(numbers) + 1)}", statement
@@ -36,7 +36,7 @@ def numbered(statement: str) -> str:
 
 
 def reached_from(*entries: Name) -> dict[str, str]:
-    """What these functions come to, by all that they and what they name speak of."""
+    """Return the statements that functions can run, by all names that they refer to."""
     waiting, seen = list(entries), set[Name]()
     while waiting:
         name = waiting.pop()
@@ -54,7 +54,7 @@ def _statement(module: str, name: str) -> str | None:
 
 
 def _definitions(module: str, name: str) -> Iterator[ast.AST]:
-    """Where a name is made; routes come with anything of their module, as nobody names them."""
+    """Yield the definitions of a name. Routes belong to any name of their module."""
     for node in _tree(module).body:
         targets = node.targets if isinstance(node, ast.Assign) else ()
         names = {target.id for target in targets if isinstance(target, ast.Name)}
@@ -64,7 +64,7 @@ def _definitions(module: str, name: str) -> Iterator[ast.AST]:
 
 
 def _names(module: str, node: ast.AST) -> Iterator[Name]:
-    """What a piece of a module speaks of."""
+    """Yield the names that a part of a module refers to."""
     imports = _imports(module)
     for part in ast.walk(node):
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):

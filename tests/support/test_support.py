@@ -1,4 +1,4 @@
-"""The tests' own tools work."""
+"""Tests of the helpers of tests."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""Prices that turn when a test's clock does."""
+"""Prices of slots by the clock of a test."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from ingest import pricing
 
 
 class Clock:
-    """Turns when it is told to."""
+    """A clock that a test sets."""
 
     def __init__(self, at: datetime) -> None:
         self.at = at
@@ -22,7 +22,7 @@ class Clock:
 
 @asynccontextmanager
 async def pricing_by(clock: Clock, pool: Pool, rules: PriceRules) -> AsyncIterator[None]:
-    """The timer of the ingester, until the block ends."""
+    """Run the ingester's timer until the block ends."""
     task = asyncio.create_task(pricing.watch(pool, rules, now=clock, every_s=0.01))
     try:
         yield

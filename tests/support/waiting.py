@@ -1,4 +1,4 @@
-"""Wait for a condition, never for a while."""
+"""Waiting for a condition, with a deadline."""
 
 import asyncio
 import inspect
@@ -12,7 +12,7 @@ _POLL_S = 0.02
 
 
 async def eventually(check: Callable[[], T | Awaitable[T]], *, within_s: float = 10) -> T:
-    """Call `check` until what it gives is true, and return that.
+    """Call `check` until its result is true, and return the result.
 
     At the deadline its last AssertionError, or one that says so, is raised.
     """

@@ -28,8 +28,8 @@ from simulators.sun import Sky, SunClock
 # Firmwares that send a reading as one message with its time. The parts of other firmwares' readings
 # belong together for a few seconds, which a fast clock shows to pass between two messages.
 _DIALECTS = (Dialect.NATIVE, Dialect.TASMOTA, Dialect.SENML, Dialect.AHOY, Dialect.GROTT)
-# From balconies to apartment houses.
-_PANELS = (3, 30)
+# From a balcony to a large roof.
+_PANELS = (3, 18)
 _HISTORY_BATCH = 100
 # Every n-th home has faults, and every n-th has a fixed price.
 _FAULTY_EVERY = 4
@@ -39,7 +39,7 @@ _HEALING_FAULTS = (
     Fault.ZERO, Fault.GAP, Fault.DIP, Fault.RECONNECT, Fault.SPIKE, Fault.LATE, Fault.DUPLICATE,
     Fault.DISORDER,
 )  # fmt: skip
-_CALM_READINGS = 90
+_CALM_READINGS = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,11 @@ from solarhub.up import up, watch
 _SINCE = "SOLARHUB_DEMO_SINCE"
 
 _HOMES = ("neighbourhood", "--wait", "60")
-_BUYERS = ("buyers", "--count", "8", "--radius-km", "8", "--routine", "--wait", "60")
+_BUYERS = ("buyers", "--count", "16", "--radius-km", "8", "--routine", "--wait", "60")
 # Everybody signs up within seconds, with passwords that the terminal shows.
 _BCRYPT_ROUNDS = "8"
 # Attempted purchases per second of the hub's clock: they just buy what the homes can sell.
-_PURCHASES_HZ = 0.01
+_PURCHASES_HZ = 0.024
 # In real time a day's energy would last for days otherwise.
 _PURCHASES_MIN_HZ = 0.5
 # The first day of a demonstration, which runs until it has caught up with the real time, and the

@@ -9,6 +9,7 @@ from core.settings import SettingError
 from simulators.hub_client import BrokerAddress, HubAddresses
 from solarhub import run_file
 from solarhub.errors import CommandError
+from solarhub.options import DATA
 from solarhub.simulate import app
 from solarhub.simulate_common import hub_at, with_administrator
 
@@ -70,10 +71,18 @@ def test_the_hub_of_a_data_directory_is_found(tmp_path: Path) -> None:
     assert hub_at(tmp_path, api_url="https://hub.example/") == HubAddresses("https://hub.example")
 
 
-def test_without_a_running_hub_the_default_port_is_used(tmp_path: Path) -> None:
-    assert hub_at(tmp_path, api_url=None) == HubAddresses("http://127.0.0.1:8000")
-    hub = hub_at(tmp_path, api_url=None, mqtt_url="mqtts://broker.example")
+def test_without_a_running_hub_the_default_port_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert hub_at(DATA, api_url=None) == HubAddresses("http://127.0.0.1:8000")
+    hub = hub_at(DATA, api_url=None, mqtt_url="mqtts://broker.example")
     assert hub.broker == BrokerAddress("broker.example", 8883, secure=True)
+
+
+def test_without_a_running_hub_on_a_named_directory_no_other_hub_is_used(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=f"no hub runs on {tmp_path}"):
+        hub_at(tmp_path, api_url=None)
 
 
 async def test_at_a_remote_hub_the_administrator_comes_from_the_settings(

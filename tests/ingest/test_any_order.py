@@ -1,4 +1,4 @@
-"""Whatever order readings arrive in, however often, the database holds the same energy."""
+"""Readings in any order, and repeated, give the same energy."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -32,7 +32,7 @@ LATE_HORIZON = timedelta(days=31)
 
 @st.composite
 def arrivals(draw: st.DrawFn, history: list[Reading]) -> list[list[Reading]]:
-    """Batches that hold each reading at least once, in any order."""
+    """Draw batches that hold each reading at least once, in any order."""
     again = draw(st.lists(st.sampled_from(history), max_size=10))
     sent = draw(st.permutations(history + again))
     sizes = draw(st.lists(st.integers(1, 15), min_size=len(sent), max_size=len(sent)))
@@ -45,7 +45,7 @@ def arrivals(draw: st.DrawFn, history: list[Reading]) -> list[list[Reading]]:
 
 
 def limits_of_pages() -> st.SearchStrategy[Limits]:
-    """Limits so low that a batch and a page hold only a part of a history."""
+    """Draw limits so low that a batch and a page hold only a part of a history."""
     return st.builds(
         Limits,
         in_batch=st.sampled_from([0, 3, 20]),
@@ -70,7 +70,7 @@ async def test_any_order_and_any_repetition_give_the_same_intervals(
 
 @settings(max_examples=25)
 @given(st.data())
-async def test_so_they_do_when_late_readings_wait_and_the_books_hold_meanwhile(
+async def test_waiting_late_readings_give_the_same_intervals_and_the_audit_passes_meanwhile(
     pool: Pool, database: DatabaseSettings, data: st.DataObject
 ) -> None:
     await pool.execute("DELETE FROM devices")
@@ -98,7 +98,7 @@ async def check_books(pool: Pool, database: DatabaseSettings) -> None:
 async def check(
     pool: Pool, database: DatabaseSettings, device: UUID, history: list[Reading]
 ) -> None:
-    """Hold what came of a device against its history in order."""
+    """Compare the intervals of a device with those of its history in order."""
     in_order = advance(None, history, CAPACITY_W)
     assert in_order is not None
     assert {row["slot_start"]: tuple(row)[1:] for row in await intervals_of(pool, device)} == {

@@ -1,4 +1,4 @@
-"""Batches by size, by age, or because nothing follows."""
+"""Batches closed by weight, by age, or because no item follows."""
 
 import asyncio
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ async def next_batch(items: Batcher[Item]) -> list[Item]:
         return await anext(aiter(items.batches()))
 
 
-async def test_a_full_batch_leaves_at_once() -> None:
+async def test_a_full_batch_is_closed_at_once() -> None:
     items = batcher()
     for _ in range(4):
         await items.put(Item())
     assert await next_batch(items) == [Item()] * 3
 
 
-async def test_a_batch_leaves_when_nothing_follows() -> None:
+async def test_a_batch_is_closed_when_no_item_follows() -> None:
     items = batcher(idle_s=0.001)
     await items.put(Item())
     assert await next_batch(items) == [Item()]
 
 
-async def test_an_old_batch_leaves_though_more_keeps_coming() -> None:
+async def test_a_batch_is_closed_at_its_maximum_age_while_items_arrive() -> None:
     items = batcher(weight_max=10**9, age_max_s=0.02, held_max=10**9)
 
     async def keep_coming() -> None:
@@ -50,7 +50,7 @@ async def test_an_old_batch_leaves_though_more_keeps_coming() -> None:
     coming.cancel()
 
 
-async def test_no_batch_weighs_more_than_allowed_unless_it_is_one_item() -> None:
+async def test_only_a_batch_of_one_item_exceeds_the_maximum_weight() -> None:
     items = batcher(weight_max=3, idle_s=0.001)
     for weight in (2, 2, 9, 1):
         await items.put(Item(weight))
@@ -59,7 +59,7 @@ async def test_no_batch_weighs_more_than_allowed_unless_it_is_one_item() -> None
     assert weights == [[2], [2], [9], [1]]
 
 
-async def test_putting_waits_while_too_much_is_held() -> None:
+async def test_put_waits_while_too_much_is_held() -> None:
     items = batcher(held_max=2)
     await items.put(Item())
     await items.put(Item())

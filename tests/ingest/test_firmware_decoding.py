@@ -69,7 +69,7 @@ async def test_a_measurement_on_many_topics_is_one_reading(pool: Pool) -> None:
     assert (state["received"], state["stored"], state["status"]) == (3, 3, "online")
 
 
-async def test_it_makes_no_difference_in_how_many_batches_it_comes(pool: Pool) -> None:
+async def test_a_measurement_is_the_same_in_any_number_of_batches(pool: Pool) -> None:
     device = await add_named(pool, "opendtu", SERIAL)
     everything = [
         told
@@ -81,7 +81,7 @@ async def test_it_makes_no_difference_in_how_many_batches_it_comes(pool: Pool) -
     assert len(await readings_of(pool, device)) == 2
 
 
-async def test_what_is_of_nobody_is_ignored_and_counted(pool: Pool) -> None:
+async def test_messages_of_unknown_devices_are_ignored_and_counted(pool: Pool) -> None:
     device = await add_named(pool, "opendtu", SERIAL)
     stranger = message("solar/114182940774/0/power", b"5")
     written = await ingest(
@@ -92,7 +92,7 @@ async def test_what_is_of_nobody_is_ignored_and_counted(pool: Pool) -> None:
     assert (await state_of(pool, device))["last_seen_at"] is None
 
 
-async def test_a_device_is_known_the_moment_it_is_registered_and_forgotten_when_deleted(
+async def test_a_device_is_known_from_its_registration_to_its_deletion(
     pool: Pool,
 ) -> None:
     tasmota = message("tele/plug/SENSOR", json.dumps({"ENERGY": {"Power": 3}}).encode())
@@ -128,7 +128,9 @@ async def test_an_inverter_that_was_never_reached_has_no_reading(pool: Pool) -> 
     assert (await state_of(pool, device))["received"] == 0
 
 
-async def test_what_was_told_before_a_device_went_does_not_bring_it_back(pool: Pool) -> None:
+async def test_a_measurement_from_before_an_offline_status_does_not_bring_the_device_online(
+    pool: Pool,
+) -> None:
     device = await add_named(pool, "opendtu", SERIAL)
     at = datetime.now(UTC)
     await ingest(pool, *measurement(at, 1, 100))
@@ -139,7 +141,7 @@ async def test_what_was_told_before_a_device_went_does_not_bring_it_back(pool: P
     assert (await state_of(pool, device))["status"] == "offline"
 
 
-async def test_a_reset_that_a_device_tells_of_is_counted_from_there(pool: Pool) -> None:
+async def test_a_reported_reset_counts_from_its_time(pool: Pool) -> None:
     device = await add_named(pool, "tasmota", "plug")
     at = SLOT_START + timedelta(minutes=1)
 
@@ -151,7 +153,7 @@ async def test_a_reset_that_a_device_tells_of_is_counted_from_there(pool: Pool) 
         return message("tele/plug/SENSOR", json.dumps(payload).encode())
 
     long_ago, reset_at = at - timedelta(days=3), at + timedelta(minutes=2)
-    # Not below 90 % of what it was: by its value alone this were a dip.
+    # Above 90 % of the last value, so by its value alone it would be a dip.
     await ingest(pool, sensor(0, 0.100, long_ago))
     await ingest(pool, sensor(1, 0.150, long_ago), sensor(4, 0.145, reset_at))
     await ingest(pool, sensor(5, 0.155, reset_at))
@@ -162,7 +164,7 @@ async def test_a_reset_that_a_device_tells_of_is_counted_from_there(pool: Pool) 
     assert state["received"] == state["stored"] == 4
 
 
-async def test_another_device_can_not_be_written_for_on_ones_own_topic(pool: Pool) -> None:
+async def test_a_message_on_a_device_topic_is_only_of_that_device(pool: Pool) -> None:
     mine = await add_named(pool, "grott", "NTCIA00001")
     other = await add_named(pool, "grott", "NTCIA00002")
     record = {"device": "NTCIA00002", "time": "2026-03-01T06:30:00", "values": {"pvpowerout": 1}}
@@ -172,7 +174,7 @@ async def test_another_device_can_not_be_written_for_on_ones_own_topic(pool: Poo
     assert (await state_of(pool, other))["received"] == 0
 
 
-async def test_a_message_beyond_all_limits_is_rejected(pool: Pool) -> None:
+async def test_a_message_that_is_too_large_is_rejected(pool: Pool) -> None:
     device = await add_named(pool, "senml", "roof")
     written = await ingest(pool, message("senml/roof", b"[" + b" " * 100_000 + b"]"))
     assert [str(r.refused.reason) for r in written.rejections] == ["too_large"]

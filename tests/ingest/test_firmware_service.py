@@ -1,4 +1,4 @@
-"""The ingest process among firmwares: asked to speak, sharing a stream, and thrown anything at."""
+"""The ingest process with firmwares: keepalive requests, several ingesters, and garbage."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ PLUG_ZONE = ZoneInfo("Asia/Kolkata")
 EVERY_TOPIC = sorted({topic for topics in TOPICS.values() for topic in topics} | WHOLE.keys())
 
 
-async def test_a_gx_is_asked_to_speak(
+async def test_a_gx_receives_keepalive_requests(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:
     await add_named(pool, "victron", "c0619aba2ebd")
@@ -37,7 +37,7 @@ async def test_a_gx_is_asked_to_speak(
     assert (asked.topic.value, asked.payload) == ("R/c0619aba2ebd/keepalive", b"")
 
 
-async def test_what_a_broker_kept_of_a_firmware_is_ignored_and_counted(
+async def test_retained_messages_of_firmwares_are_ignored_and_counted(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:
     await add_named(pool, "tasmota", "plug")
@@ -52,7 +52,7 @@ async def test_what_a_broker_kept_of_a_firmware_is_ignored_and_counted(
             assert registry.get_sample_value("solarhub_messages_ignored_total") == 3
 
 
-async def test_three_ingesters_that_share_the_parts_of_measurements_make_the_same_of_them(
+async def test_three_ingesters_merge_parts_into_the_same_measurements_as_one(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:
     await add_named(pool, "opendtu", NAMES["opendtu"])
@@ -82,7 +82,7 @@ async def test_three_ingesters_that_share_the_parts_of_measurements_make_the_sam
     ]
 
 
-async def test_what_the_database_refuses_of_a_firmware_is_its_devices_and_stops_nothing(
+async def test_a_firmware_message_that_the_database_refuses_is_recorded_and_stops_no_other(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:
     plug = await add_named(pool, "tasmota", NAMES["tasmota"])
@@ -122,7 +122,7 @@ garbage = st.lists(
 )
 
 
-async def test_no_garbage_stops_the_stream_or_goes_uncounted(
+async def test_garbage_is_counted_and_does_not_stop_the_stream(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:
     for dialect, name in NAMES.items():
@@ -145,7 +145,7 @@ async def test_no_garbage_stops_the_stream_or_goes_uncounted(
 
 
 def collect(streams: list[list[tuple[str, bytes]]]) -> None:
-    """Streams of garbage as Hypothesis makes them up; there is nothing to shrink."""
+    """Generate streams of garbage by Hypothesis; there is nothing to shrink."""
 
     @settings(
         max_examples=10,

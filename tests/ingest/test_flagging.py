@@ -1,4 +1,4 @@
-"""Energy that looks wrong raises a flag, however it arrives, and may pause what is on offer."""
+"""Flags for energy that looks wrong, in any order of arrival, and the listings they pause."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -28,14 +28,14 @@ AT_ONCE = timedelta(0)
 NOW = slot_of(datetime.now(UTC))
 
 
-# The slots of a day that is over.
+# The slots of a past day.
 _DAY = [NOW - n * SLOT for n in range(96, 192)]
 NOON = max(_DAY, key=lambda slot: elevation_deg(slot, *BANGALORE))
 MIDNIGHT = min(_DAY, key=lambda slot: elevation_deg(slot, *BANGALORE))
 
 
-async def flagged(pool: Pool, device_id: UUID, rules: SellingRules = RULES) -> list[Flag]:
-    """What a look at all devices that are due leaves open of one."""
+async def open_flags(pool: Pool, device_id: UUID, rules: SellingRules = RULES) -> list[Flag]:
+    """Check all devices that are due, and return the open flags of one."""
     while await check_devices(pool, rules, HORIZON, recheck_after=AT_ONCE):
         pass
     async with pool.acquire() as conn:
@@ -44,12 +44,12 @@ async def flagged(pool: Pool, device_id: UUID, rules: SellingRules = RULES) -> l
         )
 
 
-async def tell(pool: Pool, device_id: UUID, *readings: Reading, **rules: Any) -> None:
+async def store(pool: Pool, device_id: UUID, *readings: Reading, **rules: Any) -> None:
     await write(pool, [telemetry(device_id, *readings)], HORIZON, **rules)
 
 
 def saw_tooth(begin: datetime, hours: int) -> list[Reading]:
-    """A counter that goes to and fro between 500 and 1,000 Wh, each way in five minutes."""
+    """Return readings of a counter that alternates between 500 and 1,000 Wh every five minutes."""
     values = [500.0 + 500 * (n % 2) for n in range(12 * hours)]
     return counting(begin, values)
 
@@ -60,8 +60,8 @@ async def add_inverter(pool: Pool, **more: Any) -> UUID:
 
 async def test_a_saw_tooth_is_flagged_with_its_resets(pool: Pool) -> None:
     device = await add_inverter(pool)
-    await tell(pool, device, *saw_tooth(NOON, 3))
-    found = {flag.kind: flag for flag in await flagged(pool, device)}
+    await store(pool, device, *saw_tooth(NOON, 3))
+    found = {flag.kind: flag for flag in await open_flags(pool, device)}
     flag = found["earning_resets"]
     assert flag.state == "open"
     assert flag.evidence["resets_seen"] >= 12
@@ -76,21 +76,21 @@ async def test_the_order_of_arrival_makes_no_difference(pool: Pool) -> None:
     for seed in range(3):
         device = await add_inverter(pool)
         for one in history:
-            await tell(pool, device, one)
+            await store(pool, device, one)
         Random(seed).shuffle(history)
-        evidence.append([(f.kind, f.energy_wh, f.evidence) for f in await flagged(pool, device)])
+        evidence.append([(f.kind, f.energy_wh, f.evidence) for f in await open_flags(pool, device)])
     assert evidence[0]
     assert evidence == [evidence[0]] * 3
 
 
-async def test_a_meter_that_starts_anew_in_power_cuts_is_not(pool: Pool) -> None:
+async def test_a_meter_that_restarts_in_power_cuts_is_not_flagged(pool: Pool) -> None:
     device = await add_inverter(pool)
     level, readings = 0.0, []
     for n in range(60):
         level = 30.0 if n % 12 == 11 else level + 100
         readings.append(Reading(NOON + n * timedelta(minutes=5), energy_wh=level))
-    await tell(pool, device, *readings)
-    assert await flagged(pool, device) == []
+    await store(pool, device, *readings)
+    assert await open_flags(pool, device) == []
 
 
 async def test_generation_at_night_is_flagged_but_not_that_of_a_battery(pool: Pool) -> None:
@@ -101,43 +101,50 @@ async def test_generation_at_night_is_flagged_but_not_that_of_a_battery(pool: Po
         "UPDATE devices SET latitude = NULL, longitude = NULL WHERE id = $1", placeless
     )
     charged = Reading(MIDNIGHT - timedelta(hours=1), energy_wh=1000.0, battery_soc_pct=80.0)
-    await tell(pool, hybrid, charged, *night)
+    await store(pool, hybrid, charged, *night)
     for device in (roof, battery, placeless):
-        await tell(pool, device, *night)
-    [flag] = await flagged(pool, roof)
+        await store(pool, device, *night)
+    [flag] = await open_flags(pool, roof)
     assert flag.kind == "night_generation"
     assert flag.energy_wh == 900
     assert all(one["sun_at_most_deg"] < -50 for one in flag.evidence["examples"])
     for device in (battery, hybrid, placeless):
-        assert await flagged(pool, device) == []
+        assert await open_flags(pool, device) == []
 
 
-async def test_a_silent_night_says_nothing_of_when_it_was_generated(pool: Pool) -> None:
+async def test_energy_of_a_silent_night_is_not_flagged(pool: Pool) -> None:
     device = await add_inverter(pool)
     evening, morning = MIDNIGHT - timedelta(hours=9), MIDNIGHT + timedelta(hours=9)
-    await tell(pool, device, Reading(evening, energy_wh=1000.0), Reading(morning, energy_wh=9000.0))
-    assert await flagged(pool, device) == []
+    await store(
+        pool, device, Reading(evening, energy_wh=1000.0), Reading(morning, energy_wh=9000.0)
+    )
+    assert await open_flags(pool, device) == []
 
 
-async def test_hours_near_the_limit_are_flagged_also_in_one_message_of_a_week(pool: Pool) -> None:
+async def test_hours_near_the_capacity_are_flagged_also_in_one_message_of_a_week(
+    pool: Pool,
+) -> None:
     steep = await add_inverter(pool)
-    await tell(pool, steep, *counting(NOON, range(1000, 16_000, 500)))
-    [flag] = await flagged(pool, steep)
+    await store(pool, steep, *counting(NOON, range(1000, 16_000, 500)))
+    [flag] = await open_flags(pool, steep)
     assert flag.kind == "near_limit"
     assert flag.evidence["mean_power_w"] == 6000
     assert flag.evidence["limit_w"] == 6250
     week = await add_inverter(pool)
     begin = NOW - timedelta(days=6)
-    await tell(pool, week, Reading(begin, energy_wh=1.0), Reading(NOW, energy_wh=6.2 * 144_000))
-    assert {flag.kind for flag in await flagged(pool, week)} == {"near_limit", "night_generation"}
+    await store(pool, week, Reading(begin, energy_wh=1.0), Reading(NOW, energy_wh=6.2 * 144_000))
+    assert {flag.kind for flag in await open_flags(pool, week)} == {
+        "near_limit",
+        "night_generation",
+    }
 
 
 async def test_a_device_that_says_no_place_is_where_its_energy_is_sold(pool: Pool) -> None:
     device = await add_inverter(pool)
     await pool.execute("UPDATE devices SET latitude = NULL, longitude = NULL")
     await add_following_listing(pool, device, NOW - timedelta(days=6))
-    await tell(pool, device, *counting(MIDNIGHT, range(1000, 2000, 100)))
-    [flag] = await flagged(pool, device)
+    await store(pool, device, *counting(MIDNIGHT, range(1000, 2000, 100)))
+    [flag] = await open_flags(pool, device)
     assert (flag.kind, flag.energy_wh) == ("night_generation", 900)
 
 
@@ -149,48 +156,48 @@ async def test_a_silence_hides_no_generation_at_night(pool: Pool, days: int) -> 
         begin = NOW - timedelta(days=days)
         first = telemetry(one, Reading(begin, energy_wh=1000.0), received_at=begin)
         await write(pool, [first], HORIZON)
-        await tell(pool, one, Reading(NOW, energy_wh=1000.0 + mean_w * 24 * days))
-    assert await flagged(pool, honest) == []
-    assert [flag.kind for flag in await flagged(pool, device)] == ["night_generation"]
+        await store(pool, one, Reading(NOW, energy_wh=1000.0 + mean_w * 24 * days))
+    assert await open_flags(pool, honest) == []
+    assert [flag.kind for flag in await open_flags(pool, device)] == ["night_generation"]
 
 
-async def test_a_plain_day_raises_nothing(pool: Pool) -> None:
+async def test_an_ordinary_day_raises_no_flag(pool: Pool) -> None:
     device = await add_inverter(pool)
-    await tell(pool, device, *counting(NOON, range(1000, 9000, 200)))
-    assert await flagged(pool, device) == []
+    await store(pool, device, *counting(NOON, range(1000, 9000, 200)))
+    assert await open_flags(pool, device) == []
     assert (
         await pool.fetchval("SELECT count(*) FROM device_states WHERE flags_due_from IS NULL") == 1
     )
 
 
-async def test_an_open_flag_grows_with_its_evidence_and_there_is_one_of_a_kind(pool: Pool) -> None:
+async def test_new_evidence_is_added_to_the_open_flag_of_its_kind(pool: Pool) -> None:
     device = await add_inverter(pool)
-    await tell(pool, device, *counting(MIDNIGHT, range(1000, 2000, 100)))
-    [first] = await flagged(pool, device)
-    await tell(pool, device, Reading(MIDNIGHT + timedelta(minutes=50), energy_wh=2300.0))
-    [grown] = await flagged(pool, device)
+    await store(pool, device, *counting(MIDNIGHT, range(1000, 2000, 100)))
+    [first] = await open_flags(pool, device)
+    await store(pool, device, Reading(MIDNIGHT + timedelta(minutes=50), energy_wh=2300.0))
+    [grown] = await open_flags(pool, device)
     assert (grown.id, grown.energy_wh) == (first.id, 1300)
     assert grown.updated_at > grown.created_at == first.created_at
 
 
-async def test_what_was_confirmed_is_not_raised_again_for_a_month(pool: Pool) -> None:
+async def test_a_confirmed_flag_is_not_raised_again_for_a_month(pool: Pool) -> None:
     device, admin = await add_inverter(pool), await add_user(pool, "admin")
-    await tell(pool, device, *counting(MIDNIGHT, range(1000, 2000, 100)))
-    assert await flagged(pool, device)
+    await store(pool, device, *counting(MIDNIGHT, range(1000, 2000, 100)))
+    assert await open_flags(pool, device)
     async with pool.acquire() as conn:
         assert await flags.confirm(conn, device, ["night_generation"], admin.id) == [
             "night_generation"
         ]
     more = Reading(MIDNIGHT + timedelta(minutes=50), energy_wh=2300.0)
-    await tell(pool, device, more)
-    assert await flagged(pool, device) == []
+    await store(pool, device, more)
+    assert await open_flags(pool, device) == []
     await pool.execute("UPDATE flags SET confirmed_at = now() - interval '31 days'")
-    await tell(pool, device, Reading(MIDNIGHT + timedelta(minutes=55), energy_wh=2400.0))
-    assert [flag.kind for flag in await flagged(pool, device)] == ["night_generation"]
+    await store(pool, device, Reading(MIDNIGHT + timedelta(minutes=55), energy_wh=2400.0))
+    assert [flag.kind for flag in await open_flags(pool, device)] == ["night_generation"]
 
 
 @pytest.mark.parametrize(("rules", "becomes"), [(RULES, "active"), (PAUSING, "paused")])
-async def test_a_flag_pauses_what_is_on_offer_if_it_is_to(
+async def test_a_flag_pauses_listings_if_the_setting_says_so(
     pool: Pool, rules: SellingRules, becomes: str
 ) -> None:
     host = await add_user(pool, "host")
@@ -198,19 +205,19 @@ async def test_a_flag_pauses_what_is_on_offer_if_it_is_to(
     follows = await add_following_listing(pool, device, NOW - timedelta(days=6))
     stated = await add_listing(pool, host)
     await pool.execute("UPDATE energy_listings SET device_id = $2 WHERE id = $1", stated, device)
-    await tell(pool, device, *counting(MIDNIGHT, range(1000, 2000, 100)), rules=rules)
-    assert await flagged(pool, device, rules)
-    # Readings that follow don't let it go.
-    await tell(pool, device, Reading(NOW, energy_wh=3000.0), rules=rules)
+    await store(pool, device, *counting(MIDNIGHT, range(1000, 2000, 100)), rules=rules)
+    assert await open_flags(pool, device, rules)
+    # Later readings do not resume it.
+    await store(pool, device, Reading(NOW, energy_wh=3000.0), rules=rules)
     for listing in (follows, stated):
         status = await pool.fetchval("SELECT status FROM energy_listings WHERE id = $1", listing)
         assert status == becomes
 
 
-async def test_ingesters_side_by_side_look_at_each_device_once(pool: Pool) -> None:
+async def test_parallel_ingesters_check_each_device_once(pool: Pool) -> None:
     devices = [await add_inverter(pool) for _ in range(60)]
     for device in devices:
-        await tell(pool, device, *counting(MIDNIGHT, range(1000, 1500, 100)))
+        await store(pool, device, *counting(MIDNIGHT, range(1000, 1500, 100)))
     looked = await asyncio.gather(
         *(check_devices(pool, RULES, HORIZON, recheck_after=AT_ONCE) for _ in range(4))
     )
@@ -219,18 +226,18 @@ async def test_ingesters_side_by_side_look_at_each_device_once(pool: Pool) -> No
     assert await pool.fetchval("SELECT count(*) FROM flags") == 60
 
 
-async def test_a_device_is_looked_at_once_a_minute_at_most(pool: Pool) -> None:
+async def test_a_device_is_checked_at_most_once_a_minute(pool: Pool) -> None:
     device = await add_inverter(pool)
     for n in range(2):
-        await tell(pool, device, *counting(NOON + n * timedelta(hours=1), [1000.0, 1100.0]))
+        await store(pool, device, *counting(NOON + n * timedelta(hours=1), [1000.0, 1100.0]))
         assert await check_devices(pool, RULES, HORIZON) == (0 if n else 1)
 
 
-async def test_an_ingester_looks_by_itself(pool: Pool) -> None:
+async def test_the_ingester_checks_devices_regularly(pool: Pool) -> None:
     device = await add_inverter(pool)
     watching = asyncio.create_task(watch(pool, RULES, HORIZON, every_s=0.05))
     try:
-        await tell(pool, device, *counting(MIDNIGHT, range(1000, 2000, 100)))
+        await store(pool, device, *counting(MIDNIGHT, range(1000, 2000, 100)))
 
         async def is_flagged() -> bool:
             return await pool.fetchval("SELECT count(*) FROM flags") == 1
@@ -240,14 +247,14 @@ async def test_an_ingester_looks_by_itself(pool: Pool) -> None:
         watching.cancel()
 
 
-async def test_the_flags_of_a_meter_come_back_with_it(pool: Pool) -> None:
+async def test_a_meter_that_is_registered_again_has_its_flags(pool: Pool) -> None:
     first = await add_inverter(pool, external_id="114182940773")
-    await tell(pool, first, *counting(MIDNIGHT, range(1000, 2000, 100)))
-    assert await flagged(pool, first)
+    await store(pool, first, *counting(MIDNIGHT, range(1000, 2000, 100)))
+    assert await open_flags(pool, first)
     await pool.execute("UPDATE devices SET deleted_at = now() WHERE id = $1", first)
     again = await add_inverter(pool, external_id="114182940773")
     async with pool.acquire() as conn, conn.transaction():
         await meters.carry_over(conn, again)
-    [flag] = await flagged(pool, again)
+    [flag] = await open_flags(pool, again)
     assert (flag.kind, flag.energy_wh) == ("night_generation", 900)
     assert await pool.fetchval("SELECT flagged FROM device_states WHERE device_id = $1", again)

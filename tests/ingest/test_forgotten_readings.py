@@ -1,4 +1,4 @@
-"""Late readings whose past is gone: retention dropped the readings that energy was accounted from.
+"""Late readings after retention has deleted the readings that energy was accounted from.
 
 On plain PostgreSQL, which keeps all, the readings are deleted as TimescaleDB drops them.
 """
@@ -35,7 +35,7 @@ _AGE = "UPDATE devices SET created_at = '2020-01-01Z'"
 
 
 async def forget(pool: Pool, before: datetime, *, thinned: bool = False) -> None:
-    """Drop readings as retention does: days as a whole, and of all devices.
+    """Delete readings as retention does: whole days, of all devices.
 
     `thinned`: what can be thinned out of the checkpoints long before was.
     """
@@ -46,13 +46,13 @@ async def forget(pool: Pool, before: datetime, *, thinned: bool = False) -> None
         await retention.thin_checkpoints(pool, before + DAY)
 
 
-async def tell(pool: Pool, device: UUID, readings: Sequence[Reading]) -> None:
+async def store(pool: Pool, device: UUID, readings: Sequence[Reading]) -> None:
     received_at = max(map(measured_at, readings))
     await write(pool, [detailed(device, *readings, received_at=received_at)], HORIZON)
 
 
 async def old_device(pool: Pool) -> UUID:
-    """A device whose first readings may be gone by now."""
+    """A device whose first readings may have been deleted."""
     device = await add_device(pool, CAPACITY_W)
     await pool.execute(_AGE)
     await add_following_listing(pool, device, NOON - DAY)
@@ -60,7 +60,7 @@ async def old_device(pool: Pool) -> UUID:
 
 
 async def outcome(pool: Pool, database: DatabaseSettings, device: UUID) -> dict[datetime, Interval]:
-    """A device's intervals, once the books were found to hold."""
+    """Check that the audit passes, and return the intervals of a device."""
     async with pool.acquire() as conn:
         assert await failed_checks(conn, database) == []
         return await intervals.between(conn, device)
@@ -71,7 +71,7 @@ def energy(accounted: dict[datetime, Interval]) -> dict[datetime, tuple[int, int
 
 
 def undisturbed(readings: Sequence[Reading]) -> dict[datetime, Interval]:
-    """What they come to in order, when nothing is forgotten."""
+    """Return the intervals of these readings in order, with nothing deleted."""
     accounted = advance(None, readings, CAPACITY_W)
     assert accounted is not None
     return accounted.intervals
@@ -79,37 +79,37 @@ def undisturbed(readings: Sequence[Reading]) -> dict[datetime, Interval]:
 
 @settings(max_examples=15)
 @given(histories(), histories(), st.data())
-async def test_late_readings_after_a_silence_change_nothing_that_was_made_of_forgotten_ones(
+async def test_late_readings_do_not_change_slots_whose_readings_were_deleted(
     pool: Pool, database: DatabaseSettings, early: list[Reading], later: list[Reading],
     data: st.DataObject,
 ) -> None:  # fmt: skip
     silence = measured_at(early[-1]) + data.draw(st.integers(1, 3)) * DAY - NOON
     later = [replace(r, time=measured_at(r) + silence) for r in later]
     device = await old_device(pool)
-    await tell(pool, device, early)
+    await store(pool, device, early)
     days = data.draw(st.integers(1, silence.days))
     await forget(pool, NOON + days * DAY, thinned=data.draw(st.booleans()))
     sent = data.draw(st.permutations(later))
     for n in range(0, len(sent), 5):
-        await tell(pool, device, sent[n : n + 5])
+        await store(pool, device, sent[n : n + 5])
     came_out, expected = await outcome(pool, database, device), undisturbed([*early, *later])
     assert energy(came_out) == energy(expected)
-    # What was thought of a forgotten slot before, nobody can take back.
+    # The energy of a slot whose readings were deleted cannot be computed again.
     assert all(i.reasons <= came_out[slot].reasons for slot, i in expected.items())
 
 
-async def test_a_counter_that_fell_silent_does_not_take_forgotten_energy_along(
+async def test_a_silent_counter_does_not_remove_energy_of_deleted_readings(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     device, history = await old_device(pool), []
     for day in range(50):
-        # A counter of each day: what it showed on days that are forgotten, nobody can say again.
+        # A counter per day: the values of deleted days cannot be read again.
         history += counting(NOON + day * 2 * DAY, [0, 20, 40])
     history[4] = replace(history[4], export_wh=7.0)
     for n in range(0, len(history), 3):
-        await tell(pool, device, history[n : n + 3])
+        await store(pool, device, history[n : n + 3])
     await forget(pool, NOON + 60 * DAY, thinned=True)
     late = replace(history[-1], time=NOON + 97 * DAY, energy_wh=25.0)
-    await tell(pool, device, [late])
+    await store(pool, device, [late])
     history.insert(-3, late)
     assert await outcome(pool, database, device) == undisturbed(history)

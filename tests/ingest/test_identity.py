@@ -1,4 +1,4 @@
-"""received = stored + duplicate + rejected: per device and in total, wherever one looks."""
+"""received = stored + duplicate + rejected: per device and in total, in every place."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ from tests.support.waiting import eventually
 
 DAY = timedelta(days=1)
 _COUNTS = "SELECT received, stored, duplicate, rejected FROM device_states WHERE device_id = $1"
-# Of devices that we don't know, everything is rejected.
+# Everything of unknown devices is rejected.
 _TOTAL = """
 WITH kept AS (SELECT device_id, readings FROM rejections UNION ALL
               SELECT device_id, readings FROM rejections_dropped)
@@ -53,7 +53,7 @@ SELECT sum(received) + max(strangers) AS received, sum(stored) AS stored,
 
 @dataclass(frozen=True, slots=True)
 class Scraped:
-    """What Prometheus would read of an ingester."""
+    """Return a metric of an ingester as Prometheus reads it."""
 
     received: float
     stored: float
@@ -82,7 +82,7 @@ async def broken_checks(pool: Pool, database: DatabaseSettings) -> dict[str, tup
 
 
 def of_every_kind(device: UUID, seed: int) -> list[tuple[str, bytes]]:
-    """Good and bad messages of one device, some of them twice, in any order."""
+    """Draw valid and invalid messages of a device, some of them twice, in any order."""
     random, topic = Random(seed), f"solar/{device}/telemetry"
     minutes = [random.randrange(1, 600) for _ in range(30)]
     good = [{"time": rfc3339(NOW - timedelta(minutes=m)), "energy_wh": 1000} for m in minutes]
@@ -102,7 +102,7 @@ def of_every_kind(device: UUID, seed: int) -> list[tuple[str, bytes]]:
     return messages + messages[:20]
 
 
-async def test_it_holds_in_the_database_the_metrics_the_audit_and_the_api(
+async def test_counts_add_up_in_the_database_the_metrics_the_audit_and_the_api(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:
     hosts = [await add_user(pool, "host") for _ in range(3)]
@@ -142,7 +142,7 @@ async def test_it_holds_in_the_database_the_metrics_the_audit_and_the_api(
             assert len(shown["items"]) == min(100, counts["rejected"])
 
 
-async def test_it_holds_for_a_firmware_whose_measurements_come_in_parts(
+async def test_counts_add_up_for_a_firmware_that_sends_measurements_in_parts(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     device = await add_device(pool, await add_user(pool, "host"))
@@ -164,7 +164,7 @@ async def test_it_holds_for_a_firmware_whose_measurements_come_in_parts(
     assert await broken_checks(pool, database) == {}
 
 
-async def test_the_database_takes_no_counts_that_do_not_add_up(pool: Pool) -> None:
+async def test_the_database_refuses_counts_that_do_not_add_up(pool: Pool) -> None:
     device = await add_device(pool, await add_user(pool, "host"))
     with pytest.raises(asyncpg.CheckViolationError, match="device_states_identity"):
         await pool.execute("UPDATE device_states SET received = 1 WHERE device_id = $1", device)
@@ -180,7 +180,7 @@ async def test_the_database_takes_no_counts_that_do_not_add_up(pool: Pool) -> No
         ("INSERT INTO rejections_dropped SELECT device_id, 1 FROM device_states", "rejected"),
     ],
 )
-async def test_the_audit_finds_a_device_whose_counts_are_not_its_rows(
+async def test_the_audit_finds_counts_that_differ_from_the_rows(
     pool: Pool, database: DatabaseSettings, harm: str, check: str
 ) -> None:
     device = await add_device(pool, await add_user(pool, "host"))
@@ -195,7 +195,7 @@ def garbage(device: UUID, readings: int = 1) -> IngestMessage:
     return message(f"solar/{device}/telemetry", json.dumps([7] * readings).encode())
 
 
-async def test_only_the_newest_refusals_are_kept_and_all_are_counted(
+async def test_only_the_newest_rejections_are_stored_and_all_are_counted(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     host = await add_user(pool, "host")
@@ -220,7 +220,7 @@ async def test_only_the_newest_refusals_are_kept_and_all_are_counted(
     assert (total["received"], total["rejected"]) == (48, 48)
 
 
-async def test_refusals_are_dropped_while_an_ingester_keeps_accounts_at_the_broker(
+async def test_rejections_are_deleted_while_broker_accounts_are_synchronized(
     pool: Pool,
 ) -> None:
     device = await add_device(pool, await add_user(pool, "host"))
@@ -230,7 +230,7 @@ async def test_refusals_are_dropped_while_an_ingester_keeps_accounts_at_the_brok
         assert await retention.delete_surplus_rejections(pool, per_device_max=5) == 5
 
 
-async def test_several_ingesters_tidy_up_while_refusals_come_in(
+async def test_several_ingesters_delete_rejections_while_more_arrive(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     device = await add_device(pool, await add_user(pool, "host"))
@@ -250,7 +250,9 @@ async def test_several_ingesters_tidy_up_while_refusals_come_in(
     assert await broken_checks(pool, database) == {}
 
 
-async def test_a_message_of_a_thousand_refusals_is_kept_once(pool: Pool) -> None:
+async def test_the_payload_of_a_message_with_a_thousand_rejections_is_stored_once(
+    pool: Pool,
+) -> None:
     device = await add_device(pool, await add_user(pool, "host"))
     await ingest(pool, garbage(device, 1000))
     payloads = await pool.fetch("SELECT payload FROM rejections ORDER BY id")
@@ -259,14 +261,14 @@ async def test_a_message_of_a_thousand_refusals_is_kept_once(pool: Pool) -> None
 
 @asynccontextmanager
 async def hearing(client: aiomqtt.Client, device: UUID) -> AsyncIterator[list[str]]:
-    """The reasons that a device is told, as they come."""
+    """Yield the reasons in the notices to a device as they arrive."""
     reasons: list[str] = []
 
     async def hear() -> None:
-        async for heard in client.messages:
-            assert isinstance(heard.payload, bytes)
+        async for received in client.messages:
+            assert isinstance(received.payload, bytes)
             reasons.extend(
-                one["reason"].split(":")[0] for one in json.loads(heard.payload)["rejected"]
+                one["reason"].split(":")[0] for one in json.loads(received.payload)["rejected"]
             )
 
     await client.subscribe(f"solar/{device}/ack", qos=1)
@@ -277,7 +279,7 @@ async def hearing(client: aiomqtt.Client, device: UUID) -> AsyncIterator[list[st
         task.cancel()
 
 
-async def test_a_device_is_told_of_refusals_and_of_nothing_else(
+async def test_a_device_receives_notices_of_rejections_only(
     pool: Pool, database: DatabaseSettings, broker: Broker
 ) -> None:
     device = await add_device(pool, await add_user(pool, "host"))

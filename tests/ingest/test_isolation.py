@@ -33,7 +33,7 @@ Turn = Callable[[Pool], Awaitable[object]]
 
 
 async def break_row(pool: Pool, table: str, column: str, id_: UUID) -> None:
-    """Let every change of a row fail, for a reason that nobody thought of."""
+    """Make every change of a row fail with an internal error."""
     await pool.execute(
         f"""
         CREATE FUNCTION stumble() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -49,61 +49,61 @@ async def tries_of(pool: Pool) -> list[tuple[str, str, int, bool]]:
     return [(r["queue"], r["item"], r["tries"], r["set_aside_at"] is not None) for r in rows]
 
 
-async def is_tried_and_set_aside(pool: Pool, queue: Queue, poison: UUID, turn: Turn) -> None:
+async def is_tried_and_set_aside(pool: Pool, queue: Queue, failing: UUID, work_once: Turn) -> None:
     """Check that an item is retried later some times, then set aside, and retried once released."""
     for tries in range(1, TRIES + 1):
-        assert await tries_of(pool) == [(queue, str(poison), tries, tries == TRIES)]
-        await turn(pool)  # not due yet
-        assert await tries_of(pool) == [(queue, str(poison), tries, tries == TRIES)]
+        assert await tries_of(pool) == [(queue, str(failing), tries, tries == TRIES)]
+        await work_once(pool)  # not due yet
+        assert await tries_of(pool) == [(queue, str(failing), tries, tries == TRIES)]
         await pool.execute(_DUE_AT_ONCE)
-        await turn(pool)
-    assert await tries_of(pool) == [(queue, str(poison), TRIES, True)]
+        await work_once(pool)
+    assert await tries_of(pool) == [(queue, str(failing), TRIES, True)]
     async with pool.acquire() as conn:
         [item] = await failed_items.newest(conn, before=(FAR, UUID(int=0)), limit=10)
-        assert (item.queue, item.item) == (queue, str(poison))
+        assert (item.queue, item.item) == (queue, str(failing))
         assert "stumbled" in item.error
         assert await failed_items.release(conn, item.id)
     await pool.execute("DROP FUNCTION stumble CASCADE")
-    await turn(pool)
+    await work_once(pool)
     assert await tries_of(pool) == []
 
 
-async def test_a_device_that_can_not_be_taken_offline_keeps_none_online(pool: Pool) -> None:
+async def test_a_device_that_cannot_be_taken_offline_keeps_no_other_online(pool: Pool) -> None:
     devices = [await add_device(pool) for _ in range(7)]
-    poison = sorted(devices)[0]
+    failing = sorted(devices)[0]
     await pool.execute(_SILENCE)
-    await break_row(pool, "device_states", "device_id", poison)
-    turn = partial(take_silent_devices_offline, offline_after=SILENT)
-    assert await turn(pool) == 6
+    await break_row(pool, "device_states", "device_id", failing)
+    work_once = partial(take_silent_devices_offline, offline_after=SILENT)
+    assert await work_once(pool) == 6
     online = "SELECT device_id FROM device_states WHERE status = 'online'"
-    assert [row[0] for row in await pool.fetch(online)] == [poison]
-    await is_tried_and_set_aside(pool, Queue.PRESENCE, poison, turn)
+    assert [row[0] for row in await pool.fetch(online)] == [failing]
+    await is_tried_and_set_aside(pool, Queue.PRESENCE, failing, work_once)
     assert await pool.fetch(online) == []
 
 
-async def test_a_listing_that_can_not_expire_keeps_none_open(pool: Pool) -> None:
+async def test_a_listing_that_cannot_expire_keeps_no_other_open(pool: Pool) -> None:
     host, start = await add_user(pool, "host"), datetime.now(UTC) - timedelta(days=1)
-    poison = min([await add_listing(pool, host) for _ in range(7)])
+    failing = min([await add_listing(pool, host) for _ in range(7)])
     await pool.execute(_PAST, start)
-    await break_row(pool, "energy_listings", "id", poison)
+    await break_row(pool, "energy_listings", "id", failing)
     assert await expire_listings(pool) == 6
     still_open = "SELECT id FROM energy_listings WHERE status <> 'expired'"
-    assert [row[0] for row in await pool.fetch(still_open)] == [poison]
-    await is_tried_and_set_aside(pool, Queue.EXPIRY, poison, expire_listings)
+    assert [row[0] for row in await pool.fetch(still_open)] == [failing]
+    await is_tried_and_set_aside(pool, Queue.EXPIRY, failing, expire_listings)
     assert await pool.fetch(still_open) == []
 
 
-async def test_a_listing_that_takes_no_price_keeps_no_other_from_its_own(pool: Pool) -> None:
+async def test_a_listing_that_cannot_be_repriced_stops_no_other(pool: Pool) -> None:
     await market.not_at_the_end_of_a_slot()
     host = await add_user(pool, "host")
-    poison = min([await add_dynamic_listing(pool, host) for _ in range(7)])
-    await break_row(pool, "energy_listings", "id", poison)
+    failing = min([await add_dynamic_listing(pool, host) for _ in range(7)])
+    await break_row(pool, "energy_listings", "id", failing)
     slot_start = await slot_after(pool)
-    turn = partial(_turn, slot_start)
-    assert await turn(pool) == 6
+    work_once = partial(_price, slot_start)
+    assert await work_once(pool) == 6
     old = "SELECT id FROM energy_listings WHERE price_slot < $1"
-    assert [row[0] for row in await pool.fetch(old, slot_start)] == [poison]
-    await is_tried_and_set_aside(pool, Queue.PRICES, poison, turn)
+    assert [row[0] for row in await pool.fetch(old, slot_start)] == [failing]
+    await is_tried_and_set_aside(pool, Queue.PRICES, failing, work_once)
     assert await pool.fetch(old, slot_start) == []
 
 
@@ -115,12 +115,12 @@ async def test_a_device_whose_late_readings_fail_is_set_aside(
     devices = [await device_with(pool, history) for _ in range(3)]
     for device in devices:
         await store(pool, device, [late])
-    poison = sorted(devices)[0]
-    await break_row(pool, "device_states", "device_id", poison)
+    failing = sorted(devices)[0]
+    await break_row(pool, "device_states", "device_id", failing)
     assert await _account_late_readings(pool) == 2
     waiting = "SELECT device_id FROM unaccounted_readings"
-    assert [row[0] for row in await pool.fetch(waiting)] == [poison]
-    await is_tried_and_set_aside(pool, Queue.LATE_READINGS, poison, _account_late_readings)
+    assert [row[0] for row in await pool.fetch(waiting)] == [failing]
+    await is_tried_and_set_aside(pool, Queue.LATE_READINGS, failing, _account_late_readings)
     assert await pool.fetch(waiting) == []
     for device in devices:
         await check(pool, database, device, [*history, late])
@@ -131,11 +131,11 @@ async def _account_late_readings(pool: Pool) -> int:
         return await late_readings.account_all(conn)
 
 
-async def _turn(slot_start: datetime, pool: Pool) -> int:
+async def _price(slot_start: datetime, pool: Pool) -> int:
     return await pricing.price_slot(pool, RULES, slot_start)
 
 
-async def test_a_row_that_somebody_holds_is_no_ones_fault(
+async def test_an_item_that_another_transaction_locks_is_never_set_aside(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     await market.not_at_the_end_of_a_slot()
@@ -152,14 +152,14 @@ async def test_a_row_that_somebody_holds_is_no_ones_fault(
     ):
         await conn.execute("SELECT FROM energy_listings WHERE id = $1 FOR UPDATE", listings[0])
         for tries in range(1, TRIES + 2):
-            await _turn(slot_start, own)
+            await _price(slot_start, own)
             assert await tries_of(pool) == [(Queue.PRICES, str(listings[0]), tries, False)]
             await pool.execute(_DUE_AT_ONCE)
-    assert await _turn(slot_start, pool) == 1
+    assert await _price(slot_start, pool) == 1
     assert await tries_of(pool) == []
 
 
-async def test_what_is_the_whole_databases_fault_sets_nothing_aside(pool: Pool) -> None:
+async def test_an_error_of_the_whole_database_sets_nothing_aside(pool: Pool) -> None:
     async def work(_: object) -> int:
         raise asyncpg.UndefinedTableError("nothing is there")
 
@@ -168,7 +168,7 @@ async def test_what_is_the_whole_databases_fault_sets_nothing_aside(pool: Pool) 
     assert await tries_of(pool) == []
 
 
-async def test_of_a_thousand_one_is_found_in_a_few_tries(pool: Pool) -> None:
+async def test_one_failing_item_of_a_thousand_is_found_in_a_few_tries(pool: Pool) -> None:
     ids, calls = [UUID(int=n) for n in range(1024)], 0
 
     async def work(some: object) -> int:
@@ -183,7 +183,7 @@ async def test_of_a_thousand_one_is_found_in_a_few_tries(pool: Pool) -> None:
     assert calls <= 21
 
 
-async def test_many_who_note_the_same_failure_count_each(pool: Pool) -> None:
+async def test_concurrent_failures_of_an_item_all_count(pool: Pool) -> None:
     noted = await asyncio.gather(
         *(failed_items.note(pool, Queue.PRICES, "x", f"error {n}\0") for n in range(TRIES))
     )

@@ -1,4 +1,4 @@
-"""What late readings earn that wait: what is early stays so, and a carried account counts once."""
+"""Late readings and sales: early energy is never sold, and a carried state counts once."""
 
 import asyncio
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ _REMOVE = "UPDATE devices SET deleted_at = now() WHERE id = $1"
 _WAIT = "SELECT count(*) FROM unaccounted_readings"
 
 
-async def tell(
+async def store(
     pool: Pool, device: UUID, readings: Sequence[Reading], limits: Limits = WAITING
 ) -> None:
     message = detailed(device, *readings, received_at=RECEIVED_AT)
@@ -45,7 +45,7 @@ async def tell(
 async def check(
     pool: Pool, database: DatabaseSettings, device: UUID, history: Sequence[Reading]
 ) -> None:
-    """The device's intervals are what these readings give in order; so is what may be sold."""
+    """Check that intervals and sellable energy of a device are those of these readings in order."""
     terms = await terms_of(pool, device)
     in_order = sorted(history, key=lambda one: one.time or NOON)
     expected = account_readings(None, in_order, CAPACITY_W, terms)
@@ -69,7 +69,7 @@ def every_minute(count: int, begin: datetime = NOON) -> list[Reading]:
 
 @settings(max_examples=25)
 @given(st.data())
-async def test_what_waits_of_a_meter_that_was_registered_before_gives_the_same_in_any_order(
+async def test_waiting_readings_of_a_known_meter_give_the_same_in_any_order(
     pool: Pool, database: DatabaseSettings, data: st.DataObject
 ) -> None:
     await pool.execute("DELETE FROM devices")
@@ -78,14 +78,14 @@ async def test_what_waits_of_a_meter_that_was_registered_before_gives_the_same_i
     name = await name_of_a_meter(pool)
     first = await register(pool, name, NOON - DAY)
     for one in known:
-        await tell(pool, first, [one], USUAL)
+        await store(pool, first, [one], USUAL)
     await pool.execute(_REMOVE, first)
     removed_at = max((one.time for one in known if one.time), default=NOON)
     earns_from = removed_at + timedelta(minutes=data.draw(st.integers(0, 90)))
     device = await register(pool, name, earns_from)
     limits = data.draw(limits_of_pages())
     for batch in data.draw(arrivals(history)):
-        await tell(pool, device, batch, limits)
+        await store(pool, device, batch, limits)
         await check_books(pool, database)
         if data.draw(st.booleans()):
             async with pool.acquire() as conn:
@@ -96,16 +96,16 @@ async def test_what_waits_of_a_meter_that_was_registered_before_gives_the_same_i
     await check(pool, database, device, history)
 
 
-async def test_a_late_reading_of_the_slot_that_is_cut_divides_it_anew(
+async def test_a_late_reading_divides_the_slot_of_earns_from_again(
     pool: Pool, database: DatabaseSettings
 ) -> None:
-    """Without it all that the slot holds was credited across the instant, and is early."""
+    """Without it, all energy of the slot is credited across the instant, so it is early."""
     device = await register(pool, await name_of_a_meter(pool), NOON + 10 * MINUTE)
     history = counting(NOON, [1_000, 1_300], 14 * MINUTE)
-    await tell(pool, device, history)
+    await store(pool, device, history)
     assert await sellable_wh(pool, device) == 0
     late = Reading(NOON + 11 * MINUTE, energy_wh=1_120)
-    await tell(pool, device, [late])
+    await store(pool, device, [late])
     assert await sellable_wh(pool, device) == 0
     async with pool.acquire() as conn:
         await account_what_waits(conn, WAITING)
@@ -113,52 +113,52 @@ async def test_a_late_reading_of_the_slot_that_is_cut_divides_it_anew(
     await check(pool, database, device, [*history, late])
 
 
-async def test_a_late_reading_from_before_a_device_earned_brings_nothing_to_sell(
+async def test_a_late_reading_from_before_earns_from_adds_nothing_to_sell(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     device = await register(pool, await name_of_a_meter(pool), NOON + 70 * MINUTE)
     history = every_minute(120)
     late = [history.pop(n) for n in (100, 72, 70, 69, 66, 30, 0)]
-    await tell(pool, device, history)
+    await store(pool, device, history)
     sold = await sellable_wh(pool, device)
     for one in late[3:]:
-        await tell(pool, device, [one])
+        await store(pool, device, [one])
         async with pool.acquire() as conn:
             await account_what_waits(conn, WAITING)
-        # Where it is taken before the instant, a part of what was credited across it is not: less
-        # than a minute's.
+        # A reading from before the instant makes a part of the energy credited across it sellable:
+        # less than that of a minute.
         assert await sellable_wh(pool, device) <= sold + 10
-    await tell(pool, device, late[:3])
+    await store(pool, device, late[:3])
     async with pool.acquire() as conn:
         await account_what_waits(conn, WAITING)
     await check(pool, database, device, [*history, *late])
 
 
-async def test_what_a_carried_account_holds_is_not_sold_again_when_it_is_told_late(
+async def test_energy_of_a_carried_state_is_not_sold_again_when_it_arrives_late(
     pool: Pool, database: DatabaseSettings
 ) -> None:
-    name, told = await name_of_a_meter(pool), every_minute(200)
+    name, earlier = await name_of_a_meter(pool), every_minute(200)
     first = await register(pool, name, NOON - DAY)
-    await tell(pool, first, told, USUAL)
+    await store(pool, first, earlier, USUAL)
     assert await sellable_wh(pool, first) == 1_990
     await pool.execute(_REMOVE, first)
     device = await register(pool, name, NOON + 200 * MINUTE)
     later = every_minute(30, NOON + 215 * MINUTE)
     later = [replace(one, energy_wh=(one.energy_wh or 0) + 2_100) for one in later]
-    await tell(pool, device, later[-1:])
+    await store(pool, device, later[-1:])
     offered = await sellable_wh(pool, device)
-    # All of the past, newest first, in batches of which each is late.
-    for n in range(len(told), 0, -40):
-        await tell(pool, device, told[n - 40 : n])
+    # The whole past, newest first, in batches that are all late.
+    for n in range(len(earlier), 0, -40):
+        await store(pool, device, earlier[n - 40 : n])
         async with pool.acquire() as conn:
             await account_what_waits(conn, WAITING)
         assert await sellable_wh(pool, device) == offered
-    await tell(pool, device, later[:-1])
+    await store(pool, device, later[:-1])
     async with pool.acquire() as conn:
         await account_what_waits(conn, WAITING)
-    await check(pool, database, device, [*told, *later])
+    await check(pool, database, device, [*earlier, *later])
     shown = sum(i.surplus_mwh for i in (await intervals_between(pool, device)).values())
-    # What is told again is shown; of the time after it there is what the meter made since.
+    # Intervals show the energy that is sent again, and later energy only since the last reading.
     assert shown == 1_990_000 + (3_390 - 2_990) * 1_000
 
 
@@ -167,55 +167,55 @@ async def intervals_between(pool: Pool, device: UUID) -> dict[datetime, interval
         return await intervals.between(conn, device)
 
 
-async def test_a_gap_after_a_carried_account_that_is_filled_late_was_none(
+async def test_a_gap_after_a_carried_state_can_be_filled_late(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     name = await name_of_a_meter(pool)
     first = await register(pool, name, NOON - DAY)
-    await tell(pool, first, counting(NOON, [1_000, 1_100, 1_200]), USUAL)
+    await store(pool, first, counting(NOON, [1_000, 1_100, 1_200]), USUAL)
     await pool.execute(_REMOVE, first)
     device = await register(pool, name, NOON + 11 * MINUTE)
     history = [Reading(NOON + n * MINUTE, energy_wh=1_200 + 10 * n) for n in (12, 30, 45)]
     for limits in (USUAL, WAITING):
-        await tell(pool, device, history[-1:] if limits is USUAL else history[1:2], limits)
+        await store(pool, device, history[-1:] if limits is USUAL else history[1:2], limits)
         async with pool.acquire() as conn:
             await account_what_waits(conn, WAITING)
-    await tell(pool, device, history[:1])
+    await store(pool, device, history[:1])
     async with pool.acquire() as conn:
         await account_what_waits(conn, WAITING)
     await check(pool, database, device, history)
 
 
-async def test_a_silent_counter_of_a_carried_account_reaches_back_behind_what_was_read_since(
+async def test_a_silent_counter_of_a_carried_state_changes_slots_before_later_readings(
     pool: Pool, database: DatabaseSettings
 ) -> None:
-    """Export was told at first alone. Old and new late readings wait together."""
-    name, told = await name_of_a_meter(pool), every_minute(120)
-    told[3] = replace(told[3], export_wh=1_000.0)
+    """Export was reported once, early. Old and new late readings wait together."""
+    name, earlier = await name_of_a_meter(pool), every_minute(120)
+    earlier[3] = replace(earlier[3], export_wh=1_000.0)
     first = await register(pool, name, NOON - DAY)
-    await tell(pool, first, told, USUAL)
+    await store(pool, first, earlier, USUAL)
     await pool.execute(_REMOVE, first)
     device = await register(pool, name, NOON + 125 * MINUTE)
-    history = [replace(one, time=(one.time or NOON) + 130 * MINUTE) for one in told[:60]]
+    history = [replace(one, time=(one.time or NOON) + 130 * MINUTE) for one in earlier[:60]]
     history = [replace(one, energy_wh=(one.energy_wh or 0) + 1_300) for one in history]
     exporting = replace(history[0], time=NOON + 127 * MINUTE, export_wh=1_400.0)
-    plain = [replace(one, export_wh=None) for one in [*told[90:100], *history]]
-    await tell(pool, device, plain)
-    await tell(pool, device, [told[80], exporting])
+    plain = [replace(one, export_wh=None) for one in [*earlier[90:100], *history]]
+    await store(pool, device, plain)
+    await store(pool, device, [earlier[80], exporting])
     async with pool.acquire() as conn:
         await account_what_waits(conn, Limits(in_batch=0, first_page=1, page=2))
-    await check(pool, database, device, [*plain, told[80], exporting])
+    await check(pool, database, device, [*plain, earlier[80], exporting])
 
 
-async def test_who_decides_since_when_a_device_earns_is_not_overtaken_by_what_waits(
+async def test_a_change_of_earns_from_during_reaccounting_takes_effect(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     earns_from = NOON + 100 * MINUTE
     device = await register(pool, await name_of_a_meter(pool), earns_from)
     history = every_minute(400)
     late = history.pop(102)
-    await tell(pool, device, history)
-    await tell(pool, device, [late])
+    await store(pool, device, history)
+    await store(pool, device, [late])
     async with pool.acquire() as conn, pool.acquire() as administrator:
         log = QueryLog(conn)
         task = asyncio.create_task(account_all(conn, Limits(first_page=1, page=1)))
@@ -238,14 +238,14 @@ async def test_who_decides_since_when_a_device_earns_is_not_overtaken_by_what_wa
     await check(pool, database, device, [*history, late])
 
 
-async def test_what_waits_of_a_device_that_is_removed_is_accounted_to_the_end(
+async def test_waiting_readings_of_a_removed_device_are_accounted(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     name, history = await name_of_a_meter(pool), every_minute(200)
     late = history.pop(50)
     device = await register(pool, name, NOON - DAY)
-    await tell(pool, device, history)
-    await tell(pool, device, [late])
+    await store(pool, device, history)
+    await store(pool, device, [late])
     terms = await terms_of(pool, device)
     await pool.execute(_REMOVE, device)
     await check_books(pool, database)
@@ -258,15 +258,15 @@ async def test_what_waits_of_a_device_that_is_removed_is_accounted_to_the_end(
     assert await intervals_between(pool, device) == expected.intervals
 
 
-async def test_late_energy_of_a_frozen_device_is_accounted_and_not_on_offer(
+async def test_late_energy_of_a_frozen_device_is_accounted_and_not_for_sale(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     history = every_minute(200)
     late = history.pop()
     device = await register(pool, await name_of_a_meter(pool), NOON - DAY)
     history.append(Reading(NOON + 260 * MINUTE, energy_wh=4_000))
-    await tell(pool, device, history)
-    await tell(pool, device, [late])
+    await store(pool, device, history)
+    await store(pool, device, [late])
     await pool.execute("UPDATE device_states SET frozen = true WHERE device_id = $1", device)
     async with pool.acquire() as conn:
         assert await account_all(conn, WAITING, SellingRules()) == 1
@@ -275,16 +275,16 @@ async def test_late_energy_of_a_frozen_device_is_accounted_and_not_on_offer(
     await check(pool, database, device, [*history, late])
 
 
-async def test_flags_are_looked_for_from_the_first_slot_that_a_late_reading_changed(
+async def test_flags_are_checked_from_the_first_slot_that_a_late_reading_changes(
     pool: Pool,
 ) -> None:
     history = every_minute(200)
-    # The difference up to the next reading is divided otherwise from here on.
+    # The energy up to the next reading is divided differently from this reading on.
     late = Reading(NOON + 2 * SLOT + MINUTE / 2, energy_wh=history[30].energy_wh)
     device = await register(pool, await name_of_a_meter(pool), NOON - DAY)
-    await tell(pool, device, [one for n, one in enumerate(history) if not 10 < n < 50])
+    await store(pool, device, [one for n, one in enumerate(history) if not 10 < n < 50])
     await pool.execute("UPDATE device_states SET flags_due_from = NULL")
-    await tell(pool, device, [late])
+    await store(pool, device, [late])
     due = "SELECT flags_due_from FROM device_states WHERE device_id = $1"
     assert await pool.fetchval(due, device) is None
     async with pool.acquire() as conn:

@@ -1,4 +1,4 @@
-"""The native payload: what is taken, what is refused and why, and that nothing raises."""
+"""The native payload: readings, rejections and their reasons; no payload raises."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -18,10 +18,10 @@ AT = datetime(2026, 3, 1, 6, 30, tzinfo=UTC)
 def reasons(payload: bytes) -> list[str]:
     decoded = decode_telemetry(payload)
     assert decoded.readings == ()
-    return [str(refused) for refused in decoded.rejected]
+    return [str(rejected_as) for rejected_as in decoded.rejected]
 
 
-def test_a_reading_is_taken_as_it_is_written() -> None:
+def test_a_reading_has_the_values_of_its_payload() -> None:
     fields = {name: 1.5 for name in FIELDS if name != "time"}
     payload = json.dumps({"time": "2026-03-01T06:30:00Z", **fields}).encode()
     assert decode_telemetry(payload).readings == (Reading(AT, **fields),)
@@ -33,7 +33,7 @@ def test_an_offset_is_converted_to_utc() -> None:
     assert reading.time.utcoffset() == timedelta(0)
 
 
-def test_null_is_absent_and_time_may_be() -> None:
+def test_null_is_absent_and_the_time_may_be_absent() -> None:
     decoded = decode_telemetry(b'{"energy_wh": 5, "power_w": null}')
     assert decoded.readings == (Reading(energy_wh=5.0),)
 
@@ -43,13 +43,13 @@ def test_unknown_fields_are_ignored_and_counted() -> None:
     assert (len(decoded.readings), decoded.fields_ignored) == (2, 3)
 
 
-def test_what_only_firmwares_tell_is_unknown_here() -> None:
+def test_fields_that_only_firmwares_report_are_unknown() -> None:
     payload = b'{"power_w": 1, "parts": {"energy_wh:0": 5}, "counts_since": "2026-03-01T06:30:00Z"}'
     decoded = decode_telemetry(payload)
     assert (decoded.readings, decoded.fields_ignored) == ((Reading(power_w=1.0),), 2)
 
 
-def test_what_was_drawn_is_a_measurement_by_itself() -> None:
+def test_import_alone_is_a_measurement() -> None:
     assert decode_telemetry(b'{"import_wh": 5}').readings == (Reading(import_wh=5.0),)
     assert reasons(b'{"load_w": 5}') == [
         "no_measurement: one of power_w, energy_wh, export_wh, import_wh is required"
@@ -67,7 +67,7 @@ written_times = times | times.map(lambda t: t[:-6] + "999999" + t[-6:]) | st.tex
         st.dictionaries(st.sampled_from(FIELDS), numbers | written_times), min_size=1, max_size=3
     )
 )
-def test_what_else_a_message_holds_does_not_change_how_a_reading_is_read(
+def test_a_reading_is_decoded_the_same_whatever_else_the_message_holds(
     items: list[dict[str, Any]],
 ) -> None:
     alone = [decode_telemetry(json.dumps(item).encode()) for item in items]
@@ -77,7 +77,7 @@ def test_what_else_a_message_holds_does_not_change_how_a_reading_is_read(
     assert together.rejected == tuple(r for decoded in alone for r in decoded.rejected)
 
 
-def test_one_bad_reading_does_not_refuse_the_others() -> None:
+def test_a_bad_reading_does_not_reject_the_others() -> None:
     decoded = decode_telemetry(b'[{"power_w": 1}, {"power_w": NaN}, 7, {"energy_wh": 2}]')
     assert decoded.readings == (Reading(power_w=1.0), Reading(energy_wh=2.0))
     assert [r.reason for r in decoded.rejected] == [
@@ -87,7 +87,7 @@ def test_one_bad_reading_does_not_refuse_the_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reading", "refused"),
+    ("reading", "rejected_as"),
     [
         ('{"power_w": NaN}', "bad_value: power_w"),
         ('{"power_w": -Infinity}', "bad_value: power_w"),
@@ -108,12 +108,12 @@ def test_one_bad_reading_does_not_refuse_the_others() -> None:
         ("7", "bad_value: reading"),
     ],
 )
-def test_a_refusal_names_the_field(reading: str, refused: str) -> None:
-    assert reasons(reading.encode())[0].startswith(refused)
+def test_a_rejection_names_the_field(reading: str, rejected_as: str) -> None:
+    assert reasons(reading.encode())[0].startswith(rejected_as)
 
 
 @pytest.mark.parametrize("payload", [b"", b"{", b"\xff\xfe", b"on", b"[" * 100_000, b'{"a": "\\'])
-def test_what_is_not_json_is_malformed(payload: bytes) -> None:
+def test_a_payload_that_is_not_json_is_malformed(payload: bytes) -> None:
     assert reasons(payload)[0].startswith("malformed")
 
 
@@ -124,7 +124,7 @@ def test_a_message_has_limits() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"fault", b'{"status": "fault"}', b' "fault" \n'[2:-3]])
-def test_a_status_is_a_word_or_an_object(payload: bytes) -> None:
+def test_a_status_is_a_string_or_an_object(payload: bytes) -> None:
     assert decode_status(payload).status == Status("fault")
 
 
@@ -134,7 +134,7 @@ def test_a_fault_may_have_a_code() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"ONLINE", b"[1]", b'{"status": "asleep"}', b"\xff"])
-def test_another_word_is_no_status(payload: bytes) -> None:
+def test_an_unknown_status_is_rejected(payload: bytes) -> None:
     decoded = decode_status(payload)
     assert decoded.status is None
     assert decoded.rejected[0].reason is RejectionReason.MALFORMED

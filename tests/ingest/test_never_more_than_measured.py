@@ -1,4 +1,4 @@
-"""Whatever meters, buyers, sellers and devices do, nothing is sold that was not measured."""
+"""Only measured energy is sold, whatever meters, buyers, sellers and devices do."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -27,7 +27,7 @@ START = slot_of(datetime.now(UTC)) - timedelta(hours=6)
 HORIZON = timedelta(days=7)
 SERVING = ("online", "pending")
 
-# What the meter shows at some minute, in any order: late readings correct what was counted, and
+# Values of the meter at some minutes, in any order: late readings correct earlier intervals, and
 # small or falling values are resets, dips and night zeros.
 readings = st.tuples(
     st.just("read"),
@@ -52,7 +52,7 @@ SELECT energy_amount_kwh, sold_kwh, stated_kwh, status, paused_by, reserve_soc_p
 
 
 class Story:
-    """One device, its listing, and a buyer."""
+    """A device, its listing, and a buyer."""
 
     def __init__(
         self, pool: Pool, host: Person, buyer: Person, device: UUID, listing: UUID
@@ -83,7 +83,7 @@ class Story:
         await write(self.pool, [message(f"solar/{self.device}/status", word.encode())], HORIZON)
 
     async def buy(self, wh: int) -> None:
-        """Either there was enough of it to sell, or it is refused."""
+        """Buy energy, or be refused if there is not enough."""
         before = await self.pool.fetchrow(_LISTING, self.listing)
         order = PurchaseOrder(self.buyer.id, self.listing, Decimal(wh).scaleb(-3), None, None)
         assert before is not None
@@ -130,17 +130,17 @@ class Story:
 
 @settings(max_examples=30)
 @given(steps, st.integers(0, 300), st.sampled_from([None, 30.0]))
-async def test_it_is_so_after_every_step(
+async def test_no_more_is_sold_than_measured_after_every_step(
     pool: Pool,
     database: DatabaseSettings,
     story: list[tuple[str, object]],
     stated: int,
     reserve: float | None,
 ) -> None:
-    told = await Story.begin(pool, stated, reserve)
+    played = await Story.begin(pool, stated, reserve)
     for what, *how in story:
-        await getattr(told, what)(*how)
-        await told.check()
+        await getattr(played, what)(*how)
+        await played.check()
     async with pool.acquire() as conn:
         broken = [check async for check in audit(conn, database) if not check.ok]
     assert broken == []

@@ -1,4 +1,4 @@
-"""Late readings and long silences, after TimescaleDB has compressed what is settled.
+"""Late readings and long silences after TimescaleDB has compressed old chunks.
 
 The outcome is that of plain PostgreSQL, which runs the same tests without compressing anything.
 """
@@ -30,7 +30,7 @@ SELECT is_compressed, range_start, range_end FROM timescaledb_information.chunks
 
 
 async def compress(pool: Pool) -> bool:
-    """Run the nightly jobs, where there are any."""
+    """Run the nightly jobs, if the database has any."""
     if not await pool.fetchval(_HAS_TIMESCALEDB):
         return False
     for job in await pool.fetch(_JOBS):
@@ -40,14 +40,14 @@ async def compress(pool: Pool) -> bool:
 
 
 async def history(pool: Pool, device: UUID, start: datetime, days: int) -> None:
-    """A day's worth of counting, each day at the same time."""
+    """Return the readings of a counter on one day, at the same time every day."""
     for n in range(days):
         at = start + n * DAY
         readings = counting(at, [1000 + 100 * n + 10 * k for k in range(4)])
         await write(pool, [telemetry(device, *readings, received_at=at + 20 * MINUTE)], HORIZON)
 
 
-async def test_a_reading_as_late_as_may_be_meets_no_compressed_chunk(
+async def test_a_reading_at_the_late_horizon_meets_no_compressed_chunk(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     device, now = await add_device(pool), datetime.now(UTC)
@@ -65,7 +65,7 @@ async def test_a_reading_as_late_as_may_be_meets_no_compressed_chunk(
         assert await failed_checks(conn, database) == []
 
 
-async def test_a_silence_longer_than_the_horizon_is_filled_in_compressed_chunks_too(
+async def test_a_silence_longer_than_the_late_horizon_is_filled_also_in_compressed_chunks(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     device, other = await add_device(pool), await add_device(pool)
@@ -79,7 +79,7 @@ async def test_a_silence_longer_than_the_horizon_is_filled_in_compressed_chunks_
     slots = await intervals_of(pool, device)
     assert sum(slot["generated_wh"] for slot in slots) == 30 + 11 * 96 * 4
     assert [slot["reasons"] for slot in slots[1:]] == [["gap"]] * (11 * 96)
-    # A late reading in the middle takes it all back, and fills it again.
+    # A late reading in the middle replaces all of these intervals.
     [late] = counting(now - 6 * DAY, [1500])
     await write(pool, [telemetry(device, late, received_at=now)], HORIZON)
     slots = await intervals_of(pool, device)

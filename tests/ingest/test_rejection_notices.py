@@ -1,4 +1,4 @@
-"""Answers to devices, by a broker that takes its time."""
+"""Notices of rejections with a slow broker."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 class SlowBroker:
-    """Confirms nothing before it may."""
+    """A broker that confirms nothing until it is released."""
 
     def __init__(self) -> None:
         self.confirms = asyncio.Event()
@@ -42,38 +42,40 @@ class SlowBroker:
 async def answering(
     broker: SlowBroker, registry: CollectorRegistry
 ) -> AsyncIterator[RejectionNotices]:
-    answers = RejectionNotices(broker.publish, IngestMetrics(registry))
-    task = asyncio.create_task(answers.run())
+    notices = RejectionNotices(broker.publish, IngestMetrics(registry))
+    task = asyncio.create_task(notices.run())
     try:
-        yield answers
+        yield notices
     finally:
         task.cancel()
         await asyncio.wait([task])
 
 
-def refused(device: UUID | None, minute: int = 0) -> Rejection:
-    refusal = RejectedReading(RejectionReason.TOO_OLD, time=NOW.replace(minute=minute))
-    return Rejection(device, "solar/x/telemetry", b"", refusal, NOW)
+def rejection(device: UUID | None, minute: int = 0) -> Rejection:
+    reading = RejectedReading(RejectionReason.TOO_OLD, time=NOW.replace(minute=minute))
+    return Rejection(device, "solar/x/telemetry", b"", reading, NOW)
 
 
-async def test_a_slow_broker_holds_nobody_up_and_what_is_too_much_is_dropped() -> None:
+async def test_a_slow_broker_delays_nothing_and_surplus_notices_are_dropped() -> None:
     broker, registry, more = SlowBroker(), CollectorRegistry(), 25
-    async with answering(broker, registry) as answers:
-        answers.send([refused(uuid4()) for _ in range(IN_FLIGHT_MAX)])
+    async with answering(broker, registry) as notices:
+        notices.send([rejection(uuid4()) for _ in range(IN_FLIGHT_MAX)])
         await eventually(lambda: broker.under_way == IN_FLIGHT_MAX)
-        answers.send([refused(uuid4()) for _ in range(WAITING_MAX + more)])
+        notices.send([rejection(uuid4()) for _ in range(WAITING_MAX + more)])
         assert registry.get_sample_value("solarhub_answers_dropped_total") == more
         broker.confirms.set()
         await eventually(lambda: len(broker.confirmed) == IN_FLIGHT_MAX + WAITING_MAX)
 
 
-async def test_a_device_is_told_of_many_refusals_in_parts_and_nobody_of_a_stranger() -> None:
+async def test_many_rejections_are_divided_among_notices_and_unknown_devices_get_none() -> None:
     broker, device = SlowBroker(), uuid4()
     broker.confirms.set()
-    async with answering(broker, CollectorRegistry()) as answers:
-        many = [refused(device, minute % 60) for minute in range(2 * REJECTIONS_PER_NOTICE_MAX + 1)]
-        answers.send([refused(None), *many])
+    async with answering(broker, CollectorRegistry()) as notices:
+        many = [
+            rejection(device, minute % 60) for minute in range(2 * REJECTIONS_PER_NOTICE_MAX + 1)
+        ]
+        notices.send([rejection(None), *many])
         await eventually(lambda: len(broker.confirmed) == 3)
     assert {topic for topic, _ in broker.confirmed} == {f"solar/{device}/ack"}
-    told = [len(json.loads(payload)["rejected"]) for _, payload in broker.confirmed]
-    assert told == [REJECTIONS_PER_NOTICE_MAX, REJECTIONS_PER_NOTICE_MAX, 1]
+    sizes = [len(json.loads(payload)["rejected"]) for _, payload in broker.confirmed]
+    assert sizes == [REJECTIONS_PER_NOTICE_MAX, REJECTIONS_PER_NOTICE_MAX, 1]

@@ -1,4 +1,4 @@
-"""History that falls into the hour which a clock runs through twice, from topic to rows."""
+"""History of an hour that a clock shows twice, from topic to rows."""
 
 import json
 from collections.abc import Sequence
@@ -40,23 +40,23 @@ async def add_growatt(pool: Pool) -> UUID:
 def record(
     at: datetime, total: int, *, received_at: datetime, buffered: str = "yes", **values: float
 ) -> IngestMessage:
-    told = {
+    document = {
         "device": SERIAL,
         "time": at.astimezone(BERLIN).strftime("%Y-%m-%dT%H:%M:%S"),
         "buffered": buffered,
         "values": {"pvpowerout": 100, "pvenergytotal": total, **values},
     }
     topic = f"energy/growatt/{SERIAL}"
-    return message(topic, json.dumps(told).encode(), received_at=received_at)
+    return message(topic, json.dumps(document).encode(), received_at=received_at)
 
 
 def night(received_at: datetime, rises: Sequence[int] = (1,)) -> list[IngestMessage]:
-    """Five hours of history, 60 records, of which twelve times come twice."""
-    total, told = 5000, []
+    """Return five hours of history: 60 records, of which twelve times come twice."""
+    total, history = 5000, []
     for n in range(60):
         total += rises[n % len(rises)]
-        told.append(record(BEGINS + n * STEP, total, received_at=received_at, pvgridvoltage=n))
-    return told
+        history.append(record(BEGINS + n * STEP, total, received_at=received_at, pvgridvoltage=n))
+    return history
 
 
 async def times_of(pool: Pool, device: UUID) -> list[tuple[datetime, float]]:
@@ -74,18 +74,18 @@ async def is_sound(pool: Pool, database: DatabaseSettings) -> bool:
 @pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize("at_once", [1, 7, 60])
 @pytest.mark.parametrize("seed", [None, -1, 1, 2, 3])
-async def test_no_reading_of_the_hour_is_lost_in_whatever_order_it_comes(
+async def test_no_reading_of_the_hour_is_lost_in_any_order_of_arrival(
     pool: Pool, database: DatabaseSettings, seed: int | None, at_once: int, waits: bool
 ) -> None:
     device = await add_growatt(pool)
-    told = night(BEGINS + timedelta(days=2))
+    history = night(BEGINS + timedelta(days=2))
     if seed == -1:
-        told.reverse()
+        history.reverse()
     elif seed is not None:
-        Random(seed).shuffle(told)
+        Random(seed).shuffle(history)
     limits = Limits(in_batch=0, first_page=3, page=5) if waits else LIMITS
-    for n in range(0, len(told), at_once):
-        written = await write(pool, told[n : n + at_once], HORIZON, limits=limits)
+    for n in range(0, len(history), at_once):
+        written = await write(pool, history[n : n + at_once], HORIZON, limits=limits)
         assert (written.received, written.duplicate) == (written.stored, 0)
         assert not waits or await is_sound(pool, database)
         if waits and n % 4 == 0:
@@ -103,11 +103,13 @@ async def test_no_reading_of_the_hour_is_lost_in_whatever_order_it_comes(
     assert await is_sound(pool, database)
 
 
-async def test_what_comes_again_is_a_duplicate(pool: Pool, database: DatabaseSettings) -> None:
+async def test_history_that_is_sent_again_is_duplicate(
+    pool: Pool, database: DatabaseSettings
+) -> None:
     device = await add_growatt(pool)
     await add_following_listing(pool, device, BEGINS)
-    told = night(BEGINS + timedelta(days=2))
-    again = [*told, *told]
+    history = night(BEGINS + timedelta(days=2))
+    again = [*history, *history]
     Random(5).shuffle(again)
     for one in again:
         await write(pool, [one], HORIZON)
@@ -117,13 +119,13 @@ async def test_what_comes_again_is_a_duplicate(pool: Pool, database: DatabaseSet
     assert await is_sound(pool, database)
 
 
-async def test_a_counter_that_stands_still_at_night_loses_no_reading_either(pool: Pool) -> None:
+async def test_a_counter_that_does_not_rise_at_night_loses_no_reading(pool: Pool) -> None:
     times = []
     for seed in (1, 2):
         device = await add_growatt(pool)
-        told = night(BEGINS + timedelta(days=2), rises=[0])
-        Random(seed).shuffle(told)
-        for one in told:
+        history = night(BEGINS + timedelta(days=2), rises=[0])
+        Random(seed).shuffle(history)
+        for one in history:
             await write(pool, [one], HORIZON)
         state = await state_of(pool, device)
         assert (state["stored"], state["duplicate"]) == (60, 0)
@@ -135,7 +137,7 @@ async def test_a_counter_that_stands_still_at_night_loses_no_reading_either(pool
     assert times[0] == times[1]
 
 
-async def test_what_is_told_at_once_is_of_the_hour_that_it_is_received_in(pool: Pool) -> None:
+async def test_a_prompt_reading_is_of_the_pass_in_which_it_is_received(pool: Pool) -> None:
     device = await add_growatt(pool)
     for n in range(60):
         at = BEGINS + n * STEP
@@ -144,10 +146,10 @@ async def test_what_is_told_at_once_is_of_the_hour_that_it_is_received_in(pool: 
     assert [at for at, _ in await times_of(pool, device)] == [BEGINS + n * STEP for n in range(60)]
 
 
-async def test_the_first_pass_that_is_told_late_finds_its_place_beside_the_second(
+async def test_late_history_of_the_first_pass_is_stored_beside_the_second(
     pool: Pool, database: DatabaseSettings
 ) -> None:
-    """Back online in the second pass, a logger tells what it kept meanwhile."""
+    """A logger that is online again in the second pass sends what it stored meanwhile."""
     device = await add_growatt(pool)
     back_at = PUT_BACK_AT + timedelta(minutes=31)
     for n in range(30):
@@ -164,11 +166,11 @@ async def test_the_first_pass_that_is_told_late_finds_its_place_beside_the_secon
     assert await is_sound(pool, database)
 
 
-async def test_a_clock_that_is_put_back_does_not_make_a_device_tell_of_the_future(
+async def test_after_a_clock_is_put_back_no_reading_is_in_the_future(
     pool: Pool,
 ) -> None:
     device = await add_growatt(pool)
     at = PUT_BACK_AT - timedelta(minutes=50)
-    # Held up by 40 minutes: the second time that the clock shows this is nearer, but yet to come.
+    # Delayed by 40 minutes: the second instant is nearer, but in the future.
     await write(pool, [record(at, 5001, received_at=at + timedelta(minutes=40))], HORIZON)
     assert [time for time, _ in await times_of(pool, device)] == [at]

@@ -33,7 +33,7 @@ SELECT coalesce(sum(sellable_wh(quality, surplus_wh, early_wh)), 0)
 
 
 async def register(pool: Pool, external_id: str, earns_from: datetime) -> UUID:
-    """A device of that meter, of somebody new."""
+    """Register a device with the name of a meter, of a new owner."""
     owner = await add_user(pool, "host")
     device = await add_device(
         pool, owner, capacity_w=CAPACITY_W, external_id=external_id, earns_from=earns_from
@@ -52,7 +52,7 @@ async def register(pool: Pool, external_id: str, earns_from: datetime) -> UUID:
     return device
 
 
-async def tell(pool: Pool, device: UUID, *batches: list[Reading]) -> None:
+async def store(pool: Pool, device: UUID, *batches: list[Reading]) -> None:
     for batch in batches:
         await write(pool, [detailed(device, *batch, received_at=RECEIVED_AT)], LATE_HORIZON)
 
@@ -63,7 +63,7 @@ async def terms_of(pool: Pool, device: UUID) -> EarningTerms:
 
 
 async def sellable_wh(pool: Pool, device: UUID) -> Decimal:
-    """What may be sold of a device, which is what its listing holds."""
+    """Return the sellable energy of a device, after checking that its listing has the same."""
     offered = await pool.fetchval(
         "SELECT measured_wh FROM energy_listings WHERE device_id = $1", device
     )
@@ -73,21 +73,21 @@ async def sellable_wh(pool: Pool, device: UUID) -> Decimal:
 
 @settings(max_examples=25)
 @given(st.data())
-async def test_what_a_meter_tells_again_gives_the_same_in_any_order(
+async def test_readings_that_a_meter_sends_again_give_the_same_in_any_order(
     pool: Pool, database: DatabaseSettings, data: st.DataObject
 ) -> None:
     history = data.draw(st.one_of(histories(), histories_in_parts()))
     known = data.draw(st.lists(st.sampled_from(history), unique_by=lambda r: r.time))
     name = f"meter {await pool.fetchval('SELECT gen_random_uuid()')}"
     first = await register(pool, name, NOON - DAY)
-    await tell(pool, first, *([one] for one in known))
+    await store(pool, first, *([one] for one in known))
     await pool.execute(_REMOVE, first)
 
     removed_at = max((one.time for one in known if one.time), default=NOON)
     second = await register(
         pool, name, removed_at + timedelta(minutes=data.draw(st.integers(0, 90)))
     )
-    await tell(pool, second, *data.draw(arrivals(history)))
+    await store(pool, second, *data.draw(arrivals(history)))
     terms = await terms_of(pool, second)
     assert (terms.carried is None) == (known == [])
     expected = account_readings(None, history, CAPACITY_W, terms)
@@ -106,24 +106,24 @@ async def test_energy_is_sold_once_however_often_a_meter_is_registered(pool: Poo
     forty_kwh = counting(NOON, range(1_000, 42_000, 1_000), timedelta(minutes=15))
     ends = NOON + 41 * timedelta(minutes=15)
     first = await register(pool, "114182940773", NOON - DAY)
-    await tell(pool, first, forty_kwh)
+    await store(pool, first, forty_kwh)
     assert await sellable_wh(pool, first) == 40_000
     for _ in range(2):
         await pool.execute(_REMOVE, first)
         first = await register(pool, "114182940773", ends)
-        await tell(pool, first, forty_kwh)
+        await store(pool, first, forty_kwh)
         assert await sellable_wh(pool, first) == 0
         async with pool.acquire() as conn:
             shown = await intervals.between(conn, first)
         assert sum(interval.surplus_mwh for interval in shown.values()) == 40_000_000
-    # Half of what comes next was made before: only what was made since is its new owner's.
-    await tell(pool, first, [Reading(ends + timedelta(minutes=15), energy_wh=41_600.0)])
+    # Half of the next energy was generated before: only the other half is the new owner's.
+    await store(pool, first, [Reading(ends + timedelta(minutes=15), energy_wh=41_600.0)])
     assert await sellable_wh(pool, first) == 300
 
 
-async def test_a_meter_outlives_the_account_of_its_owner(pool: Pool) -> None:
+async def test_the_state_of_a_meter_survives_the_deletion_of_its_owner(pool: Pool) -> None:
     first = await register(pool, "114182940773", NOON - DAY)
-    await tell(pool, first, counting(NOON, [1000, 1100, 1200]))
+    await store(pool, first, counting(NOON, [1000, 1100, 1200]))
     await pool.execute(
         "DELETE FROM users WHERE id = (SELECT owner_id FROM devices WHERE id = $1)", first
     )
@@ -131,29 +131,29 @@ async def test_a_meter_outlives_the_account_of_its_owner(pool: Pool) -> None:
     carried = (await terms_of(pool, again)).carried
     assert carried is not None
     assert carried.last_at == NOON + timedelta(minutes=10)
-    # It was ahead of the clock: what is accounted already is for nobody again.
+    # The device was ahead of the clock: energy that is accounted already is sold to no one again.
     assert (await terms_of(pool, again)).earns_from == carried.last_at
 
 
-async def test_a_device_that_told_nothing_leaves_the_account_of_its_meter_as_it_was(
+async def test_a_device_without_readings_leaves_the_state_of_its_meter_unchanged(
     pool: Pool,
 ) -> None:
     first = await register(pool, "114182940773", NOON - DAY)
-    await tell(pool, first, counting(NOON, [1000, 1100, 1200]))
-    kept = None
+    await store(pool, first, counting(NOON, [1000, 1100, 1200]))
+    carried_before = None
     for _ in range(3):
         await pool.execute(_REMOVE, first)
         first = await register(pool, "114182940773", NOON + DAY)
         carried = (await terms_of(pool, first)).carried
-        assert kept in (None, carried)
-        kept = carried
-    assert kept is not None
+        assert carried_before in (None, carried)
+        carried_before = carried
+    assert carried_before is not None
 
 
-async def test_devices_without_a_name_are_meters_of_their_own(pool: Pool) -> None:
+async def test_devices_without_an_external_id_are_separate_meters(pool: Pool) -> None:
     owner = await add_user(pool, "host")
     first = await add_device(pool, owner)
-    await tell(pool, first, counting(NOON, [1000, 1100]))
+    await store(pool, first, counting(NOON, [1000, 1100]))
     await pool.execute(_REMOVE, first)
     second = await add_device(pool, owner)
     async with pool.acquire() as conn:

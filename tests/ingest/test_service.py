@@ -97,7 +97,7 @@ async def test_garbage_of_any_kind_does_not_stop_the_stream(
         assert registry.get_sample_value("solarhub_readings_received_total") == 7
 
 
-async def test_a_device_is_told_what_was_refused(
+async def test_a_device_receives_notices_of_its_rejected_readings(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:
     device = await add_device(pool)
@@ -120,7 +120,7 @@ REFUSE_666 = "ALTER TABLE telemetry ADD CHECK (voltage_v IS DISTINCT FROM 666)"
 IDENTITY = "SELECT received::int, stored::int, duplicate::int, rejected::int FROM device_states"
 
 
-async def test_of_a_message_that_the_database_refuses_every_reading_is_counted(
+async def test_every_reading_of_a_message_that_the_database_refuses_is_counted(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:
     device = await add_device(pool)
@@ -140,8 +140,8 @@ async def test_of_a_message_that_the_database_refuses_every_reading_is_counted(
         async with asyncio.timeout(10):
             answer = json.loads((await anext(aiter(client.messages))).payload)
     assert tuple(await pool.fetchrow(IDENTITY) or ()) == (8, 2, 0, 6)
-    told = [(r["time"], r["reason"]) for r in answer["rejected"]]
-    assert told[1:] == [(at, "unstorable: CheckViolationError") for at in times]
+    reported = [(r["time"], r["reason"]) for r in answer["rejected"]]
+    assert reported[1:] == [(at, "unstorable: CheckViolationError") for at in times]
     rejected = {
         reason: registry.get_sample_value("solarhub_readings_rejected_total", {"reason": reason})
         for reason in ("unstorable", "bad_value")
@@ -150,7 +150,7 @@ async def test_of_a_message_that_the_database_refuses_every_reading_is_counted(
     assert registry.get_sample_value("solarhub_readings_received_total") == 8
 
 
-STUMBLE_AT_666 = """
+FAIL_AT_666 = """
 CREATE FUNCTION stumble() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE EXCEPTION 'stumbled' USING ERRCODE = '{code}'; END $$;
 CREATE TRIGGER stumble BEFORE INSERT ON telemetry
@@ -159,12 +159,12 @@ CREATE TRIGGER stumble BEFORE INSERT ON telemetry
 
 
 @pytest.mark.parametrize("code", ["XX000", "P0001", "54000"])
-async def test_a_reading_that_the_database_stumbles_over_stops_no_other(
+async def test_a_reading_that_makes_the_database_fail_stops_no_other(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto, code: str
 ) -> None:
-    """Not because of its data, as far as the error tells: it was tried again for ever."""
+    """The error does not show that the data are the cause, so the batch was retried for ever."""
     devices = [await add_device(pool) for _ in range(4)]
-    await pool.execute(STUMBLE_AT_666.format(code=code))
+    await pool.execute(FAIL_AT_666.format(code=code))
     async with (
         ingesting(mosquitto.url, database),
         aiomqtt.Client("127.0.0.1", mosquitto.port) as client,
@@ -191,7 +191,7 @@ async def test_retained_copies_are_not_counted_again(
             assert registry.get_sample_value("solarhub_messages_ignored_total") == 1
 
 
-async def test_what_is_published_while_it_is_away_is_there_when_it_returns(
+async def test_messages_published_during_an_outage_are_stored_afterwards(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:
     device = await add_device(pool)
@@ -203,7 +203,7 @@ async def test_what_is_published_while_it_is_away_is_there_when_it_returns(
         await holds(pool, "SELECT count(*) FROM telemetry", 1)
 
 
-async def test_it_waits_for_a_broker_that_restarts(
+async def test_the_ingester_waits_for_a_broker_that_restarts(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:
     device = await add_device(pool)
@@ -235,7 +235,7 @@ async def test_silence_takes_a_device_offline_and_pauses_its_listing(
         await holds(pool, "SELECT count(*) FROM outbox WHERE type = 'listing.resumed'", 1)
 
 
-async def test_a_listing_takes_the_price_of_the_slot_and_old_refusals_go(
+async def test_listings_are_repriced_and_surplus_rejections_deleted(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:
     host = await add_user(pool, "host")
@@ -252,7 +252,7 @@ async def test_a_listing_takes_the_price_of_the_slot_and_old_refusals_go(
         await holds(pool, "SELECT count(*) FROM rejections", 10_000)
 
 
-async def test_a_listing_whose_window_has_passed_is_expired(
+async def test_a_listing_whose_window_has_passed_expires(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:
     device = await add_device(pool)
@@ -263,7 +263,7 @@ async def test_a_listing_whose_window_has_passed_is_expired(
         await holds(pool, "SELECT type FROM outbox", "listing.expired")
 
 
-async def test_readings_wait_for_a_disk_that_is_full_and_none_is_refused(
+async def test_readings_wait_while_the_disk_is_full_and_none_is_rejected(
     pool: Pool, database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:
     device = await add_device(pool)

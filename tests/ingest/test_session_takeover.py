@@ -1,4 +1,4 @@
-"""Ingesters know of each other."""
+"""The takeover of sessions of ingesters that are missing."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -16,31 +16,31 @@ MINUTE = timedelta(minutes=1)
 _AGE = "UPDATE ingesters SET seen_at = now() - interval '2 minutes' WHERE client_id = $1"
 
 
-async def test_only_a_member_of_the_group_that_is_gone_is_inherited_and_only_once(
+async def test_only_the_session_of_a_missing_member_is_taken_over_and_only_once(
     pool: Pool,
 ) -> None:
-    heir = uuid4()
+    successor = uuid4()
     for client_id, group in (("here", "hub"), ("gone", "hub"), ("other", "else"), ("alone", None)):
         assert await ingesters.hold(pool, client_id, group, uuid4()) is None
         if client_id != "here":
             await pool.execute(_AGE, client_id)
-    assert await ingesters.inherit(pool, "hub", heir, gone_after=MINUTE) == "gone"
+    assert await ingesters.inherit(pool, "hub", successor, gone_after=MINUTE) == "gone"
     assert await ingesters.inherit(pool, "hub", uuid4(), gone_after=MINUTE) is None
 
 
-async def test_who_returns_takes_its_session_back(pool: Pool) -> None:
-    owner, heir = uuid4(), uuid4()
+async def test_an_owner_that_returns_has_its_session_again(pool: Pool) -> None:
+    owner, successor = uuid4(), uuid4()
     await ingesters.hold(pool, "gone", "hub", owner)
     await pool.execute(_AGE, "gone")
-    await ingesters.inherit(pool, "hub", heir, gone_after=MINUTE)
-    assert await ingesters.still_hold(pool, "gone", heir)
-    assert await ingesters.hold(pool, "gone", "hub", owner) == heir
-    assert not await ingesters.still_hold(pool, "gone", heir)
-    await ingesters.release(pool, "gone", heir)
+    await ingesters.inherit(pool, "hub", successor, gone_after=MINUTE)
+    assert await ingesters.still_hold(pool, "gone", successor)
+    assert await ingesters.hold(pool, "gone", "hub", owner) == successor
+    assert not await ingesters.still_hold(pool, "gone", successor)
+    await ingesters.release(pool, "gone", successor)
     assert await ingesters.hold(pool, "gone", "hub", owner) == owner
 
 
-async def test_two_that_use_one_client_id_say_what_to_do_about_it(
+async def test_two_ingesters_with_one_client_id_log_a_remedy(
     database: DatabaseSettings, mosquitto: Mosquitto
 ) -> None:
     with capture_logs() as logs:

@@ -1,4 +1,4 @@
-"""How readings are stored: as certainly new ones, or checked; and gone with their device."""
+"""Storing of readings that are new for certain or must be checked, and their deletion."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -53,7 +53,7 @@ async def test_new_known_and_late_readings_of_several_devices_share_a_batch(
         assert await failed_checks(conn, database) == []
 
 
-async def test_every_field_of_a_new_reading_is_stored_and_what_is_absent_stays_absent(
+async def test_every_field_of_a_new_reading_is_stored_and_absent_fields_stay_absent(
     pool: Pool,
 ) -> None:
     device = await add_device(pool)
@@ -63,16 +63,16 @@ async def test_every_field_of_a_new_reading_is_stored_and_what_is_absent_stays_a
     assert await stored(pool, device) == [full, bare]
 
 
-async def test_what_a_device_measured_goes_with_it(pool: Pool) -> None:
-    kept, gone = [await add_device(pool) for _ in range(2)]
+async def test_deleting_a_device_deletes_its_readings(pool: Pool) -> None:
+    other, deleted = [await add_device(pool) for _ in range(2)]
     history = counting(START, [1000, 1250, 1500])
-    await write(pool, [telemetry(kept, *history), telemetry(gone, *history)], HORIZON)
-    await pool.execute("DELETE FROM devices WHERE id = $1", gone)
+    await write(pool, [telemetry(other, *history), telemetry(deleted, *history)], HORIZON)
+    await pool.execute("DELETE FROM devices WHERE id = $1", deleted)
     rows = await pool.fetch("SELECT DISTINCT device_id FROM telemetry")
-    assert [row["device_id"] for row in rows] == [kept]
+    assert [row["device_id"] for row in rows] == [other]
 
 
-async def test_what_is_stored_while_its_owner_is_deleted_goes_too(pool: Pool) -> None:
+async def test_readings_stored_while_the_owner_is_deleted_are_deleted_too(pool: Pool) -> None:
     device = await add_device(pool)
     owner = await pool.fetchval("SELECT owner_id FROM devices WHERE id = $1", device)
     async with pool.acquire() as conn, conn.transaction():

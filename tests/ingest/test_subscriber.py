@@ -26,7 +26,7 @@ MESSAGES = 2 * HELD_MAX_BYTES // PADDING_BYTES
 
 
 class Writer:
-    """Stores messages, and acknowledges none before `commit`."""
+    """A queue that acknowledges no message before `commit`."""
 
     def __init__(self) -> None:
         self.taken: list[IngestMessage] = []
@@ -112,7 +112,7 @@ async def test_reconnecting_to_more_than_the_limit_pauses_and_continues(
         held = HELD_MAX_BYTES // (PADDING_BYTES + 2_000)
         await eventually(lambda: len(writer.taken) >= held)
         assert len(writer.taken) < MESSAGES
-        # The broker's answer is behind all that it has for us.
+        # The answer of the broker comes after all queued messages.
         assert not connected.is_set()
         writer.commit()
         await eventually(lambda: len(writer.taken) >= MESSAGES)

@@ -1,4 +1,4 @@
-"""Checkpoints: one a day is left of what is over, and accounting again gives the same from it."""
+"""Thinning of checkpoints to one a day, from which re-accounting gives the same."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -28,11 +28,11 @@ async def thin(pool: Pool, settled_at: datetime) -> None:
     await retention.thin_checkpoints(pool, settled_at)
 
 
-async def kept(pool: Pool, device: UUID) -> list[datetime]:
+async def stored_checkpoints(pool: Pool, device: UUID) -> list[datetime]:
     return [row["slot_start"] for row in await pool.fetch(_KEPT, device)]
 
 
-async def test_one_checkpoint_a_day_is_left_of_settled_days_and_all_of_the_others(
+async def test_settled_days_keep_one_checkpoint_and_other_days_all(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     history = counting(NOON, range(100_000, 100_000 + 5 * 288), 5 * MINUTE)
@@ -40,16 +40,18 @@ async def test_one_checkpoint_a_day_is_left_of_settled_days_and_all_of_the_other
     devices = [await add_device(pool, CAPACITY_W) for _ in range(3)]
     for device in devices:
         await write(pool, [detailed(device, *history, received_at=LONG_AFTER)], HORIZON)
-    before = await kept(pool, devices[0])
+    before = await stored_checkpoints(pool, devices[0])
     await thin(pool, MIDNIGHT + 3 * DAY + timedelta(hours=7))
     firsts = [slot for slot in before if slot < MIDNIGHT + DAY][:1]
     firsts += [MIDNIGHT + DAY, MIDNIGHT + 2 * DAY]
     for device in devices:
-        assert await kept(pool, device) == firsts + [s for s in before if s >= MIDNIGHT + 3 * DAY]
+        assert await stored_checkpoints(pool, device) == firsts + [
+            s for s in before if s >= MIDNIGHT + 3 * DAY
+        ]
     assert await pool.fetchval("SELECT thinned_until FROM checkpoint_thinning") == (
         MIDNIGHT + 3 * DAY
     )
-    # A reading that is later than may be finds its account all the same.
+    # A reading beyond the late horizon still finds a checkpoint.
     for latest in (late, counting(NOON + 30 * MINUTE + MINUTE, [100_006])[0]):
         history.append(latest)
         await write(pool, [detailed(devices[0], latest, received_at=LONG_AFTER)], HORIZON)
@@ -60,10 +62,10 @@ async def test_one_checkpoint_a_day_is_left_of_settled_days_and_all_of_the_other
             assert await failed_checks(conn, database) == []
 
 
-async def test_a_day_that_is_not_over_is_left_alone(pool: Pool) -> None:
+async def test_a_day_that_is_not_over_is_not_thinned(pool: Pool) -> None:
     device = await add_device(pool, CAPACITY_W)
     history = counting(NOON, range(100_000, 100_100), 5 * MINUTE)
     await write(pool, [detailed(device, *history, received_at=LONG_AFTER)], HORIZON)
-    before = await kept(pool, device)
+    before = await stored_checkpoints(pool, device)
     await thin(pool, MIDNIGHT + DAY - MINUTE)
-    assert await kept(pool, device) == before
+    assert await stored_checkpoints(pool, device) == before

@@ -1,4 +1,4 @@
-"""`mqtts://` with certificates of one's own, for the hub and for devices."""
+"""`mqtts://` with certificates of a private authority, for the hub and for devices."""
 
 import gc
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture(autouse=True)
 def collected() -> Iterator[None]:
-    """Let the collector find it here, where it is forgiven, and not in a later test."""
+    """Collect such sockets here, where the warning is ignored, and not in a later test."""
     yield
     gc.collect()
 
@@ -58,7 +58,7 @@ def at(mosquitto: SecuredMosquitto, ca_file: Path) -> MqttSettings:
     return MqttSettings(mqtt_url=mosquitto.url, mqtt_ca_file=str(ca_file))
 
 
-async def test_the_hub_refuses_a_broker_that_its_authority_does_not_vouch_for(
+async def test_the_hub_refuses_a_broker_with_a_certificate_of_another_authority(
     mosquitto: SecuredMosquitto, tmp_path: Path
 ) -> None:
     with pytest.raises(BrokerUnreachable, match="certificate verify failed"):
@@ -66,7 +66,9 @@ async def test_the_hub_refuses_a_broker_that_its_authority_does_not_vouch_for(
     assert await count_accounts(at(mosquitto, tmp_path / "our-ca.pem")) == 1
 
 
-def test_a_file_without_a_certificate_is_told_of_by_the_settings_name(tmp_path: Path) -> None:
+def test_a_file_without_a_certificate_is_an_error_with_the_name_of_the_setting(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "empty.pem").write_text("nothing")
     for name in ("empty.pem", "missing.pem"):
         with pytest.raises(SettingError, match="SOLARHUB_MQTT_CA_FILE: can't be used"):
@@ -75,7 +77,7 @@ def test_a_file_without_a_certificate_is_told_of_by_the_settings_name(tmp_path: 
             BrokerAddress.of("mqtts://127.0.0.1", str(tmp_path / name)).tls_context()
 
 
-async def test_a_simulated_device_measures_by_tls_and_refuses_a_wrong_authority(
+async def test_a_simulated_device_publishes_by_tls_and_refuses_a_wrong_authority(
     pool: Pool, database: DatabaseSettings, mosquitto: SecuredMosquitto, tmp_path: Path
 ) -> None:
     device_id = await register(pool)
@@ -92,7 +94,7 @@ async def test_a_simulated_device_measures_by_tls_and_refuses_a_wrong_authority(
         )
 
 
-async def test_what_was_not_read_by_tls_comes_once_there_is_room(
+async def test_messages_that_wait_in_the_tls_buffer_are_read_once_there_is_room(
     pool: Pool, database: DatabaseSettings, mosquitto: SecuredMosquitto, tmp_path: Path
 ) -> None:
     device_id, ours = await register(pool), str(tmp_path / "our-ca.pem")

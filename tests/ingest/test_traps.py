@@ -1,4 +1,4 @@
-"""What owners of these devices complain of elsewhere: here it is not energy."""
+"""Faults that owners of these devices report elsewhere: none of them counts as energy."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -45,8 +45,8 @@ def grott(
 
 
 def tasmota(n: float, **energy: object) -> IngestMessage:
-    told = {"Time": minute(n).isoformat(), "ENERGY": energy}
-    return message("tele/plug/SENSOR", json.dumps(told).encode())
+    document = {"Time": minute(n).isoformat(), "ENERGY": energy}
+    return message("tele/plug/SENSOR", json.dumps(document).encode())
 
 
 def shelly(n: float, values: Iterable[float], field: str = "total") -> list[IngestMessage]:
@@ -79,7 +79,7 @@ async def test_an_underflow_and_a_counter_wider_than_32_bits_are_a_spike(
     assert "spike" in await reasons(pool, device)
 
 
-async def test_history_that_comes_late_out_of_order_and_again_counts_once(pool: Pool) -> None:
+async def test_history_that_arrives_late_unordered_and_repeated_counts_once(pool: Pool) -> None:
     device = await add_named(pool, "grott", "NTCIA00001")
     await ingest(pool, grott(0, 2154), grott(20, 2158))
     for n, total in ((10, 2156), (5, 2155), (15, 2157), (10, 2156), (5, 2155)):
@@ -97,7 +97,7 @@ async def test_a_net_counter_is_never_energy_whichever_way_it_runs(pool: Pool) -
     assert await surplus_wh(pool, meter) == 40
 
 
-async def test_a_phase_that_is_not_told_for_a_while_is_no_reset_of_the_others(pool: Pool) -> None:
+async def test_a_phase_that_is_silent_for_a_while_is_no_reset_of_the_others(pool: Pool) -> None:
     meter = await add_named(pool, "tasmota", "plug", kind="meter")
     for n, phases in (
         (0, [20, 20, 20]),
@@ -108,12 +108,12 @@ async def test_a_phase_that_is_not_told_for_a_while_is_no_reset_of_the_others(po
     ):
         await ingest(pool, tasmota(n, ExportActive=phases))
     assert await surplus_wh(pool, meter) == 300
-    told = await pool.fetch("SELECT export_wh FROM telemetry ORDER BY time")
-    shown = [row[0] and round(row[0], 3) for row in told]
+    rows = await pool.fetch("SELECT export_wh FROM telemetry ORDER BY time")
+    shown = [row[0] and round(row[0], 3) for row in rows]
     assert shown == [60_000, 60_100, None, 60_200, 60_300]
 
 
-async def test_an_inverter_that_a_gx_lost_for_a_while_is_no_reset_of_the_others(
+async def test_an_inverter_that_a_gx_loses_for_a_while_is_no_reset_of_the_others(
     pool: Pool,
 ) -> None:
     device = await add_named(pool, "victron", "c0619aba2ebd")
@@ -140,7 +140,7 @@ def two_ways(n: float, total: float, returned: float | None = None) -> IngestMes
     return message("plug/status/switch:0", json.dumps(status).encode(), received_at=minute(n))
 
 
-async def test_what_a_plug_draws_at_night_is_no_generation_though_it_counts_it(
+async def test_energy_that_a_plug_draws_at_night_is_no_generation(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     device = await add_named(pool, "shelly2", "plug")
@@ -152,8 +152,8 @@ async def test_what_a_plug_draws_at_night_is_no_generation_though_it_counts_it(
     ):
         await ingest(pool, counted, close_request(("shelly2", "plug"), minute(n + 1)))
     assert (await generated_wh(pool, device), await surplus_wh(pool, device)) == (0, 0)
-    told = await pool.fetch("SELECT energy_wh, import_wh FROM telemetry ORDER BY time")
-    assert [tuple(row) for row in told] == [
+    rows = await pool.fetch("SELECT energy_wh, import_wh FROM telemetry ORDER BY time")
+    assert [tuple(row) for row in rows] == [
         (9500, 500), (9500, 512), (None, None), (9500, 548),
     ]  # fmt: skip
     await ingest(pool, two_ways(35, 10_150, 550), close_request(("shelly2", "plug"), minute(36)))
@@ -162,19 +162,19 @@ async def test_what_a_plug_draws_at_night_is_no_generation_though_it_counts_it(
         assert [check async for check in audit(conn, database) if not check.ok] == []
 
 
-async def test_what_the_grid_put_into_a_battery_is_no_generation_when_it_comes_back(
+async def test_discharged_energy_of_the_grid_is_no_generation(
     pool: Pool,
 ) -> None:
     device = await add_named(pool, "grott", "NTCIA00001")
     for n, (put_out, charged) in enumerate([(5000, 900), (5000, 904), (5003, 904), (5006, 904)]):
-        told = grott(5 * n, put_out)
-        record = json.loads(told.payload)
+        sent = grott(5 * n, put_out)
+        record = json.loads(sent.payload)
         record["values"]["eacharge_total"] = charged
-        await ingest(pool, message(told.topic, json.dumps(record).encode()))
+        await ingest(pool, message(sent.topic, json.dumps(record).encode()))
     assert await generated_wh(pool, device) == 200
 
 
-async def test_what_a_house_draws_is_never_energy(pool: Pool) -> None:
+async def test_consumption_of_a_house_is_never_generation(pool: Pool) -> None:
     meter = await add_named(pool, "shelly1", "em", kind="meter")
     for n in range(4):
         await ingest(pool, *shelly(n, [1000 + 20 * n, 2000 + 20 * n, 3000]))
@@ -184,11 +184,11 @@ async def test_what_a_house_draws_is_never_energy(pool: Pool) -> None:
             close_request(("shelly1", "em"), minute(n) + timedelta(seconds=2)),
         )
     assert (await generated_wh(pool, meter), await surplus_wh(pool, meter)) == (0, 0)
-    told = await pool.fetch("SELECT power_w, energy_wh, import_wh FROM telemetry ORDER BY time")
-    assert [tuple(row) for row in told] == [(-2400, None, 6000 + 40 * n) for n in range(4)]
+    rows = await pool.fetch("SELECT power_w, energy_wh, import_wh FROM telemetry ORDER BY time")
+    assert [tuple(row) for row in rows] == [(-2400, None, 6000 + 40 * n) for n in range(4)]
 
 
-async def test_a_bare_repeat_of_a_counter_counts_nothing(pool: Pool) -> None:
+async def test_a_repeated_counter_value_counts_nothing(pool: Pool) -> None:
     device = await add_named(pool, "shelly1", "em")
     for n, total in enumerate([100, 110, 110, 110, 115]):
         await ingest(pool, *shelly(n, [total, total, total]))
@@ -196,7 +196,7 @@ async def test_a_bare_repeat_of_a_counter_counts_nothing(pool: Pool) -> None:
     assert await generated_wh(pool, device) == 45
 
 
-async def test_totals_that_read_0_at_night_count_nothing(pool: Pool) -> None:
+async def test_totals_of_0_at_night_count_nothing(pool: Pool) -> None:
     device = await add_named(pool, "opendtu", SERIAL)
     for n, total in enumerate([457.094, 457.100, 0, 0, 457.100, 457.106]):
         await ingest(pool, *measurement(minute(n), 5, total))
@@ -216,23 +216,23 @@ async def test_a_reset_that_lies_before_the_last_reading_is_not_counted_twice(
     def total(kwh: float) -> object:
         return [kwh / phases] * phases if phases > 1 else kwh
 
-    # By minute 20 it counts from minute 16, and still tells what it counted before.
-    told = [
+    # From minute 20 on it counts from minute 16, after reports of what it counted before.
+    messages = [
         tasmota(0, Total=total(1.0), TotalStartTime=long_ago),
         tasmota(20, Total=total(1.1), TotalStartTime=long_ago),
         tasmota(25, Total=total(0.06), TotalStartTime=reset_at),
         tasmota(30, Total=total(0.08), TotalStartTime=reset_at),
     ]
     for n in order:
-        await ingest(pool, told[n])
-    # Of what it shows, 20 Wh were credited in minutes 16 to 20.
+        await ingest(pool, messages[n])
+    # 20 Wh of this value were credited in minutes 16 to 20.
     assert await generated_wh(pool, device) == 100 + (60 - 20) + 20
     assert "reset" in await reasons(pool, device)
     async with pool.acquire() as conn:
         assert [check async for check in audit(conn, database) if not check.ok] == []
 
 
-async def test_a_relay_that_forgets_at_a_restart_goes_on_from_there(pool: Pool) -> None:
+async def test_a_relay_that_resets_its_counter_at_a_restart_counts_from_0(pool: Pool) -> None:
     device = await add_named(pool, "shelly1", "plug-s")
     for n, watt_minutes in enumerate([60_000, 60_600, 300, 900]):
         await ingest(
@@ -244,7 +244,7 @@ async def test_a_relay_that_forgets_at_a_restart_goes_on_from_there(pool: Pool) 
     assert await generated_wh(pool, device) == 10 + 5 + 10
 
 
-async def test_a_field_that_is_no_number_does_not_spoil_the_rest(pool: Pool) -> None:
+async def test_a_field_that_is_no_number_does_not_affect_the_others(pool: Pool) -> None:
     device = await add_named(pool, "tasmota", "plug")
     for n, power in enumerate([None, "nan", "", "much", [None, "nan"]]):
         await ingest(pool, tasmota(n, Total=5 + n / 100, Power=power, Voltage="nan"))
@@ -253,14 +253,14 @@ async def test_a_field_that_is_no_number_does_not_spoil_the_rest(pool: Pool) -> 
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_whatever_is_delivered_again_after_a_crash_changes_no_energy(
+async def test_messages_that_are_delivered_again_after_a_crash_change_no_energy(
     pool: Pool, database: DatabaseSettings, seed: int
 ) -> None:
-    """At least once: what was not acknowledged comes again, parts of a measurement included."""
+    """Messages are delivered at least once, parts of a measurement included."""
     random = Random(seed)
     device = await add_named(pool, "opendtu", SERIAL)
     stream = [
-        told for n in range(20) for told in measurement(minute(n), 300 + n, 457 + n * 6 / 1000)
+        part for n in range(20) for part in measurement(minute(n), 300 + n, 457 + n * 6 / 1000)
     ]
     for batch in delivered(stream, random):
         await write(pool, batch, HORIZON)
@@ -272,7 +272,7 @@ async def test_whatever_is_delivered_again_after_a_crash_changes_no_energy(
 
 
 def delivered(stream: Sequence[IngestMessage], random: Random) -> Iterable[Sequence[IngestMessage]]:
-    """Batches of a stream, where now and then the last few messages come again."""
+    """Yield batches of a stream in which the last few messages are sometimes repeated."""
     at = 0
     while at < len(stream):
         end = min(len(stream), at + random.randint(1, 9))

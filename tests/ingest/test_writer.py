@@ -1,4 +1,4 @@
-"""One batch, one transaction: what a batch of messages means to the database."""
+"""A batch of messages in one transaction: rows, intervals, listings and events."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -93,7 +93,7 @@ async def test_readings_in_any_order_and_repeated_give_the_same(
     assert await offending(pool, database) == {}
 
 
-async def test_ingesters_side_by_side_give_the_same_as_one(
+async def test_parallel_ingesters_give_the_same_as_one(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     alone = await add_device(pool)
@@ -155,32 +155,32 @@ async def test_the_same_batch_again_changes_nothing_but_the_counts(pool: Pool) -
 
 @pytest.mark.parametrize("payload", [b"{}", b"online", b"[1, 2]", b"\xff" * 10_000_000])
 @pytest.mark.parametrize("topic", ["solar/{}/telemetry", "solar/nobody/telemetry"])
-async def test_garbage_is_recorded_and_the_next_good_message_goes_through(
+async def test_garbage_is_recorded_and_the_next_valid_message_is_stored(
     pool: Pool, topic: str, payload: bytes
 ) -> None:
     device = await add_device(pool)
     garbage = message(topic.format(device), payload)
     written = await ingest(pool, garbage, telemetry(device, *counting(START, [1000])))
     assert written.stored == 1
-    kept = await pool.fetchval("SELECT payload FROM rejections LIMIT 1")
-    assert kept == payload[:4096]
+    stored = await pool.fetchval("SELECT payload FROM rejections LIMIT 1")
+    assert stored == payload[:4096]
 
 
-async def test_a_device_that_nobody_registered_changes_nothing(pool: Pool) -> None:
+async def test_an_unknown_device_changes_nothing(pool: Pool) -> None:
     written = await ingest(pool, telemetry(uuid4(), *counting(START, [1000, 2000])))
     assert (written.received, written.stored, written.duplicate) == (2, 0, 0)
     rejection = await pool.fetchrow("SELECT * FROM rejections")
     assert (rejection["device_id"], rejection["reason"]) == (None, "unknown_device")
 
 
-async def test_a_reading_without_a_time_is_stamped_on_receipt(pool: Pool) -> None:
+async def test_a_reading_without_a_time_has_the_time_of_receipt(pool: Pool) -> None:
     device = await add_device(pool)
     received_at = datetime(2026, 3, 1, 6, 30, tzinfo=UTC)
     await ingest(pool, telemetry(device, Reading(power_w=1.0), received_at=received_at))
     assert await pool.fetchval("SELECT time FROM telemetry") == received_at
 
 
-async def test_energy_measured_before_the_listing_began_is_not_in_it(
+async def test_energy_from_before_the_window_of_a_listing_is_not_in_it(
     pool: Pool, database: DatabaseSettings
 ) -> None:
     device = await add_device(pool)
@@ -191,7 +191,7 @@ async def test_energy_measured_before_the_listing_began_is_not_in_it(
     assert await offending(pool, database) == {}
 
 
-async def test_a_device_that_leaves_pauses_its_listing_and_returning_resumes_it(pool: Pool) -> None:
+async def test_a_listing_is_paused_while_its_device_is_offline(pool: Pool) -> None:
     device = await add_device(pool)
     await add_following_listing(pool, device, START)
     await ingest(pool, telemetry(device, *counting(START, [1000, 1100])))

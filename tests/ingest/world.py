@@ -1,4 +1,4 @@
-"""Devices and listings for the ingester's tests, and messages as a broker would hand them over."""
+"""Devices and listings for the tests of the ingester, and messages as a broker delivers them."""
 
 import json
 from collections.abc import Iterable
@@ -18,18 +18,18 @@ from tests.support import people
 
 
 async def add_device(pool: Pool, capacity_w: float = 5000) -> UUID:
-    """An inverter of a host of its own."""
+    """Add an inverter of a new host."""
     return await people.add_device(pool, await people.add_user(pool, "host"), capacity_w=capacity_w)
 
 
 async def add_named(pool: Pool, dialect: str, external_id: str, kind: str = "inverter") -> UUID:
-    """A device of a firmware, and of a host of its own."""
+    """Add a device of a firmware, of a new host."""
     owner = await people.add_user(pool, "host")
     return await people.add_device(pool, owner, kind=kind, dialect=dialect, external_id=external_id)
 
 
 async def add_following_listing(pool: Pool, device_id: UUID, available_from: datetime) -> UUID:
-    """An auto-adjusted listing that is open for a day to come."""
+    """Add an auto-adjusted listing that is open for the next day."""
     owner = await pool.fetchrow(
         "SELECT u.id, email, role FROM users u JOIN devices d ON d.owner_id = u.id WHERE d.id = $1",
         device_id,
@@ -59,7 +59,7 @@ def telemetry(
 def detailed(
     device_id: UUID, *readings: Reading, received_at: datetime | None = None
 ) -> IngestMessage:
-    """The same as it would have been decoded, with what has no words in the native format."""
+    """Return a decoded message, whose readings may have values that the native format lacks."""
     native = telemetry(device_id, *readings, received_at=received_at)
     return replace(native, decoded=Decoded(readings=readings))
 
@@ -75,7 +75,7 @@ def message(topic: str, payload: bytes, *, received_at: datetime | None = None) 
 def counting(
     start: datetime, values_wh: Iterable[float], every: timedelta = timedelta(minutes=5)
 ) -> list[Reading]:
-    """Readings of a generation counter, evenly spaced."""
+    """Return evenly spaced readings of a generation counter."""
     return [Reading(start + n * every, energy_wh=wh) for n, wh in enumerate(values_wh)]
 
 
@@ -88,6 +88,6 @@ async def intervals_of(pool: Pool, device_id: UUID) -> list[Record]:
 
 
 async def account_what_waits(conn: Connection, limits: Limits = LIMITS) -> None:
-    """Account again every device whose late readings wait."""
+    """Account every device whose late readings wait."""
     while await unaccounted.next_device(conn, None) is not None:
         assert await account_all(conn, limits)

@@ -23,7 +23,7 @@ def hub(broker: Broker) -> aiomqtt.Client:
 
 
 @asynccontextmanager
-async def heard(broker: Broker, topic: str) -> AsyncIterator[list[str]]:
+async def received_topics(broker: Broker, topic: str) -> AsyncIterator[list[str]]:
     """Yield a list of topics that the hub receives, complete once the block has ended."""
     async with received(broker, topic) as messages:
         yield (topics := [])

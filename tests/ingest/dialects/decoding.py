@@ -1,4 +1,4 @@
-"""What a decoder makes of one message, as tests want to read it."""
+"""Decoding of one message, and access to parts of the result."""
 
 import json
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ INDIAN_NOON = "2026-03-01T12:00:00"
 PM = "shellyplus1pm-a8032abe2f18"
 
 
-def hear(
+def decode(
     topic: str,
     payload: object,
     *,
@@ -25,39 +25,39 @@ def hear(
     zone: str = "Asia/Kolkata",
     now: datetime = NOW,
 ) -> DecodeResult | None:
-    """None: not heeded. Objects and arrays are sent as JSON."""
+    """Decode a message; None for a topic that is not used. Objects and arrays become JSON."""
     raw = payload if isinstance(payload, bytes) else _written(payload)
     to = resolve_topic(topic, raw)
     if to is None or to.levels is None:
         return None
-    speaker = DeviceContext(to.external_id, is_meter, ZoneInfo(zone))
-    return FIRMWARES[to.dialect].decode(to.levels, raw, speaker, now)
+    device = DeviceContext(to.external_id, is_meter, ZoneInfo(zone))
+    return FIRMWARES[to.dialect].decode(to.levels, raw, device, now)
 
 
 def _written(payload: object) -> bytes:
     return (payload if isinstance(payload, str) else json.dumps(payload)).encode()
 
 
-def part(heard: DecodeResult | None) -> PartialReading:
-    assert heard is not None
-    assert heard.partial is not None
-    return heard.partial
+def part(result: DecodeResult | None) -> PartialReading:
+    assert result is not None
+    assert result.partial is not None
+    return result.partial
 
 
-def said(heard: DecodeResult | None) -> dict[str, Any]:
-    """The values of the part that was heard."""
-    return dict(part(heard).values)
+def values_of(result: DecodeResult | None) -> dict[str, Any]:
+    """Return the values of a partial reading."""
+    return dict(part(result).values)
 
 
-def reading(heard: DecodeResult | None) -> Reading:
-    assert heard is not None
-    [one] = heard.decoded.readings
+def reading(result: DecodeResult | None) -> Reading:
+    assert result is not None
+    [one] = result.decoded.readings
     return one
 
 
-def fields(heard: DecodeResult | None) -> dict[str, float]:
-    """What the reading that was heard says, but for its time; rounded to what matters."""
-    one = reading(heard)
+def fields(result: DecodeResult | None) -> dict[str, float]:
+    """Return the rounded fields of a reading, without its time."""
+    one = reading(result)
     return {
         name: round(getattr(one, name), 6)
         for name in FIELDS
@@ -65,10 +65,10 @@ def fields(heard: DecodeResult | None) -> dict[str, float]:
     }
 
 
-def refusals(heard: DecodeResult | None) -> list[str]:
-    assert heard is not None
-    return [str(refused) for refused in heard.decoded.rejected]
+def rejections(result: DecodeResult | None) -> list[str]:
+    assert result is not None
+    return [str(rejected) for rejected in result.decoded.rejected]
 
 
-def status(heard: DecodeResult | None) -> str | None:
-    return heard.decoded.status.status if heard and heard.decoded.status else None
+def status(result: DecodeResult | None) -> str | None:
+    return result.decoded.status.status if result and result.decoded.status else None

@@ -1,4 +1,4 @@
-"""Topics of each firmware that are listened to, and payloads that are a trap."""
+"""Subscribed topics of each firmware, and hostile payloads."""
 
 from core.dialects import Dialect
 

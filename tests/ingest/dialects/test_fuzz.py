@@ -1,4 +1,4 @@
-"""Whatever a device sends, no decoder raises, and what it makes of it is possible."""
+"""No payload makes a decoder raise, and every decoded value is possible."""
 
 import json
 import re
@@ -14,10 +14,10 @@ from core.assembly import COUNTERS
 from core.dialects import Dialect
 from core.readings import FIELDS, Reading
 from ingest.dialects import DecodeResult, native
-from tests.ingest.dialects.decoding import hear
+from tests.ingest.dialects.decoding import decode
 from tests.ingest.dialects.poison import PITFALLS, TOPICS
 
-# What makes a decoder look closer: its own words, and numbers at the edge of what numbers are.
+# Values that decoders interpret: their keywords, and numbers at the limits.
 WORDS = re.findall(
     r"\S+",
     """
@@ -80,16 +80,16 @@ WHOLE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def check(heard: DecodeResult | None) -> None:
-    if heard is None:
+def check(result: DecodeResult | None) -> None:
+    if result is None:
         return
-    for reading in heard.decoded.readings:
+    for reading in result.decoded.readings:
         assert reading.has_measurement
         assert reading.time is None or reading.time.utcoffset() is not None
         convert({name: getattr(reading, name) for name in FIELDS}, Reading)
-    for refused in heard.decoded.rejected:
-        assert str(refused).encode("utf-8", "strict")
-    for name, value in (heard.partial.values if heard.partial else {}).items():
+    for rejected in result.decoded.rejected:
+        assert str(rejected).encode("utf-8", "strict")
+    for name, value in (result.partial.values if result.partial else {}).items():
         field = name.partition(":")[0]
         assert field in FIELDS
         assert value is None or isfinite(value)
@@ -101,20 +101,18 @@ def check(heard: DecodeResult | None) -> None:
 def test_no_payload_makes_a_decoder_raise(
     dialect: Dialect, payload: bytes, data: st.DataObject, is_meter: bool
 ) -> None:
-    check(hear(data.draw(st.sampled_from(TOPICS[dialect])), payload, is_meter=is_meter))
+    check(decode(data.draw(st.sampled_from(TOPICS[dialect])), payload, is_meter=is_meter))
 
 
 @pytest.mark.parametrize("topic", sorted(WHOLE))
 @given(data=st.data())
-def test_no_value_in_a_message_that_is_else_right_makes_a_decoder_raise(
-    topic: str, data: st.DataObject
-) -> None:
+def test_no_value_in_a_valid_message_makes_a_decoder_raise(topic: str, data: st.DataObject) -> None:
     message = _changed(WHOLE[topic], data.draw(st.integers(0, 20)), data.draw(documents))
-    check(hear(topic, message))
+    check(decode(topic, message))
 
 
 def _changed(value: Any, place: int, by: Any) -> Any:
-    """The value with one of its inner values replaced; beyond the last the whole of it."""
+    """Replace one of the inner values of a value; an index beyond the last replaces the whole."""
     items = list(value.items() if isinstance(value, dict) else enumerate(value))
     changed = dict(items) if isinstance(value, dict) else list(value)
     for key, inner in items:
@@ -130,14 +128,14 @@ def _changed(value: Any, place: int, by: Any) -> Any:
 
 @pytest.mark.parametrize("topic", sorted(WHOLE))
 @given(data=st.data())
-def test_no_change_of_its_bytes_makes_a_decoder_raise(topic: str, data: st.DataObject) -> None:
+def test_no_changed_byte_makes_a_decoder_raise(topic: str, data: st.DataObject) -> None:
     raw = bytearray(json.dumps(WHOLE[topic]).encode())
     for _ in range(data.draw(st.integers(1, 5))):
         at = data.draw(st.integers(0, len(raw) - 1))
         raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
         if not raw:
             break
-    check(hear(topic, bytes(raw)))
+    check(decode(topic, bytes(raw)))
 
 
 @given(
@@ -147,11 +145,11 @@ def test_no_change_of_its_bytes_makes_a_decoder_raise(topic: str, data: st.DataO
     | st.text(),
     payload=payloads,
 )
-def test_no_topic_makes_it_raise(topic: str, payload: bytes) -> None:
-    check(hear(topic, payload))
+def test_no_topic_makes_a_decoder_raise(topic: str, payload: bytes) -> None:
+    check(decode(topic, payload))
 
 
 @given(payload=payloads | documents.map(lambda value: json.dumps([value]).encode()))
-def test_neither_does_the_native_one(payload: bytes) -> None:
+def test_no_payload_makes_the_native_decoder_raise(payload: bytes) -> None:
     check(DecodeResult(native.decode_telemetry(payload)))
     check(DecodeResult(native.decode_status(payload)))

@@ -5,12 +5,12 @@ from datetime import timedelta
 import pytest
 
 from ingest.dialects import DecodeResult
-from tests.ingest.dialects.decoding import INDIAN_NOON, NOW, fields, hear, reading, refusals
+from tests.ingest.dialects.decoding import INDIAN_NOON, NOW, decode, fields, reading, rejections
 
 
 def grott(values: object, **changes: object) -> DecodeResult | None:
     record = {"device": "NTCIA00001", "time": INDIAN_NOON, "buffered": "no", "values": values}
-    return hear("energy/growatt/NTCIA00001", record | changes)
+    return decode("energy/growatt/NTCIA00001", record | changes)
 
 
 def test_registers_are_in_tenths() -> None:
@@ -49,10 +49,10 @@ def test_history_has_the_time_of_the_device() -> None:
 
 def test_on_a_shared_topic_the_record_names_the_device() -> None:
     record = {"device": "NTCIA00001", "time": INDIAN_NOON, "values": {"pvpowerout": 10}}
-    assert fields(hear("energy/growatt", record)) == {"power_w": 1}
+    assert fields(decode("energy/growatt", record)) == {"power_w": 1}
     for device in ("XXXXXXXXXX", "", None, 5, "a/b"):
-        assert hear("energy/growatt", record | {"device": device}) is None
-    assert hear("energy/growatt/XXXXXXXXXX", record) is None
+        assert decode("energy/growatt", record | {"device": device}) is None
+    assert decode("energy/growatt/XXXXXXXXXX", record) is None
 
 
 @pytest.mark.parametrize(
@@ -66,5 +66,5 @@ def test_on_a_shared_topic_the_record_names_the_device() -> None:
 def test_a_record_that_contradicts_its_topic_is_rejected(
     changes: dict[str, object], why: str
 ) -> None:
-    [refusal] = refusals(grott({"pvpowerout": 1}, **changes))
+    [refusal] = rejections(grott({"pvpowerout": 1}, **changes))
     assert refusal.startswith(why)

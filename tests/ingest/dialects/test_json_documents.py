@@ -7,21 +7,21 @@ from typing import Any
 import pytest
 
 from ingest.dialects import NOTHING, DecodeResult
-from tests.ingest.dialects.decoding import INDIAN_NOON, NOW, PM, fields, hear, reading, refusals
+from tests.ingest.dialects.decoding import INDIAN_NOON, NOW, PM, decode, fields, reading, rejections
 
 
 def senml(*records: object, **options: Any) -> DecodeResult | None:
-    return hear("senml/roof", list(records), **options)
+    return decode("senml/roof", list(records), **options)
 
 
 def test_a_document_of_ahoy_is_a_reading_at_its_time() -> None:
-    result = hear(
+    result = decode(
         "inverter/HM-600/ch0",
         {"P_AC": 120.5, "YieldDay": 300, "YieldTotal": 465.294, "ts": 1672155690, "U_AC": None},
     )
     assert fields(result) == {"power_w": 120.5, "energy_wh": 465294}
     assert reading(result).time == datetime(2022, 12, 27, 15, 41, 30, tzinfo=UTC)
-    assert hear("inverter/HM-600/ch0", {"P_AC": 0, "ts": 0}) is NOTHING
+    assert decode("inverter/HM-600/ch0", {"P_AC": 0, "ts": 0}) is NOTHING
 
 
 def test_base_fields_resolve_and_records_of_one_time_are_one_reading() -> None:
@@ -81,20 +81,20 @@ def test_units_and_names_determine_the_field(
     ],
 )
 def test_a_pack_that_cannot_be_decoded_is_rejected(record: object, why: str) -> None:
-    [refusal] = refusals(senml(record))
+    [refusal] = rejections(senml(record))
     assert refusal.startswith(why)
 
 
 def test_two_counters_of_the_same_field_are_rejected() -> None:
     result = senml({"n": "a", "u": "Wh", "v": 1}, {"n": "b", "u": "Wh", "v": 2})
-    assert refusals(result) == [
+    assert rejections(result) == [
         "bad_value: energy_wh: records of the same time must not differ in this counter"
     ]
 
 
 def test_a_pack_with_too_many_readings_is_rejected() -> None:
     records = [{"u": "W", "v": 1, "t": -n} for n in range(1001)]
-    assert refusals(senml(*records)) == ["too_many_readings: at most 1000 readings are allowed"]
+    assert rejections(senml(*records)) == ["too_many_readings: at most 1000 readings are allowed"]
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_a_pack_with_too_many_readings_is_rejected() -> None:
     "payload", [b"", b"{", b"\xff", b"nan", b"[" * 100_000, b'"\\ud800"', b"5"]
 )
 def test_a_payload_that_is_no_json_is_rejected(topic: str, payload: bytes) -> None:
-    [refusal] = refusals(hear(topic, payload))
+    [refusal] = rejections(decode(topic, payload))
     assert refusal.startswith("malformed")
 
 
 def test_duplicate_and_empty_keys_are_allowed() -> None:
     payload = json.dumps({"Time": INDIAN_NOON})[:-1] + ',"ENERGY":{"":1,"Power":1,"Power":2}}'
-    assert fields(hear("tele/plug/SENSOR", payload)) == {"power_w": 2}
+    assert fields(decode("tele/plug/SENSOR", payload)) == {"power_w": 2}

@@ -1,4 +1,4 @@
-"""Firmwares that send one bare number per topic: OpenDTU, Shelly Gen 1, Ahoy; and Victron's GX."""
+"""Firmwares with one number per topic: OpenDTU, Shelly Gen 1, AhoyDTU, and Victron GX."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,7 @@ import pytest
 
 from core.assembly import NEVER
 from ingest.dialects import NOTHING, shelly1, victron
-from tests.ingest.dialects.decoding import hear, part, refusals, said, status
+from tests.ingest.dialects.decoding import decode, part, rejections, status, values_of
 
 DTU = "solar/114182940773"
 SHELLY = "shellies/shellyem3-68C63AFAF952"
@@ -50,18 +50,18 @@ NO_NUMBERS = ["", " ", "nan", "NaN", "null", "inf", "1e400", "1_000", "0x10", "o
         ),
     ],
 )
-def test_a_number_is_read_in_the_unit_of_its_topic(
+def test_a_number_is_in_the_unit_of_its_topic(
     topic: str, payload: object, expected: dict[str, float]
 ) -> None:
-    assert said(hear(topic, payload)) == pytest.approx(expected)
+    assert values_of(decode(topic, payload)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
     "topic", [f"{DTU}/0/power", f"{SHELLY}/emeter/0/total", f"{AHOY}/ch0/P_AC"]
 )
 @pytest.mark.parametrize("payload", NO_NUMBERS)
-def test_what_is_no_number_is_absent_and_not_zero(topic: str, payload: str) -> None:
-    assert hear(topic, payload) is NOTHING
+def test_a_payload_that_is_no_number_is_absent_and_not_zero(topic: str, payload: str) -> None:
+    assert decode(topic, payload) is NOTHING
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_what_is_no_number_is_absent_and_not_zero(topic: str, payload: str) -> N
         "homeassistant/sensor/1/config",
     ],
 )
-def test_a_topic_that_is_of_no_use_is_not_even_heeded(topic: str) -> None:
-    assert hear(topic, "1") is None
+def test_topics_without_useful_values_are_not_decoded(topic: str) -> None:
+    assert decode(topic, "1") is None
 
 
 @pytest.mark.parametrize(
@@ -109,14 +109,14 @@ def test_a_topic_that_is_of_no_use_is_not_even_heeded(topic: str) -> None:
     ],
 )
 def test_other_topics_of_the_device_are_ignored(topic: str) -> None:
-    assert hear(topic, "1") is NOTHING
+    assert decode(topic, "1") is NOTHING
 
 
 @pytest.mark.parametrize("topic", [f"{DTU}/status/last_update", f"{AHOY}/ch0/ts"])
-def test_a_time_on_a_topic_of_its_own_is_the_measurements(topic: str) -> None:
-    assert part(hear(topic, "1672155690")).at == datetime(2022, 12, 27, 15, 41, 30, tzinfo=UTC)
-    assert part(hear(topic, "0")).at == NEVER
-    assert hear(topic, "1e300") is NOTHING
+def test_a_time_on_a_separate_topic_is_that_of_the_measurement(topic: str) -> None:
+    assert part(decode(topic, "1672155690")).at == datetime(2022, 12, 27, 15, 41, 30, tzinfo=UTC)
+    assert part(decode(topic, "0")).at == NEVER
+    assert decode(topic, "1e300") is NOTHING
 
 
 @pytest.mark.parametrize(
@@ -135,13 +135,15 @@ def test_a_time_on_a_topic_of_its_own_is_the_measurements(topic: str) -> None:
         (f"{AHOY}/available", "3", None),
     ],
 )
-def test_presence_is_what_the_firmware_says(topic: str, payload: str, expected: str | None) -> None:
-    assert status(hear(topic, payload)) == expected
+def test_presence_is_as_the_firmware_reports_it(
+    topic: str, payload: str, expected: str | None
+) -> None:
+    assert status(decode(topic, payload)) == expected
 
 
-def test_what_a_shelly_counts_depends_on_what_it_measures() -> None:
+def test_the_counter_of_a_shelly_depends_on_the_kind_of_device() -> None:
     def meter(field: str, value: str) -> dict[str, float]:
-        return said(hear(f"{SHELLY}/emeter/0/{field}", value, is_meter=True))
+        return values_of(decode(f"{SHELLY}/emeter/0/{field}", value, is_meter=True))
 
     assert meter("total", "5") == {"import_wh:0": 5}
     assert meter("total_returned", "6") == {"export_wh:0": 6}
@@ -152,14 +154,14 @@ def test_what_a_shelly_counts_depends_on_what_it_measures() -> None:
 @pytest.mark.parametrize(
     "payload", [{"value": None}, {"value": []}, {"value": ""}, {"value": "12"}, {}]
 )
-def test_what_a_gx_calls_invalid_is_no_longer_known_and_not_zero(payload: object) -> None:
-    heard = hear(f"{GX}/pvinverter/20/Ac/L1/Energy/Forward", payload)
-    assert said(heard) == {"energy_wh:20.L1": None}
+def test_an_invalid_value_of_a_gx_is_no_longer_known_and_not_zero(payload: object) -> None:
+    result = decode(f"{GX}/pvinverter/20/Ac/L1/Energy/Forward", payload)
+    assert values_of(result) == {"energy_wh:20.L1": None}
 
 
-def test_what_a_gx_sends_nothing_for_is_gone() -> None:
-    heard = part(hear(f"{GX}/pvinverter/20/Ac/L1/Energy/Forward", b""))
-    assert (heard.values, heard.removed) == ({}, {"energy_wh:20.L1"})
+def test_an_empty_payload_of_a_gx_removes_the_part() -> None:
+    result = part(decode(f"{GX}/pvinverter/20/Ac/L1/Energy/Forward", b""))
+    assert (result.values, result.removed) == ({}, {"energy_wh:20.L1"})
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_what_a_gx_sends_nothing_for_is_gone() -> None:
         ({"power_w:20": 3000}, 3000),
         ({"power_w:20": 3000, "power_w:21": 500, "power_w:Dc": 40}, 3540),
         ({"power_w:Dc": 40}, 40),
-        # What the GX adds up is of all inverters: not counted twice.
+        # The sum of the GX contains all inverters, so it is not added to them.
         ({"power_w:20": 3000, "power_w:PvOnGrid.L1": 1000, "energy_wh:20.L1": 1}, 3000),
         ({"power_w:PvOnGrid.L1": 1000, "energy_wh:20.L1": 1}, 1000),
         ({"power_w:PvOnGrid.L1": 1000, "power_w:PvOnOutput.L1": 200, "power_w:Dc": 40}, 1240),
@@ -196,9 +198,9 @@ def test_the_power_of_one_phase_is_not_that_of_three() -> None:
     assert shelly1.power_w({"power_w:relay": 7, "energy_wh:relay": 1}) == 7
 
 
-def test_a_gx_that_does_not_send_json_is_refused() -> None:
-    heard = hear(f"{GX}/system/0/Dc/Battery/Soc", b"{")
-    assert refusals(heard) == ["malformed: payload must be a JSON object"]
+def test_a_payload_of_a_gx_that_is_no_json_is_rejected() -> None:
+    result = decode(f"{GX}/system/0/Dc/Battery/Soc", b"{")
+    assert rejections(result) == ["malformed: payload must be a JSON object"]
 
 
 @pytest.mark.parametrize(
@@ -211,8 +213,8 @@ def test_a_gx_that_does_not_send_json_is_refused() -> None:
         (f"{GX}/system/0/Dc/Battery/Soc", {"value": 150}, "battery_soc_pct"),
     ],
 )
-def test_numbers_outside_physics_are_refused_by_name(
+def test_a_value_outside_its_physical_range_is_rejected_by_name(
     topic: str, payload: object, field: str
 ) -> None:
-    [refusal] = refusals(hear(topic, payload))
+    [refusal] = rejections(decode(topic, payload))
     assert refusal.startswith(f"bad_value: {field}: ")

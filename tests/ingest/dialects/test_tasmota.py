@@ -6,11 +6,19 @@ from typing import Any
 import pytest
 
 from ingest.dialects import NOTHING, DecodeResult
-from tests.ingest.dialects.decoding import INDIAN_NOON, NOW, fields, hear, reading, refusals, status
+from tests.ingest.dialects.decoding import (
+    INDIAN_NOON,
+    NOW,
+    decode,
+    fields,
+    reading,
+    rejections,
+    status,
+)
 
 
 def tasmota(energy: object, time: object = INDIAN_NOON, **options: Any) -> DecodeResult | None:
-    return hear("tele/plug/SENSOR", {"Time": time, "ENERGY": energy}, **options)
+    return decode("tele/plug/SENSOR", {"Time": time, "ENERGY": energy}, **options)
 
 
 def test_tasmota_counts_kwh_by_its_own_clock() -> None:
@@ -47,7 +55,7 @@ def test_in_a_repeated_hour_the_nearer_instant_counts(hour: int) -> None:
     "time", ["now", "2026-02-30T00:00:00", "2026-03-01", [5], True, 1e300, "0001-01-01T00:00:00"]
 )
 def test_an_invalid_time_is_rejected(time: object) -> None:
-    [refusal] = refusals(tasmota({"Power": 1}, time))
+    [refusal] = rejections(tasmota({"Power": 1}, time))
     assert refusal.startswith("bad_time: Time")
 
 
@@ -111,28 +119,28 @@ def test_the_start_of_the_total_is_the_same_in_every_message(now: datetime) -> N
 
 
 def test_older_firmware_has_a_topic_for_energy() -> None:
-    result = hear("tele/plug/ENERGY", {"Time": INDIAN_NOON, "Total": 1.5, "Power": 3})
+    result = decode("tele/plug/ENERGY", {"Time": INDIAN_NOON, "Total": 1.5, "Power": 3})
     assert fields(result) == {"power_w": 3, "energy_wh": 1500}
 
 
 @pytest.mark.parametrize("number", [8, 10])
 def test_an_answer_with_sensors_is_the_same_reading(number: int) -> None:
     sensor = {"Time": INDIAN_NOON, "ENERGY": {"Total": 1.5, "Power": 3}}
-    asked = hear(f"stat/plug/STATUS{number}", {"StatusSNS": sensor})
-    assert asked == hear("tele/plug/SENSOR", sensor)
+    asked = decode(f"stat/plug/STATUS{number}", {"StatusSNS": sensor})
+    assert asked == decode("tele/plug/SENSOR", sensor)
     assert fields(asked) == {"power_w": 3, "energy_wh": 1500}
 
 
 @pytest.mark.parametrize("payload", [{}, {"StatusSNS": None}, {"StatusSTS": {"POWER": "ON"}}])
 def test_an_answer_without_sensors_is_ignored(payload: object) -> None:
-    assert hear("stat/plug/STATUS10", payload) is NOTHING
+    assert decode("stat/plug/STATUS10", payload) is NOTHING
     for other in ("STATUS", "STATUS0", "STATUS11", "RESULT"):
-        assert hear(f"stat/plug/{other}", payload) is None
+        assert decode(f"stat/plug/{other}", payload) is None
 
 
 @pytest.mark.parametrize("payload", ["Online", "Offline"])
 def test_tasmota_has_a_last_will(payload: str) -> None:
-    assert status(hear("tele/plug/LWT", payload)) == payload.lower()
+    assert status(decode("tele/plug/LWT", payload)) == payload.lower()
 
 
 @pytest.mark.parametrize(

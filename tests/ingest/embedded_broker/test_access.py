@@ -1,4 +1,4 @@
-"""Who may do what at the embedded broker, as devices and others try it."""
+"""Access to the embedded broker, as devices and unknown clients attempt it."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ import pytest
 
 from db.pool import Pool
 from tests.conftest import Broker
-from tests.support.broker_clients import client, heard, hub
+from tests.support.broker_clients import client, hub, received_topics
 from tests.support.people import DEVICE_PASSWORD, add_device, add_user
 from tests.support.raw_mqtt import DISCONNECT, PUBLISH, connect, publish, raw, telemetry
 
@@ -19,7 +19,7 @@ async def device_id(pool: Pool) -> UUID:
     return await add_device(pool, await add_user(pool, "host"))
 
 
-async def test_a_stranger_is_refused(broker: Broker) -> None:
+async def test_an_unknown_user_is_refused(broker: Broker) -> None:
     for username in (uuid4(), "somebody", ""):
         with pytest.raises(aiomqtt.MqttError, match="Not authorized"):
             await client(broker, username, DEVICE_PASSWORD).__aenter__()
@@ -48,13 +48,16 @@ async def hung_up(device: aiomqtt.Client) -> None:
 
 
 @pytest.mark.parametrize("change", ["deleted_at = now()", "credential_hash = sha256('another')"])
-async def test_a_device_that_may_not_sign_in_any_more_is_cut_off_without_its_will(
+async def test_a_device_whose_access_is_revoked_is_disconnected_without_its_will(
     broker: Broker, device_id: UUID, pool: Pool, change: str
 ) -> None:
     other_id = await add_device(pool, await add_user(pool, "host"))
     will = aiomqtt.Will(f"solar/{device_id}/status", "offline", qos=1)
     device = await client(broker, device_id, DEVICE_PASSWORD, will).__aenter__()
-    async with heard(broker, "#") as topics, client(broker, other_id, DEVICE_PASSWORD) as other:
+    async with (
+        received_topics(broker, "#") as topics,
+        client(broker, other_id, DEVICE_PASSWORD) as other,
+    ):
         await pool.execute(f"UPDATE devices SET {change} WHERE id = $1", device_id)
         await hung_up(device)
         await other.publish(f"solar/{other_id}/status", "online", qos=1)
@@ -65,7 +68,7 @@ async def test_a_device_that_may_not_sign_in_any_more_is_cut_off_without_its_wil
         await client(broker, device_id, DEVICE_PASSWORD).__aenter__()
 
 
-async def test_devices_of_a_host_who_is_locked_out_are_cut_off_until_the_host_is_back(
+async def test_devices_of_a_locked_host_are_disconnected_until_the_host_is_readmitted(
     broker: Broker, device_id: UUID, pool: Pool
 ) -> None:
     other_id = await add_device(pool, await add_user(pool, "host"))
@@ -74,7 +77,10 @@ async def test_devices_of_a_host_who_is_locked_out_are_cut_off_until_the_host_is
         UPDATE users SET is_active = $2 FROM devices WHERE users.id = owner_id AND devices.id = $1
     """
     device = await client(broker, device_id, DEVICE_PASSWORD, will).__aenter__()
-    async with heard(broker, "#") as topics, client(broker, other_id, DEVICE_PASSWORD) as other:
+    async with (
+        received_topics(broker, "#") as topics,
+        client(broker, other_id, DEVICE_PASSWORD) as other,
+    ):
         await pool.execute(set_active, device_id, False)
         await hung_up(device)
         await other.publish(f"solar/{other_id}/status", "online", qos=1)
@@ -97,7 +103,7 @@ async def test_a_device_of_a_firmware_has_the_topics_of_its_name(
     )
     own = "solar/114182940773/0/power"
     device = client(broker, device_id, DEVICE_PASSWORD)
-    async with heard(broker, "#") as topics, device:
+    async with received_topics(broker, "#") as topics, device:
         for topic in ("solar/114182940774/0/power", f"solar/{device_id}/telemetry", own):
             await device.publish(topic, "1", qos=1)
         [granted] = await device.subscribe(f"solar/{device_id}/ack", qos=1)
@@ -115,7 +121,7 @@ async def test_a_device_publishes_its_own_topics_only(broker: Broker, device_id:
         "elsewhere",
     ]
     device = client(broker, device_id, DEVICE_PASSWORD)
-    async with heard(broker, "#") as topics, device:
+    async with received_topics(broker, "#") as topics, device:
         for topic in others + own:
             await device.publish(topic, "{}", qos=1)
     assert topics == own
@@ -133,13 +139,15 @@ async def test_a_device_reads_its_own_topics_only(broker: Broker, device_id: UUI
         assert message.payload == b"yours"
 
 
-async def test_a_last_will_in_another_name_is_refused(broker: Broker, device_id: UUID) -> None:
+async def test_a_last_will_in_the_topic_of_another_device_is_refused(
+    broker: Broker, device_id: UUID
+) -> None:
     will = aiomqtt.Will(f"solar/{uuid4()}/status", "offline", qos=1)
     with pytest.raises(aiomqtt.MqttError, match="Not authorized"):
         await client(broker, device_id, DEVICE_PASSWORD, will).__aenter__()
 
 
-async def test_nothing_counts_that_a_device_sends_after_it_was_cut_off(
+async def test_messages_after_the_revocation_of_access_have_no_effect(
     broker: Broker, device_id: UUID, pool: Pool
 ) -> None:
     own = telemetry(device_id)
@@ -166,7 +174,7 @@ async def test_nothing_counts_that_a_device_sends_after_it_was_cut_off(
     assert received == [b"%d" % n for n in range(1, len(received) + 1)]
 
 
-async def test_a_session_does_not_outlive_the_topics_of_its_device(
+async def test_a_session_ends_when_the_topics_of_its_device_change(
     broker: Broker, device_id: UUID, pool: Pool
 ) -> None:
     rename = "UPDATE devices SET dialect = 'tasmota', external_id = $2 WHERE id = $1"
@@ -185,7 +193,7 @@ async def test_a_session_does_not_outlive_the_topics_of_its_device(
         assert await device.answers()
 
 
-async def test_a_device_that_was_cut_off_for_its_password_returns_to_its_session(
+async def test_a_device_with_a_new_password_resumes_its_session(
     broker: Broker, device_id: UUID, pool: Pool
 ) -> None:
     ack = f"solar/{device_id}/ack"
@@ -203,14 +211,16 @@ async def test_a_device_that_was_cut_off_for_its_password_returns_to_its_session
         assert (await device.expect(PUBLISH)).payload == b"kept"
 
 
-async def test_the_hub_hears_every_device(broker: Broker, device_id: UUID) -> None:
+async def test_the_hub_receives_the_messages_of_every_device(
+    broker: Broker, device_id: UUID
+) -> None:
     device = client(broker, device_id, DEVICE_PASSWORD)
-    async with heard(broker, "solar/+/telemetry") as topics, device:
+    async with received_topics(broker, "solar/+/telemetry") as topics, device:
         await device.publish(f"solar/{device_id}/telemetry", "{}", qos=1)
     assert topics == [f"solar/{device_id}/telemetry"]
 
 
-async def test_clients_that_come_and_go_do_not_disturb_each_other(broker: Broker) -> None:
+async def test_clients_that_connect_and_disconnect_do_not_affect_each_other(broker: Broker) -> None:
     async def come_and_go(number: int) -> None:
         for attempt in range(20):
             async with hub(broker) as passer_by:
@@ -223,7 +233,9 @@ async def test_clients_that_come_and_go_do_not_disturb_each_other(broker: Broker
         await asyncio.gather(*(come_and_go(number) for number in range(8)))
 
 
-async def test_a_device_is_not_told_what_others_retained(broker: Broker, device_id: UUID) -> None:
+async def test_a_device_receives_no_retained_messages_of_others(
+    broker: Broker, device_id: UUID
+) -> None:
     async with hub(broker) as listening:
         await listening.subscribe("solar/+/status", qos=1)
         await listening.publish(f"solar/{uuid4()}/status", "offline", qos=1, retain=True)

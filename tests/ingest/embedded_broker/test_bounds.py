@@ -1,4 +1,4 @@
-"""What holds the embedded broker's limits: pure, without a socket."""
+"""Admission, send buffers, retained messages, rates and deadlines: pure, without a socket."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -36,14 +36,14 @@ def admission_of(*callers: Caller, signed_in: bool = False) -> Admission[Caller]
     return admission
 
 
-def test_an_address_that_has_too_many_pending_gives_up_its_oldest() -> None:
+def test_the_oldest_pending_connection_of_a_full_address_is_evicted() -> None:
     callers = [Caller("a"), Caller("a"), Caller("a")]
     admission = admission_of(Caller("b"), *callers)
     assert admission.admit(Caller("a")) is callers[0]
     assert admission.admit(Caller("a")) is callers[1]
 
 
-def test_who_is_signing_in_is_left_alone() -> None:
+def test_a_connection_that_is_signing_in_is_not_evicted() -> None:
     callers = [Caller("a", is_signing_in=True), Caller("a"), Caller("a")]
     admission = admission_of(*callers)
     assert admission.admit(Caller("a")) is callers[1]
@@ -52,13 +52,13 @@ def test_who_is_signing_in_is_left_alone() -> None:
     assert admission.admit(Caller("b")) is None
 
 
-def test_with_too_many_pending_the_busiest_address_gives_up_its_oldest() -> None:
+def test_at_the_total_limit_the_busiest_address_loses_its_oldest_connection() -> None:
     callers = [Caller("a"), Caller("b"), Caller("b"), Caller("c")]
     admission = admission_of(*callers)
     assert admission.admit(Caller("d")) is callers[1]
 
 
-def test_with_nobody_to_give_up_the_newcomer_is_refused() -> None:
+def test_a_connection_is_refused_if_none_can_be_evicted() -> None:
     signed_in = [Caller("a") for _ in range(4)]
     admission = admission_of(*signed_in, signed_in=True)
     with pytest.raises(NoRoomError):
@@ -73,7 +73,7 @@ def test_with_nobody_to_give_up_the_newcomer_is_refused() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["come", "sign", "go"]))))
-def test_the_limits_hold_whoever_comes_and_goes(steps: list[tuple[str, str]]) -> None:
+def test_the_limits_hold_in_any_order_of_connections(steps: list[tuple[str, str]]) -> None:
     admission: Admission[Caller] = Admission(SMALL)
     there: list[Caller] = []
     pending: list[Caller] = []
@@ -81,13 +81,13 @@ def test_the_limits_hold_whoever_comes_and_goes(steps: list[tuple[str, str]]) ->
         if step == "come":
             caller = Caller(address)
             try:
-                victim = admission.admit(caller)
+                evicted = admission.admit(caller)
             except NoRoomError:
                 continue
-            if victim is not None:
-                assert victim in pending
-                there.remove(victim)
-                pending.remove(victim)
+            if evicted is not None:
+                assert evicted in pending
+                there.remove(evicted)
+                pending.remove(evicted)
             there.append(caller)
             pending.append(caller)
         elif step == "sign" and pending:
@@ -126,7 +126,7 @@ def message(number: int) -> Publish:
     return Publish("a", b"%d" % number, 1, 0, retain=False)
 
 
-def test_an_outbox_sends_so_many_ahead() -> None:
+def test_an_outbox_limits_unacknowledged_messages() -> None:
     outbox = Outbox(inflight_max=2)
     assert [ids(outbox.add(message(n))) for n in range(4)] == [[1], [2], [], []]
     assert ids(outbox.acknowledge(9)) == []
@@ -137,7 +137,7 @@ def test_an_outbox_sends_so_many_ahead() -> None:
     assert len(outbox) == 0
 
 
-def test_an_outbox_sends_again_what_was_not_acknowledged_and_then_what_was_held() -> None:
+def test_an_outbox_sends_unacknowledged_messages_again_and_then_held_ones() -> None:
     outbox = Outbox(inflight_max=3)
     for number in range(2):
         assert ids(outbox.add(message(number)))
@@ -149,7 +149,7 @@ def test_an_outbox_sends_again_what_was_not_acknowledged_and_then_what_was_held(
     assert ids(outbox.acknowledge(1)) == [4]
 
 
-def test_an_outbox_gives_no_id_twice_at_a_time() -> None:
+def test_an_outbox_uses_each_packet_id_once_at_a_time() -> None:
     outbox = Outbox(inflight_max=2)
     assert ids(outbox.add(message(0))) == [1]
     for number in range(70_000):
@@ -162,35 +162,35 @@ def retained(topic: str, size: int = 1, username: str = "device") -> RetainedMes
     return RetainedMessage(topic, bytes(size), 1, username)
 
 
-def topics(kept: RetainedMessages, topic_filter: str) -> list[str]:
-    return [message.topic for message in kept.matching(topic_filter)]
+def topics(retained_messages: RetainedMessages, topic_filter: str) -> list[str]:
+    return [message.topic for message in retained_messages.matching(topic_filter)]
 
 
-def test_each_user_has_so_many_topics_and_bytes_retained() -> None:
-    kept = RetainedMessages(topics_per_user_max=2, bytes_per_user_max=100)
-    assert kept.keep(retained("a"))
-    assert kept.keep(retained("b"))
-    assert not kept.keep(retained("c"))
-    assert kept.keep(retained("c", username="other"))
-    assert kept.keep(retained("b", 90))
-    assert not kept.keep(retained("b", 99))
-    assert topics(kept, "#") == ["a", "c"]
-    assert kept.keep(retained("a", 0))
-    assert kept.keep(retained("b", 99))
-    assert topics(kept, "#") == ["c", "b"]
+def test_retained_topics_and_bytes_of_each_user_are_limited() -> None:
+    retained_messages = RetainedMessages(topics_per_user_max=2, bytes_per_user_max=100)
+    assert retained_messages.keep(retained("a"))
+    assert retained_messages.keep(retained("b"))
+    assert not retained_messages.keep(retained("c"))
+    assert retained_messages.keep(retained("c", username="other"))
+    assert retained_messages.keep(retained("b", 90))
+    assert not retained_messages.keep(retained("b", 99))
+    assert topics(retained_messages, "#") == ["a", "c"]
+    assert retained_messages.keep(retained("a", 0))
+    assert retained_messages.keep(retained("b", 99))
+    assert topics(retained_messages, "#") == ["c", "b"]
 
 
-def test_what_is_forgotten_leaves_nothing() -> None:
-    kept = RetainedMessages(topics_per_user_max=2, bytes_per_user_max=100)
-    kept.keep(retained("a"))
-    kept.keep(retained("a", username="other"))
-    kept.keep(retained("b"))
-    assert kept.usernames == {"device", "other"}
-    kept.forget("device")
-    kept.forget("nobody")
-    assert topics(kept, "#") == ["a"]
-    kept.keep(RetainedMessage("a", b"", 1, "device"))
-    assert kept.usernames == set()
+def test_a_user_without_retained_messages_leaves_nothing() -> None:
+    retained_messages = RetainedMessages(topics_per_user_max=2, bytes_per_user_max=100)
+    retained_messages.keep(retained("a"))
+    retained_messages.keep(retained("a", username="other"))
+    retained_messages.keep(retained("b"))
+    assert retained_messages.usernames == {"device", "other"}
+    retained_messages.forget("device")
+    retained_messages.forget("nobody")
+    assert topics(retained_messages, "#") == ["a"]
+    retained_messages.keep(RetainedMessage("a", b"", 1, "device"))
+    assert retained_messages.usernames == set()
 
 
 @pytest.mark.parametrize(
@@ -205,23 +205,23 @@ def test_what_is_forgotten_leaves_nothing() -> None:
     ],
 )
 def test_retained_messages_are_found_by_filters(topic_filter: str, expected: list[str]) -> None:
-    kept = RetainedMessages(topics_per_user_max=9, bytes_per_user_max=100)
+    retained_messages = RetainedMessages(topics_per_user_max=9, bytes_per_user_max=100)
     for topic in ("a", "ab", "a/b", "a/c", "a/b/d", "$SYS"):
-        assert kept.keep(retained(topic))
-    assert sorted(topics(kept, topic_filter)) == expected
+        assert retained_messages.keep(retained(topic))
+    assert sorted(topics(retained_messages, topic_filter)) == expected
 
 
-def test_a_pace_lets_a_second_pass_at_once_and_then_so_much_a_second() -> None:
-    pace = PublishRate(messages_per_s=10, bytes_per_s=1000, now_s=0)
-    assert pace.wait_s(10, 100, 0) == 0
-    assert pace.wait_s(5, 50, 0) == pytest.approx(0.5)
-    assert pace.wait_s(0, 0, 0.5) == 0
-    assert pace.wait_s(1, 2000, 10) == pytest.approx(1)
-    assert pace.wait_s(0, 0, 1000) == 0
-    assert pace.wait_s(11, 0, 1000) == pytest.approx(0.1)
+def test_a_rate_allows_a_burst_of_one_second() -> None:
+    rate = PublishRate(messages_per_s=10, bytes_per_s=1000, now_s=0)
+    assert rate.wait_s(10, 100, 0) == 0
+    assert rate.wait_s(5, 50, 0) == pytest.approx(0.5)
+    assert rate.wait_s(0, 0, 0.5) == 0
+    assert rate.wait_s(1, 2000, 10) == pytest.approx(1)
+    assert rate.wait_s(0, 0, 1000) == 0
+    assert rate.wait_s(11, 0, 1000) == pytest.approx(0.1)
 
 
-def test_a_deadline_is_that_of_whole_packets() -> None:
+def test_the_keep_alive_deadline_counts_complete_packets() -> None:
     deadlines = Deadlines(replace(BrokerLimits(), packet_within_s=60))
     deadlines.begin(keep_alive_s=10, now_s=0)
     assert deadlines.overdue(15) is None
@@ -232,7 +232,7 @@ def test_a_deadline_is_that_of_whole_packets() -> None:
     assert deadlines.overdue(30) is None
 
 
-def test_who_may_be_silent_may_not_be_slow() -> None:
+def test_a_client_without_a_keep_alive_time_must_complete_packets_in_time() -> None:
     deadlines = Deadlines(replace(BrokerLimits(), packet_within_s=60))
     deadlines.begin(keep_alive_s=0, now_s=0)
     assert deadlines.overdue(1e6) is None

@@ -1,4 +1,4 @@
-"""The codec of the embedded broker: what it accepts, how soon it refuses."""
+"""The codec of the embedded broker: valid packets, and early refusal of others."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -24,7 +24,7 @@ TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 TOPIC = TEXT.filter(lambda text: not {"+", "#"} & set(text))
 
 
-def test_a_connect_says_all_that_is_in_it() -> None:
+def test_a_connect_is_decoded_with_all_its_fields() -> None:
     sent = raw_mqtt.connect(
         "user", "password", client_id="roof", clean=False, keep_alive_s=90,
         will=raw_mqtt.Will("a/b", b"gone", qos=2, retain=True),
@@ -33,7 +33,7 @@ def test_a_connect_says_all_that_is_in_it() -> None:
     assert connect == ("roof", "user", "password", False, 90, Will("a/b", b"gone", 2, True))
 
 
-def test_a_connect_may_say_next_to_nothing() -> None:
+def test_a_connect_may_have_no_optional_fields() -> None:
     assert packets.decode_connect(codec.encode_connect("", clean_session=True, keep_alive_s=0)) == (
         "",
         "",
@@ -44,14 +44,14 @@ def test_a_connect_may_say_next_to_nothing() -> None:
     )
 
 
-def test_a_connect_may_open_byte_by_byte() -> None:
+def test_a_connect_may_arrive_byte_by_byte() -> None:
     connect = raw_mqtt.connect("user", "password")
     for size in range(len(connect) + 1):
         packets.check_opening(connect[:size][: packets.OPENING_BYTES])
 
 
 @pytest.mark.parametrize(("name", "level"), [(b"MQTT", 5), (b"MQTT", 3), (b"MQIsdp", 3)])
-def test_another_version_shows_in_its_level(name: bytes, level: int) -> None:
+def test_another_version_is_recognized_by_its_level(name: bytes, level: int) -> None:
     connect = raw_mqtt.connect("user", "password", name=name, level=level)
     shown = connect.index(name) + len(name) + 1
     packets.check_opening(connect[: shown - 1])
@@ -63,13 +63,15 @@ def test_another_version_shows_in_its_level(name: bytes, level: int) -> None:
 @pytest.mark.parametrize(
     "begun", [b"G", b"\x16", b"\x30", b"\x10\x20\x00\x03", b"\x10\x20\0\4AMQP"]
 )
-def test_what_is_no_connect_shows_in_its_first_bytes(begun: bytes) -> None:
+def test_another_packet_is_recognized_by_its_first_bytes(begun: bytes) -> None:
     with pytest.raises(MalformedPacketError):
         packets.check_opening(begun)
 
 
 @given(st.lists(st.binary(max_size=300), max_size=10), st.data())
-def test_packets_are_cut_however_their_bytes_come(bodies: list[bytes], data: st.DataObject) -> None:
+def test_packets_are_cut_in_any_split_of_the_stream(
+    bodies: list[bytes], data: st.DataObject
+) -> None:
     sent = [raw_mqtt.packet(0x30, body) for body in bodies]
     stream = b"".join(sent)
     buffer, cut, at = PacketBuffer(1000), [], 0
@@ -81,7 +83,7 @@ def test_packets_are_cut_however_their_bytes_come(bodies: list[bytes], data: st.
     assert buffer.unfinished_bytes == 0
 
 
-def test_what_is_before_a_packet_that_is_too_large_is_taken() -> None:
+def test_packets_before_one_that_is_too_large_are_returned() -> None:
     small = raw_mqtt.publish("a", bytes(10))
     cut = PacketBuffer(100).feed(small + raw_mqtt.publish("a", bytes(100))[:3])
     assert next(cut) == small
@@ -90,7 +92,7 @@ def test_what_is_before_a_packet_that_is_too_large_is_taken() -> None:
 
 
 @given(TOPIC, st.binary(), st.integers(0, 2), st.integers(1, 65_535), st.booleans())
-def test_a_publish_comes_back_as_it_went(
+def test_a_publish_is_decoded_as_it_was_encoded(
     topic: str, payload: bytes, qos: int, packet_id: int, retain: bool
 ) -> None:
     message = Publish(topic, payload, qos, packet_id if qos else 0, retain)
@@ -100,7 +102,9 @@ def test_a_publish_comes_back_as_it_went(
 
 
 @given(st.integers(1, 65_535), st.lists(st.tuples(TEXT, st.integers(0, 2)), min_size=1))
-def test_a_subscribe_comes_back_as_it_went(packet_id: int, filters: list[tuple[str, int]]) -> None:
+def test_a_subscribe_is_decoded_as_it_was_encoded(
+    packet_id: int, filters: list[tuple[str, int]]
+) -> None:
     subscribe = codec.encode_subscribe(packet_id, filters)
     assert packets.decode_subscribe(subscribe) == Subscribe(packet_id, filters)
     names = [name for name, _ in filters]
@@ -120,7 +124,7 @@ READERS: tuple[tuple[int, Callable[[bytes], object]], ...] = (
 
 
 def cuts(packet: bytes) -> Iterator[bytes]:
-    """Packets whose length fits, with fewer fields than they should have."""
+    """Draw packets with a correct length and too few fields."""
     body = packet[2:]
     return (raw_mqtt.packet(packet[0], body[:size]) for size in range(len(body)))
 
@@ -135,7 +139,7 @@ def cuts(packet: bytes) -> Iterator[bytes]:
         (packets.decode_publish, raw_mqtt.publish("a", b"")),
     ],
 )
-def test_a_packet_that_lacks_its_end_is_malformed(
+def test_a_packet_without_its_end_is_malformed(
     read: Callable[[bytes], object], packet: bytes
 ) -> None:
     read(packet)
@@ -145,7 +149,7 @@ def test_a_packet_that_lacks_its_end_is_malformed(
 
 
 @given(st.sampled_from(READERS), st.binary(max_size=60))
-def test_whatever_comes_is_read_or_malformed(
+def test_any_packet_is_decoded_or_malformed(
     reader: tuple[int, Callable[[bytes], object]], body: bytes
 ) -> None:
     header, read = reader
@@ -154,11 +158,11 @@ def test_whatever_comes_is_read_or_malformed(
 
 
 @given(st.binary(max_size=packets.OPENING_BYTES))
-def test_whatever_opens_a_connection_goes_on_or_is_refused(begun: bytes) -> None:
+def test_any_opening_is_accepted_or_refused(begun: bytes) -> None:
     with suppress(MalformedPacketError, UnsupportedLevelError):
         packets.check_opening(begun)
 
 
-def test_wildcards_stand_alone_in_their_level() -> None:
+def test_a_wildcard_is_a_whole_level() -> None:
     assert all(map(packets.is_filter, ("a", "+", "#", "a/+/b", "a/#", "+/#")))
     assert not any(map(packets.is_filter, ("a#", "a+", "#/a", "a/#/b", "a/b+")))

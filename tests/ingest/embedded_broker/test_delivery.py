@@ -1,4 +1,4 @@
-"""Messages at the embedded broker, from those who publish to those who have subscribed."""
+"""Delivery of messages at the embedded broker, from publishers to subscribers."""
 
 import asyncio
 import shutil
@@ -35,7 +35,7 @@ async def device_id(pool: Pool) -> UUID:
 
 
 def signing_in(broker: Broker) -> bytes:
-    """The ingester's CONNECT: a session that it keeps."""
+    """Return the CONNECT of an ingester, with a persistent session."""
     return connect("hub", broker.hub_password, client_id="ingest", clean=False)
 
 
@@ -57,7 +57,7 @@ def acknowledge(reader: RawClient, *taken: Packet) -> None:
     reader.send(*(packet(PUBACK, message.packet_id.to_bytes(2)) for message in taken))
 
 
-async def test_what_waited_for_a_session_is_no_retained_copy(
+async def test_a_message_that_waited_for_a_session_is_not_marked_as_retained(
     broker: Broker, device_id: UUID
 ) -> None:
     async with raw(broker.port) as ingester:
@@ -73,7 +73,7 @@ async def test_what_waited_for_a_session_is_no_retained_copy(
         assert not any(message.is_retained for message in waited)
 
 
-async def test_what_was_not_acknowledged_is_sent_again_to_the_next_connection(
+async def test_unacknowledged_messages_are_sent_again_on_the_next_connection(
     broker: Broker, device_id: UUID
 ) -> None:
     async with raw(broker.port) as ingester:
@@ -102,9 +102,7 @@ async def test_what_was_not_acknowledged_is_sent_again_to_the_next_connection(
         assert nothing == []
 
 
-async def test_an_ingester_may_take_longer_than_the_router_waits(
-    broker: Broker, device_id: UUID
-) -> None:
+async def test_an_ingester_may_acknowledge_late(broker: Broker, device_id: UUID) -> None:
     async with raw(broker.port) as ingester:
         await ingester.connected(signing_in(broker))
         await ingester.subscribed(telemetry(device_id))
@@ -118,7 +116,7 @@ async def test_an_ingester_may_take_longer_than_the_router_waits(
         assert again.payload == b"1"
 
 
-async def test_nothing_is_lost_over_connections_that_break(broker: Broker, device_id: UUID) -> None:
+async def test_no_message_is_lost_over_broken_connections(broker: Broker, device_id: UUID) -> None:
     said = {b"%d" % n for n in range(300)}
     taken: set[bytes] = set()
     async with raw(broker.port) as ingester:
@@ -139,7 +137,7 @@ async def test_nothing_is_lost_over_connections_that_break(broker: Broker, devic
     await saying
 
 
-async def test_a_connection_that_breaks_at_once_leaves_its_session_usable(
+async def test_a_connection_that_breaks_at_once_leaves_a_usable_session(
     broker: Broker, device_id: UUID
 ) -> None:
     for clean in (True, False) * 5:
@@ -154,8 +152,8 @@ async def test_a_connection_that_breaks_at_once_leaves_its_session_usable(
         assert await device.answers()
 
 
-async def test_what_comes_with_the_connect_counts(broker: Broker, device_id: UUID) -> None:
-    async with received(broker, "#") as heard, raw(broker.port) as device:
+async def test_packets_that_arrive_with_the_connect_count(broker: Broker, device_id: UUID) -> None:
+    async with received(broker, "#") as messages, raw(broker.port) as device:
         device.send(
             connect(device_id, DEVICE_PASSWORD),
             *(publish(telemetry(device_id), b"%d" % n, packet_id=n) for n in range(1, 4)),
@@ -163,10 +161,10 @@ async def test_what_comes_with_the_connect_counts(broker: Broker, device_id: UUI
         await device.expect(CONNACK)
         for _ in range(3):
             await device.expect(PUBACK)
-    assert [payload for _, payload in heard] == [b"1", b"2", b"3"]
+    assert [payload for _, payload in messages] == [b"1", b"2", b"3"]
 
 
-async def test_a_retained_message_comes_with_each_subscription(
+async def test_a_retained_message_is_delivered_with_each_subscription(
     broker: Broker, device_id: UUID
 ) -> None:
     status = f"solar/{device_id}/status"
@@ -197,7 +195,7 @@ async def test_a_retained_message_comes_with_each_subscription(
             assert nothing == []
 
 
-async def test_what_a_deleted_device_had_retained_is_forgotten(
+async def test_retained_messages_of_a_deleted_device_are_removed(
     broker: Broker, device_id: UUID, pool: Pool
 ) -> None:
     status = f"solar/{device_id}/status"
@@ -216,7 +214,7 @@ async def test_what_a_deleted_device_had_retained_is_forgotten(
     assert await eventually(is_forgotten)
 
 
-async def test_a_client_library_is_served(broker: Broker, device_id: UUID) -> None:
+async def test_a_client_library_can_publish_and_subscribe(broker: Broker, device_id: UUID) -> None:
     ack, own = f"solar/{device_id}/ack", telemetry(device_id)
     async with client(broker, device_id, DEVICE_PASSWORD) as device, hub(broker) as reader:
         for qos in (0, 1, 2):
@@ -232,7 +230,7 @@ async def test_a_client_library_is_served(broker: Broker, device_id: UUID) -> No
             await reader.unsubscribe(own)
 
 
-async def test_a_client_library_of_mqtt_5_is_told_that_it_is_not_served(
+async def test_a_client_library_with_mqtt_5_receives_a_refusal(
     broker: Broker, device_id: UUID
 ) -> None:
     device = aiomqtt.Client(
@@ -243,7 +241,9 @@ async def test_a_client_library_of_mqtt_5_is_told_that_it_is_not_served(
         await device.__aenter__()
 
 
-async def test_mosquittos_clients_are_served(broker: Broker, device_id: UUID) -> None:
+async def test_the_clients_of_mosquitto_can_publish_and_subscribe(
+    broker: Broker, device_id: UUID
+) -> None:
     publisher = require("mosquitto_pub", shutil.which("mosquitto_pub"))
     subscriber = require("mosquitto_sub", shutil.which("mosquitto_sub"))
     # mosquitto_sub buffers what it writes to a pipe, and would report its subscription at its end.

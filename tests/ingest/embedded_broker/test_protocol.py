@@ -1,4 +1,4 @@
-"""What is not MQTT 3.1.1 ends its connection at the embedded broker, and nothing of it goes on."""
+"""Packets that are not valid MQTT 3.1.1 end the connection, and none of them is routed."""
 
 from uuid import UUID
 
@@ -6,7 +6,7 @@ import pytest
 
 from db.pool import Pool
 from tests.conftest import Broker
-from tests.support.broker_clients import heard
+from tests.support.broker_clients import received_topics
 from tests.support.people import DEVICE_PASSWORD, add_device, add_user
 from tests.support.raw_mqtt import (
     BAD_CLIENT_ID,
@@ -44,20 +44,20 @@ async def test_another_level_of_the_protocol_is_refused_with_code_1(
         assert refusal == BAD_LEVEL
 
 
-async def test_mqtt_5_is_refused_before_the_rest_of_its_connect_has_come(broker: Broker) -> None:
+async def test_mqtt_5_is_refused_before_its_connect_is_complete(broker: Broker) -> None:
     async with raw(broker.port) as device:
         assert await device.refused(b"\x10\x7f\x00\x04MQTT\x05") == BAD_LEVEL
 
 
-async def test_a_bridge_speaks_the_protocol_too(broker: Broker, device_id: UUID) -> None:
-    async with heard(broker, "#") as topics, raw(broker.port) as bridge:
+async def test_the_level_of_a_bridge_is_accepted(broker: Broker, device_id: UUID) -> None:
+    async with received_topics(broker, "#") as topics, raw(broker.port) as bridge:
         await bridge.connected(connect(device_id, DEVICE_PASSWORD, level=0x84))
         bridge.send(publish(telemetry(device_id)))
         await bridge.expect(PUBACK)
     assert topics == [telemetry(device_id)]
 
 
-async def test_a_session_to_keep_needs_a_client_id(broker: Broker, device_id: UUID) -> None:
+async def test_a_persistent_session_needs_a_client_id(broker: Broker, device_id: UUID) -> None:
     async with raw(broker.port) as device:
         refusal = await device.refused(
             connect(device_id, DEVICE_PASSWORD, client_id="", clean=False)
@@ -98,7 +98,7 @@ NO_CONNECTS = {
 
 
 @pytest.mark.parametrize("data", NO_CONNECTS.values(), ids=NO_CONNECTS.keys())
-async def test_what_is_no_connect_ends_its_connection_without_an_answer(
+async def test_an_invalid_connect_ends_the_connection_without_an_answer(
     broker: Broker, data: bytes
 ) -> None:
     async with raw(broker.port) as stranger:
@@ -106,7 +106,7 @@ async def test_what_is_no_connect_ends_its_connection_without_an_answer(
         assert await stranger.receive() is None
 
 
-async def test_a_connect_that_is_too_large_ends_its_connection_before_it_has_come(
+async def test_a_connect_that_is_too_large_ends_the_connection_at_its_header(
     broker: Broker,
 ) -> None:
     async with raw(broker.port) as stranger:
@@ -115,7 +115,7 @@ async def test_a_connect_that_is_too_large_ends_its_connection_before_it_has_com
 
 
 def broken(device_id: UUID) -> dict[str, bytes]:
-    """What no client may send, each with a message behind it that must not be published."""
+    """Return invalid packets, each with a message behind it that must not be published."""
     own = telemetry(device_id)
     hidden = publish("solar/hidden/telemetry")
     return {
@@ -161,11 +161,11 @@ def broken(device_id: UUID) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("case", broken(UUID(int=0)))
-async def test_a_packet_that_is_against_the_protocol_ends_the_connection(
+async def test_a_packet_that_violates_the_protocol_ends_the_connection(
     broker: Broker, device_id: UUID, case: str
 ) -> None:
     own = telemetry(device_id)
-    async with heard(broker, "#") as topics, raw(broker.port) as device:
+    async with received_topics(broker, "#") as topics, raw(broker.port) as device:
         await device.connected(connect(device_id, DEVICE_PASSWORD))
         device.send(publish(own), broken(device_id)[case], publish(own, packet_id=2))
         assert await device.closed()
@@ -173,11 +173,11 @@ async def test_a_packet_that_is_against_the_protocol_ends_the_connection(
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
-async def test_a_message_in_a_topic_that_is_not_the_devices_is_acknowledged_and_dropped(
+async def test_a_message_in_the_topic_of_another_device_is_acknowledged_and_dropped(
     broker: Broker, device_id: UUID, qos: int
 ) -> None:
     own = telemetry(device_id)
-    async with heard(broker, "#") as topics, raw(broker.port) as device:
+    async with received_topics(broker, "#") as topics, raw(broker.port) as device:
         await device.connected(connect(device_id, DEVICE_PASSWORD))
         for number, topic in enumerate(("elsewhere", "$SYS/broker", "/", own), start=1):
             device.send(publish(topic, qos=qos, packet_id=number))
@@ -191,11 +191,9 @@ async def test_a_message_in_a_topic_that_is_not_the_devices_is_acknowledged_and_
     assert topics == [own]
 
 
-async def test_a_message_at_qos_2_counts_once_however_often_it_is_sent(
-    broker: Broker, device_id: UUID
-) -> None:
+async def test_a_repeated_message_at_qos_2_is_routed_once(broker: Broker, device_id: UUID) -> None:
     own = telemetry(device_id)
-    async with heard(broker, "#") as topics:
+    async with received_topics(broker, "#") as topics:
         for _ in range(2):
             async with raw(broker.port) as device:
                 await device.connected(connect(device_id, DEVICE_PASSWORD, clean=False))
@@ -232,9 +230,7 @@ async def test_filters_are_granted_one_by_one(broker: Broker, device_id: UUID) -
         assert (await device.expect(0xB0)).body == b"\0\x09"
 
 
-async def test_a_message_for_a_device_is_delivered_at_the_level_that_it_was_granted(
-    broker: Broker, device_id: UUID
-) -> None:
+async def test_a_message_is_delivered_at_the_granted_qos(broker: Broker, device_id: UUID) -> None:
     ack = f"solar/{device_id}/ack"
     async with raw(broker.port) as device, raw(broker.port) as hub:
         await hub.connected(connect("hub", broker.hub_password))

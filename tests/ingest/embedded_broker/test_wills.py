@@ -1,4 +1,4 @@
-"""Last wills at the embedded broker: published as the device would publish them, or not at all."""
+"""Last wills at the embedded broker: published like messages of the device, or refused."""
 
 from uuid import UUID, uuid4
 
@@ -70,7 +70,7 @@ async def test_the_second_connection_publishes_the_will_of_the_first(
 
 
 @pytest.mark.parametrize("topic", ["another's telemetry", "its own ack", "elsewhere", "$SYS/x"])
-async def test_a_will_in_a_topic_that_is_not_the_devices_is_refused(
+async def test_a_will_in_the_topic_of_another_device_is_refused(
     broker: Broker, device_id: UUID, topic: str
 ) -> None:
     named = {"another's telemetry": telemetry(uuid4()), "its own ack": f"solar/{device_id}/ack"}
@@ -82,7 +82,7 @@ async def test_a_will_in_a_topic_that_is_not_the_devices_is_refused(
 
 
 @pytest.mark.parametrize("clean", [True, False])
-async def test_a_firmware_comes_without_a_will_that_it_may_not_have(
+async def test_a_firmware_connects_without_a_will_that_is_not_allowed(
     broker: Broker, device_id: UUID, pool: Pool, clean: bool
 ) -> None:
     await pool.execute(
@@ -97,7 +97,7 @@ async def test_a_firmware_comes_without_a_will_that_it_may_not_have(
     assert messages == [("tele/roof/LWT", b"Offline")]
 
 
-async def test_a_retained_will_is_kept_for_who_subscribes_later(
+async def test_a_retained_will_is_delivered_to_later_subscribers(
     broker: Broker, device_id: UUID
 ) -> None:
     async with received(broker, "#") as messages, raw(broker.port) as device:

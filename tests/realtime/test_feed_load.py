@@ -1,4 +1,4 @@
-"""The crowd of the benchmarks knows when it has heard everything, and when it has not."""
+"""The sockets of the benchmarks report when all events have arrived, and when not."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from bench.database import BenchDatabaseServer
-from bench.feed_load import WebSocketLoadProcess, crowd
+from bench.feed_load import WebSocketLoadProcess, open_sockets
 from bench.options import Options
 from core.events import LISTINGS, Event, EventType, user_channel
 from core.settings import DatabaseSettings
@@ -19,34 +19,34 @@ CLIENTS = 15
 
 
 @pytest.fixture
-async def listening(
+async def sockets(
     feed: str, database: DatabaseSettings, tmp_path: Path
 ) -> AsyncIterator[WebSocketLoadProcess]:
     options = Options(BenchDatabaseServer(database.database_url), tmp_path, jwt_secret=SECRET)
     port = int(feed.split(":")[2].removesuffix("/ws"))
-    async with crowd(
+    async with open_sockets(
         options, port, CLIENTS, users=[ANYBODY], channels=[LISTINGS, "user"]
-    ) as entered:
-        yield entered
+    ) as sockets:
+        yield sockets
 
 
 @pytest.mark.parametrize(("expected", "complete"), [(30, True), (31, False)])
-async def test_a_burst_is_complete_when_every_event_of_it_was_heard(
-    listening: WebSocketLoadProcess, pool: Pool, expected: int, complete: bool
+async def test_a_burst_is_complete_when_all_its_events_have_arrived(
+    sockets: WebSocketLoadProcess, pool: Pool, expected: int, complete: bool
 ) -> None:
     ids = [uuid4() for _ in range(30)]
-    await listening.ask("burst", str(ids[-1]), str(expected))
+    await sockets.send("burst", str(ids[-1]), str(expected))
     await announce(pool, *map(listing_event, ids))
-    assert (await listening.answer())["complete"] is complete
+    assert (await sockets.result())["complete"] is complete
 
 
-async def test_every_purchase_that_is_told_is_timed(
-    listening: WebSocketLoadProcess, pool: Pool
+async def test_the_latency_of_every_purchase_event_is_measured(
+    sockets: WebSocketLoadProcess, pool: Pool
 ) -> None:
-    await listening.ask("purchases", str(2 * CLIENTS))
+    await sockets.send("purchases", str(2 * CLIENTS))
     data = {"id": str(uuid4())}
     bought = Event(EventType.PURCHASE_COMPLETED, (user_channel(ANYBODY),), data)
     await announce(pool, bought, bought)
-    took_ms = (await listening.answer())["took_ms"]
+    took_ms = (await sockets.result())["took_ms"]
     assert len(took_ms) == 2 * CLIENTS
     assert all(0 < took < 10_000 for took in took_ms)

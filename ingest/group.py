@@ -43,9 +43,9 @@ _log = structlog.get_logger()
 class Group:
     """A membership in a group: reads the member's sessions into the queue, publishes notices.
 
-    Each heartbeat tells the database that this process is alive, and lists the sessions that it is
-    to read. While the database is unavailable, sessions go on being read: the broker lets nobody
-    read a session twice at once, and a reader that reconnects waits for the next heartbeat.
+    Each heartbeat records in the database that this process is alive, and lists the sessions that
+    it is to read. While the database is unavailable, sessions are read on: the broker prevents that
+    two processes read one at once, and a reader that reconnects waits for the next heartbeat.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Group:
     async def _set_when_subscribed(self, started: asyncio.Event) -> None:
         await self._next_update()
         for reader in [*self._readers.values()]:
-            await reader.kept.wait()
+            await reader.subscribed.wait()
         started.set()
 
     async def _next_update(self) -> None:
@@ -244,7 +244,7 @@ class Group:
 
     def _stop_reader(self, client_id: str) -> None:
         # The event is set so that `run` does not wait for a session of another member.
-        self._readers.pop(client_id).kept.set()
+        self._readers.pop(client_id).subscribed.set()
         self._reading.pop(client_id).cancel()
 
     async def _remove_finished(self, conn: Connection) -> None:
@@ -256,7 +256,7 @@ class Group:
     async def _record_subscribed(self, conn: Connection) -> None:
         for reader in [*self._readers.values()]:
             session = reader.session
-            if reader.kept.is_set() and not (session.is_subscribed or session.is_former):
+            if reader.subscribed.is_set() and not (session.is_subscribed or session.is_former):
                 await ingest_sessions.note_subscribed(conn, session.client_id, self._holder)
 
     async def _balance(self, conn: Connection, arrangement: Arrangement) -> None:

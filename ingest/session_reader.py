@@ -48,7 +48,7 @@ class Phase:
 class SessionReader:
     """Reads a session until cancelled, or until a former session is read to its end.
 
-    `kept` is set once the broker queues for the session every message that it is to store.
+    `subscribed` is set once the broker queues for the session every message that it is to store.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class SessionReader:
         clock: Clock = REAL_TIME,
     ) -> None:
         self.session = session
-        self.kept = asyncio.Event()
+        self.subscribed = asyncio.Event()
         self._group = group
         self._phase = phase
         self._is_former = asyncio.Event()
@@ -78,7 +78,7 @@ class SessionReader:
         self.session = session
         if session.is_former:
             self._is_former.set()
-            self.kept.set()
+            self.subscribed.set()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -90,7 +90,7 @@ class SessionReader:
         await self._read_to_its_end()
 
     async def finish(self) -> None:
-        """Take no more messages, and wait a limited time for those that were taken."""
+        """Accept no more messages, and wait a limited time for the accepted ones."""
         with suppress(TimeoutError, MqttError):
             async with asyncio.timeout(_FINISH_WITHIN_S):
                 await self.subscriber.finish()
@@ -100,9 +100,9 @@ class SessionReader:
             return  # `run` reads it once the new sessions are settled
         if not self._phase.is_open.is_set():
             await self._retried(self.subscriber.subscribe_only)
-            self.kept.set()
+            self.subscribed.set()
             await self._phase.is_open.wait()
-        await self.subscriber.run(self.kept, self._phase.confirmed)
+        await self.subscriber.run(self.subscribed, self._phase.confirmed)
 
     async def _read_to_its_end(self) -> None:
         """Unsubscribe from all filters that the session may have, and read what is queued."""

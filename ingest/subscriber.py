@@ -139,7 +139,7 @@ class Subscriber:
         return connection.quiet_s > _EXHAUSTED_AFTER_S
 
     async def finish(self) -> None:
-        """Take no more messages, and wait until all that were taken are committed.
+        """Accept no more messages, and wait until all accepted ones are committed.
 
         Raises MqttError.
         """

@@ -137,7 +137,7 @@ class MqttConnection(asyncio.BufferedProtocol):
             self._write(encode_publish(topic, data))
 
     async def finish(self) -> None:
-        """Take no more messages, and wait until all that were taken are acknowledged.
+        """Accept no more messages, and wait until all accepted ones are acknowledged.
 
         Raises ConnectionLost.
         """

@@ -1,14 +1,16 @@
 """Hosts register devices and see what they measured."""
 
 import hashlib
+import json
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from core.readings import Reading
-from core.units import rfc3339, slot_of
+from core.units import SLOT, rfc3339, slot_of
 from db.device_credentials import access_of
 from db.pool import Pool
 from ingest.writer import write
@@ -241,6 +243,24 @@ async def test_energy_is_shown_with_its_quality(api: Api, pool: Pool) -> None:
     backwards = {"from": rfc3339(slot), "to": rfc3339(slot)}
     response = await api.call("GET", f"{DEVICES}/{device_id}/energy", host, params=backwards)
     assert "to: must be after from" in response.json()["message"]
+
+
+async def test_energy_is_exact_to_its_last_decimal(api: Api, pool: Pool) -> None:
+    host = await add_user(pool, "host")
+    device_id = await add_device(pool, host)
+    slot = slot_of(datetime.now(UTC) - timedelta(hours=20))
+    stored = [Decimal(n) for n in ("0.001", "750.555", "14749.999", "99999999.999", "303.546")]
+    await pool.executemany(
+        """
+        INSERT INTO energy_interval (device_id, slot_start, generated_wh, surplus_wh, quality)
+        VALUES ($1, $2, $3, $3, 'measured')
+        """,
+        [(device_id, slot + n * SLOT, energy_wh) for n, energy_wh in enumerate(stored)],
+    )
+    response = await api.call("GET", f"{DEVICES}/{device_id}/energy", host)
+    items = json.loads(response.text, parse_float=Decimal)["data"]["items"]
+    assert [item["generated_wh"] for item in items] == stored
+    assert sum(item["surplus_wh"] for item in items) == sum(stored)
 
 
 async def test_rejections_are_shown_with_their_reasons(api: Api, pool: Pool) -> None:

@@ -5,6 +5,7 @@ import { count, dayAndTime, element, emptyRow, facts, fixed, money, row, when } 
 
 const STATUSES = ["active", "paused", "sold", "expired", "cancelled"];
 const SHOWN_MAX = 20;
+const DAY_MS = 86_400_000;
 const $ = (id) => document.getElementById(id);
 
 export class Market {
@@ -17,6 +18,9 @@ export class Market {
 
   show() {
     const { slots, listings, counts } = this.#state;
+    const since = this.#state.now() - DAY_MS;
+    // A page that stays open for days would add up all of them.
+    for (const at of slots.keys()) if (at < since) slots.delete(at);
     const fees = [...slots.values()].reduce((sum, slot) => sum + Number(slot.platform_fees), 0);
     facts($("counts"), [
       ...STATUSES.map((status) => [status, count(status === "active" ? listings.size : (counts[status] ?? 0))]),

@@ -1,6 +1,7 @@
 // Names of users by their ids. Unknown ones are asked for, a few at a time.
 
 const AT_ONCE = 4;
+const RETRY_MS = 10_000;
 export const DELETED = "deleted account";
 
 export class Names {
@@ -37,8 +38,14 @@ export class Names {
   }
 
   async #ask(id) {
-    const user = await this.#session.get(`/admin/users/${id}`).catch(() => null);
-    this.#known.set(id, user?.full_name || user?.email || DELETED);
+    try {
+      const user = await this.#session.get(`/admin/users/${id}`);
+      this.#known.set(id, user.full_name || user.email);
+    } catch (error) {
+      // Any other failure passes: the name is asked for again when it is next shown.
+      if (error.status === 404) this.#known.set(id, DELETED);
+      else setTimeout(() => this.#asked.delete(id), RETRY_MS);
+    }
     this.#changed();
   }
 }

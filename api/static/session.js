@@ -1,5 +1,5 @@
-// Who is signed in. The access token lives in memory; the refresh token in this tab's session storage,
-// so that a reload stays signed in. Neither is ever in a URL.
+// The session of the signed-in administrator. The access token is in memory, the refresh token in this
+// tab's session storage, so that a reload stays signed in. Neither is ever in a URL.
 
 const BASE = "/api/v1";
 const KEPT = "refresh_token";
@@ -20,7 +20,7 @@ export class Session {
     await this.#begin("/auth/code", { code });
   }
 
-  // Goes on with what this tab was signed in as; throws SignedOut.
+  // Continues the session of this tab; throws SignedOut.
   async resume() {
     await this.#refresh();
   }
@@ -31,7 +31,7 @@ export class Session {
     if (refresh_token) await post("/auth/logout", { refresh_token }).catch(() => {});
   }
 
-  // An access token that is good for a while yet.
+  // Returns an access token that is valid for at least half a minute.
   async token() {
     if (Date.now() > this.#goodUntil - 30_000) await this.#refresh();
     return this.#access;
@@ -80,8 +80,8 @@ async function post(path, body) {
 }
 
 async function dataOf(answer) {
-  const told = await answer.json();
-  if (told.success) return told.data;
-  if (answer.status === 401) throw new SignedOut(told.message);
-  throw new Error(told.message);
+  const body = await answer.json();
+  if (body.success) return body.data;
+  if (answer.status === 401) throw new SignedOut(body.message);
+  throw Object.assign(new Error(body.message), { status: answer.status });
 }

@@ -249,6 +249,24 @@ async def test_a_hub_that_cannot_answer_says_so(room: Room, visits: Visits) -> N
         await is_live(visit.page)
 
 
+_NAMES = """
+async () => {
+  const { Names } = await import("/static/names.js");
+  const answers = {
+    ravi: () => ({ full_name: "Ravi", email: "ravi@example.org" }),
+    mute: () => ({ full_name: "", email: "mute@example.org" }),
+    gone: () => { throw Object.assign(new Error("no such user"), { status: 404 }); },
+    late: () => { throw Object.assign(new Error("unavailable"), { status: 503 }); },
+  };
+  const names = new Names({ get: async (path) => answers[path.split("/").at(-1)]() }, () => {});
+  const ids = [...Object.keys(answers), null];
+  const first = ids.map((id) => names.of(id));
+  await new Promise((after) => setTimeout(after, 50));
+  return [first, ids.map((id) => names.of(id))];
+}
+"""
+
+
 async def test_a_buyer_who_was_not_known_yet_is_named(
     room: Room, visits: Visits, pool: Pool
 ) -> None:
@@ -263,4 +281,7 @@ async def test_a_buyer_who_was_not_known_yet_is_named(
         newest = visit.page.locator("#trades tr").first
         await expect(newest).to_contain_text("Nina New")
         await expect(newest).to_contain_text("Host unmetered")
+        first, later = await visit.page.evaluate(_NAMES)
+        assert first == ["…", "…", "…", "…", "deleted account"]
+        assert later == ["Ravi", "mute@example.org", "deleted account", "…", "deleted account"]
         assert visit.complained() == []

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from db.pool import Connection
 
 # The control room shows at most an hour.
-KEPT = timedelta(hours=1)
+_RETAINED_FOR = timedelta(hours=1)
 
 _ADD = """
 INSERT INTO flow_samples (received, stored, duplicate, rejected, events, outbox_depth, outbox_age_s,
@@ -71,7 +71,7 @@ async def add(
 
 async def delete_old(conn: Connection) -> None:
     """Delete samples that the control room no longer shows."""
-    await conn.execute(_DELETE_OLD, KEPT)
+    await conn.execute(_DELETE_OLD, _RETAINED_FOR)
 
 
 async def since(conn: Connection, at: datetime, *, limit: int) -> list[FlowSample]:

@@ -41,7 +41,7 @@ SELECT s.device_id, t.time, t.power_w
 
 
 @dataclass(frozen=True, slots=True)
-class Last:
+class LastReading:
     """The owner of a device, and the time of its newest reading."""
 
     owner_id: UserId
@@ -58,10 +58,10 @@ class Power:
     power_w: float | None
 
 
-async def last(conn: Connection, device_id: DeviceId) -> Last | None:
+async def last(conn: Connection, device_id: DeviceId) -> LastReading | None:
     """Return the owner and last reading time of a registered device."""
     row = await conn.fetchrow(_LAST, device_id)
-    return Last(row["owner_id"], row["last_at"]) if row else None
+    return LastReading(row["owner_id"], row["last_at"]) if row else None
 
 
 async def newer(

@@ -35,16 +35,16 @@ SELECT count(*) FROM dropped
 """
 
 
-async def over_limit(conn: Connection, kept: int, limit: int) -> list[DeviceId]:
-    """Return devices that have more than `kept` rejections."""
-    return [row["device_id"] for row in await conn.fetch(_OVER_LIMIT, kept, limit)]
+async def over_limit(conn: Connection, kept_max: int, limit: int) -> list[DeviceId]:
+    """Return devices that have more than `kept_max` rejections."""
+    return [row["device_id"] for row in await conn.fetch(_OVER_LIMIT, kept_max, limit)]
 
 
-async def drop(conn: Connection, device_id: DeviceId, *, kept: int, limit: int) -> int:
+async def drop(conn: Connection, device_id: DeviceId, *, kept_max: int, limit: int) -> int:
     """Delete all but the newest rejections of a device, and count them. Return their number."""
-    return int(await conn.fetchval(_DROP, device_id, kept, limit))
+    return int(await conn.fetchval(_DROP, device_id, kept_max, limit))
 
 
-async def drop_of_unknown(conn: Connection, *, kept: int, limit: int) -> int:
+async def drop_of_unknown(conn: Connection, *, kept_max: int, limit: int) -> int:
     """Delete and count rejections of unknown devices, as `drop` does for one device."""
-    return int(await conn.fetchval(_DROP_OF_UNKNOWN, kept, limit))
+    return int(await conn.fetchval(_DROP_OF_UNKNOWN, kept_max, limit))

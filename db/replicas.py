@@ -12,13 +12,13 @@ SELECT CASE WHEN pg_is_in_recovery()
             THEN pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint END
 """
 
-_DATA = "SELECT system_identifier, current_database() AS database FROM pg_control_system()"
+_IDENTITY = "SELECT system_identifier, current_database() AS database FROM pg_control_system()"
 
 _PROCESS = "SELECT pg_postmaster_start_time() AS started_at"
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
+class DatabaseIdentity:
     """The identity of a database: a replica has the same as its primary."""
 
     system_identifier: int
@@ -37,11 +37,11 @@ async def replayed(conn: Connection) -> int | None:
     return position
 
 
-async def data(conn: Connection) -> Data:
+async def identity(conn: Connection) -> DatabaseIdentity:
     """Return the identity of the connected database."""
-    row = await conn.fetchrow(_DATA)
+    row = await conn.fetchrow(_IDENTITY)
     assert row is not None
-    return Data(row["system_identifier"], row["database"])
+    return DatabaseIdentity(row["system_identifier"], row["database"])
 
 
 async def process(conn: Connection) -> object:

@@ -54,13 +54,13 @@ async def delete_surplus_rejections(
     async with pool.acquire() as conn, conn.transaction():
         if not await locks.try_lock_until_commit(conn, AdvisoryLock.REJECTION_RETENTION):
             return 0
-        deleted = await rejections.drop_of_unknown(conn, kept=of_unknown_max, limit=limit)
+        deleted = await rejections.drop_of_unknown(conn, kept_max=of_unknown_max, limit=limit)
         for device_id in await rejections.over_limit(
             conn, per_device_max, _DEVICES_PER_TRANSACTION
         ):
             if deleted < limit:
                 deleted += await rejections.drop(
-                    conn, device_id, kept=per_device_max, limit=limit - deleted
+                    conn, device_id, kept_max=per_device_max, limit=limit - deleted
                 )
         return deleted
 

@@ -116,7 +116,7 @@ async def _replica() -> DoctorFinding:
             open_connection(settings, application_name="doctor") as primary,
             open_connection(own, application_name="doctor") as replica,
         ):
-            same = await replicas.data(primary) == await replicas.data(replica)
+            same = await replicas.identity(primary) == await replicas.identity(replica)
             written, replayed = await replicas.written(primary), await replicas.replayed(replica)
     except database_errors(SettingError) as error:
         return DoctorFinding(FindingState.BAD, "replica", f"{error} (SOLARHUB_DATABASE_READ_URL)")

@@ -93,7 +93,7 @@ class ReplicaMonitor:
                 self._settings, application_name="api-replica", role=roles.API
             ) as replica,
         ):
-            if await replicas.data(replica) != await replicas.data(primary):
+            if await replicas.identity(replica) != await replicas.identity(primary):
                 raise NotOurReplica("it holds another database")
             async with self._open_pool(await replicas.process(replica)):
                 while True:

@@ -25,8 +25,8 @@ from redis.asyncio import Redis
 from core.settings import DatabaseSettings, RedisSettings
 from db.pool import Connection, Pool, open_pool
 from solarhub import embedded
-from solarhub.child import temporary_directory
 from tests.support import databases
+from tests.support.directories import temporary_directory
 from tests.support.mosquitto import Mosquitto, SecuredMosquitto, find, find_plugin
 from tests.support.ports import free
 

@@ -209,9 +209,9 @@ class ApiSettings(
     rate_limit_address: Rate | None = None
     payout_delay: DurationOrZero = timedelta(0)
     map_tiles_url: TilesUrl | None = None
-    # CO₂ that the grid emits per kWh. 0.727 is the average of India's grid in 2023-24: Central
+    # CO₂ that the grid emits. India's emitted 727 g per kWh on average in 2023-24: Central
     # Electricity Authority, CO2 Baseline Database for the Indian Power Sector, version 20.
-    grid_co2_kg_per_kwh: Annotated[Decimal, Field(ge=0, le=10)] = Decimal("0.727")
+    grid_co2_g_per_kwh: Annotated[Decimal, Field(ge=0, le=10_000)] = Decimal(700)
     device_secret: Secret | None = None
 
     @property

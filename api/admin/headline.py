@@ -123,7 +123,7 @@ async def get_headline(
             average_price_per_kwh=average,
             grid_retail_price=settings.grid_retail_price,
             grid_export_price=settings.grid_export_price,
-            co2_avoided_kg=(generated_kwh * settings.grid_co2_kg_per_kwh).quantize(KWH),
+            co2_avoided_kg=(generated_kwh * settings.grid_co2_g_per_kwh / 1000).quantize(KWH),
         )
     )
 

@@ -48,7 +48,7 @@ async def test_the_headline_adds_up_a_period(api: Api, pool: Pool, admin: Person
     assert (headline["transactions"], headline["energy_kwh"]) == (1, "2.500")
     assert (headline["total_price"], headline["average_price_per_kwh"]) == ("15.00", "6.0000")
     assert (headline["grid_retail_price"], headline["grid_export_price"]) == ("8.0000", "3.0000")
-    assert Decimal(headline["co2_avoided_kg"]) == Decimal("1.090")  # 1.5 * 0.727, half to even
+    assert Decimal(headline["co2_avoided_kg"]) == Decimal("1.050")  # 1.5 kWh at 700 g
     since = rfc3339(datetime.now(UTC) - timedelta(days=6, minutes=20))
     week = await api.get(f"{ADMIN}/headline", admin, **{"from": since})
     assert week["generated_kwh"] == "5.500"

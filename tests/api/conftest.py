@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from api.http import server
 from api.http.connection_limits import ConnectionLimits
 from core import tokens
+from core.clock import REAL_TIME, Clock
 from core.settings import ApiSettings, DatabaseSettings, RedisSettings
 from core.units import rfc3339
 from db.pool import Pool
@@ -98,6 +99,7 @@ async def serving(
     redis: RedisSettings | None = None,
     *,
     limits: ConnectionLimits | None = None,
+    clock: Clock = REAL_TIME,
     **settings: Any,
 ) -> AsyncIterator[Api]:
     """Run the API until the block ends."""
@@ -117,6 +119,7 @@ async def serving(
             redis,
             registry=CollectorRegistry(),
             started=started,
+            clock=clock,
             limits=limits,
         )
     )

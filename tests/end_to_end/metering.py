@@ -49,7 +49,7 @@ _OFFERED = "SELECT energy_amount_kwh FROM energy_listings WHERE device_id = $1"
 
 
 class Gate:
-    """How much of their readings devices may have sent by now: the load lasts to the end."""
+    """Limit the part of their readings that devices may send by now: the load lasts to the end."""
 
     def __init__(self, rounds: int) -> None:
         self._stretches = rounds + 1
@@ -110,11 +110,11 @@ class Hub:
 
     @property
     def distinct(self) -> int:
-        """How many readings there are to store."""
+        """Return the number of readings to store."""
         return sum(meter.distinct for meter in self.meters)
 
     async def stored(self) -> int:
-        """How many it has stored; -1 while its database is away."""
+        """Return the number of stored readings; -1 while the database is unavailable."""
         try:
             return int(await self.pool.fetchval(_STORED))
         except database_errors():
@@ -140,7 +140,7 @@ class Hub:
         )
 
     async def summary(self) -> str:
-        """How much of the readings came more than once."""
+        """Describe how many readings were received and stored."""
         counts = await self.pool.fetchrow(_COUNTS)
         assert counts is not None
         came = f"{counts['received']} received, {counts['stored']} stored"
@@ -165,7 +165,7 @@ class Hub:
                 )
 
     async def outcome(self) -> list[Any]:
-        """What each device's readings came to, once all are stored and the books hold."""
+        """Return the result of each device's readings, once all are stored and the audit passes."""
         await eventually(lambda: self.has_stored(self.distinct), within_s=SETTLES_WITHIN_S)
         assert await self.pool.fetchval("SELECT count(*) FROM telemetry") == self.distinct
         assert await self.pool.fetch(_UNBALANCED) == []
@@ -216,7 +216,7 @@ async def database_server(directory: Path) -> AsyncIterator[Backing]:
 
 
 async def undisturbed(directory: Path, server: Backing, meters: list[Meter]) -> list[Any]:
-    """What the readings come to when nothing happens."""
+    """Return the result of the readings when nothing fails."""
     async with hub_of("undisturbed", directory, server, meters) as hub:
         ingester = hub.ingester("alone")
         await ingester.start()

@@ -41,7 +41,7 @@ def load(rounds: int, chance: Random) -> list[Meter]:
 def blows(
     rounds: int, hub: Hub, server: Backing, ingester: Part, chance: Random
 ) -> list[list[Blow]]:
-    """What is killed in each round: each alone at first, then now and then several."""
+    """Return what is killed in each round: each part alone at first, then sometimes several."""
     alone: list[Blow] = [ingester.kill, hub.mosquitto.crash, server.kill]
     first = [[blow] for blow in chance.sample(alone, len(alone))]
     rest = [chance.sample(alone, chance.choice((1, 2, 2, 3))) for _ in range(rounds)]

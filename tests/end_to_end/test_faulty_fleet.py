@@ -30,7 +30,7 @@ def data() -> Iterator[Path]:
 
 
 def play(data: Path, homes: int, *options: str) -> tuple[str, Counter[str]]:
-    """What the command tells of a fleet that the hub was held against; and what befell it."""
+    """Return the command's report on a fleet that was compared with the hub, and its faults."""
     truth = data / "truth.json"
     played = hubs.run(
         "simulate", "devices", "--data", str(data), "--count", str(homes), "--check",

@@ -13,7 +13,7 @@ METHODS = "/api/v1/payment-methods"
 
 
 async def refused(api: Api, person: Person) -> bool:
-    """Whether there was no room for one more row; a page of the table has room for some."""
+    """Add a row; return True if the disk had no room. A page of the table has room for some."""
     body = {"kind": "upi", "label": "UPI" * 30, "provider_ref": "tok_" + "x" * 90}
     response = await api.call("POST", METHODS, person, json=body)
     if response.is_success:

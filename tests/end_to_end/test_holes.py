@@ -71,7 +71,7 @@ class State:
 
 @dataclass(slots=True)
 class Told:
-    """What one client was told of one listing without a break, and what it had loaded before."""
+    """Events that one client got of one listing without a break, after the state it loaded."""
 
     loaded: State
     events: list[FeedEvent] = field(default_factory=list)
@@ -146,7 +146,7 @@ class World:
                 tasks.create_task(part.kill(away_s=away_s))
 
     async def picture(self, within: Callable[[UUID], bool]) -> dict[UUID, State]:
-        """How listings are now; waits for the database if it has to."""
+        """Return the listings as they are now; wait for the database if necessary."""
         while True:
             try:
                 rows = await self.pool.fetch(_PICTURE)
@@ -285,7 +285,7 @@ def feed_of(world: World, n: int, client: Client) -> FeedClient:
 
 
 async def settled(world: World, clients: list[Client]) -> bool:
-    """Whether everything is told, and every client's picture is the database's."""
+    """Return True if all is published and every client has the state of the database."""
     assert not await world.pool.fetchval("SELECT EXISTS (SELECT FROM outbox)")
     truth = await world.picture(lambda _: True)
     for n, client in enumerate(clients):
@@ -308,7 +308,7 @@ async def committed_states(pool: Pool) -> Committed:
 
 
 def holes(told: Told, committed: dict[int, tuple[State, bool]]) -> Iterator[str]:
-    """What is wrong with what a client was told of a listing."""
+    """Yield what is wrong with the events that a client got of a listing."""
     known, last = told.loaded.version, 0
     for event in told.events:
         state = state_of(event)

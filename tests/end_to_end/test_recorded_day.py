@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(not RECORDING.exists(), reason="the recordings a
 
 @dataclass(frozen=True)
 class Hub:
-    """Where the hub is that plays the recording."""
+    """Addresses of the hub that replays the recording."""
 
     data: Path
     api_url: str
@@ -61,7 +61,7 @@ async def finished(hub: Hub, *arguments: str) -> None:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What the recording itself says of one inverter's day."""
+    """Figures of one inverter's day in the recording itself."""
 
     times: int
     generated_wh: Decimal

@@ -31,7 +31,7 @@ PATH = "/api/v1/marketplace/listings"
 
 @asynccontextmanager
 async def stumbling(replica: Replica) -> AsyncIterator[None]:
-    """What it shows stands still now and then, for less and for more than anyone waits for it."""
+    """Stop its replay now and then, for less and for more time than a reader waits."""
     chance = Random(7)
 
     async def stumble() -> None:

@@ -136,7 +136,7 @@ async def nobody_says_or_reads_what_is_anothers(
 
 
 async def granted(client: aiomqtt.Client, topics: Collection[str]) -> set[str]:
-    """Which of them it may listen to."""
+    """Return the topics that the broker lets it subscribe to."""
     codes = await client.subscribe([(topic, 1) for topic in topics])
     answers = zip(topics, codes, strict=True)
     return {topic for topic, code in answers if int(getattr(code, "value", code)) != 128}

@@ -91,7 +91,7 @@ def reading_little(url: str) -> connect:
 
 
 async def announce_some(pool: Pool, listing_id: UUID) -> None:
-    """What the neighbours listen to, one after the other."""
+    """Publish the events that the other clients receive, one after the other."""
     for version in range(TOLD):
         await announce(pool, listing_event(listing_id, version, EventType.LISTING_SOLD))
         await asyncio.sleep(0.02)
@@ -105,7 +105,7 @@ async def flood(pool: Pool) -> None:
 
 
 async def hear_all(client: Client) -> list[float]:
-    """How long each of the events took, from its commit to here."""
+    """Return the seconds from the commit of each event to its receipt."""
     took_s = []
     for version in range(TOLD):
         event = await client.event()

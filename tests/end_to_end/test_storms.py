@@ -61,7 +61,7 @@ ELSEWHERE = [
 
 
 def poison(chance: Random) -> bytes:
-    """What no device should say: bytes, cut and nested JSON, NUL, wrong types, far too much."""
+    """Return a payload that no device should send: cut or nested JSON, NUL, wrong types."""
     if chance.random() < 0.02:
         return chance.choice((b"[" * MEBIBYTE, b" " * MEBIBYTE + b"1"))
     return chance.choice(

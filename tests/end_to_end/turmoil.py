@@ -20,18 +20,18 @@ from tests.support.ports import free
 
 
 def lasts_s(by_itself_s: float) -> float:
-    """How long a test of disasters lasts: longer if one asks for it by `SOLARHUB_TEST_TURMOIL`."""
+    """Return how long a test of disasters lasts; `SOLARHUB_TEST_TURMOIL` makes it longer."""
     asked = os.environ.get("SOLARHUB_TEST_TURMOIL")
     return float(asked.removesuffix("s")) if asked else by_itself_s
 
 
 def chosen_rounds(by_itself: int) -> int:
-    """How many rounds of disasters: more if one asks for them by `SOLARHUB_TEST_ROUNDS`."""
+    """Return the number of rounds of disasters; `SOLARHUB_TEST_ROUNDS` makes it larger."""
     return int(os.environ.get("SOLARHUB_TEST_ROUNDS") or by_itself)
 
 
 def chosen_seed() -> int:
-    """What all chances grow from: by `SOLARHUB_TEST_SEED`, or another each time."""
+    """Return the seed of all random choices: `SOLARHUB_TEST_SEED`, or another each time."""
     asked = os.environ.get("SOLARHUB_TEST_SEED")
     return int(asked) if asked else Random().randrange(1_000_000)
 

@@ -69,13 +69,13 @@ class Client:
         return [await self.event() for _ in range(count)]
 
     async def quiet(self) -> bool:
-        """Whether nothing was sent that was not heard yet."""
+        """Return True if every event that was sent has been received."""
         await self.say(op="ping")
         await self.hear_op("pong")
         return not self._events
 
     async def close_code(self) -> int | None:
-        """What the hub closes it with; frames before that are passed over."""
+        """Return the code with which the hub closes it; skip the frames before that."""
         async with asyncio.timeout(WITHIN_S):
             try:
                 while True:

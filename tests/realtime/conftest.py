@@ -58,7 +58,7 @@ class Parts:
     async def hub(
         self, port: int | None = None, registry: CollectorRegistry | None = None
     ) -> AsyncIterator[str]:
-        """Its URL."""
+        """Run a server of the feed; yield its URL."""
         port = port or free()
         registry = registry or CollectorRegistry()
         settings = RealtimeSettings(jwt_secret=SECRET, realtime_port=port)

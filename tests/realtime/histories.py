@@ -1,4 +1,4 @@
-"""What stands in a channel's history, as one reads it who was away from the beginning."""
+"""The history of a channel, as a client reads it that was disconnected from the start."""
 
 import json
 from typing import Any

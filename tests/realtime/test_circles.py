@@ -18,7 +18,7 @@ CIRCLES = st.builds(
 
 
 def place(circle: SubscribedCircle, bearing: float, share: float) -> tuple[float, float]:
-    """Where one gets to from the centre, having gone a share of the radius."""
+    """Return the place at a bearing from the centre, at a share of the radius."""
     angle = circle.radius_km * share / EARTH_RADIUS_KM
     phi = radians(circle.latitude)
     there = asin(max(-1, min(1, sin(phi) * cos(angle) + cos(phi) * sin(angle) * cos(bearing))))

@@ -81,7 +81,7 @@ async def announce_versions(pool: Pool, listing_ids: list[UUID], versions: range
 
 
 async def hear_versions(client: Client, count: int) -> dict[str, list[int]]:
-    """What is told on each channel, until so much was told on all of them together."""
+    """Return the versions received on each channel, after `count` events on all together."""
     told: dict[str, list[int]] = {}
     for event in await client.events(count):
         told.setdefault(event["channel"], []).append(event["data"]["version"])

@@ -1,4 +1,4 @@
-"""Who was deactivated loses the feed, at the door and inside."""
+"""A deactivated user loses the feed, at sign-in and on an open connection."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager

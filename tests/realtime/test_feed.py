@@ -1,4 +1,4 @@
-"""What a client of the feed is told, and what not."""
+"""Events that a client of the feed gets, and those that it does not."""
 
 from uuid import uuid4
 

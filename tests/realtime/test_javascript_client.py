@@ -41,7 +41,7 @@ def node() -> list[str]:
 
 
 class App:
-    """What the client told the app, in order."""
+    """The events that the client passed to the app, in order."""
 
     def __init__(self, process: asyncio.subprocess.Process, *, ttl_s: float) -> None:
         self.process = process

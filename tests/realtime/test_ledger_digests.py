@@ -1,4 +1,4 @@
-"""What the relay digested can't be rewritten unnoticed, whoever owns the tables."""
+"""No owner of the tables can rewrite unnoticed what the relay has digested."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -50,7 +50,7 @@ async def catch_up(digester: Digester, relay_conn: Connection) -> None:
 
 
 async def digested_once(conn: Connection) -> bool:
-    """Whether every transfer is in one digest, and in one only."""
+    """Return True if every transfer is in exactly one digest."""
     rows = await conn.fetch("SELECT unnest(transfer_ids) FROM ledger_digests")
     ids = [row[0] for row in rows]
     every = {row[0] for row in await conn.fetch("SELECT id FROM ledger_transfers")}

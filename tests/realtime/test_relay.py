@@ -44,7 +44,7 @@ async def change_often(pool: Pool, listing_ids: list[UUID], times: int) -> None:
 
 
 async def versions(pool: Pool, settings: RedisSettings) -> dict[str, list[int]]:
-    """What was published of each listing; the versions that committed are 2, 3, 4, …"""
+    """Return the published versions of each listing; those that committed are 2, 3, 4, …"""
     told = defaultdict(list)
     for event in await history(settings, LISTINGS):
         told[event["data"]["id"]].append(event["data"]["version"])

@@ -30,7 +30,7 @@ async def hear_versions(client: Client, count: int) -> list[int]:
 
 
 async def position_after(feed: str, pool: Pool, listing_id: UUID) -> str:
-    """Where a client stands that heard version 0 and left."""
+    """Return the position of a client that received version 0 and disconnected."""
     async with open_client(feed) as client:
         await client.subscribe("listings")
         await announce_versions(pool, listing_id, range(1))

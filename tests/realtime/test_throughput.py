@@ -1,4 +1,4 @@
-"""How hubs are, as the relay adds them up."""
+"""The relay adds up the figures of all hubs."""
 
 from db.flow import FeedFigures
 from realtime.throughput import combined

@@ -3,22 +3,31 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import pytest
 
 from core.settings import DatabaseSettings
 from core.units import rfc3339, slot_of
-from db.audit import audit
 from db.pool import Pool
 from ingest.writer import write
 from tests.api.conftest import Api, code_of, data_of, earns_since, fields_of
-from tests.ingest.world import counting, message, telemetry
+from tests.api.deciding import (
+    ADMIN,
+    DEVICES,
+    HORIZON,
+    LISTINGS,
+    PURCHASE,
+    decide,
+    follow,
+    measure,
+    offer,
+    offered,
+    register,
+    unsound,
+)
+from tests.ingest.world import counting, message
 from tests.support.people import Person, add_device, add_listing, add_user
 
-ADMIN, DEVICES = "/api/v1/admin", "/api/v1/devices"
-LISTINGS, PURCHASE = "/api/v1/marketplace/listings", "/api/v1/marketplace/purchase"
-HORIZON = timedelta(days=7)
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
@@ -30,49 +39,6 @@ async def admin(pool: Pool) -> Person:
 @pytest.fixture
 async def host(pool: Pool) -> Person:
     return await add_user(pool, "host")
-
-
-async def register(api: Api, host: Person, **more: Any) -> str:
-    body = {"name": "Roof", "kind": "inverter", "capacity_w": 5000, **more}
-    device_id: str = (await api.post(DEVICES, host, body))["id"]
-    return device_id
-
-
-def offer(device_id: str, since: datetime, **more: Any) -> dict[str, Any]:
-    return {
-        "device_id": device_id, "price_per_kwh": 5, "latitude": 12.97, "longitude": 77.59,
-        "available_from": rfc3339(since), "available_to": rfc3339(since + timedelta(days=30)),
-        "auto_adjust": True, **more,
-    }  # fmt: skip
-
-
-async def follow(api: Api, host: Person, device_id: str, since: datetime) -> str:
-    """Create a metered listing of the device."""
-    listing_id: str = (await api.post(LISTINGS, host, offer(device_id, since)))["id"]
-    return listing_id
-
-
-async def decide(api: Api, admin: Person, device_id: object, **decision: Any) -> dict[str, Any]:
-    body = {"reason": "As agreed on the phone", **decision}
-    device: dict[str, Any] = data_of(
-        await api.call("PATCH", f"{ADMIN}/devices/{device_id}", admin, json=body)
-    )
-    return device
-
-
-async def measure(pool: Pool, device_id: str, *batches: Any) -> None:
-    for readings in batches:
-        await write(pool, [telemetry(UUID(device_id), *readings)], HORIZON)
-
-
-async def offered(api: Api, host: Person, listing_id: str) -> tuple[str, Decimal]:
-    listing = await api.get(f"{LISTINGS}/{listing_id}", host)
-    return listing["status"], Decimal(listing["energy_amount_kwh"])
-
-
-async def unsound(pool: Pool, database: DatabaseSettings) -> list[str]:
-    async with pool.acquire() as conn:
-        return [check.name async for check in audit(conn, database) if not check.ok]
 
 
 async def test_energy_from_before_the_registration_is_shown_but_not_sold(
@@ -281,75 +247,6 @@ async def test_only_administrators_decide_and_see_decisions(
     for method in ("GET", "PATCH"):
         unknown = await api.call(method, f"{ADMIN}/devices/{NOBODY}", admin, json=body)
         assert (unknown.status_code, code_of(unknown)) == (404, "not_found")
-
-
-async def test_each_action_is_recorded_with_administrator_change_and_reason(
-    api: Api, pool: Pool, admin: Person, host: Person
-) -> None:
-    other = await add_user(pool, "admin")
-    device_id = str(await add_device(pool, host))
-    await decide(
-        api, admin, device_id, frozen=True, capacity_approved=True, reason="Smoke was seen"
-    )
-    await decide(api, admin, device_id, frozen=True)  # unchanged: nothing is recorded
-    path = f"{ADMIN}/users/{host.id}"
-    for active, why in ((False, {"reason": "Did not answer"}), (True, {})):
-        data_of(await api.call("PATCH", path, other, json={"is_active": active, **why}))
-    change = {"name": "Barn", "reason": "They asked us to"}
-    data_of(await api.call("PATCH", f"{DEVICES}/{device_id}", admin, json=change))
-    removal = await api.call(
-        "DELETE", f"{DEVICES}/{device_id}", admin, params={"reason": "Scrapped"}
-    )
-    data_of(removal)
-    page = await api.get(f"{ADMIN}/actions", admin, limit=3)
-    rest = await api.get(f"{ADMIN}/actions", admin, cursor=page["next_cursor"])
-    recorded = [
-        (a["admin_email"], a["action"], a["subject_id"], a["before"], a["after"], a["reason"])
-        for a in page["items"] + rest["items"]
-    ]
-    of_user, of_device = str(host.id), device_id
-    assert recorded == [
-        (
-            admin.email, "device.removed", of_device, {"removed": False}, {"removed": True},
-            "Scrapped",
-        ),
-        (
-            admin.email, "device.changed", of_device, {"name": "Roof"}, {"name": "Barn"},
-            "They asked us to",
-        ),
-        (other.email, "user.activated", of_user, {"is_active": False}, {"is_active": True}, None),
-        (
-            other.email, "user.deactivated", of_user, {"is_active": True}, {"is_active": False},
-            "Did not answer",
-        ),
-        (
-            admin.email, "device.decided", of_device, {"capacity_approved": False, "frozen": False},
-            {"capacity_approved": True, "frozen": True}, "Smoke was seen",
-        ),
-    ]  # fmt: skip
-    ours = await api.get(f"{ADMIN}/actions", admin, subject_id=of_user)
-    assert [a["action"] for a in ours["items"]] == ["user.activated", "user.deactivated"]
-    assert {a["subject_name"] for a in ours["items"]} == {"Host"}
-
-
-async def test_changes_by_owners_are_not_recorded_as_actions(
-    api: Api, pool: Pool, admin: Person, host: Person
-) -> None:
-    device_id = await register(api, host)
-    change = {"name": "Barn", "reason": "I like it"}
-    data_of(await api.call("PATCH", f"{DEVICES}/{device_id}", host, json=change))
-    data_of(await api.call("DELETE", f"{DEVICES}/{device_id}", host))
-    assert (await api.get(f"{ADMIN}/actions", admin))["items"] == []
-
-
-async def test_recorded_actions_can_not_be_changed_or_removed(
-    pool: Pool, api: Api, admin: Person
-) -> None:
-    host = await add_user(pool, "host")
-    await decide(api, admin, await add_device(pool, host), frozen=True)
-    for statement in ("DELETE FROM admin_actions", "UPDATE admin_actions SET reason = 'other'"):
-        with pytest.raises(Exception, match="append-only"):
-            await pool.execute(statement)
 
 
 async def test_a_frozen_meter_stays_frozen_when_registered_again(

@@ -5,9 +5,9 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -19,8 +19,7 @@ from uuid import UUID
 import pytest
 
 from core import tokens
-from core.events import EventType
-from core.feed import FeedEvent, Reload, Subscription
+from core.feed import Subscription
 from core.listings import ListingPatch, change, event_of
 from core.settings import DatabaseSettings
 from db import listings, schema
@@ -28,6 +27,7 @@ from db.errors import database_errors
 from db.pool import Connection, Pool, open_pool
 from simulators.feed import FeedClient
 from solarhub import embedded
+from tests.end_to_end.pictures import Client, State, holes
 from tests.end_to_end.turmoil import Backing, Door, Part, chosen_seed, lasts_s
 from tests.support.databases import postgres
 from tests.support.people import BANGALORE, add_listing, add_user
@@ -60,57 +60,6 @@ CREATE TRIGGER record_state AFTER UPDATE ON energy_listings
 """
 _STATES = "SELECT listing_id, version, status, price_per_kwh, is_update FROM committed_states"
 _PICTURE = "SELECT id, version, status, price_per_kwh::text AS price FROM energy_listings"
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    version: int
-    status: str
-    price_per_kwh: str
-
-
-@dataclass(slots=True)
-class Told:
-    """Events that one client got of one listing without a break, after the state it loaded."""
-
-    loaded: State
-    events: list[FeedEvent] = field(default_factory=list)
-
-    @property
-    def newest(self) -> State:
-        states = (self.loaded, *map(state_of, self.events))
-        return max(states, key=lambda state: state.version)
-
-
-def state_of(event: FeedEvent) -> State:
-    return State(event.data["version"], event.data["status"], event.data["price_per_kwh"])
-
-
-class Client:
-    """Keeps a picture of one channel, as an app does: by the feed, and by loading when told to."""
-
-    def __init__(self, subscription: Subscription, load: Callable[[], Any]) -> None:
-        self.subscription = subscription
-        self._load = load
-        self.stretches: list[dict[UUID, Told]] = []
-
-    async def run(self, feed: FeedClient) -> None:
-        async with aclosing(feed.events()) as told:
-            async for one in told:
-                if isinstance(one, Reload):
-                    picture = await self._load()
-                    self.stretches.append(
-                        {one_id: Told(state) for one_id, state in picture.items()}
-                    )
-                else:
-                    self.stretches[-1][UUID(one.data["id"])].events.append(one)
-
-    def picture(self) -> dict[UUID, State]:
-        return {one_id: told.newest for one_id, told in self.stretches[-1].items()}
-
-    def told(self) -> Iterator[tuple[UUID, Told]]:
-        for stretch in self.stretches:
-            yield from stretch.items()
 
 
 @dataclass(slots=True)
@@ -305,27 +254,6 @@ async def committed_states(pool: Pool) -> Committed:
         state = State(row["version"], row["status"], row["price_per_kwh"])
         committed.setdefault(row["listing_id"], {})[state.version] = (state, row["is_update"])
     return committed
-
-
-def holes(told: Told, committed: dict[int, tuple[State, bool]]) -> Iterator[str]:
-    """Yield what is wrong with the events that a client got of a listing."""
-    known, last = told.loaded.version, 0
-    for event in told.events:
-        state = state_of(event)
-        if state.version <= last:
-            yield f"{state.version} came after {last}"
-        last = state.version
-        if state.version <= told.loaded.version:
-            continue  # happened between subscribing and loading
-        truth, is_update = committed.get(state.version, (None, False))
-        if state != truth:
-            yield f"{state} was told, and {truth} committed"
-        if (event.type == EventType.LISTING_UPDATED) is not is_update:
-            yield f"{state.version} was told as {event.type}"
-        for missing in range(known + 1, state.version):
-            if not committed[missing][1]:
-                yield f"{missing} was never told, and {state.version} was"
-        known = state.version
 
 
 async def cancelled(*tasks: asyncio.Task[None]) -> None:

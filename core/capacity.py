@@ -1,8 +1,8 @@
-"""The energy that a device's capacity allows, and the advance that a counter may take on it.
+"""The energy that a device's capacity allows a counter to rise by.
 
-Possible is the energy of 1.25 × the capacity, plus one resolution step of the counter: a counter
-shows its energy up to one step late. The step is an advance. Energy that is credited ahead of the
-capacity is taken from the time that follows.
+A counter may rise by at most 1.25 × capacity × time, plus one resolution step, because it shows
+energy up to one step late. What exceeds the energy of the capacity is an advance, which is deducted
+from the limit of the time that follows.
 """
 
 from datetime import datetime, timedelta
@@ -38,17 +38,17 @@ def resolution_mwh(level_mwh: int, value_mwh: int) -> int:
     return min(gcd(level_mwh, value_mwh), RESOLUTION_MAX_MWH) if level_mwh else 0
 
 
-def is_possible(level_mwh: int, value_mwh: int, ahead_mwh: float) -> bool:
-    """Return True if a counter may be `ahead_mwh` over its limit after it showed both values."""
-    return ahead_mwh <= RESOLUTION_MIN_MWH or ahead_mwh <= resolution_mwh(level_mwh, value_mwh)
+def is_possible(level_mwh: int, value_mwh: int, excess_mwh: float) -> bool:
+    """Return True if a counter may be `excess_mwh` over its limit after it showed both values."""
+    return excess_mwh <= RESOLUTION_MIN_MWH or excess_mwh <= resolution_mwh(level_mwh, value_mwh)
 
 
-def covered_at(ahead_mwh: float, at: datetime, capacity_w: float) -> datetime:
+def covered_at(excess_mwh: float, at: datetime, capacity_w: float) -> datetime:
     """Return the time at which the capacity has covered energy credited ahead; at least `at`."""
-    if ahead_mwh <= 0:
+    if excess_mwh <= 0:
         return at
     most_mwh = energy_limit_mwh(ADVANCE_MAX, capacity_w)
     # Checked before the division, which overflows for a capacity close to 0.
-    if ahead_mwh >= most_mwh:
+    if excess_mwh >= most_mwh:
         return at + ADVANCE_MAX
-    return at + ahead_mwh / most_mwh * ADVANCE_MAX
+    return at + excess_mwh / most_mwh * ADVANCE_MAX

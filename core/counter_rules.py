@@ -1,11 +1,13 @@
-"""The rules for one lifetime counter: the credits of its next value, by the accountant's table.
+"""The rules for one lifetime counter: the credits of its next value.
+
+`core.accounting` lists the rules.
 
 A rise is possible if `core.capacity` allows it in the time since the counter last rose. That time
 begins at most half an hour before the device's previous reading. Energy credited ahead of the
 capacity is taken from the time that follows (`Counter.marked_at`). So the sum of all credits stays
 within the capacity and one resolution step, however often a device reports.
 
-Two cases that the table leaves open:
+Two cases that the list leaves open:
 
 - A counter that has only ever shown 0 has no known level, unless it counts up from 0. Its first
   impossible value, once the next reading agrees, becomes its level.
@@ -168,10 +170,10 @@ def _rise(counter: Counter, value_mwh: int, context: ReadingContext) -> _Outcome
     if counter.stepped_from_mwh is not None and _jumps_back(counter, value_mwh, capacity_w):
         return _jump_back(counter, value_mwh, context)
     rise_mwh = value_mwh - mark_mwh
-    ahead_mwh = rise_mwh - energy_limit_mwh(at - possible_since(counter, context), capacity_w)
-    if not is_possible(mark_mwh, value_mwh, ahead_mwh):
+    excess_mwh = rise_mwh - energy_limit_mwh(at - possible_since(counter, context), capacity_w)
+    if not is_possible(mark_mwh, value_mwh, excess_mwh):
         return _reject_rise(counter, value_mwh, context)
-    risen = Counter(at, value_mwh, covered_at(ahead_mwh, at, capacity_w))
+    risen = Counter(at, value_mwh, covered_at(excess_mwh, at, capacity_w))
     if counter.earned_mwh is not None:
         risen = replace(
             risen,
@@ -200,12 +202,12 @@ def _jump_back(counter: Counter, value_mwh: int, context: ReadingContext) -> _Ou
     """Credit only the energy above all that was credited before the step and after it."""
     assert counter.earned_mwh is not None
     energy_mwh, at = max(0, value_mwh - counter.earned_mwh), context.at
-    ahead_mwh = energy_mwh - energy_limit_mwh(
+    excess_mwh = energy_mwh - energy_limit_mwh(
         at - possible_since(counter, context), context.capacity_w
     )
-    if not is_possible(counter.earned_mwh, value_mwh, ahead_mwh):
+    if not is_possible(counter.earned_mwh, value_mwh, excess_mwh):
         return _reject_rise(counter, value_mwh, context)
-    marked_at = covered_at(ahead_mwh, at, context.capacity_w)
+    marked_at = covered_at(excess_mwh, at, context.capacity_w)
     back = Counter(at, max(value_mwh, counter.earned_mwh), marked_at)
     return back, (difference(counter.unread_since, at, energy_mwh, Reason.STEP),)
 
@@ -280,12 +282,12 @@ def _reject_rise(counter: Counter, value_mwh: int, context: ReadingContext) -> _
         return replace(counter, suspect=SuspectLevel(value_mwh, at, 1)), (spike,)
     since = max(suspect.at, context.last_at - GAP_AFTER)
     rise_mwh = value_mwh - suspect.level_mwh
-    ahead_mwh = rise_mwh - energy_limit_mwh(at - since, context.capacity_w)
-    if not is_possible(suspect.level_mwh, value_mwh, ahead_mwh):
+    excess_mwh = rise_mwh - energy_limit_mwh(at - since, context.capacity_w)
+    if not is_possible(suspect.level_mwh, value_mwh, excess_mwh):
         return replace(counter, suspect=SuspectLevel(value_mwh, at, 1)), (spike,)
     if not counter.mark_mwh:
         # The counter had only ever shown 0: the suspect level is its first known one.
-        marked_at = covered_at(ahead_mwh, at, context.capacity_w)
+        marked_at = covered_at(excess_mwh, at, context.capacity_w)
         begun = Counter(at, value_mwh, marked_at, on_level_mwh=rise_mwh)
         return begun, (difference(suspect.at, at, rise_mwh),)
     if suspect.readings + 1 < AGREEING_READINGS:

@@ -18,7 +18,7 @@ class Condition(Struct, frozen=True, gc=False):
     status: DeviceStatus
     # State of charge of its battery; None if the device does not report one.
     soc_pct: float | None = None
-    # The answer of `core.selling`.
+    # Whether `core.selling` allows the device to sell.
     may_sell: bool = True
 
     def serves(self, reserve_soc_pct: float | None) -> bool:

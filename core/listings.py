@@ -17,7 +17,7 @@ _STATED_MAX_KWH = Decimal("999999999.999")
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A row of `listings`."""
+    """A row of `energy_listings`."""
 
     id: ListingId
     seller_id: UserId

@@ -75,13 +75,13 @@ class LowRun(Struct, frozen=True, omit_defaults=True, gc=False):
         rise_mwh = value_mwh - self.level_mwh
         if rise_mwh <= 0:
             return self if -rise_mwh <= step_min_mwh(capacity_w) else None
-        ahead_mwh = rise_mwh - energy_limit_mwh(at - max(self.marked_at, earliest), capacity_w)
-        if not is_possible(self.level_mwh, value_mwh, ahead_mwh):
+        excess_mwh = rise_mwh - energy_limit_mwh(at - max(self.marked_at, earliest), capacity_w)
+        if not is_possible(self.level_mwh, value_mwh, excess_mwh):
             return None
         return replace(
             self,
             level_mwh=value_mwh,
-            marked_at=covered_at(ahead_mwh, at, capacity_w),
+            marked_at=covered_at(excess_mwh, at, capacity_w),
             readings=self.readings + 1,
             held=_append_credit(self.held, difference(read_at, at, rise_mwh, Reason.STEP)),
         )

@@ -50,9 +50,9 @@ UNSTORABLE = (
     asyncpg.ProgramLimitExceededError,
     asyncpg.PLPGSQLError,
 )
-# These may be refused at every attempt too. Or the schema is changing, and the next attempt
-# succeeds.
-BLAMES_ITS_DATA = (*UNSTORABLE, asyncpg.InternalServerError)
+# Errors that the written data may cause: divide the batch to find the row. The cause may also be a
+# change of the schema; then the next attempt succeeds.
+MAYBE_CAUSED_BY_DATA = (*UNSTORABLE, asyncpg.InternalServerError)
 
 _BY_CODE: dict[str, type[DomainError]] = {
     error.code: error
@@ -135,8 +135,11 @@ def refusal(code: str, facts: Mapping[str, object]) -> DomainError:
     return _BY_CODE[code](**facts)
 
 
-def undone(error: Exception) -> bool:
-    """Return True if a statement had no effect, and a part of its work may succeed at once."""
+def may_succeed_in_parts(error: Exception) -> bool:
+    """Return True if the server is available but rolled the statement back.
+
+    A smaller batch may succeed now.
+    """
     unavailable = (*_GOING_AWAY, _EXHAUSTED)
     return isinstance(error, asyncpg.PostgresError) and not isinstance(error, unavailable)
 

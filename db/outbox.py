@@ -112,10 +112,10 @@ async def set_short_timeouts(conn: Connection) -> None:
 
 
 async def try_sleep(conn: Connection) -> bool:
-    """Request a notification of the next commit. False: a writer that saw the relay awake has not
-    committed yet.
+    """Make later commits send a notification.
 
-    Commits until then send no notification: read the outbox once more before you wait.
+    False: a transaction that will not send one is still open, so poll again soon. After True, read
+    the outbox once before waiting.
     """
     return await locks.try_lock(conn, AdvisoryLock.RELAY_SLEEP)
 

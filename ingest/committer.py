@@ -15,7 +15,7 @@ from core.readings import RejectedReading, RejectionReason
 from core.retry import Backoff
 from core.settings import IngestSettings
 from db import partials
-from db.errors import BLAMES_ITS_DATA, UNSTORABLE, database_errors, shortage
+from db.errors import MAYBE_CAUSED_BY_DATA, UNSTORABLE, database_errors, shortage
 from db.pool import Pool
 from ingest.batcher import Batcher, Partitions
 from ingest.firmware_decoding import close_request
@@ -96,7 +96,7 @@ class BatchCommitter:
     async def _commit_and_acknowledge(self, batch: Sequence[IngestMessage]) -> None:
         try:
             written = await self._commit(batch)
-        except BLAMES_ITS_DATA as error:
+        except MAYBE_CAUSED_BY_DATA as error:
             await self._isolate(batch, error)
             return
         self._partitions.acknowledge(batch)
@@ -106,7 +106,7 @@ class BatchCommitter:
     async def _commit(self, batch: Sequence[IngestMessage]) -> WrittenBatch:
         """Write a batch, and retry while the database is unavailable.
 
-        Raises BLAMES_ITS_DATA: errors that never pass at once, others after some tries.
+        Raises MAYBE_CAUSED_BY_DATA: errors that never pass at once, others after some tries.
         """
         backoff, tries = Backoff(_RETRY_FIRST_S, _RETRY_MAX_S), 0
         while True:
@@ -116,7 +116,7 @@ class BatchCommitter:
             except UNSTORABLE:
                 raise
             except database_errors() as error:
-                tries += isinstance(error, BLAMES_ITS_DATA)
+                tries += isinstance(error, MAYBE_CAUSED_BY_DATA)
                 if tries >= _TRIES:
                     raise
                 self._metrics.retries.inc()

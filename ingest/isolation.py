@@ -8,7 +8,7 @@ import structlog
 
 from core.enums import Queue
 from db import failed_items
-from db.errors import BLAMES_ITS_DATA, UNAVAILABLE, database_errors, undone
+from db.errors import MAYBE_CAUSED_BY_DATA, UNAVAILABLE, database_errors, may_succeed_in_parts
 from db.pool import Connection, Pool
 
 _log = structlog.get_logger()
@@ -59,6 +59,6 @@ def may_be_caused_by_item(error: Exception) -> bool:
 
     An unavailable database fails for every item, so bisecting would only multiply the load.
     """
-    if isinstance(error, (*BLAMES_ITS_DATA, ArithmeticError)):
+    if isinstance(error, (*MAYBE_CAUSED_BY_DATA, ArithmeticError)):
         return True
-    return undone(error) and isinstance(error, UNAVAILABLE)
+    return may_succeed_in_parts(error) and isinstance(error, UNAVAILABLE)

@@ -12,7 +12,8 @@ Failures: while Redis is unavailable the outbox keeps all events. While the data
 there is nothing new to publish; connected clients stay, and new ones are refused with 4500. A
 realtime process closes its clients with 4500 if three heartbeats of the relay are missing or Redis
 lost its data; they reconnect and resume. A client that reads too slowly is closed with 4408
-(`Hub._deliver`), a client of a deactivated user with 4401, within about a second.
+(`hub` for events, `session` for responses, `resuming` while it catches up), a client of a
+deactivated user with 4401, within about a second.
 
 Only `solarhub` and `bench` import this package.
 """

@@ -1,7 +1,7 @@
 """Administration: users, decisions on devices, flags, the audit, items set aside, control room.
 
 `service` decides on devices, and `audits` runs one audit at a time in each process. The other
-modules are routes that read.
+modules are routes; most of them only read.
 
 Invariants: only administrators get past the dependency `Admin` in the signature of every route.
 Each decision is recorded with its administrator and reason in the transaction that makes it. Locks:

@@ -60,7 +60,8 @@ Admin = Annotated[Identity, Depends(RequireRole(UserRole.ADMIN))]
 # The roles that have a wallet.
 _MEMBERS = (UserRole.BUYER, UserRole.HOST, UserRole.INVESTOR)
 Member = Annotated[Identity, Depends(RequireRole(*_MEMBERS))]
-# The same roles, for the purchase: its database function refuses deactivated users.
+# Everybody who may buy: the same roles. The database function of a purchase refuses deactivated
+# users itself.
 Buyer = Annotated[Identity, Depends(RequireRole(*_MEMBERS, check_active=False))]
 
 Id = Annotated[UUID, Path(description="Unique id, as the response that named it gave it")]

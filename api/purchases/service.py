@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from core.errors import Conflict, InsufficientEnergy, ListingNotActive
 from core.settings import MarketSettings
 from db import prices, purchases
-from db.errors import raise_if_cancelled, undone
+from db.errors import may_succeed_in_parts, raise_if_cancelled
 from db.pool import Pool
 from db.purchases import Purchase, PurchaseOrder
 
@@ -122,7 +122,7 @@ class PurchaseBatcher:
                 )
         except Exception as error:  # noqa: BLE001 - becomes the outcome of every order.
             raise_if_cancelled(error)
-            if undone(error) and lock_timeout_ms:
+            if may_succeed_in_parts(error) and lock_timeout_ms:
                 return False
             outcomes = [error] * len(batch)
         for queued, outcome in zip(batch, outcomes, strict=True):

@@ -1,4 +1,5 @@
 """The schema: `schema/` is the first revision, `versions/` has this and all later ones.
 
-`schema/` has a file per noun and a file per SQL function. `db.schema.migrate` runs the revisions.
+`schema/` has a file per noun, `functions/` the current version of each SQL function.
+`db.schema.migrate` runs the revisions, then the functions.
 """

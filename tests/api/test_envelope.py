@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from core.settings import DatabaseSettings
-from db.pool import Connection
+from db.pool import Connection, Pool
 from tests.api.conftest import Api, code_of, fields_of, serving, token_of
 from tests.support.people import Person, add_user
 
@@ -253,3 +253,13 @@ async def test_pages_use_no_inline_or_foreign_scripts_and_styles(api: Api) -> No
     for path in ("/", "/docs"):
         page = (await api.call("GET", path)).text
         assert re.findall(r"<script(?![^>]*src=)|<style|style=|(?:src|href)=.?https?:", page) == []
+
+
+async def test_an_error_has_at_most_50_details_and_counts_the_rest(api: Api, pool: Pool) -> None:
+    host = await add_user(pool, "host")
+    body = {f"unknown_{n}": n for n in range(99)}
+    response = await api.call("POST", "/api/v1/devices", host, json=body)
+    error = response.json()
+    assert (response.status_code, len(error["error"]["details"])) == (400, 50)
+    # Three required fields are missing beside the unknown ones.
+    assert error["message"].endswith("; and 52 more")

@@ -27,6 +27,8 @@ BEYOND_SCHEMA = {
         "funding_target", "latitude", "longitude", "revenue_share", "time_zone",
     },
     "PATCH /api/v1/admin/devices/{device_id}": {"earns_from"},
+    "GET /api/v1/admin/devices/{device_id}/totals": {"from"},
+    "GET /api/v1/admin/headline": {"from"},
     "GET /api/v1/devices/{device_id}/telemetry": {"from", "to"},
     "GET /api/v1/devices/{device_id}/energy": {"from", "to"},
     "GET /api/v1/location/nearby-listings": {"lat", "lon"},
@@ -61,6 +63,9 @@ def valid_data_are_refused_for_what_no_schema_can_say(
     context: Any, response: Any, case: Any
 ) -> None:
     if response.status_code == 400:
+        # Schemathesis links operations by names, and passes a field on that may be null.
+        if None in (case.path_parameters or {}).values():
+            return
         fields = {detail["field"] for detail in response.json()["error"]["details"]}
         if fields and fields <= BEYOND_SCHEMA.get(case.operation.label, set()):
             return

@@ -5,6 +5,9 @@ A, Hz, Cel, %EL), the name selects the field. A power with `load` in its name is
 draws. An energy with `export` or `import` in its name is that counter; any other energy is
 generation, or import if the device is a meter. Energies named `net`, `day` or `today` are not used.
 A sum `s` of watts is a counter too, in watt-seconds. Times below 2^28 are relative to now.
+
+Each name is a counter of its own, whether or not other names are reported at the same time: two
+inverters behind one gateway are never taken for one counter that jumps.
 """
 
 import re
@@ -12,9 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from zlib import crc32
 
 from pydantic_core import from_json
 
+from core.assembly import PARTS_MAX
 from core.readings import Reading, RejectedReading, RejectionReason
 from ingest.dialects import NOTHING, Decoded, DecodeResult, DeviceContext, reject
 from ingest.dialects.values import (
@@ -41,7 +46,9 @@ _OTHERS = {
     "Cel": "temperature_c",
     "%EL": "battery_soc_pct",
 }
-_COUNTERS = frozenset({"energy_wh", "export_wh", "import_wh"})
+_OTHER_CHARACTERS = re.compile(r"[^A-Za-z0-9]+")
+# Characters of a record's name that the key of its counter shows; a checksum tells others apart.
+_READABLE_MAX = 30
 _NOT_LIFETIME = frozenset({"net", "day", "daily", "today"})
 
 
@@ -66,6 +73,8 @@ class _Measurement:
 
     at: datetime
     fields: dict[str, float | None] = field(default_factory=dict)
+    # Counters by the key of a part: the field and the record's name.
+    parts: dict[str, float] = field(default_factory=dict)
     fault: str | None = None
 
 
@@ -86,7 +95,8 @@ def decode(
                 RejectedReading(RejectionReason.BAD_VALUE, measurement.fault, measurement.at)
             )
             continue
-        result = whole_reading(measurement.at, measurement.fields).decoded
+        fields = measurement.fields | _totals(measurement.parts)
+        result = whole_reading(measurement.at, fields, measurement.parts).decoded
         readings += result.readings
         rejected += result.rejected
     if not readings and not rejected:
@@ -160,34 +170,54 @@ def _add(
     measurement: _Measurement, base: _Base, record: Mapping[str, Any], device: DeviceContext
 ) -> None:
     unit = _text(record, "u", base.unit)
-    words = frozenset(_WORD.findall((base.name + _text(record, "n", "")).lower()))
+    name = base.name + _text(record, "n", "")
     value, integral = number(record.get("v")), number(record.get("s"))
     if value is not None or ("bv" in record and "s" not in record):
-        _set(measurement, unit, words, base.value + (value or 0.0), device)
+        _set(measurement, unit, name, base.value + (value or 0.0), device)
     if integral is not None and unit in _WATTS:
-        _set(measurement, "J", words, (base.sum + integral) * _WATTS[unit], device)
+        _set(measurement, "J", name, (base.sum + integral) * _WATTS[unit], device)
 
 
 def _set(
-    measurement: _Measurement,
-    unit: str,
-    words: frozenset[str],
-    value: float,
-    device: DeviceContext,
+    measurement: _Measurement, unit: str, name: str, value: float, device: DeviceContext
 ) -> None:
+    words = frozenset(_WORD.findall(name.lower()))
     if unit in _WH:
-        name, value = _counter(words, device), value * _WH[unit]
-    elif unit in _WATTS:
-        name, value = "load_w" if "load" in words else "power_w", value * _WATTS[unit]
-        if name == "power_w":
+        counter = _counter(words, device)
+        if counter is not None:
+            _set_counter(measurement, counter, name, value * _WH[unit])
+        return
+    if unit in _WATTS:
+        target, value = "load_w" if "load" in words else "power_w", value * _WATTS[unit]
+        if target == "power_w":
             value = produced_power(value, device) or 0.0
     else:
-        name = _OTHERS.get(unit)
-    if name is None:
-        return
-    if name in _COUNTERS and measurement.fields.get(name, value) != value:
-        measurement.fault = f"{name}: records of the same time must not differ in this counter"
-    measurement.fields.setdefault(name, value)
+        target = _OTHERS.get(unit, "")
+    if target:
+        measurement.fields.setdefault(target, value)
+
+
+def _set_counter(measurement: _Measurement, counter: str, name: str, value_wh: float) -> None:
+    key = f"{counter}:{_part(name)}"
+    if measurement.parts.get(key, value_wh) != value_wh:
+        measurement.fault = f"{counter}: records of the same time and name must not differ"
+    elif len(measurement.parts) < PARTS_MAX or key in measurement.parts:
+        measurement.parts[key] = value_wh
+
+
+def _part(name: str) -> str:
+    """Return the name of a part for a record's name, which may contain any character."""
+    readable = _OTHER_CHARACTERS.sub("_", name)[-_READABLE_MAX:]
+    return f"{readable}.{crc32(name.encode()):08x}"
+
+
+def _totals(parts: Mapping[str, float]) -> dict[str, float]:
+    """Return the sums of the parts by field, for display."""
+    totals: dict[str, float] = {}
+    for key, value_wh in parts.items():
+        counter = key.partition(":")[0]
+        totals[counter] = totals.get(counter, 0.0) + value_wh
+    return totals
 
 
 def _counter(words: frozenset[str], device: DeviceContext) -> str | None:

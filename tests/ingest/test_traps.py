@@ -113,6 +113,19 @@ async def test_a_phase_that_is_silent_for_a_while_is_no_reset_of_the_others(pool
     assert shown == [60_000, 60_100, None, 60_200, 60_300]
 
 
+async def test_two_inverters_behind_a_gateway_are_never_one_counter_that_jumps(
+    pool: Pool,
+) -> None:
+    device = await add_named(pool, "senml", "roof")
+    for n in range(12):
+        name, wh = ("east", 500 + 10 * n) if n % 2 else ("west", 3000 + 10 * n)
+        record = {"n": name, "u": "Wh", "v": wh, "t": minute(5 * n).timestamp()}
+        await ingest(pool, message("senml/roof", json.dumps([record]).encode()))
+    # Each rose by 100 Wh from its first reading to its last.
+    assert await generated_wh(pool, device) == 200
+    assert await reasons(pool, device) == set()
+
+
 async def test_an_inverter_that_a_gx_loses_for_a_while_is_no_reset_of_the_others(
     pool: Pool,
 ) -> None:

@@ -2,8 +2,8 @@
 
 A change of that time is a reset. Where the reset lies before the previous reading, part of the new
 value is credited already. So credits are remembered for a week as shares of time: for an hour by
-minutes, for a day by quarters of an hour, then by hours. The energy of a share counts as generated
-evenly.
+minutes, for a day by quarters of an hour, then by hours. The energy of a longer share counts as
+generated evenly.
 """
 
 from collections.abc import Iterator
@@ -23,6 +23,8 @@ _LENGTHS = (
     (timedelta(days=1) // _MS, timedelta(minutes=15) // _MS),
     (REMEMBERED_FOR // _MS, timedelta(hours=1) // _MS),
 )
+# The longest share that joins others: each lies in one minute, or ends in the same one.
+_JOINED_MAX_MS = 2 * _LENGTHS[0][1]
 
 
 class CountedSince(Struct, frozen=True, gc=False):
@@ -51,7 +53,9 @@ class CountedSince(Struct, frozen=True, gc=False):
         for length_ms, mwh in zip(self.shares[-2::-2], self.shares[::-2], strict=True):
             begin = end - length_ms * _MS
             if begin < start:
-                return energy_mwh + _up(mwh, end - start, end - begin)
+                # Such a share does not show when in it the energy came: all of it counts.
+                is_joined = length_ms <= _JOINED_MAX_MS
+                return energy_mwh + (mwh if is_joined else _up(mwh, end - start, end - begin))
             energy_mwh, end = energy_mwh + mwh, begin
         return energy_mwh if start >= end else None
 

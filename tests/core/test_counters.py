@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.json import decode, encode
 
@@ -135,6 +135,7 @@ MOMENTS = st.tuples(
 
 
 @given(st.lists(MOMENTS, min_size=1, max_size=300), st.integers(0, 10**6))
+@example([(0.02, 0), (1, 1), (0.02, 2)], 1)
 def test_remembered_credits_are_few_and_never_too_low(
     credited: list[tuple[float, int]], back_min: int
 ) -> None:

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -95,11 +95,13 @@ class Backing:
 
 
 def _kill_tree(pid: int) -> None:
-    """The children too: PostgreSQL's would work on for a moment."""
+    """Kill a process with its children: PostgreSQL's would work on for a moment."""
     parent = psutil.Process(pid)
     family = [parent, *parent.children(recursive=True)]
     for process in family:
-        process.kill()
+        # A child, such as a connection's process, may have ended since.
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     psutil.wait_procs(family[1:], timeout=10)
 
 
